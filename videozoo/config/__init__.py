@@ -1,0 +1,1 @@
+"""Recipes: YAML in, checked against the signatures of what they build, the resolved record out."""

@@ -1,0 +1,104 @@
+"""Checks the arguments of a recipe against the signature of what they build: the signature is the schema."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pydantic
+
+from videozoo.errors import ConfigError, did_you_mean
+
+__all__ = ["accepted", "bind", "build"]
+
+
+def accepted(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword arguments that `part` (a function, a class or a dataclass) takes."""
+    return {
+        name: p
+        for name, p in inspect.signature(part).parameters.items()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and name != "self"
+    }
+
+
+def bind(
+    part: Callable[..., Any], args: Mapping[str, Any], *, where: str, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """All of `part`'s arguments, checked and coerced: `args` from a recipe over the signature's defaults.
+
+    `given` are values that the program itself supplies (class names, the model): they are not checked, are left out of
+    the answer and may not be set by the recipe.
+
+    Raises:
+        ConfigError: an unknown name (with the nearest one), a missing one, or a value of the wrong type.
+    """
+    given = given or {}
+    name = getattr(part, "__name__", str(part))
+    parameters = {k: p for k, p in accepted(part).items() if k not in given}
+    for key in args:
+        if key not in parameters:
+            raise ConfigError(f"{where}.{key}: {name} takes no such argument{did_you_mean(key, parameters)}")
+    hints = _hints(part)
+    bound: dict[str, Any] = {}
+    for key, parameter in parameters.items():
+        if key in args:
+            bound[key] = _coerce(args[key], hints.get(key, Any), where=f"{where}.{key}")
+        elif parameter.default is inspect.Parameter.empty:
+            raise ConfigError(f"{where}.{key}: {name} needs it and the recipe does not say it; add `{key}: ...`")
+        elif not _is_factory(parameter.default):
+            bound[key] = parameter.default
+    return bound
+
+
+def build(part: Callable[..., Any], args: Mapping[str, Any], *, where: str, **given: Any) -> Any:
+    """Calls `part` with the checked `args` and the program's own `given` values."""
+    return part(**bind(part, args, where=where, given=given), **given)
+
+
+def _coerce(value: Any, hint: Any, *, where: str) -> Any:
+    if hint is Any or hint is inspect.Parameter.empty:
+        return value
+    if isinstance(value, str) and _takes(hint, float) and not _takes(hint, str):
+        value = _number(value)
+    try:
+        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)).validate_python(
+            value
+        )
+    except pydantic.PydanticUserError:  # a dataclass brings its own config
+        return pydantic.TypeAdapter(hint).validate_python(value)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([where, *(str(p) for p in first["loc"] if isinstance(p, int))])
+        raise ConfigError(f"{place}: {_sentence(first['msg'])}; got {value!r}") from error
+
+
+def _number(text: str) -> Any:
+    try:  # YAML 1.1 reads 1e-4 as a string
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _takes(hint: Any, kind: type) -> bool:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_takes(h, kind) for h in typing.get_args(hint))
+    return hint is kind
+
+
+def _sentence(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _hints(part: Callable[..., Any]) -> dict[str, Any]:
+    target = part.__init__ if inspect.isclass(part) else part  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(target)
+    except NameError:  # an annotation that exists for the type checker only
+        return {}
+
+
+def _is_factory(default: Any) -> bool:
+    return type(default).__name__ == "_HAS_DEFAULT_FACTORY_CLASS"

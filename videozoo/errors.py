@@ -1,0 +1,96 @@
+"""Every error that videozoo raises on purpose.
+
+    VideoZooError
+    ├── ConfigError          a recipe, an override or an argument
+    ├── DataError            a data set, a list file, an annotation
+    │   └── DecodeError      one video file; carries its path and the decoder's reason
+    ├── WeightsError         a checkpoint, a weight file, a download
+    ├── TrainingError        a run that had to stop
+    └── MissingPackageError  an optional package (also an ImportError)
+
+A message is one line: `<where>: <what is wrong, with the value>; <what is accepted or what to do>`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Iterable
+from types import ModuleType
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DecodeError",
+    "MissingPackageError",
+    "TrainingError",
+    "VideoZooError",
+    "WeightsError",
+    "did_you_mean",
+    "require",
+]
+
+
+class VideoZooError(Exception):
+    """The root: catch this to catch everything that videozoo raises on purpose."""
+
+
+class ConfigError(VideoZooError):
+    """A recipe, an override or an argument is wrong."""
+
+
+class DataError(VideoZooError):
+    """A data set, a list file or an annotation is wrong."""
+
+
+class DecodeError(DataError):
+    """A video file cannot be read; `path` names it and `reason` is what the decoder said."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        reason: str,
+        advice: str = "remove it from the list or fetch it again",
+    ):
+        self.path = os.fspath(path)
+        self.reason = reason
+        self.advice = advice
+        super().__init__(f"{self.path}: {reason}; {advice}")
+
+    def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str, str]]:
+        return type(self), (self.path, self.reason, self.advice)  # survives the trip out of a worker process
+
+
+class WeightsError(VideoZooError):
+    """A checkpoint or a weight file cannot be used."""
+
+
+class TrainingError(VideoZooError):
+    """A training run had to stop."""
+
+
+class MissingPackageError(VideoZooError, ImportError):
+    """An optional package is not installed."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'? it takes: ...`, or only the second half when nothing is near."""
+    names = sorted(choices)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"; {hint}accepted: {', '.join(names) or 'nothing'}"
+
+
+def require(package: str, *, extra: str, purpose: str) -> ModuleType:
+    """The optional module `package`, or an error that says which extra brings it.
+
+    Raises:
+        MissingPackageError: the package is not installed, or does not load on this machine.
+    """
+    try:
+        return importlib.import_module(package)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingPackageError(
+            f"{purpose}: needs the package '{package}' ({error}); run: pip install 'videozoo[{extra}]'"
+        ) from error

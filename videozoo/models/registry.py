@@ -1,0 +1,31 @@
+"""The registry of models: `create_model` builds one by name, `list_models` names them."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import TYPE_CHECKING, Any
+
+from videozoo.config.check import build
+from videozoo.config.registry import Registry
+
+if TYPE_CHECKING:
+    from videozoo.models.model import VideoModel
+
+__all__ = ["create_model", "list_models", "models", "register_model"]
+
+models = Registry("model", "videozoo.models", decorator="register_model")
+register_model = models.register
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models that match a shell-style pattern."""
+    return fnmatch.filter(models.names(), pattern)
+
+
+def create_model(name: str, **args: Any) -> VideoModel:
+    """The model `name` with checked arguments, e.g. `create_model("tsm", num_segments=8, num_classes=10)`.
+
+    Raises:
+        ConfigError: no such model, or an argument it does not take; the nearest name is suggested.
+    """
+    return build(models.get(name), args, where=f"model {name}")

@@ -1,0 +1,46 @@
+"""A task gives a model its meaning: the loss it learns by, the values it predicts, the metrics it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from videozoo.metrics.metric import Metric
+from videozoo.models.model import VideoModel
+
+__all__ = ["Batch", "Task"]
+
+Batch = Mapping[str, Any]
+
+
+class Task(nn.Module):
+    """Model and meaning in one module; the engine knows this interface and nothing of labels, boxes or model names.
+
+    Attributes:
+        model: the network.
+        class_names: what the outputs are called, in order; travels in the checkpoint.
+        monitor: the metric that decides which checkpoint is the best, e.g. "top1"; greater is better.
+        input_name: the input spec that recipes of this task use when they name none.
+    """
+
+    input_name: str = "clip"
+    monitor: str = "top1"
+
+    def __init__(self, model: VideoModel, class_names: Sequence[str]):
+        super().__init__()
+        self.model = model
+        self.class_names = tuple(class_names)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Training: "loss" and its scalar parts, by name."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def predict(self, batch: Batch) -> list[Any]:
+        """One typed value a sample: what evaluation, prediction and serving use."""
+        raise NotImplementedError(f"{type(self).__name__}.predict")
+
+    def metrics(self) -> list[Metric]:
+        """Fresh metrics for one evaluation; each takes (predictions, batch)."""
+        raise NotImplementedError(f"{type(self).__name__}.metrics")
