@@ -1,0 +1,47 @@
+# Everything here works from a bare clone: the first target that needs it makes .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-long lint format docs bench wheel-check clean
+
+demo: .venv/ready            ## make data, train, evaluate, predict: about 5 minutes on two cores
+	$(BIN)/videozoo demo --out runs/demo
+
+test: .venv/ready            ## the default suite
+	$(BIN)/python -m pytest -q
+
+test-long: .venv/ready       ## what takes minutes: real kills, several processes, learning
+	$(BIN)/python -m pytest -q -m long
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/ready            ## the documentation as a site in site/
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: .venv/ready           ## every benchmark, each a ratio in one run
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+wheel-check: .venv/ready     ## build the wheel, install it alone, run the command from it
+	rm -rf dist build/wheel-venv
+	$(BIN)/uv build -q --wheel --python $(BIN)/python
+	$(BIN)/uv venv -q --python $(BIN)/python build/wheel-venv
+	$(BIN)/uv pip install -q --python build/wheel-venv/bin/python dist/videozoo-*.whl
+	cd build && wheel-venv/bin/videozoo --version && wheel-venv/bin/videozoo list recipes
+	cd build && wheel-venv/bin/videozoo show motion/tsm > /dev/null
+
+.venv/ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[dev]'
+	touch .venv/ready
+
+clean:
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache

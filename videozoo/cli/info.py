@@ -1,0 +1,67 @@
+"""`videozoo list` and `videozoo show`: what there is, and what a recipe says once resolved."""
+
+from __future__ import annotations
+
+import enum
+
+import typer
+
+__all__ = ["Kind", "list_parts", "show"]
+
+
+class Kind(str, enum.Enum):
+    """What `videozoo list` can list."""
+
+    recipes = "recipes"
+    models = "models"
+    tasks = "tasks"
+    datasets = "datasets"
+    inputs = "inputs"
+    optimizers = "optimizers"
+    schedules = "schedules"
+
+
+_HOMES = {
+    Kind.models: "videozoo.models.registry:models",
+    Kind.tasks: "videozoo.tasks.registry:tasks",
+    Kind.datasets: "videozoo.data.registry:datasets",
+    Kind.inputs: "videozoo.transforms.registry:inputs",
+    Kind.optimizers: "videozoo.engine.registry:optimizers",
+    Kind.schedules: "videozoo.engine.registry:schedules",
+}
+
+
+def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list.")) -> None:
+    """List the recipes, models and other parts that a recipe may name."""
+    import importlib
+
+    from rich import box, print
+    from rich.table import Table
+
+    from videozoo.config.recipe import list_recipes, read_header
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column(kind.value.rstrip("s"), no_wrap=True)
+    table.add_column("what it is")
+    if kind is Kind.recipes:
+        for name, path in list_recipes().items():
+            table.add_row(name, read_header(path).partition("\n")[0])
+    else:
+        module, _, attribute = _HOMES[kind].partition(":")
+        registry = getattr(importlib.import_module(module), attribute)
+        for name in registry.names():
+            table.add_row(name, registry.summary(name))
+    print(table)
+
+
+def show(
+    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder of class folders."),
+    overrides: list[str] = typer.Argument(None, help="key=value, e.g. optim.lr=0.01"),
+) -> None:
+    """Print a recipe with every default filled in, after checking all of its keys."""
+    import yaml
+
+    from videozoo.config.recipe import load_recipe
+
+    record = load_recipe(recipe, overrides or ()).resolved()
+    typer.echo(yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100), nl=False)

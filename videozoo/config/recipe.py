@@ -1,0 +1,236 @@
+"""A recipe: YAML in, overrides applied, every key checked, the resolved record out."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videozoo.config.check import bind
+from videozoo.config.registry import Registry
+from videozoo.errors import ConfigError, did_you_mean
+
+__all__ = ["Recipe", "list_recipes", "load_recipe", "plain", "read_header"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One section of a recipe: where its parts are, and which of their arguments the program supplies itself."""
+
+    home: str  # "module:attribute" of a Registry, or of the one class that the section builds
+    given: tuple[str, ...] = ()
+    default: str | None = None
+
+    def part(self, args: Mapping[str, Any], *, where: str) -> tuple[Any, dict[str, Any]]:
+        """The function or class that the section names, and the arguments left for it."""
+        module, _, attribute = self.home.partition(":")
+        home = getattr(importlib.import_module(module), attribute)
+        if not isinstance(home, Registry):
+            return home, dict(args)
+        rest = dict(args)
+        name = rest.pop("name", self.default)
+        if not isinstance(name, str):
+            raise ConfigError(f"{where}.name: is missing; name a {home.kind}: {', '.join(home.names())}")
+        try:
+            return home.get(name), rest
+        except ConfigError as error:
+            raise ConfigError(f"{where}.name: {error}") from None
+
+
+SECTIONS = {
+    "model": Section("videozoo.models.registry:models", given=("num_classes",)),
+    "task": Section("videozoo.tasks.registry:tasks", given=("model", "class_names"), default="classify"),
+    "input": Section("videozoo.transforms.registry:inputs", default="clip"),
+    "optim": Section("videozoo.engine.registry:optimizers", given=("params",), default="sgd"),
+    "schedule": Section("videozoo.engine.registry:schedules", given=("horizon",), default="constant"),
+    "fit": Section("videozoo.engine.options:Fit"),
+}
+DATA = Section("videozoo.data.registry:datasets", given=("class_names",))
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A run, as plain values: one dict a section, `data` with one dict a split, and the seed.
+
+    `source` says where it came from, for error messages.
+    """
+
+    source: str
+    sections: Mapping[str, dict[str, Any]]
+    data: Mapping[str, dict[str, Any]]
+    seed: int = 0
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A copy of one section's values; empty when the recipe leaves it out."""
+        return dict(self.sections.get(name, {}))
+
+    def name_of(self, section: str) -> str:
+        """The part that a section names, e.g. "tsm" for `model`."""
+        return str(self.section(section).get("name", SECTIONS[section].default))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as it was written, with overrides applied."""
+        return {**{k: dict(v) for k, v in self.sections.items()}, "data": dict(self.data), "seed": self.seed}
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value of every section, defaults filled in, as plain YAML types; this is what checkpoints carry.
+
+        Raises:
+            ConfigError: a name, an argument or a value that the code would not take; nothing has been built yet.
+        """
+        record: dict[str, Any] = {}
+        for name, section in SECTIONS.items():
+            record[name] = self._resolve(section, self.section(name), where=name)
+        record["data"] = {
+            split: self._resolve(DATA, args, where=f"data.{split}") for split, args in self.data.items()
+        }
+        record["seed"] = self.seed
+        return record
+
+    def _resolve(self, section: Section, args: dict[str, Any], *, where: str) -> dict[str, Any]:
+        part, rest = section.part(args, where=f"{self.source}: {where}")
+        given = {name: None for name in section.given if name not in rest}
+        bound = bind(part, rest, where=f"{self.source}: {where}", given=given)
+        name = {"name": args.get("name", section.default)} if "name" in args or section.default else {}
+        return {**name, **plain(bound)}
+
+
+def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of that path or packaged name, or the default recipe for a folder of class folders.
+
+    `overrides` are `key=value` with a dotted key, the value read as YAML: `optim.lr=0.01`.
+
+    Raises:
+        ConfigError: no such recipe, bad YAML, or a key that no recipe has.
+    """
+    path = Path(recipe)
+    if path.is_dir():
+        found = _read_yaml(_packaged("finetune"))
+        source = str(path)
+        found["data"] = {
+            split: {"name": "clip_folder", "path": str(path), "subset": split} for split in ("train", "val")
+        }
+    else:
+        file = path if path.suffix in (".yaml", ".yml") else _packaged(str(recipe))
+        found, source = _read_yaml(file), str(recipe)
+    for override in overrides:
+        _override(found, override)
+    return _recipe(found, source=source)
+
+
+def list_recipes() -> dict[str, Path]:
+    """Every packaged recipe by name: its path below configs/ without the ending."""
+    root = _root()
+    return {str(p.relative_to(root).with_suffix("")): p for p in sorted(root.rglob("*.yaml"))}
+
+
+def read_header(path: Path) -> str:
+    """The comment at the top of a recipe: its command, cost and scores."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").removeprefix(" "))
+    return "\n".join(lines)
+
+
+def plain(value: Any) -> Any:
+    """`value` as YAML and JSON write it: dataclasses to dicts, paths and other values to text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__str__ is object.__str__:
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return str(value)
+
+
+def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
+    known = [*SECTIONS, "data", "seed"]
+    for key in found:
+        if key not in known:
+            raise ConfigError(f"{source}: {key}: a recipe has no such section{did_you_mean(key, known)}")
+    for key in ("model", "data"):
+        if key not in found:
+            raise ConfigError(f"{source}: {key}: is missing; a recipe needs the sections model and data")
+    for key, value in found.items():
+        if key != "seed" and not isinstance(value, dict):
+            raise ConfigError(f"{source}: {key}: should be a mapping `name: ...`; got {value!r}")
+    data = found.pop("data")
+    for split, args in data.items():
+        if split not in SPLITS:
+            raise ConfigError(f"{source}: data.{split}: no such split{did_you_mean(split, SPLITS)}")
+        if not isinstance(args, dict):
+            raise ConfigError(f"{source}: data.{split}: should be a mapping `name: ...`; got {args!r}")
+    seed = found.pop("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"{source}: seed: should be a whole number from 0 up; got {seed!r}")
+    return Recipe(source, found, data, seed)
+
+
+def _override(found: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{override}: is no override; write key=value, e.g. optim.lr=0.01")
+    *parents, last = key.split(".")
+    place = found
+    for depth, parent in enumerate(parents):
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"{override}: '{'.'.join(parents[: depth + 1])}' is a value, not a section")
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override}: the value is not YAML ({_one_line(error)}); quote it") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that refuses the same key twice, where PyYAML keeps the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"line {node.start_mark.line + 1}: the key '{key}' stands twice; keep one")
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such recipe file; `videozoo list recipes` names the packaged ones")
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML ({_one_line(error)}); check its indentation") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: should hold sections (model, data, ...); got {type(found).__name__}")
+    return found
+
+
+def _packaged(name: str) -> Path:
+    recipes = list_recipes()
+    if name not in recipes:
+        raise ConfigError(
+            f"recipe: there is no '{name}'{did_you_mean(name, recipes)}; or give the path of a .yaml file "
+            "or of a folder with one folder a class"
+        )
+    return recipes[name]
+
+
+def _root() -> Path:
+    inside = Path(str(importlib.resources.files("videozoo"))) / "configs"  # an installed wheel
+    return inside if inside.is_dir() else inside.parent.parent / "configs"  # a checkout
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

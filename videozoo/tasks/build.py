@@ -1,0 +1,47 @@
+"""Task and input spec from a checkpoint: how evaluation, prediction and export get their model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videozoo.config.check import build
+from videozoo.errors import WeightsError
+from videozoo.models.registry import create_model
+from videozoo.tasks.registry import tasks
+from videozoo.tasks.task import Task
+from videozoo.transforms.input import build_input
+from videozoo.weights.checkpoint import Checkpoint
+
+__all__ = ["build_task", "task_from_checkpoint"]
+
+
+def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
+    """The task that a resolved recipe describes, around a freshly initialised model.
+
+    Raises:
+        ConfigError: a value that the model or the task does not take.
+    """
+    model_args = {"num_classes": len(class_names), **record["model"]}
+    model = create_model(model_args.pop("name"), **model_args)
+    task_args = dict(record["task"])
+    part = tasks.get(task_args.pop("name"))
+    return build(part, task_args, where="task", model=model, class_names=tuple(class_names))
+
+
+def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
+    """(task with its weights, in eval mode; input spec).
+
+    Raises:
+        WeightsError: the weights do not fit the model that the checkpoint's own record describes.
+    """
+    record = {**checkpoint.record, "model": {**checkpoint.record["model"]}}
+    if "pretrained" in record["model"]:
+        record["model"]["pretrained"] = None  # the weights are right here
+    task = build_task(record, checkpoint.class_names)
+    try:
+        task.model.load_state_dict(checkpoint.model)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{checkpoint.path}: does not fit its own record ({reason})") from error
+    return task.eval(), build_input(checkpoint.record["input"])

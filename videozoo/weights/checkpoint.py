@@ -1,0 +1,184 @@
+"""The checkpoint format: written whole or not at all, read without running anything.
+
+A training checkpoint (`.pt`) is one dict of plain values and tensors. A published file (`.safetensors`) holds the same
+model state, with the record and the class names as JSON in its header.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from videozoo.errors import WeightsError
+
+__all__ = ["FORMAT", "VERSION", "Checkpoint", "find", "read", "write", "write_safetensors"]
+
+FORMAT = "videozoo"
+VERSION = 1
+
+# version -> what turns a file of that version into one of the next
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What a weight file holds.
+
+    `record` is the resolved recipe (model, task, input, ...), `class_names` what the outputs are called. `resume` holds
+    everything that only training needs; it is empty for published weights.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    model: Mapping[str, Tensor]
+    step: int
+    resume: Mapping[str, Any]
+
+
+def find(run: str | os.PathLike[str]) -> Path:
+    """The weight file that a run directory or a file path means: best.pt, else last.pt.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = Path(run)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise WeightsError(f"{path}: there is no such file or run directory; train one with `videozoo train`")
+    for name in ("best.pt", "last.pt"):
+        if (path / name).is_file():
+            return path / name
+    raise WeightsError(
+        f"{path}: holds neither best.pt nor last.pt; the run has not saved yet, or this is no run directory"
+    )
+
+
+def write(path: str | os.PathLike[str], payload: Mapping[str, Any]) -> None:
+    """Writes a checkpoint under a temporary name, then renames it: a reader never sees half a file.
+
+    `payload` holds record, class_names, model (a state dict), step and whatever else a resumed run needs.
+
+    Raises:
+        WeightsError: it cannot be written (disk full, no permission); an older file of that name is still there.
+    """
+    path = Path(path)
+    content = {"format": FORMAT, "version": VERSION, **payload}
+    _replace(path, lambda temporary: torch.save(content, temporary))
+
+
+def write_safetensors(
+    path: str | os.PathLike[str],
+    *,
+    record: Mapping[str, Any],
+    class_names: tuple[str, ...],
+    model: Mapping[str, Tensor],
+) -> None:
+    """Writes published weights: the model's tensors with the record as JSON in the header."""
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "record": json.dumps(record),
+        "class_names": json.dumps(class_names),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
+    _replace(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=header))
+
+
+def read(path: str | os.PathLike[str]) -> Checkpoint:
+    """Reads a checkpoint or published weights onto the CPU; a run directory means its best one.
+
+    Raises:
+        WeightsError: no such file, cut short, not of this format, or of a newer version.
+    """
+    path = find(path)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pt(path)
+    if content.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path}: is not a videozoo checkpoint; bring other projects' weights with `videozoo import`"
+        )
+    version = int(content.pop("version"))
+    if version > VERSION:
+        raise WeightsError(f"{path}: has format version {version}, this videozoo reads {VERSION}; upgrade videozoo")
+    for old in range(version, VERSION):
+        content = MIGRATIONS[old](content)
+    try:
+        return Checkpoint(
+            path=path,
+            record=content.pop("record"),
+            class_names=tuple(content.pop("class_names")),
+            model=content.pop("model"),
+            step=int(content.pop("step", 0)),
+            resume={key: value for key, value in content.items() if key != "format"},
+        )
+    except KeyError as error:
+        raise WeightsError(f"{path}: the checkpoint has no {error}; it was not written by videozoo") from error
+
+
+def _read_pt(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(
+            f"{path}: refused, it holds more than tensors and plain values, or is no checkpoint ({reason}); "
+            "bring other projects' weights with `videozoo import`"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(
+            f"{path}: cannot be read ({reason}); it was cut short or damaged: use another checkpoint of the run"
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            header = file.metadata() or {}
+            model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); it was cut short or damaged") from error
+    if header.get("format") != FORMAT:
+        return {}
+    return {
+        "format": header["format"],
+        "version": header["version"],
+        "record": json.loads(header["record"]),
+        "class_names": json.loads(header["class_names"]),
+        "model": model,
+    }
+
+
+def _replace(path: Path, write_to: Callable[[str], None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(descriptor)
+        write_to(temporary)
+        with open(temporary, "rb") as file:  # noqa: PTH123
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # noqa: PTH101 (mkstemp made it private)
+        os.replace(temporary, path)  # noqa: PTH105
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(
+            f"{path}: cannot be written ({reason}); free some space or check the folder's permissions, "
+            "the previous file of that name is untouched"
+        ) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
