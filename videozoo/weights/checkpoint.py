@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,11 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _read_pt(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):  # an older pickle, or the file's tail is missing
+        raise WeightsError(
+            f"{path}: cannot be read (no zip archive as torch.save writes it); it was cut short or is no checkpoint: "
+            "use another checkpoint of the run, or bring other projects' weights with `videozoo import`"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

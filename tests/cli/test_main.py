@@ -1,0 +1,65 @@
+"""The command line answers help, lists and mistakes in arguments without loading torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+QUICK = [
+    ["--help"],
+    ["train", "--help"],
+    ["eval", "--help"],
+    ["predict", "--help"],
+    ["synth", "--help"],
+    ["prepare", "frames", "--help"],
+    ["demo", "--help"],
+    ["--version"],
+    ["list"],
+    ["list", "models"],
+    ["list", "tasks"],
+    ["list", "datasets"],
+    ["list", "inputs"],
+    ["list", "optimizers"],
+    ["list", "schedules"],
+]
+WRONG = [["trian"], ["train"], ["predict", "--windw", "2"], ["train", "no_such_recipe", "--out", "x"]]
+
+CODE = """
+import sys
+sys.argv = ["videozoo", *{args!r}]
+from videozoo.cli.main import main
+try:
+    main()
+except SystemExit as stop:
+    status = stop.code or 0
+else:
+    status = 0
+assert "torch" not in sys.modules, "torch was imported"
+sys.exit(status)
+"""
+
+
+def run(args):
+    code = CODE.format(args=args)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("args", QUICK, ids=" ".join)
+def test_answers_without_torch(args):
+    done = run(args)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("args", WRONG, ids=" ".join)
+def test_mistakes_are_named_without_torch(args):
+    done = run(args)
+    assert done.returncode in (1, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert args[0] in done.stderr or "no_such_recipe" in done.stderr or "windw" in done.stderr
+
+
+def test_unknown_recipe_says_what_there_is():
+    done = run(["train", "motion/tms", "--out", "x"])
+    assert done.returncode == 1
+    assert "did you mean 'motion/tsm'?" in done.stderr

@@ -1,0 +1,88 @@
+"""Recipes: strict keys with suggestions, overrides, and a resolved record that builds the same thing again."""
+
+import pytest
+import yaml
+
+from videozoo.config.recipe import list_recipes, load_recipe, read_header
+from videozoo.errors import ConfigError
+
+TINY = """
+# A tiny recipe
+# videozoo train tiny.yaml
+model: {name: tsm, backbone: resnet18}
+data:
+  train: {name: clip_folder, path: clips}
+optim: {name: sgd, lr: 1e-2}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def test_resolved_fills_in_defaults(tiny):
+    record = load_recipe(tiny, ["fit.batch_size=4", "seed=3"]).resolved()
+    assert record["optim"]["lr"] == 0.01
+    assert record["fit"]["batch_size"] == 4
+    assert record["seed"] == 3
+    assert record["task"]["name"] == "classify"
+    assert record["input"]["name"] == "clip"
+
+
+def test_resolved_is_yaml_and_resolves_to_itself(tiny, tmp_path):
+    record = load_recipe(tiny).resolved()
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(record))
+    assert load_recipe(again).resolved() == record
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.segmnts=8", r"model\.segmnts: tsm takes no such argument"),
+        ("model.num_segmnts=8", r"did you mean 'num_segments'\?"),
+        ("modle.name=tsm", r"modle: a recipe has no such section; did you mean 'model'\?"),
+        ("model.name=tms", r"there is no 'tms'; did you mean 'ts[mn]'\?"),
+        ("optim.lr=fast", r"optim\.lr: input should be a valid number.*got 'fast'"),
+        ("fit.batch_szie=1", r"fit\.batch_szie: .*did you mean 'batch_size'\?"),
+        ("input.crop_pix=64", r"input\.crop_pix: .*did you mean 'crop_px'\?"),
+        ("data.tarin.path=x", r"data\.tarin: no such split; did you mean 'train'\?"),
+        ("lr", r"lr: is no override; write key=value"),
+        ("seed=-1", r"seed: should be a whole number from 0 up; got -1"),
+        ("model.name.x=1", r"'model\.name' is a value, not a section"),
+    ],
+)
+def test_mistakes_are_named(tiny, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(tiny, [override]).resolved()
+
+
+def test_a_key_that_stands_twice(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("model: {name: tsm}\nmodel: {name: tsn}\n")
+    with pytest.raises(ConfigError, match=r"twice\.yaml: line 1: the key 'model' stands twice"):
+        load_recipe(path)
+
+
+def test_not_yaml(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("model: {name: [tsm\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: is not YAML"):
+        load_recipe(path)
+
+
+def test_missing_file():
+    with pytest.raises(ConfigError, match="there is no such recipe file"):
+        load_recipe("nowhere/x.yaml")
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_packaged_recipes_resolve_and_say_their_command(name):
+    load_recipe(name).resolved()
+    header = read_header(list_recipes()[name])
+    assert f"videozoo train {name}" in header
+    for word in ("cost", "published", "own"):
+        assert word in header.lower(), f"the header of {name} says nothing of {word}"

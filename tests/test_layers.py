@@ -1,0 +1,60 @@
+"""Imports run one way: each room may import only the rooms named before it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "videozoo"
+
+# room -> the rooms it may import, besides itself; every room may import errors, types, version and config
+MAY_IMPORT = {
+    "errors": set(),
+    "version": set(),
+    "types": set(),
+    "config": set(),
+    "layers": set(),
+    "models": {"layers"},
+    "weights": {"layers", "models"},
+    "io": set(),
+    "transforms": {"io"},
+    "data": {"io", "transforms"},
+    "metrics": set(),
+    "tasks": {"layers", "models", "weights", "transforms", "metrics"},
+    "engine": {"layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
+    "predict": {"weights", "io", "transforms", "tasks"},
+    "cli": {"models", "weights", "io", "transforms", "data", "metrics", "tasks", "engine", "predict"},
+}
+GROUND = ("errors", "types", "version", "config")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("videozoo"):
+            if node.module == "videozoo":
+                found |= {a.name for a in node.names}
+            else:
+                found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("videozoo.")}
+    return found
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+FILES = [p for p in sorted(ROOT.rglob("*.py")) if room_of(p) not in ("__init__", "__main__")]
+
+
+def test_every_room_is_on_the_plan():
+    assert {room_of(p) for p in FILES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    room = room_of(path)
+    allowed = MAY_IMPORT[room] | {room}
+    allowed |= set(GROUND[: GROUND.index(room)]) if room in GROUND else set(GROUND)
+    assert imports(path) <= allowed

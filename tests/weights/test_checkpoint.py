@@ -1,0 +1,100 @@
+"""Checkpoints are written whole or not at all and never run what they hold."""
+
+import pickle
+
+import pytest
+import torch
+
+from videozoo.errors import WeightsError
+from videozoo.weights import checkpoint
+
+PAYLOAD = {"record": {"model": {"name": "tsm"}}, "class_names": ["a", "b"], "model": {"w": torch.ones(2)}, "step": 7}
+
+
+def test_round_trip(tmp_path):
+    checkpoint.write(tmp_path / "last.pt", {**PAYLOAD, "best": {"top1": 0.5}})
+    found = checkpoint.read(tmp_path)
+    assert (found.step, found.class_names, found.resume) == (7, ("a", "b"), {"best": {"top1": 0.5}})
+    assert torch.equal(found.model["w"], torch.ones(2))
+
+
+def test_safetensors_round_trip(tmp_path):
+    path = tmp_path / "w.safetensors"
+    checkpoint.write_safetensors(
+        path, record=PAYLOAD["record"], class_names=("a", "b"), model={"w": torch.ones(2).expand(3, 2)}
+    )
+    found = checkpoint.read(path)
+    assert found.record == PAYLOAD["record"]
+    assert torch.equal(found.model["w"], torch.ones(3, 2))
+
+
+def test_best_is_preferred(tmp_path):
+    checkpoint.write(tmp_path / "last.pt", PAYLOAD)
+    checkpoint.write(tmp_path / "best.pt", PAYLOAD)
+    assert checkpoint.find(tmp_path).name == "best.pt"
+
+
+def test_empty_run(tmp_path):
+    with pytest.raises(WeightsError, match=r"holds neither best\.pt nor last\.pt"):
+        checkpoint.find(tmp_path)
+    with pytest.raises(WeightsError, match="there is no such file or run directory"):
+        checkpoint.find(tmp_path / "nowhere")
+
+
+def test_cut_short(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.write(path, PAYLOAD)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(WeightsError, match=r"last\.pt: .*cut short"):
+        checkpoint.read(path)
+
+
+def test_cut_short_safetensors(tmp_path):
+    path = tmp_path / "w.safetensors"
+    checkpoint.write_safetensors(path, record={}, class_names=(), model={"w": torch.ones(2)})
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(WeightsError, match="cut short or damaged"):
+        checkpoint.read(path)
+
+
+class Hostile:
+    def __reduce__(self):
+        return print, ("owned",)
+
+
+def test_hostile_pickle_is_refused(tmp_path, capsys):
+    path = tmp_path / "evil.pt"
+    torch.save({"format": "videozoo", "x": Hostile()}, path)
+    with pytest.raises(WeightsError, match="refused"):
+        checkpoint.read(path)
+    (tmp_path / "raw.pt").write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(WeightsError):
+        checkpoint.read(tmp_path / "raw.pt")
+    assert "owned" not in capsys.readouterr().out
+
+
+def test_someone_elses_checkpoint(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="is not a videozoo checkpoint"):
+        checkpoint.read(tmp_path / "x.pt")
+
+
+def test_newer_version(tmp_path):
+    torch.save({"format": "videozoo", "version": 99}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="format version 99, this videozoo reads 1"):
+        checkpoint.read(tmp_path / "x.pt")
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    checkpoint.write(path, PAYLOAD)
+
+    def full(content, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(WeightsError, match="No space left on device"):
+        checkpoint.write(path, {**PAYLOAD, "step": 8})
+    monkeypatch.undo()
+    assert checkpoint.read(path).step == 7
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]

@@ -1,0 +1,45 @@
+"""What a script says in the terms of each task; all of it is truth, none of it is measured from pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from videozoo.data.motion.script import CLASSES, Script
+from videozoo.data.motion.shapes import COLOURS, SHAPES, outline
+from videozoo.types import Span
+
+__all__ = ["TAGS", "boxes", "caption", "segments", "tags"]
+
+TAGS = (*CLASSES, *SHAPES, *COLOURS)
+
+
+def segments(script: Script) -> list[Span]:
+    """The events that are no pauses, in order, with their class as the label."""
+    return [Span(e.start_s, e.end_s, e.motion) for e in script.events if e.motion in CLASSES]
+
+
+def tags(script: Script) -> tuple[str, ...]:
+    """The motions, shapes and colours of the events (not of pauses), each once, in the order of `TAGS`."""
+    said = {word for e in script.events if e.motion in CLASSES for word in (e.motion, e.shape, e.colour)}
+    return tuple(tag for tag in TAGS if tag in said)
+
+
+def caption(script: Script) -> str:
+    """The events in words: `a red ring grows, then an orange square moves left`."""
+    sentences = [
+        f"{'an' if e.colour[0] in 'aeiou' else 'a'} {e.colour} {e.shape} {e.motion}"
+        for e in script.events
+        if e.motion in CLASSES
+    ]
+    return ", then ".join(sentences) or "nothing moves"
+
+
+def boxes(script: Script) -> np.ndarray:
+    """The tight box of the shape on each frame: float32 [num_frames 4], left top right bottom in pixels."""
+    found = np.empty((script.num_frames, 4), np.float32)
+    for box, (event, state) in zip(found, script.frames(), strict=True):
+        angle = np.radians(state.angle_deg)
+        turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
+        points = (outline(event.shape) @ turn) * state.radius + (state.x, state.y)
+        box[:2], box[2:] = points.min(axis=0), points.max(axis=0)
+    return found * script.size_px

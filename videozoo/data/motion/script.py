@@ -1,0 +1,211 @@
+"""What happens in a made video, told without pixels: a script of events, drawn at random from a seed.
+
+One frame says nothing. Every event draws a path for each of the four things that can change: across, down, size and
+angle. Its motion runs one of the paths, forwards or backwards; the other three are frozen at a moment drawn uniformly.
+So a frame taken at random shows the same distribution of position, size and angle whatever the motion is (also when
+nothing moves), and forwards and backwards show the very same set of frames. Shape, colour and textures know nothing
+of the motion either. Mirroring a clip turns `moves left` into `moves right` and the clock backwards: a recipe for
+this world must not flip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+
+from videozoo.data.motion.shapes import COLOURS, SHAPES
+from videozoo.errors import DataError
+
+__all__ = ["CLASSES", "PAUSE", "Event", "Script", "State", "clip_script", "untrimmed_script"]
+
+# motion -> (the path it runs, 1 forwards or -1 backwards); x runs right, y down, angles clockwise
+_RUNS = {
+    "moves left": (0, -1),
+    "moves right": (0, 1),
+    "moves up": (1, -1),
+    "moves down": (1, 1),
+    "turns clockwise": (3, 1),
+    "turns counter-clockwise": (3, -1),
+    "grows": (2, 1),
+    "shrinks": (2, -1),
+}
+CLASSES = tuple(_RUNS)
+PAUSE = "pauses"
+
+# Rows: x, y, log radius, angle in degrees; lengths are in sides of the picture. A path lies inside its bounds and is
+# as long as an event's move: long enough to be seen at 64 px, short beside the bounds, so that even the
+# set of a clip's frames says little about the path that was run.
+_RADII = (0.10, 0.20)
+_BOUNDS = np.array([(0.2, 0.8), (0.2, 0.8), np.log(_RADII), (0.0, 360.0)])
+_EXTENTS = np.array([(0.18, 0.30), (0.18, 0.30), np.log((1.30, 1.60)), (60.0, 120.0)])
+
+_EVENT_S = (1.5, 4.0)
+_PAUSE_S = (0.5, 2.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Where a shape is: centre and bounding radius in sides of the picture, angle clockwise from upright."""
+
+    x: float
+    y: float
+    radius: float
+    angle_deg: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One shape doing one thing from `start_s` to `end_s`; it is on the screen for just that time."""
+
+    start_s: float
+    end_s: float
+    motion: str
+    shape: str
+    colour: str
+    begin: State
+    end: State
+    texture_seed: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s < self.end_s:
+            raise DataError(f"event: needs 0 <= start_s < end_s, got {self.start_s=} {self.end_s=}")
+        for word, accepted in ((self.motion, (*CLASSES, PAUSE)), (self.shape, SHAPES), (self.colour, COLOURS)):
+            if word not in accepted:
+                raise DataError(f"event: there is no '{word}'; accepted: {', '.join(accepted)}")
+
+    def state_at(self, time_s: float) -> State:
+        """The state at a moment of the video; before and after the event it is that of its first or last moment."""
+        part = min(max((time_s - self.start_s) / (self.end_s - self.start_s), 0.0), 1.0)
+
+        def between(begin: float, end: float) -> float:
+            return begin + part * (end - begin)
+
+        return State(
+            x=between(self.begin.x, self.end.x),
+            y=between(self.begin.y, self.end.y),
+            # at a steady ratio, so that growing is shrinking played backwards
+            radius=math.exp(between(math.log(self.begin.radius), math.log(self.end.radius))),
+            angle_deg=between(self.begin.angle_deg, self.end.angle_deg),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Script:
+    """A whole video: events that follow each other without a hole. Pixels, sound and every label derive from it.
+
+    `seed` draws the background. Frame i shows the moment (i + 0.5) / fps, the middle of its time on the screen.
+    """
+
+    seed: int
+    duration_s: float
+    fps: int
+    size_px: int
+    events: tuple[Event, ...]
+
+    @property
+    def num_frames(self) -> int:
+        return round(self.duration_s * self.fps)
+
+    def frames(self) -> list[tuple[Event, State]]:
+        """For each frame the event that it shows, and the state of its shape."""
+        shown = []
+        events = iter(self.events)
+        event = next(events)
+        for index in range(self.num_frames):
+            time_s = (index + 0.5) / self.fps
+            while time_s >= event.end_s:
+                event = next(events)
+            shown.append((event, event.state_at(time_s)))
+        return shown
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Script:
+        """The script that `to_json` wrote.
+
+        Raises:
+            DataError: the text is not a script.
+        """
+        try:
+            fields = json.loads(text)
+            events = tuple(
+                Event(**{**event, "begin": State(**event["begin"]), "end": State(**event["end"])})
+                for event in fields.pop("events")
+            )
+            return cls(events=events, **fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"script: {text[:60]!r} cannot be read ({error}); needs a line of scripts.jsonl") from error
+
+
+def clip_script(rng: np.random.Generator, *, motion: str, num_frames: int, fps: int, size_px: int) -> Script:
+    """One event that fills the clip."""
+    return _script(rng, [(motion, num_frames)], fps=fps, size_px=size_px)
+
+
+def untrimmed_script(
+    rng: np.random.Generator, *, motions: tuple[str, ...], num_frames: int, fps: int, size_px: int
+) -> Script:
+    """Events of several classes between pauses, in which shapes hold still: a still frame is no sign of a pause.
+
+    Shapes also change in the middle of some pauses, so that a cut is no sign of an event. Shorter than 6 s,
+    a video may have no room for one event.
+    """
+    timeline: list[tuple[str, int]] = []
+    left = num_frames
+    while True:
+        pause, event = (round(rng.uniform(*bounds) * fps) for bounds in (_PAUSE_S, _EVENT_S))
+        if left < pause + event + _PAUSE_S[0] * fps:
+            break
+        timeline += _pause(rng, pause)
+        timeline.append((str(rng.choice(motions)), event))
+        left -= pause + event
+    return _script(rng, timeline + _pause(rng, left), fps=fps, size_px=size_px)
+
+
+def _pause(rng: np.random.Generator, num_frames: int) -> list[tuple[str, int]]:
+    cut = int(rng.integers(num_frames))  # 0: one shape for the whole pause
+    if rng.random() < 0.5 or not cut:
+        return [(PAUSE, num_frames)]
+    return [(PAUSE, cut), (PAUSE, num_frames - cut)]
+
+
+def _script(rng: np.random.Generator, timeline: list[tuple[str, int]], *, fps: int, size_px: int) -> Script:
+    """The script of (motion, number of frames) pairs, each with a shape of its own."""
+    events, start = [], 0
+    for motion, num_frames in timeline:
+        events.append(_event(rng, motion, start_s=start / fps, end_s=(start + num_frames) / fps))
+        start += num_frames
+    seed = int(rng.integers(2**31))
+    return Script(seed=seed, duration_s=start / fps, fps=fps, size_px=size_px, events=tuple(events))
+
+
+def _event(rng: np.random.Generator, motion: str, *, start_s: float, end_s: float) -> Event:
+    extent = rng.uniform(*_EXTENTS.T)
+    first = rng.uniform(_BOUNDS[:, 0], _BOUNDS[:, 1] - extent)
+    first[3] = rng.uniform(0, 360)  # a circle has no bounds to stay inside
+    begin = first + extent * rng.uniform(size=4)
+    end = begin.copy()
+    if motion != PAUSE:
+        path, direction = _RUNS[motion]
+        low, high = first[path], first[path] + extent[path]
+        begin[path], end[path] = (low, high) if direction > 0 else (high, low)
+    return Event(
+        start_s=start_s,
+        end_s=end_s,
+        motion=motion,
+        shape=str(rng.choice(list(SHAPES))),
+        colour=str(rng.choice(list(COLOURS))),
+        begin=_state(begin),
+        end=_state(end),
+        texture_seed=int(rng.integers(2**31)),
+    )
+
+
+def _state(row: np.ndarray) -> State:
+    x, y, log_radius, angle_deg = row.tolist()
+    return State(x=x, y=y, radius=math.exp(log_radius), angle_deg=angle_deg)

@@ -1,0 +1,289 @@
+"""Metrics of classification: top-k accuracy for one label a sample, mean average precision for many.
+
+All scores are percents. Both metrics keep the outcome of every sample under its id, so a sample that is scored twice is an
+error, and merging is exact: nothing depends on the order of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from videozoo.errors import DataError
+from videozoo.metrics.parts import Interval, Matrix, Part, Table, bootstrap_interval
+from videozoo.types import Labels
+
+__all__ = [
+    "Accuracy",
+    "MeanAveragePrecision",
+    "Outcome",
+    "average_precision",
+    "batch_labels",
+    "batch_scores",
+    "multi_hot",
+]
+
+T = TypeVar("T")
+
+
+class Outcome(NamedTuple):
+    """How one sample was judged; `rank` is the place of its true class, 0 being the best."""
+
+    truth: int
+    predicted: int
+    rank: int
+    score: float
+
+
+class Accuracy:
+    """Top-k accuracy, mean class accuracy and the confusion matrix of single-label classification.
+
+    Equal scores rank in class order, as in `Labels.top`: the lower index comes first, so a model that answers the same
+    for all classes is always "class 0" and not always right. A k above the number of classes becomes that number, and the
+    score is named by it ("top3"). Mean class accuracy is the mean over the classes that have samples.
+
+    Raises:
+        DataError: no labels, a label outside the classes, a score that is nan, or a sample that comes twice.
+    """
+
+    def __init__(self, class_names: Sequence[str], *, top_k: Sequence[int] = (1, 5)):
+        self.class_names = tuple(class_names)
+        self.top_k = sorted({min(k, len(self.class_names)) for k in top_k})
+        self.outcomes: dict[str, Outcome] = {}
+
+    def update(self, predictions: Sequence[Labels], batch: Mapping[str, Any]) -> None:
+        ids = list(batch["id"])
+        num_classes = len(self.class_names)
+        scores = batch_scores(predictions, ids, num_classes)
+        labels = batch_labels(batch, ids)
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(
+                f"accuracy: got {labels.dtype} labels of shape {labels.shape} for {len(ids)} samples; "
+                "needs one class index a sample (multi-label data is judged by mean average precision)"
+            )
+        for i in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
+            raise DataError(
+                f"{ids[i]}: label {labels[i]} is outside 0..{num_classes - 1}, the model's classes"
+            )
+        rows, index = np.arange(len(ids)), np.arange(num_classes)
+        own = scores[rows, labels][:, None]
+        ahead = (scores > own) | ((scores == own) & (index < labels[:, None]))
+        predicted = scores.argmax(axis=1)  # the first of equals
+        columns = (labels, predicted, ahead.sum(axis=1), scores[rows, predicted])
+        outcomes = [Outcome(int(t), int(p), int(r), float(s)) for t, p, r, s in zip(*columns, strict=True)]
+        _add_once(self.outcomes, dict(zip(ids, outcomes, strict=True)), num_added=len(ids))
+
+    def merge(self, other: Accuracy) -> None:
+        _add_once(self.outcomes, other.outcomes, num_added=len(other.outcomes))
+
+    def compute(self) -> dict[str, float]:
+        rank = self._column("rank")
+        if not len(rank):
+            raise DataError("accuracy: no sample was scored; there is nothing to average")
+        scores = {f"top{k}": 100 * float(np.mean(rank < k)) for k in self.top_k}
+        count, correct = self._per_class()
+        present = count > 0
+        scores["mean_class"] = 100 * float(np.mean(correct[present] / count[present]))
+        return scores
+
+    def confusion(self) -> np.ndarray:
+        """Counts `[k k]`: rows are the truth, columns the best guess."""
+        k = len(self.class_names)
+        flat = self._column("truth") * k + self._column("predicted")
+        return np.bincount(flat, minlength=k * k).reshape(k, k)
+
+    def report_parts(self) -> list[Part]:
+        rank = self._column("rank")
+        intervals = [Interval(f"top{k}", *bootstrap_interval(100.0 * (rank < k))) for k in self.top_k]
+        confusion = self.confusion()
+        return [
+            *intervals,
+            Matrix("confusion", "Confusion matrix", self.class_names, confusion),
+            self._confused_pairs(confusion),
+            self._class_table(),
+            *self._sample_tables(),
+        ]
+
+    def _column(self, field: str) -> np.ndarray:
+        values = (getattr(o, field) for o in self.outcomes.values())
+        return np.fromiter(values, dtype=np.int64, count=len(self.outcomes))
+
+    def _per_class(self) -> tuple[np.ndarray, np.ndarray]:
+        confusion = self.confusion()
+        return confusion.sum(axis=1), confusion.diagonal()
+
+    def _class_table(self) -> Table:
+        count, correct = self._per_class()
+        rows: list[tuple[str | int | float | None, ...]] = [
+            (i, name, int(n), int(c), 100 * int(c) / int(n) if n else None)
+            for i, (name, n, c) in enumerate(zip(self.class_names, count, correct, strict=True))
+        ]
+        rows.sort(key=lambda row: (row[4] is None, row[4]))  # worst first; classes without samples last
+        return Table(
+            "classes", "Classes, worst first", ("index", "class", "samples", "correct", "accuracy %"), rows
+        )
+
+    def _confused_pairs(self, confusion: np.ndarray) -> Table:
+        wrong = confusion - np.diag(confusion.diagonal())
+        order = np.argsort(-wrong, axis=None, kind="stable")[: np.count_nonzero(wrong)]
+        rows = []
+        for flat in order[:200]:
+            truth, predicted = divmod(int(flat), len(self.class_names))
+            n = int(wrong[truth, predicted])
+            share = 100 * n / int(confusion[truth].sum())
+            rows.append((self.class_names[truth], self.class_names[predicted], n, share))
+        columns = ("truth", "taken for", "samples", "of the class %")
+        return Table("confused_pairs", "Most confused pairs", columns, rows, max_shown=20)
+
+    def _sample_tables(self) -> list[Table]:
+        columns = ("id", "truth", "predicted", "score", "rank of truth", "correct")
+        rows = [
+            (
+                id_,
+                self.class_names[o.truth],
+                self.class_names[o.predicted],
+                o.score,
+                o.rank + 1,
+                int(o.rank == 0),
+            )
+            for id_, o in sorted(self.outcomes.items())
+        ]
+        mistakes = sorted((row for row in rows if not row[5]), key=lambda row: -row[3])
+        return [
+            Table("mistakes", "Most confident mistakes", columns[:5], [row[:5] for row in mistakes[:20]]),
+            Table("samples", "Samples", columns, rows, max_shown=0),
+        ]
+
+
+class MeanAveragePrecision:
+    """Mean average precision and Hit@1 of multi-label classification.
+
+    The average precision of a class is the sum over its distinct scores of precision times the recall gained there, so
+    samples of equal score count as one step and their order does not matter. The mean is over the classes with at least one
+    positive sample. Hit@1 is the share of samples whose best class (the first of equals) is among their labels; a sample
+    without labels is a miss.
+
+    Keeps all scores: 5 bytes a class and sample. `metrics.youtube8m` is for the large tagging sets.
+
+    Raises:
+        DataError: no labels, labels that are not 0 and 1, a score that is nan, or a sample that comes twice.
+    """
+
+    def __init__(self, class_names: Sequence[str]):
+        self.class_names = tuple(class_names)
+        self.samples: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # id -> scores [k], truth [k]
+
+    def update(self, predictions: Sequence[Labels], batch: Mapping[str, Any]) -> None:
+        ids = list(batch["id"])
+        scores = batch_scores(predictions, ids, len(self.class_names))
+        truth = multi_hot(batch_labels(batch, ids), scores.shape)
+        added = {id_: (scores[i].copy(), truth[i].copy()) for i, id_ in enumerate(ids)}
+        _add_once(self.samples, added, num_added=len(ids))
+
+    def merge(self, other: MeanAveragePrecision) -> None:
+        _add_once(self.samples, other.samples, num_added=len(other.samples))
+
+    def compute(self) -> dict[str, float]:
+        precision, _ = self._per_class()
+        if np.isnan(precision).all():
+            raise DataError(
+                "mean average precision: no scored sample has a label; there is nothing to average"
+            )
+        return {"map": 100 * float(np.nanmean(precision)), "hit1": 100 * float(self._hits().mean())}
+
+    def report_parts(self) -> list[Part]:
+        precision, count = self._per_class()
+        rows: list[tuple[str | int | float | None, ...]] = [
+            (i, name, int(n), 100 * float(p) if n else None)
+            for i, (name, n, p) in enumerate(zip(self.class_names, count, precision, strict=True))
+        ]
+        rows.sort(key=lambda row: (row[3] is None, row[3]))
+        return [
+            Interval("hit1", *bootstrap_interval(100.0 * self._hits())),
+            Table("classes", "Classes, worst first", ("index", "class", "positives", "AP %"), rows),
+        ]
+
+    def _stacked(self) -> tuple[np.ndarray, np.ndarray]:
+        if not self.samples:
+            raise DataError("mean average precision: no sample was scored; there is nothing to average")
+        scores, truth = zip(*self.samples.values(), strict=True)
+        return np.stack(scores), np.stack(truth)
+
+    def _per_class(self) -> tuple[np.ndarray, np.ndarray]:
+        scores, truth = self._stacked()
+        count = truth.sum(axis=0)
+        precision = [
+            average_precision(s, t) if n else np.nan for s, t, n in zip(scores.T, truth.T, count, strict=True)
+        ]
+        return np.array(precision), count
+
+    def _hits(self) -> np.ndarray:
+        scores, truth = self._stacked()
+        return truth[np.arange(len(scores)), scores.argmax(axis=1)]
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray, *, num_positive: int | None = None) -> float:
+    """Area under precision over recall, 0..1, with equal scores as one step.
+
+    `num_positive` is the denominator of recall when more positives exist than are listed.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(positive[order])
+    ends = np.flatnonzero(
+        np.append(ranked[1:] != ranked[:-1], True)
+    )  # the last place of each group of equals
+    gained = np.diff(hits[ends], prepend=0)
+    total = int(hits[-1]) if num_positive is None else num_positive
+    return float(np.sum(gained * hits[ends] / (ends + 1)) / total)
+
+
+def batch_scores(predictions: Sequence[Labels], ids: Sequence[str], num_classes: int) -> np.ndarray:
+    """Scores `[b k]` as float32, checked: one prediction a sample, one score a class, none nan."""
+    if len(predictions) != len(ids):
+        raise DataError(f"metric: {len(predictions)} predictions for {len(ids)} samples; needs one each")
+    for id_, prediction in zip(ids, predictions, strict=True):
+        if len(prediction.scores) != num_classes:
+            raise DataError(
+                f"{id_}: {len(prediction.scores)} scores; the metric was made for {num_classes} classes"
+            )
+        if np.isnan(prediction.scores).any():
+            raise DataError(f"{id_}: the model's scores are nan; check its weights, or evaluate in fp32")
+    return np.stack([p.scores for p in predictions]).astype(np.float32, copy=False)
+
+
+def batch_labels(batch: Mapping[str, Any], ids: Sequence[str]) -> np.ndarray:
+    """The labels of a batch as an array, wherever they lie.
+
+    Raises:
+        DataError: the batch has none.
+    """
+    labels = batch.get("label")
+    if labels is None:
+        raise DataError(
+            f"{ids[0]}: has no label; evaluation needs data with answers, `videozoo predict` does not"
+        )
+    array = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
+    if len(array) != len(ids):
+        raise DataError(f"metric: {len(array)} labels for {len(ids)} samples; needs one each")
+    return array
+
+
+def multi_hot(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels of 0 and 1 `[b k]` as booleans, checked."""
+    if labels.shape != shape:
+        raise DataError(
+            f"metric: labels of shape {labels.shape}; multi-label data needs 0 or 1 a class, {shape}"
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise DataError("metric: labels are not all 0 or 1; evaluate on data as it is, without mixing")
+    return labels.astype(bool)
+
+
+def _add_once(known: dict[str, T], added: Mapping[str, T], *, num_added: int) -> None:
+    repeated = known.keys() & added.keys()
+    if repeated or len(added) < num_added:
+        example = min(repeated) if repeated else "a sample of one batch"
+        raise DataError(f"metric: {example} was scored twice; ids must be unique in a data set")
+    known.update(added)
