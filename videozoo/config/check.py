@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -47,7 +48,9 @@ def bind(
         if key in args:
             bound[key] = _coerce(args[key], hints.get(key, Any), where=f"{where}.{key}")
         elif parameter.default is inspect.Parameter.empty:
-            raise ConfigError(f"{where}.{key}: {name} needs it and the recipe does not say it; add `{key}: ...`")
+            raise ConfigError(
+                f"{where}.{key}: {name} needs it and the recipe does not say it; add `{key}: ...`"
+            )
         elif not _is_factory(parameter.default):
             bound[key] = parameter.default
     return bound
@@ -61,12 +64,14 @@ def build(part: Callable[..., Any], args: Mapping[str, Any], *, where: str, **gi
 def _coerce(value: Any, hint: Any, *, where: str) -> Any:
     if hint is Any or hint is inspect.Parameter.empty:
         return value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
+        return hint(**bind(hint, value, where=where))  # a nested value: its own keys are spell-checked too
     if isinstance(value, str) and _takes(hint, float) and not _takes(hint, str):
         value = _number(value)
     try:
-        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)).validate_python(
-            value
-        )
+        return pydantic.TypeAdapter(
+            hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
+        ).validate_python(value)
     except pydantic.PydanticUserError:  # a dataclass brings its own config
         return pydantic.TypeAdapter(hint).validate_python(value)
     except pydantic.ValidationError as error:

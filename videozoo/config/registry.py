@@ -27,15 +27,16 @@ class Registry:
         register_model = models.register
     """
 
-    def __init__(self, kind: str, package: str, *, decorator: str):
+    def __init__(self, kind: str, package: str, *, decorator: str, suffix: str = ""):
         self.kind = kind
         self.package = package
         self.decorator = decorator
+        self.suffix = suffix  # left out of the names: `ClipInput` is "clip" where the suffix is "Input"
         self._entries: dict[str, Callable[..., Any]] = {}
 
     def register(self, part: T) -> T:
         """Decorator: enters a function or class under its own name, in lower case with underscores."""
-        name = _snake(part.__name__)
+        name = self._name_of(part.__name__)
         known = self._entries.get(name)
         if known is not None and known.__module__ != part.__module__:
             raise ConfigError(f"{self.kind} '{name}': defined in {known.__module__} and in {part.__module__}")
@@ -65,7 +66,7 @@ class Registry:
         if module is None:
             return (self._entries[name].__doc__ or "").strip().partition("\n")[0]
         for node in _decorated(_source_of(module), self.decorator):
-            if _snake(node.name) == name:
+            if self._name_of(node.name) == name:
                 return (ast.get_docstring(node) or "").partition("\n")[0]
         return ""
 
@@ -78,8 +79,11 @@ class Registry:
         for path in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")):
             module = self.package if path.stem == "__init__" else f"{self.package}.{path.stem}"
             for node in _decorated(path, self.decorator):
-                found[_snake(node.name)] = module
+                found[self._name_of(node.name)] = module
         return found
+
+    def _name_of(self, defined: str) -> str:
+        return _snake(defined.removesuffix(self.suffix))
 
 
 def _decorated(path: Path, decorator: str) -> list[ast.FunctionDef | ast.ClassDef]:

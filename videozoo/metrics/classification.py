@@ -1,12 +1,13 @@
 """Metrics of classification: top-k accuracy for one label a sample, mean average precision for many.
 
-All scores are percents. Both metrics keep the outcome of every sample under its id, so a sample that is scored twice is an
+All scores are percents. The outcome of every sample is kept under its id, so one that is scored twice is an
 error, and merging is exact: nothing depends on the order of samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from videozoo.types import Labels
 
 __all__ = [
     "Accuracy",
+    "Classification",
     "MeanAveragePrecision",
     "Outcome",
     "average_precision",
@@ -26,6 +28,42 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+class Classification:
+    """`Accuracy` where labels are class indices, `MeanAveragePrecision` where they are 0 or 1 a class.
+
+    The first batch decides.
+    """
+
+    def __init__(self, class_names: Sequence[str]):
+        self.class_names = tuple(class_names)
+        self.metric: Accuracy | MeanAveragePrecision | None = None
+
+    def update(self, predictions: Sequence[Labels], batch: Mapping[str, Any]) -> None:
+        if self.metric is None:
+            multi_label = batch_labels(batch, batch["id"]).ndim == 2
+            self.metric = (MeanAveragePrecision if multi_label else Accuracy)(self.class_names)
+        self.metric.update(predictions, batch)
+
+    def merge(self, other: Classification) -> None:
+        if self.metric is None:
+            self.metric = copy.deepcopy(other.metric)
+        elif other.metric is not None:
+            if type(self.metric) is not type(other.metric):
+                raise DataError("classification: labels are of two kinds; evaluate one data set at a time")
+            self.metric.merge(other.metric)  # type: ignore[arg-type]
+
+    def compute(self) -> dict[str, float]:
+        return self._judge().compute()
+
+    def report_parts(self) -> list[Part]:
+        return self._judge().report_parts()
+
+    def _judge(self) -> Accuracy | MeanAveragePrecision:
+        if self.metric is None:
+            raise DataError("classification: no sample was scored; there is nothing to average")
+        return self.metric
 
 
 class Outcome(NamedTuple):
@@ -40,9 +78,9 @@ class Outcome(NamedTuple):
 class Accuracy:
     """Top-k accuracy, mean class accuracy and the confusion matrix of single-label classification.
 
-    Equal scores rank in class order, as in `Labels.top`: the lower index comes first, so a model that answers the same
-    for all classes is always "class 0" and not always right. A k above the number of classes becomes that number, and the
-    score is named by it ("top3"). Mean class accuracy is the mean over the classes that have samples.
+    Equal scores rank in class order, as in `Labels.top`: the lower index comes first, so a model that answers
+    the same for all classes is always "class 0" and not always right. A k above the number of classes becomes
+    that number, and the score is named by it ("top3"). Mean class accuracy is over the classes with samples.
 
     Raises:
         DataError: no labels, a label outside the classes, a score that is nan, or a sample that comes twice.
@@ -73,10 +111,10 @@ class Accuracy:
         predicted = scores.argmax(axis=1)  # the first of equals
         columns = (labels, predicted, ahead.sum(axis=1), scores[rows, predicted])
         outcomes = [Outcome(int(t), int(p), int(r), float(s)) for t, p, r, s in zip(*columns, strict=True)]
-        _add_once(self.outcomes, dict(zip(ids, outcomes, strict=True)), num_added=len(ids))
+        _add_once(self.outcomes, zip(ids, outcomes, strict=True))
 
     def merge(self, other: Accuracy) -> None:
-        _add_once(self.outcomes, other.outcomes, num_added=len(other.outcomes))
+        _add_once(self.outcomes, other.outcomes.items())
 
     def compute(self) -> dict[str, float]:
         rank = self._column("rank")
@@ -160,12 +198,12 @@ class Accuracy:
 class MeanAveragePrecision:
     """Mean average precision and Hit@1 of multi-label classification.
 
-    The average precision of a class is the sum over its distinct scores of precision times the recall gained there, so
-    samples of equal score count as one step and their order does not matter. The mean is over the classes with at least one
-    positive sample. Hit@1 is the share of samples whose best class (the first of equals) is among their labels; a sample
-    without labels is a miss.
+    The average precision of a class is the sum over its distinct scores of precision times the recall
+    gained there: samples of equal score count as one step and their order does not matter. The mean is over
+    the classes with at least one positive sample. Hit@1 is the share of samples whose best class (the first
+    of equals) is among their labels; a sample without labels is a miss.
 
-    Keeps all scores: 5 bytes a class and sample. `metrics.youtube8m` is for the large tagging sets.
+    Keeps all scores, 5 bytes a class and sample; `metrics.youtube8m` is for the large tagging sets.
 
     Raises:
         DataError: no labels, labels that are not 0 and 1, a score that is nan, or a sample that comes twice.
@@ -179,11 +217,10 @@ class MeanAveragePrecision:
         ids = list(batch["id"])
         scores = batch_scores(predictions, ids, len(self.class_names))
         truth = multi_hot(batch_labels(batch, ids), scores.shape)
-        added = {id_: (scores[i].copy(), truth[i].copy()) for i, id_ in enumerate(ids)}
-        _add_once(self.samples, added, num_added=len(ids))
+        _add_once(self.samples, ((id_, (scores[i], truth[i])) for i, id_ in enumerate(ids)))
 
     def merge(self, other: MeanAveragePrecision) -> None:
-        _add_once(self.samples, other.samples, num_added=len(other.samples))
+        _add_once(self.samples, other.samples.items())
 
     def compute(self) -> dict[str, float]:
         precision, _ = self._per_class()
@@ -240,7 +277,7 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, *, num_positive:
 
 
 def batch_scores(predictions: Sequence[Labels], ids: Sequence[str], num_classes: int) -> np.ndarray:
-    """Scores `[b k]` as float32, checked: one prediction a sample, one score a class, none nan."""
+    """Scores `[b k]`, checked: one prediction a sample, one score a class, none nan."""
     if len(predictions) != len(ids):
         raise DataError(f"metric: {len(predictions)} predictions for {len(ids)} samples; needs one each")
     for id_, prediction in zip(ids, predictions, strict=True):
@@ -250,7 +287,7 @@ def batch_scores(predictions: Sequence[Labels], ids: Sequence[str], num_classes:
             )
         if np.isnan(prediction.scores).any():
             raise DataError(f"{id_}: the model's scores are nan; check its weights, or evaluate in fp32")
-    return np.stack([p.scores for p in predictions]).astype(np.float32, copy=False)
+    return np.stack([p.scores for p in predictions])
 
 
 def batch_labels(batch: Mapping[str, Any], ids: Sequence[str]) -> np.ndarray:
@@ -281,9 +318,8 @@ def multi_hot(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return labels.astype(bool)
 
 
-def _add_once(known: dict[str, T], added: Mapping[str, T], *, num_added: int) -> None:
-    repeated = known.keys() & added.keys()
-    if repeated or len(added) < num_added:
-        example = min(repeated) if repeated else "a sample of one batch"
-        raise DataError(f"metric: {example} was scored twice; ids must be unique in a data set")
-    known.update(added)
+def _add_once(known: dict[str, T], added: Iterable[tuple[str, T]]) -> None:
+    for id_, value in added:
+        if id_ in known:
+            raise DataError(f"{id_}: was scored twice; ids must be unique in a data set")
+        known[id_] = value

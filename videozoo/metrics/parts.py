@@ -1,7 +1,7 @@
 """What a metric offers to a report beyond its scores: intervals, tables and matrices, as plain values.
 
-A metric that has more to tell has a method `report_parts() -> list[Part]`; the report draws the parts in their order and
-knows nothing of what they mean.
+A metric with more to tell has a method `report_parts() -> list[Part]`; the report draws the parts in their
+order and knows nothing of what they mean.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Interval:
 class Table:
     """Rows of text and numbers; `name` is its key in the JSON report.
 
-    `max_shown` limits the rows on the page (0 leaves the table to the JSON). A column whose name ends in " %" holds
-    percents and is drawn with bars.
+    `max_shown` limits the rows on the page (0 leaves the table to the JSON). A column whose name ends in " %"
+    holds percents and is drawn with bars.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """Counts of truth (rows) against prediction (columns) over named classes; becomes the picture `<name>.png`."""
+    """Counts of truth (rows) against prediction (columns) over named classes; drawn as `<name>.png`."""
 
     name: str
     title: str
@@ -67,8 +67,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The percentile bootstrap interval of the mean of one value a sample.
 
-    Resamples are drawn as counts of each distinct value (a multinomial), which is the same distribution as drawing
-    samples one by one, needs no more than a few numbers for outcomes of 0 and 1, and does not depend on sample order.
+    Resamples are drawn as counts of each distinct value (a multinomial): the same distribution as drawing
+    samples one by one, a few numbers only for outcomes of 0 and 1, and independent of the order of samples.
     """
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
     rng = np.random.default_rng(seed)

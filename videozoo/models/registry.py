@@ -28,4 +28,6 @@ def create_model(name: str, **args: Any) -> VideoModel:
     Raises:
         ConfigError: no such model, or an argument it does not take; the nearest name is suggested.
     """
-    return build(models.get(name), args, where=f"model {name}")
+    model: VideoModel = build(models.get(name), args, where=f"model {name}")
+    model.name = name
+    return model

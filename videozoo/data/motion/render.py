@@ -66,7 +66,7 @@ def _background(rng: np.random.Generator, size_px: int) -> np.ndarray:
     light = _Texture(rng, waves=6, cycles=(1, 6))(u, v)
     tint = np.stack([_Texture(rng, cycles=(0.5, 2))(u, v) for _ in range(3)], axis=-1)
     grain = rng.normal(scale=4, size=(size_px, size_px, 1))
-    picture = rng.uniform(70, 170) + 80 * light[..., None] + 25 * tint + grain
+    picture = rng.uniform(70, 170) + 55 * light[..., None] + 25 * tint + grain
     return picture.clip(0, 255).astype(np.float32)
 
 

@@ -1,0 +1,70 @@
+"""Compares reference folders with what videozoo computes: one JSON line a folder, exit status 1 if any is off."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pkgutil
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tests.parity import cases
+
+TOLERANCE = 1e-4
+TRAIN_STEP_TOLERANCE = 1e-3  # gradients through batch statistics of a few pixels: float32 noise is amplified there
+
+
+def tolerance(output: str) -> float:
+    return TRAIN_STEP_TOLERANCE if output.startswith(("train/grad", "train/delta")) else TOLERANCE
+
+
+def case_modules() -> Iterator[ModuleType]:
+    for module in pkgutil.iter_modules(cases.__path__):
+        yield importlib.import_module(f"{cases.__name__}.{module.name}")
+
+
+def run(folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """The line to print for a folder, and the error of each output."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    line: dict[str, Any] = {"name": "/".join(folder.resolve().parts[-2:])}
+    try:
+        matching = [module for module in case_modules() if module.matches(folder, manifest)]
+        if not matching:
+            return {**line, "outputs": 0, "passed": False, "reason": "no case in tests/parity/cases matches"}, {}
+        errors = {name: error for module in matching for name, error in module.compare(folder, manifest)}
+    except Exception as error:  # one folder must not keep the others from being compared
+        traceback.print_exc()
+        return {**line, "outputs": 0, "passed": False, "reason": f"{type(error).__name__}: {error}"}, {}
+    if not errors:
+        return {**line, "outputs": 0, "passed": False, "reason": "nothing was compared"}, {}
+    # the worst is the one that uses most of its tolerance; `not <=` so that nan fails
+    worst = max(errors, key=lambda name: errors[name] / tolerance(name) if errors[name] == errors[name] else float("inf"))
+    strict = [error for name, error in errors.items() if tolerance(name) == TOLERANCE]
+    line |= {"outputs": len(errors), "max_rel_err": max(strict, default=errors[worst]), "worst": worst}
+    return line | {"passed": all(error <= tolerance(name) for name, error in errors.items())}, errors
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--verbose", action="store_true", help="print the error of each output")
+    options = parser.parse_args()
+    passed = True
+    for folder in options.folders:
+        line, errors = run(folder)
+        passed &= line["passed"]
+        print(json.dumps(line), flush=True)
+        if options.verbose:
+            for name, error in errors.items():
+                print(f"  {'ok ' if error <= tolerance(name) else 'OFF'} {error:.2e}  {name}", flush=True)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The parameters and inputs of the reference runs, rebuilt from names and seeds, and how far two arrays are apart.
+
+Every array is drawn by numpy's PCG64: parameters from the SHA-256 of their original name, inputs from a stated seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["input2", "inputs1", "inputs2", "load", "param1", "param2", "params1", "params2", "rel_err", "slice_of"]
+
+
+def rel_err(ours: Any, reference: Any) -> float:
+    """max |difference| / max |reference|; infinite where the shapes differ, and where one has a nan that the other has not."""
+    a, b = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=np.float64) for x in (ours, reference))
+    if a.shape != b.shape:
+        return math.inf
+    known = ~np.isnan(b)
+    if np.isnan(a[known]).any() or not np.isnan(a[~known]).all():
+        return math.inf
+    if not known.any():
+        return 0.0
+    difference = float(np.abs(a[known] - b[known]).max())
+    return difference / float(np.abs(b[known]).max()) if difference else 0.0
+
+
+def load(folder: Path) -> dict[str, np.ndarray]:
+    """The stored arrays of a folder."""
+    with np.load(folder / "expected.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def slice_of(array: Any, size: int) -> np.ndarray:
+    """`size` values spread evenly over the flattened array."""
+    flat = np.asarray(array).reshape(-1)
+    return flat[np.linspace(0, flat.size - 1, size).astype(np.int64)]
+
+
+# --- PaddleVideo 2.x -------------------------------------------------------------------------------------------------
+
+
+def param2(name: str, shape: Sequence[int], *, gain: float = 1.0, overrides: Sequence[Mapping[str, Any]] = ()) -> np.ndarray:
+    rng = _rng_of(name)
+    last = name.rpartition(".")[2]
+    for rule in overrides:
+        if re.search(rule["match"], name):
+            draw = rng.normal if rule["dist"] == "normal" else rng.uniform
+            return np.asarray(draw(rule["a"], rule["b"], shape), np.float32)
+    if "_variance" in last or (len(shape) == 1 and last == "weight"):
+        value = rng.uniform(0.5, 1.5, shape)
+    elif "_mean" in last:
+        value = rng.normal(0, 0.1, shape)
+    elif last.startswith("bias"):
+        value = rng.normal(0, 0.05, shape)
+    elif last.startswith("weight") and len(shape) >= 2:
+        fan_in = math.prod(shape[1:]) if len(shape) >= 3 else shape[0]
+        value = rng.normal(0, gain * math.sqrt(2.0 / fan_in), shape)
+    else:
+        value = rng.normal(0, 0.02, shape)
+    return np.asarray(value, np.float32)
+
+
+def params2(manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Every floating-point entry of the original state dict, aliases included; integer entries are buffers the model makes."""
+    rule = manifest["param_rule"]
+    state = {
+        name: param2(name, shape, gain=rule["gain"], overrides=rule["overrides"])
+        for name, shape, dtype in manifest["state_dict"]
+        if dtype.startswith("float")
+    }
+    return state | {alias: state[name] for alias, name in manifest.get("state_dict_aliases", {}).items() if name in state}
+
+
+def input2(*, seed: int, shape: Sequence[int], kind: str = "normal", lo: float = 0, hi: float = 1, **_: Any) -> np.ndarray:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    if kind == "int":
+        return rng.integers(int(lo), int(hi), tuple(shape)).astype(np.int64)
+    value = rng.standard_normal(tuple(shape)) if kind == "normal" else rng.uniform(lo, hi, tuple(shape))
+    return value.astype(np.float32)
+
+
+def inputs2(specs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    return {spec["name"]: torch.from_numpy(input2(**spec)) for spec in specs}
+
+
+# --- the static-graph models of 2019 and 2020 ------------------------------------------------------------------------
+
+
+def param1(name: str, shape: Sequence[int], kind: str) -> np.ndarray:
+    rng = _rng_of(name)
+    if kind in ("bn_var", "bn_scale", "vector"):
+        value = rng.uniform(0.5, 1.5, shape)
+    elif kind == "bn_mean":
+        value = rng.normal(0, 0.1, shape)
+    elif kind == "bias":
+        value = rng.normal(0, 0.05, shape)
+    else:
+        fan_in = math.prod(shape[1:]) if len(shape) >= 3 else shape[0]
+        value = rng.normal(0, math.sqrt(2.0 / fan_in), shape)
+    return np.asarray(value, np.float32)
+
+
+def params1(manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Every parameter by its original name, but for the constants that a model computes itself."""
+    kinds = manifest["kinds"]
+    return {name: param1(name, shape, kinds[name]) for name, shape in manifest["parameters"] if kinds[name] != "constant"}
+
+
+def inputs1(specs: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Inputs by name: literal values, or normal, uniform or integer draws, as the manifest's rule says."""
+    return {spec["name"]: _input1(spec) for spec in specs}
+
+
+def _input1(spec: Mapping[str, Any]) -> np.ndarray:
+    if "value" in spec:
+        return np.asarray(spec["value"], spec["dtype"]).reshape(spec["shape"])
+    rng, rule = np.random.Generator(np.random.PCG64(spec["seed"])), spec["rule"]
+    if "standard_normal" in rule:
+        value = rng.standard_normal(spec["shape"]).astype(np.float32)
+    elif "integers" in rule:
+        lo, hi = (int(n) for n in re.search(r"integers\((-?\d+),\s*(-?\d+)", rule).groups())
+        return rng.integers(lo, hi, spec["shape"]).astype(spec["dtype"])
+    else:
+        value = rng.random(spec["shape"]).astype(np.float32)
+    scale = re.search(r"\*\s*(?:np\.float32\()?([\d.]+)", rule)
+    return (value * np.float32(scale[1])).astype(np.float32) if scale else value
+
+
+def _rng_of(name: str) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")))

@@ -1,0 +1,50 @@
+"""Opening a video file: the one door to every decoder."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from videozoo.errors import ConfigError, did_you_mean
+from videozoo.io.pyav import PyAVReader
+from videozoo.io.reader import Frames, VideoReader
+from videozoo.types import VideoInfo
+
+__all__ = ["DECODERS", "Decoder", "Frames", "VideoReader", "open_video", "probe"]
+
+Decoder = Literal["auto", "pyav", "torchcodec"]
+DECODERS = ("auto", "pyav", "torchcodec")
+
+
+def probe(path: str | os.PathLike[str]) -> VideoInfo:
+    """What the file says of itself; its first frame is decoded, so that a file which passes can be opened.
+
+    Raises:
+        DecodeError: there is no such file, or no video in it.
+    """
+    with open_video(path) as video:
+        return video.info
+
+
+def open_video(
+    path: str | os.PathLike[str], *, decoder: Decoder = "auto", num_threads: int = 1
+) -> VideoReader:
+    """A reader of the file's frames, to be used in a `with` statement.
+
+    Args:
+        decoder: "auto" is PyAV, which is always there; "torchcodec" needs its own package and FFmpeg libraries.
+        num_threads: decoding threads; one by default, so that loader workers share the cores evenly.
+
+    Raises:
+        DecodeError: there is no such file, or no video in it.
+        MissingPackageError: decoder "torchcodec" does not load on this machine.
+    """
+    if num_threads < 1:
+        raise ConfigError(f"open_video.num_threads: got {num_threads}; needs at least 1")
+    if decoder in ("auto", "pyav"):
+        return PyAVReader(path, num_threads=num_threads)
+    if decoder == "torchcodec":
+        from videozoo.io.torchcodec import TorchCodecReader
+
+        return TorchCodecReader(path, num_threads=num_threads)
+    raise ConfigError(f"open_video.decoder: there is no '{decoder}'{did_you_mean(decoder, DECODERS)}")

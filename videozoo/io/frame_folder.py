@@ -1,0 +1,133 @@
+"""A video that lies as one image a frame in a folder, read like a video file."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from videozoo.errors import DataError
+from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader
+from videozoo.types import VideoInfo
+
+__all__ = ["IMAGE_SUFFIXES", "FrameFolder", "frame_files"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
+
+class FrameFolder(VideoReader):
+    """The frames of a folder, in the order of the numbers in their names; see `VideoReader`.
+
+    Args:
+        num_frames: how many there should be, the first ones counting; None takes them all.
+        template: the name of a frame, e.g. "img_{:05d}.jpg", counted from 1; None takes every image in the folder.
+        fps: rate at which the frames were taken.
+
+    Raises:
+        DataError: there is no such folder, or it holds fewer images than `num_frames`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        num_frames: int | None = None,
+        template: str | None = None,
+        fps: float = 25.0,
+    ):
+        self.path = Path(path)
+        self.fps = fps
+        if not self.path.is_dir():
+            raise DataError(f"{self.path}: there is no such folder of frames; correct the list")
+        if template is not None and num_frames is not None:
+            self.files = [self.path / template.format(1 + i) for i in range(num_frames)]
+        else:
+            self.files = frame_files(self.path)[:num_frames]
+        if len(self.files) < (num_frames or 1):
+            raise DataError(
+                f"{self.path}: holds {len(self.files)} frames as images, {num_frames or 'some'} expected; "
+                "extract them again or correct the list"
+            )
+
+    def close(self) -> None:
+        pass  # files are open only while they are read
+
+    @functools.cached_property
+    def info(self) -> VideoInfo:  # type: ignore[override]
+        """What a video file of these frames would say of itself; the first image is read for its size."""
+        height, width = _read_image(self.files[0]).shape[:2]
+        return VideoInfo(
+            path=str(self.path),
+            duration_s=self.num_frames / self.fps,
+            fps=self.fps,
+            num_frames=self.num_frames,
+            width_px=width,
+            height_px=height,
+            rotation_deg=0,
+            codec=self.files[0].suffix.lstrip("."),
+            pixel_format="rgb24",
+            start_s=0.0,
+            size_bytes=self.files[0].stat().st_size * self.num_frames,
+        )
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.files)
+
+    def frames_at(self, times_s: Sequence[float]) -> Frames:
+        indices = np.floor((np.asarray(times_s, float) + TIME_SLACK_S) * self.fps).astype(int)
+        return self._frames_by_index(np.clip(indices, 0, self.num_frames - 1).tolist())
+
+    def _frames_by_index(self, indices: list[int]) -> Frames:
+        """Each file is read once.
+
+        Raises:
+            DataError: a file is missing, is no image, or has another size than the others.
+        """
+        wanted, places = np.unique(indices, return_inverse=True)
+        images = [_read_image(self.files[i]) for i in wanted]
+        for i, image in zip(wanted, images, strict=True):
+            if image.shape != images[0].shape:
+                raise DataError(
+                    f"{self.files[i]}: is {_px(image)}, {self.files[wanted[0]].name} is {_px(images[0])}; "
+                    "the frames of one video must have one size"
+                )
+        data = torch.from_numpy(np.stack(images)[places]).permute(0, 3, 1, 2)
+        return Frames(data, tuple(i / self.fps for i in indices))
+
+    def _sequence(self, start_s: float) -> Iterator[tuple[float, int]]:
+        for i in range(self.num_frames):
+            if i / self.fps >= start_s - TIME_SLACK_S:
+                yield i / self.fps, i
+
+    def _picture(self, source: int) -> Tensor:
+        return torch.from_numpy(_read_image(self.files[source])).permute(2, 0, 1)
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The images directly in `folder`, in the order of the numbers in their names."""
+    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem)], p.name))
+
+
+def _read_image(file: Path) -> np.ndarray:
+    try:
+        with Image.open(file) as image:
+            return np.array(image.convert("RGB"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{file}: this frame is missing; extract the frames again or correct the list"
+        ) from error
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"{file}: cannot be read as an image ({error}); extract the frames again") from error
+
+
+def _px(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]} px"

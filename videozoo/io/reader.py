@@ -1,0 +1,181 @@
+"""What every video decoder offers, whichever library is behind it."""
+
+from __future__ import annotations
+
+import abc
+import bisect
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from videozoo.errors import DataError
+from videozoo.types import VideoInfo
+
+__all__ = ["TIME_SLACK_S", "Frames", "VideoReader"]
+
+# Some containers keep whole milliseconds: a frame due at 66.67 ms is stored at 67 ms and must be found at 66.67.
+TIME_SLACK_S = 0.0005
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """Decoded frames with the times at which they come on screen.
+
+    data: uint8 [t c h w], RGB, upright.
+    times_s: of the frames themselves, from the video's first frame; not the times that were asked for.
+    """
+
+    data: Tensor
+    times_s: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 4 or self.data.dtype != torch.uint8 or len(self.data) != len(self.times_s):
+            raise DataError(
+                f"frames: {tuple(self.data.shape)} {self.data.dtype} with {len(self.times_s)} times; "
+                f"needs uint8 [t c h w] and one time a frame"
+            )
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+
+class VideoReader(abc.ABC):
+    """Random and sequential access to one file's frames; times are seconds from the first frame.
+
+    A context manager. Not for use by two threads at once.
+    """
+
+    info: VideoInfo
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Closes the file; the reader cannot be used afterwards."""
+
+    @property
+    @abc.abstractmethod
+    def num_frames(self) -> int:
+        """How many frames the file presents, exactly.
+
+        Raises:
+            DecodeError: the file cannot be read to its end.
+        """
+
+    @abc.abstractmethod
+    def frames_at(self, times_s: Sequence[float]) -> Frames:
+        """For each time the frame on screen then: the last one that starts at or before it.
+
+        Times in any order, also more than once; those before the first or after the last frame give that frame.
+
+        Raises:
+            DecodeError: a frame that was asked for cannot be decoded.
+        """
+
+    def frames_by_index(self, indices: Sequence[int]) -> Frames:
+        """The frames with these indices in presentation order; any order, also more than once.
+
+        Raises:
+            DataError: an index is outside 0..num_frames-1.
+            DecodeError: a frame that was asked for cannot be decoded.
+        """
+        for index in indices:
+            if not 0 <= index < self.num_frames:
+                raise DataError(
+                    f"{self.info.path}: frame {index} is outside the video; "
+                    f"it has {self.num_frames} frames, 0..{self.num_frames - 1}"
+                )
+        return self._frames_by_index([int(i) for i in indices])
+
+    def stream(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[float, Tensor]]:
+        """Every frame with start_s <= time < end_s as (time_s, uint8 [c h w]), in bounded memory.
+
+        Raises:
+            DecodeError: the next frame cannot be decoded; those before it have been yielded.
+        """
+        _check_times(self.info.path, [start_s] if end_s is None else [start_s, end_s])
+        for time_s, source in self._sequence(start_s):
+            if end_s is not None and time_s >= end_s - TIME_SLACK_S:
+                return
+            yield time_s, self._picture(source)
+
+    def windows(self, *, window_s: float, stride_s: float, fps: float | None = None) -> Iterator[Frames]:
+        """Windows [k * stride_s, k * stride_s + window_s) over the whole video; each frame is decoded once.
+
+        The last window is the first that reaches the end; it may hold fewer frames. Memory holds one window.
+
+        Args:
+            fps: gives the frames on screen at k * stride_s + i / fps; None gives every frame that starts in the
+                window.
+        """
+        if not (window_s > 0 and stride_s > 0 and (fps is None or fps > 0)):
+            raise DataError(
+                f"{self.info.path}: windows need window_s, stride_s and fps above 0, "
+                f"got {window_s=} {stride_s=} {fps=}"
+            )
+        held: deque[tuple[float, Any]] = deque()
+        start_s = 0.0
+        k = 0
+        for time_s, source in self._sequence(0.0):
+            while time_s >= start_s + window_s - TIME_SLACK_S:
+                window = self._window(held, start_s, start_s + window_s, fps)
+                if window is not None:
+                    yield window
+                k += 1
+                start_s = k * stride_s
+                while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
+                    held.popleft()
+            held.append((time_s, source))
+            while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
+                held.popleft()
+        window = self._window(held, start_s, min(start_s + window_s, self._end_s(held)), fps)
+        if window is not None:
+            yield window
+
+    def _window(
+        self, held: Sequence[tuple[float, Any]], start_s: float, end_s: float, fps: float | None
+    ) -> Frames | None:
+        times = [time_s for time_s, _ in held]
+        if fps is None:
+            chosen = [i for i, t in enumerate(times) if start_s - TIME_SLACK_S <= t < end_s - TIME_SLACK_S]
+        else:
+            num = max(0, math.ceil((end_s - start_s) * fps - 1e-6))
+            chosen = [
+                max(0, bisect.bisect_right(times, start_s + i / fps + TIME_SLACK_S) - 1) for i in range(num)
+            ]
+        if not chosen or not held:
+            return None
+        pictures = {i: self._picture(held[i][1]) for i in set(chosen)}
+        return Frames(torch.stack([pictures[i] for i in chosen]), tuple(times[i] for i in chosen))
+
+    def _end_s(self, held: Sequence[tuple[float, Any]]) -> float:
+        return held[-1][0] + 1.0 / self.info.fps if held else 0.0
+
+    @abc.abstractmethod
+    def _frames_by_index(self, indices: list[int]) -> Frames:
+        """As `frames_by_index`, for indices that exist."""
+
+    @abc.abstractmethod
+    def _sequence(self, start_s: float) -> Iterator[tuple[float, Any]]:
+        """(time_s, what `_picture` takes) of each frame from start_s on, independent of other reads."""
+
+    @abc.abstractmethod
+    def _picture(self, source: Any) -> Tensor:
+        """uint8 [c h w], upright RGB."""
+
+
+def _check_times(path: str, times_s: Sequence[float]) -> None:
+    bad = [t for t in times_s if not math.isfinite(t)]
+    if bad:
+        raise DataError(f"{path}: cannot look up the time {bad[0]}; times are finite seconds")

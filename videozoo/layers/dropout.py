@@ -1,0 +1,28 @@
+"""Dropout in the form that some published weights were trained with."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["InferenceScaledDropout"]
+
+
+class InferenceScaledDropout(nn.Module):
+    """Dropout that leaves the survivors as they are in training and multiplies by 1 - p at inference.
+
+    `nn.Dropout` divides the survivors by 1 - p in training instead. The two agree in expectation but not in scale:
+    weights trained with one give other scores under the other.
+    """
+
+    def __init__(self, p: float = 0.5):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and 0 < self.p < 1:
+            return F.dropout(x, self.p) * (1 - self.p)
+        return x if self.training else x * (1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

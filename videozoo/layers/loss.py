@@ -1,0 +1,33 @@
+"""Losses of classification."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["mixed_targets", "smooth_targets", "soft_cross_entropy"]
+
+
+def soft_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of scores `[b k]` against distributions `[b k]`; computed in float32 or wider."""
+    if scores.dtype in (torch.float16, torch.bfloat16):
+        scores = scores.float()
+    return -(targets * F.log_softmax(scores, dim=-1)).sum(-1).mean()
+
+
+def smooth_targets(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
+    """Distributions `[b k]` for class indices `[b]`: 1 - smoothing on the class, smoothing spread over all k classes."""
+    one_hot = F.one_hot(labels, num_classes).to(torch.get_default_dtype())
+    return one_hot * (1 - smoothing) + smoothing / num_classes
+
+
+def mixed_targets(targets: Tensor, others: Tensor, share: float | Tensor) -> Tensor:
+    """What a mixture of two samples is labelled: `share` of the first distribution and the rest of the second.
+
+    Cross-entropy is linear in its target, so this equals the mix of the two losses. `share` is a number, or one a
+    sample `[b]`.
+    """
+    if isinstance(share, Tensor) and share.ndim == 1:
+        share = share[:, None]
+    return targets * share + others * (1 - share)

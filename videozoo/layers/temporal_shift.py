@@ -1,0 +1,34 @@
+"""The temporal shift: channels exchanged between neighbouring frames, at no cost in arithmetic."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["temporal_shift"]
+
+
+def temporal_shift(x: Tensor, num_frames: int, fraction: float = 1 / 8) -> Tensor:
+    """Frames in which the first channels come from the frame before and the next ones from the frame after.
+
+    Paper: TSM, arXiv:1811.08383, section 3.2 (the bi-directional shift). The first `int(c * fraction)` channels are
+    taken from the frame before, those up to `int(2 * c * fraction)` from the frame after, the rest stay. Beyond the
+    ends of a clip everything is zero.
+
+    Each frame is written once, plus the shifted channels; there is no in-place write, so that autograd, torch.compile
+    and export see three plain operations. The memory format of the input (channels last or not) is kept.
+
+    Input:  frames [b*t, c, h, w] of whole clips, time running fastest, t = `num_frames`.
+    Output: the same shape.
+    """
+    channels = x.shape[1]
+    first, second = int(channels * fraction), int(2 * channels * fraction)
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    frames = x.permute(0, 2, 3, 1) if channels_last else x
+    dim = -1 if channels_last else 2
+    clips = frames.unflatten(0, (-1, num_frames))
+    before, after, still = clips.split([first, second - first, channels - second], dim)
+    later, sooner = (0,) * 6 + (1, -1), (0,) * 6 + (-1, 1)  # on the time axis, the first but one
+    shifted = torch.cat([F.pad(before, later), F.pad(after, sooner), still], dim).flatten(0, 1)
+    return shifted.permute(0, 3, 1, 2) if channels_last else shifted

@@ -1,0 +1,49 @@
+"""Two-dimensional backbones from timm, with errors that say what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import timm
+from torch import nn
+
+from videozoo.errors import ConfigError, WeightsError
+
+__all__ = ["Pretrained", "image_backbone"]
+
+Pretrained = Literal["imagenet"] | None
+
+
+def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[str, Any] | None = None) -> nn.Module:
+    """The timm model `name` without its classifier: images `[n c h w]` to pooled features `[n num_features]`.
+
+    `args` go to timm as they are, e.g. `{"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}` for a narrow ResNet.
+
+    Raises:
+        ConfigError: timm has no such model, or it does not take these arguments.
+        WeightsError: the pretrained weights cannot be fetched.
+    """
+    if not timm.is_model(name.split(".")[0]):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all"
+        raise ConfigError(f"backbone: timm has no model '{name}'; {hint}")
+    try:
+        backbone = timm.create_model(name, num_classes=0, **dict(args or {}))
+    except (TypeError, ValueError, AssertionError, LookupError, RuntimeError) as error:
+        raise ConfigError(f"backbone_args: {error}; see the arguments of timm's '{name}'") from error
+    if pretrained == "imagenet":
+        _load_pretrained(backbone, name)
+    return backbone
+
+
+def _load_pretrained(backbone: nn.Module, name: str) -> None:
+    try:
+        timm.models.load_pretrained(backbone, num_classes=0)
+    except Exception as error:  # timm, huggingface_hub and the network each raise their own kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise WeightsError(
+            f"backbone '{name}': no ImageNet weights ({type(error).__name__}: {reason}); connect to the network, copy "
+            "the file to the Hugging Face cache (HF_HOME), or say pretrained: null"
+        ) from error

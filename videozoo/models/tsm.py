@@ -1,0 +1,128 @@
+"""Temporal Shift Module: a 2-D backbone whose residual branches see their neighbours in time.
+
+Paper: Lin et al., arXiv:1811.08383.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+from timm.models import regnet, resnet
+from timm.models._efficientnet_blocks import EdgeResidual, InvertedResidual
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.temporal_shift import temporal_shift
+from videozoo.models.image_backbone import Pretrained
+from videozoo.models.model import norms_without_decay
+from videozoo.models.registry import register_model
+from videozoo.models.tsn import TSN
+from videozoo.types import ParamRule
+
+__all__ = ["TSM", "shift_residuals"]
+
+
+@register_model
+class TSM(TSN):
+    """A residual backbone with the temporal shift before the first layer of every residual branch (section 4.1).
+
+    The shift adds no parameter, so the weights have TSN's names and each model loads the other's. The shortcut sees
+    the frames unshifted.
+
+    Input:  clips [b, num_segments, 3, h, w], normalised as the backbone's images are.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args:
+        num_segments: frames of a clip. The shift would run on any other number, but a network that was trained to
+            look this far does not say so, so another number is an error.
+        backbone: a timm model with residual convolutions: ResNet, ResNeXt, wide, SE and ECA ResNets, RegNet,
+            MobileNet v2 and v3, MNASNet, EfficientNet.
+        shift_fraction: share of the channels that moves each way. The paper has 1/8; PaddleVideo 2.x has
+            1 / num_segments, which is the same for 8 frames only.
+        dropout: share of each frame's features left out in training, before they are averaged.
+        dropout_scaling: where dropout makes up for what is left out: "training" divides the survivors by 1 - p,
+            "inference" multiplies all features by 1 - p there, as PaddlePaddle's models of 2019 do.
+        pretrained, backbone_args, crop_px: as for `tsn`.
+
+    Raises:
+        ConfigError: the backbone has no residual convolution, or as for `tsn`.
+        WeightsError: the ImageNet weights cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_segments: int = 8,
+        backbone: str = "resnet50",
+        pretrained: Pretrained = None,
+        backbone_args: dict[str, Any] | None = None,
+        shift_fraction: float = 1 / 8,
+        dropout: float = 0.5,
+        dropout_scaling: Literal["training", "inference"] = "training",
+        crop_px: int = 224,
+    ):
+        super().__init__(
+            num_classes=num_classes,
+            num_segments=num_segments,
+            backbone=backbone,
+            pretrained=pretrained,
+            backbone_args=backbone_args,
+            crop_px=crop_px,
+        )
+        if not 0 <= shift_fraction <= 0.5:
+            raise ConfigError(f"shift_fraction: got {shift_fraction}; needs 0 (no shift) to 0.5 (every channel)")
+        if not shift_residuals(self.backbone, num_frames=num_segments, fraction=shift_fraction):
+            raise ConfigError(
+                f"backbone: '{backbone}' has no residual convolution to shift the input of; tsm takes a ResNet, "
+                "ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, and tsn takes any backbone"
+            )
+        self.num_segments = num_segments
+        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.param_rules = (
+            ParamRule(r"^head\.weight$", lr_scale=5),
+            ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),
+            norms_without_decay(self),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.dropout(self.forward_frames(x)).mean(1))
+
+    def forward_frames(self, x: Tensor) -> Tensor:
+        if x.ndim == 5 and x.shape[1] != self.num_segments:
+            raise ConfigError(
+                f"{self.name}: the clip has {x.shape[1]} frames; the model was built for {self.num_segments}: "
+                "sample as many, or say num_segments"
+            )
+        return super().forward_frames(x)
+
+
+_FIRST_OF_BRANCH: dict[type[nn.Module], str] = {
+    resnet.BasicBlock: "conv1",
+    resnet.Bottleneck: "conv1",
+    regnet.Bottleneck: "conv1",
+    InvertedResidual: "conv_pw",
+    EdgeResidual: "conv_exp",
+}
+
+
+def shift_residuals(backbone: nn.Module, *, num_frames: int, fraction: float) -> int:
+    """Shifts the input of each residual branch in a timm backbone; says how many branches there are.
+
+    A hook does it, so that modules and parameters keep their names. Inverted residuals without a shortcut (those that
+    change the size) are left alone: shifting there would take information away for good.
+    """
+    shift = functools.partial(_shift_input, num_frames=num_frames, fraction=fraction)
+    count = 0
+    for block in backbone.modules():
+        first = _FIRST_OF_BRANCH.get(type(block))
+        if first is not None and getattr(block, "has_skip", True):
+            getattr(block, first).register_forward_pre_hook(shift)
+            count += 1
+    return count
+
+
+def _shift_input(_: nn.Module, args: tuple[Tensor], *, num_frames: int, fraction: float) -> tuple[Tensor]:
+    return (temporal_shift(args[0], num_frames, fraction),)

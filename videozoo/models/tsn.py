@@ -1,0 +1,79 @@
+"""Temporal Segment Networks: a 2-D backbone on a few frames, averaged.
+
+Paper: Wang et al., arXiv:1608.00859.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.models.image_backbone import Pretrained, image_backbone
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+
+__all__ = ["TSN"]
+
+
+@register_model
+class TSN(VideoModel):
+    """A timm backbone on each frame; the features are averaged over time and classified by one linear layer.
+
+    Averaging features before a linear layer is averaging the frames' scores, the paper's consensus. Clips may have any
+    number of frames: train with 3 and test with 25.
+
+    Input:  clips [b, t, 3, h, w], normalised as the backbone's images are.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args:
+        num_segments: frames of a training clip; the network takes any other number too.
+        backbone: any timm model name, with its tag if wanted: "resnet50", "vit_small_patch16_224.augreg_in21k".
+        pretrained: "imagenet" starts from timm's weights; None from random ones.
+        backbone_args: arguments for timm's constructor, to change the backbone's size.
+        dropout: share of the features left out in training, once they are averaged.
+        crop_px: height and width of a frame in `input_shape`; convolutional backbones take any size.
+
+    Raises:
+        ConfigError: timm has no such backbone, or it does not take `backbone_args`.
+        WeightsError: the ImageNet weights cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_segments: int = 3,
+        backbone: str = "resnet50",
+        pretrained: Pretrained = None,
+        backbone_args: dict[str, Any] | None = None,
+        dropout: float = 0.4,
+        crop_px: int = 224,
+    ):
+        super().__init__()
+        self.backbone = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
+        self.num_features = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)
+        self.input_shape = (num_segments, 3, crop_px, crop_px)
+        self.dropout: nn.Module = nn.Dropout(dropout)
+        self.reset_classifier(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.dropout(self.forward_features(x)))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_frames(x).mean(1)
+
+    def forward_frames(self, x: Tensor) -> Tensor:
+        """Clips `[b t c h w]` to the features of each frame `[b t num_features]`."""
+        if x.ndim != 5:
+            raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w]")
+        return self.backbone(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)

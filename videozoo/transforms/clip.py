@@ -1,0 +1,226 @@
+"""What can be done to a clip `[t c h w]`: pure functions, the same for all of its frames.
+
+uint8 clips stay uint8, 0..255. Nothing here draws random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+from videozoo.errors import ConfigError
+
+__all__ = [
+    "Box",
+    "Resize",
+    "Snap",
+    "center_box",
+    "color_jitter",
+    "crop",
+    "multi_scale_boxes",
+    "normalise",
+    "resize",
+    "scaled_size",
+    "view_boxes",
+]
+
+Resize = Literal["pillow", "torch", "opencv", "float"]
+Rounding = Literal["floor", "nearest"]
+Snap = Literal["nearest", "floor", "ceil", "quarter"]
+
+
+class Box(NamedTuple):
+    """A rectangle of a frame in pixels; `flip` says that it is to be mirrored once cut out."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool = False
+
+
+# ---- size -----------------------------------------------------------------------------------------------------------
+
+
+def scaled_size(
+    height: int,
+    width: int,
+    short_side_px: int,
+    *,
+    force_ratio: float | None = None,
+    rounding: Rounding = "floor",
+) -> tuple[int, int]:
+    """(height, width) with the short side at `short_side_px` and the long side in proportion.
+
+    `force_ratio` makes long / short that number whatever the frame's shape, except for frames whose short side already
+    fits: what PaddleVideo's `Scale` does with 4 / 3.
+    """
+    if min(height, width) == short_side_px:
+        return height, width
+    short, long = sorted((height, width))
+    side = short_side_px * (force_ratio if force_ratio else long / short)
+    long_px = int(side) if rounding == "floor" else round(side)
+    return (short_side_px, long_px) if height < width else (long_px, short_side_px)
+
+
+def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "pillow") -> Tensor:
+    """`clip` at `size` (height, width), bilinear.
+
+    Args:
+        method: how pixels are weighed when the picture shrinks.
+            "pillow"  over the area they cover, to the bit what Pillow does;
+            "torch"   the same by torchvision: faster, at most one grey level away;
+            "opencv"  from the four nearest pixels, to the bit what cv2.resize does;
+            "float"   from the four nearest pixels, without rounding: gives float32.
+    """
+    if method == "float":
+        return F.interpolate(clip.float(), size=size, mode="bilinear", align_corners=False)
+    if tuple(clip.shape[-2:]) == tuple(size):
+        return clip
+    if method == "torch":
+        return TF.resize(clip, list(size), antialias=True)
+    if clip.dtype != torch.uint8:
+        raise ConfigError(f"resize: method '{method}' takes uint8, got {clip.dtype}; use 'torch' or 'float'")
+    return _resize_pillow(clip, size) if method == "pillow" else _resize_opencv(clip, size)
+
+
+def _resize_pillow(clip: Tensor, size: tuple[int, int]) -> Tensor:
+    height, width = size
+    out = np.empty((len(clip), height, width, 3), np.uint8)
+    for i, frame in enumerate(clip.permute(0, 2, 3, 1).contiguous().numpy()):
+        out[i] = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
+    return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+
+def _resize_opencv(clip: Tensor, size: tuple[int, int]) -> Tensor:
+    """cv2.INTER_LINEAR on bytes: weights of 11 bits, the rows mixed with 4 bits of the columns' result dropped."""
+    top, bottom, wy = _linear_weights(clip.shape[-2], size[0])
+    left, right, wx = _linear_weights(clip.shape[-1], size[1])
+    wx = torch.where(left == right, 0, wx)  # cv2 does so for columns at the border, not for rows
+    pixels = clip.to(torch.int32)
+    columns = (pixels[..., left] * (2048 - wx) + pixels[..., right] * wx) >> 4
+    above = (columns[..., top, :] * (2048 - wy)[:, None]) >> 16
+    below = (columns[..., bottom, :] * wy[:, None]) >> 16
+    return ((above + below + 2) >> 2).to(torch.uint8)
+
+
+def _linear_weights(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(index before, index after, weight of the latter in 0..2048) for each of `target` places."""
+    place = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
+    place = place.to(torch.float32)
+    before = place.floor()
+    weight = ((place - before) * 2048).round().to(torch.int32)
+    before = before.long()
+    return before.clamp(min=0), (before + 1).clamp(max=source - 1), weight
+
+
+# ---- crops ----------------------------------------------------------------------------------------------------------
+
+
+def crop(clip: Tensor, box: Box) -> Tensor:
+    """The part of `clip` inside `box`."""
+    part = clip[..., box.top : box.top + box.height, box.left : box.left + box.width]
+    return part.flip(-1) if box.flip else part
+
+
+def center_box(height: int, width: int, size: int, *, snap: Snap = "nearest") -> Box:
+    """The square of `size` px in the middle."""
+    return view_boxes(height, width, size, 1, snap=snap)[0]
+
+
+def view_boxes(height: int, width: int, size: int, crops: int, *, snap: Snap = "nearest") -> list[Box]:
+    """The squares of `size` px that an evaluation protocol with that many crops looks at.
+
+    1: the centre. 3: start, end and centre of the longer side, in the order left, right, centre. 5: the corners (top left, top
+    right, bottom left, bottom right) and the centre. 10: those five, each followed by its mirror image.
+
+    Args:
+        snap: where the middle lies when it falls between pixels: "nearest" (ties to even), "floor" or "ceil". "quarter"
+            lays all crops on a grid of a quarter of the room, so that the far ones may end up to 3 px before the
+            border: PaddleVideo's ten crops and PP-TSM's three.
+
+    Raises:
+        ConfigError: the frame is smaller than the crop, or there is no such protocol.
+    """
+    if size > min(height, width):
+        raise ConfigError(
+            f"crop: {size} px do not fit into {width}x{height}; lower crop_px or raise short_side_px"
+        )
+    y0, y1, y2 = _stops(height - size, snap)
+    x0, x1, x2 = _stops(width - size, snap)
+    center = (y1, x1)
+    places: Sequence[tuple[int, int]]
+    if crops == 1:
+        places = [center]
+    elif crops == 3:
+        places = [(y1, x0), (y1, x2), center] if width >= height else [(y0, x1), (y2, x1), center]
+    elif crops in (5, 10):
+        places = [(y0, x0), (y0, x2), (y2, x0), (y2, x2), center]
+    else:
+        raise ConfigError(f"crop: there is no protocol with {crops} crops; it takes 1, 3, 5 or 10")
+    flips = (False, True) if crops == 10 else (False,)
+    return [Box(top, left, size, size, flip) for top, left in places for flip in flips]
+
+
+def _stops(room: int, snap: Snap) -> tuple[int, int, int]:
+    if snap == "quarter":
+        return 0, 2 * (room // 4), 4 * (room // 4)
+    middle = {"nearest": round(room / 2), "floor": room // 2, "ceil": -(-room // 2)}[snap]
+    return 0, middle, room
+
+
+def multi_scale_boxes(
+    height: int, width: int, scales: Sequence[float], *, max_distort: int = 1, more: bool = True
+) -> Iterator[list[Box]]:
+    """For each allowed crop shape, its boxes at the fixed places of TSN's multi-scale crop.
+
+    Paper: TSN, arXiv:1608.00859, section 3.2: sides are `scales` times the short side; the two sides of a box may be up to
+    `max_distort` scales apart. Five places (corners and centre), or 13 with `more`.
+    """
+    base = min(height, width)
+    sides = [int(base * s) for s in scales]
+    for i, h in enumerate(sides):
+        for j, w in enumerate(sides):
+            if abs(i - j) <= max_distort:
+                y, x = (height - h) / 4, (width - w) / 4
+                places = _PLACES[: 13 if more else 5]
+                yield [Box(round(y * row), round(x * column), h, w) for row, column in places]
+
+
+# rows and columns in quarters of the room: corners and centre; middles of the sides; centres of the quadrants
+_PLACES = (
+    *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
+    *((2, 0), (2, 4), (4, 2), (0, 2)),
+    *((1, 1), (1, 3), (3, 1), (3, 3)),
+)
+
+
+# ---- colour ---------------------------------------------------------------------------------------------------------
+
+
+def color_jitter(
+    clip: Tensor, *, brightness: float = 1.0, contrast: float = 1.0, saturation: float = 1.0, hue: float = 0.0
+) -> Tensor:
+    """`clip` with its colours changed by those factors; 1 (0 for hue, in turns of the colour circle) changes nothing."""
+    if brightness != 1:
+        clip = TF.adjust_brightness(clip, brightness)
+    if contrast != 1:
+        clip = TF.adjust_contrast(clip, contrast)
+    if saturation != 1:
+        clip = TF.adjust_saturation(clip, saturation)
+    return TF.adjust_hue(clip, hue) if hue else clip
+
+
+def normalise(video: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """`(video / 255 - mean) / std` in float32, for `[... c h w]` in 0..255; mean and std are of 0..1 values."""
+    scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+    shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+    scale, shift = (v.float().to(video.device)[:, None, None] for v in (scale, shift))
+    return torch.addcmul(shift, video.float(), scale)

@@ -1,0 +1,335 @@
+"""The input spec of clip models: the one place where preprocessing is defined.
+
+It builds the training, evaluation, multi-view and prediction pipelines, normalises on the device, and travels in
+checkpoints, so that a model always sees what it was trained on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.config.check import build
+from videozoo.errors import ConfigError, DataError
+from videozoo.io import sample
+from videozoo.io.decode import VideoReader, open_video
+from videozoo.io.frame_folder import FrameFolder
+from videozoo.transforms.augment import Augment
+from videozoo.transforms.clip import Box, Resize, Snap, crop, normalise, resize, scaled_size, view_boxes
+from videozoo.transforms.registry import inputs, register_input
+from videozoo.types import ClipRecord, VideoInfo
+
+__all__ = ["ClipInput", "ClipPipeline", "Views", "build_input"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """An evaluation protocol, written "clips x crops": "10x3" looks at 3 crops of 10 clips."""
+
+    clips: int = 1
+    crops: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Views:
+        clips, cross, crops = text.partition("x")
+        if not (cross and clips.isdecimal() and crops.isdecimal() and int(clips) > 0):
+            raise ConfigError(f"input.views: is '{text}'; write clips x crops, e.g. 1x1 or 10x3")
+        if int(crops) not in (1, 3, 5, 10):
+            raise ConfigError(f"input.views: is '{text}'; there are protocols with 1, 3, 5 and 10 crops")
+        return cls(int(clips), int(crops))
+
+
+@register_input
+@dataclasses.dataclass(frozen=True)
+class ClipInput:
+    """Clips of RGB frames, uint8 in the loader and normalised on the device.
+
+    Args:
+        num_frames: frames of a clip.
+        sampling: which frames of the video make a clip.
+            "segments"    one from each of num_frames equal parts (TSN, TSM); see `segment_frames`;
+            "dense"       a stretch of the video, every `frame_stride`-th frame (PP-TSM dense, Video Swin, MoViNet);
+            "dense_ends"  the same stretch with its last frame always among them (SlowFast, TimeSformer);
+            "uniform"     evenly over the whole video, first and last frame included, never at random.
+        frame_stride: distance of the frames of a dense clip, counted at `fps`.
+        segment_frames: consecutive frames from each segment (StNet takes 5); num_frames is a multiple of it.
+        fps: rate at which frames are counted; None counts the video's own frames.
+        place: where the clips of a dense multi-clip evaluation lie; see `io.sample.windows`.
+        short: what happens in videos shorter than a clip; see `io.sample`.
+        short_side_px: the frames' short side in evaluation, before the crop.
+        crop_px: height and width that the model sees.
+        force_ratio: long / short side forced on every frame (PaddleVideo squashes to 4 / 3); None keeps the shape.
+        resize: method of `transforms.clip.resize`; "float" makes clips float32.
+        snap: rounding of the crops' places in evaluation; see `transforms.clip.view_boxes`.
+        mean, std: of 0..1 values, in `channel_order`.
+        channel_order: what the model was trained on.
+        views: the evaluation protocol, "clips x crops"; crops are 1, 3, 5 or 10.
+        augment: what training does at random.
+        frame_name: name of a frame in frame folders, e.g. "img_{:05d}.jpg", counted from 1; None takes all images by
+            the numbers in their names.
+    """
+
+    num_frames: int = 8
+    sampling: Literal["segments", "dense", "dense_ends", "uniform"] = "segments"
+    frame_stride: int = 1
+    segment_frames: int = 1
+    fps: float | None = None
+    place: sample.Place = "ends"
+    short: sample.Short = "spread"
+    short_side_px: int = 256
+    crop_px: int = 224
+    force_ratio: float | None = None
+    resize: Resize = "pillow"
+    snap: Snap = "nearest"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    views: str = "1x1"
+    augment: Augment = Augment()
+    frame_name: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "frame_stride", "segment_frames", "short_side_px", "crop_px"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
+        if self.num_frames % self.segment_frames:
+            raise ConfigError(
+                f"input.num_frames: {self.num_frames} is no multiple of segment_frames={self.segment_frames}; "
+                "it counts the frames of all segments together"
+            )
+        if self.segment_frames > 1 and self.sampling != "segments":
+            raise ConfigError(
+                f"input.segment_frames: is {self.segment_frames} with sampling '{self.sampling}'; only 'segments' has it"
+            )
+        if self.frame_stride > 1 and not self.sampling.startswith("dense"):
+            raise ConfigError(
+                f"input.frame_stride: is {self.frame_stride} with sampling '{self.sampling}'; only 'dense' and "
+                "'dense_ends' have it"
+            )
+        if self.fps is not None and self.fps <= 0:
+            raise ConfigError(f"input.fps: is {self.fps}; give a rate above 0, or null for the video's own")
+        if self.short_side_px < self.crop_px:
+            raise ConfigError(
+                f"input.short_side_px: {self.short_side_px} is below crop_px={self.crop_px}; "
+                "the crop must fit into the frame"
+            )
+        smallest = self.augment.short_side_range_px
+        if smallest is not None and smallest[0] < self.crop_px:
+            raise ConfigError(
+                f"input.augment.short_side_range_px: begins at {smallest[0]}, below crop_px={self.crop_px}; "
+                "the crop must fit into the frame"
+            )
+        if self.force_ratio is not None and self.force_ratio < 1:
+            raise ConfigError(
+                f"input.force_ratio: is {self.force_ratio}; it is long / short side, at least 1"
+            )
+        if min(self.std) <= 0:
+            raise ConfigError(f"input.std: is {self.std}; it must be above 0")
+        self._check_views(Views.parse(self.views))
+
+    def train_pipeline(self, *, num_classes: int | None = None) -> ClipPipeline:
+        """Records to training samples; labels are one class, or multi-hot of `num_classes` when that is given."""
+        return ClipPipeline(self, views=None, num_classes=num_classes)
+
+    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> ClipPipeline:
+        """Records to evaluation samples of `views` ("10x3"), by default the spec's own."""
+        wanted = Views.parse(self.views if views is None else views)
+        self._check_views(wanted)
+        return ClipPipeline(self, views=wanted, num_classes=num_classes)
+
+    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+        """`batch` on `device`, its `video` normalised to float32."""
+        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        video = moved["video"]
+        if self.channel_order == "bgr":
+            video = video.flip(-3)
+        return {**moved, "video": normalise(video, self.mean, self.std)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain values; `build_input` takes it back."""
+        return {"name": "clip", **dataclasses.asdict(self)}
+
+    def sample(
+        self, num_ticks: int, *, num_clips: int = 1, rng: np.random.Generator | None = None
+    ) -> sample.Indices:
+        """The ticks that make clips, `[num_clips num_frames]`, in a stretch of video that has `num_ticks` of them."""
+        if self.sampling == "segments":
+            return sample.segments(
+                num_ticks,
+                self.num_frames // self.segment_frames,
+                segment_frames=self.segment_frames,
+                num_clips=num_clips,
+                rng=rng,
+                short=self.short,
+            )
+        if self.sampling == "uniform":
+            return sample.spaced(0, num_ticks - 1, self.num_frames, num_frames=num_ticks)
+        return sample.windows(
+            num_ticks,
+            self.num_frames,
+            stride=self.frame_stride,
+            num_clips=num_clips,
+            rng=rng,
+            place=self.place,
+            spacing="ends" if self.sampling == "dense_ends" else "stride",
+            short=self.short,
+        )
+
+    def scaled_size(self, height: int, width: int, short_side_px: int | None = None) -> tuple[int, int]:
+        """(height, width) of a frame once its short side is scaled."""
+        return scaled_size(height, width, short_side_px or self.short_side_px, force_ratio=self.force_ratio)
+
+    def _check_views(self, views: Views) -> None:
+        if self.sampling == "uniform" and views.clips > 1:
+            raise ConfigError(
+                f"input.views: {views.clips} clips of sampling 'uniform' would all be the same; use 1x{views.crops}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipPipeline:
+    """From a record to a sample: decodes, picks frames, crops; random only through `rng`.
+
+    `views` is None in training: `video` is then one clip `[t c h w]`, otherwise `[v t c h w]`, clip by clip and in
+    each clip crop by crop.
+    """
+
+    spec: ClipInput
+    views: Views | None
+    num_classes: int | None = None
+
+    def __call__(
+        self, record: ClipRecord, rng: np.random.Generator | None = None, reader: VideoReader | None = None
+    ) -> dict[str, Any]:
+        """The sample of `record`: `video`, `id`, and `label` where the record has any.
+
+        Args:
+            rng: needed in training only.
+            reader: the open video, when the caller reads more than one stretch of it.
+
+        Raises:
+            DecodeError: the video cannot be read.
+            DataError: the record names a stretch, a frame or a class that does not exist.
+        """
+        if self.views is None and rng is None:
+            raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
+        with contextlib.ExitStack() as stack:
+            if reader is None:
+                reader = stack.enter_context(self._open(record))
+            clock = _Clock.of(record, reader.info, self.spec.fps)
+            num_clips = 1 if self.views is None else self.views.clips
+            ticks = self.spec.sample(
+                clock.num_ticks, num_clips=num_clips, rng=rng if self.views is None else None
+            )
+            wanted, places = np.unique(ticks, return_inverse=True)
+            frames = reader.frames_at(clock.times_s(wanted)).data
+        places = torch.from_numpy(places.reshape(ticks.shape))
+        labels = record.labels
+        if self.views is None:
+            assert rng is not None
+            video, flipped = self._augmented(frames, places[0], rng)
+            labels = self.spec.augment.flipped_labels(labels) if flipped else labels
+        else:
+            video = self._viewed(frames, places, self.views)
+        made: dict[str, Any] = {"video": video.contiguous(), "id": record.id}
+        if labels:
+            made["label"] = self._label(record, labels)
+        return made
+
+    def _open(self, record: ClipRecord) -> VideoReader:
+        if record.num_frames is None:
+            return open_video(record.path, num_threads=1)
+        rate = record.extra.get("fps")
+        if rate is None and (
+            self.spec.fps is not None or record.start_s is not None or record.end_s is not None
+        ):
+            raise DataError(
+                f"{record.path}: a folder of frames has no frame rate of its own, and input.fps, start_s and end_s need "
+                "one; set input.fps to null and leave out the times, or give the record's rate as extra['fps']"
+            )
+        return FrameFolder(
+            record.path, num_frames=record.num_frames, template=self.spec.frame_name, fps=float(rate or 1.0)
+        )
+
+    def _augmented(self, frames: Tensor, places: Tensor, rng: np.random.Generator) -> tuple[Tensor, bool]:
+        spec, augment = self.spec, self.spec.augment
+        height, width = frames.shape[-2:]
+        # The crop is drawn in the frame as scaled, but cut from the frame as it is: pixels are resized once.
+        scaled = spec.scaled_size(height, width, augment.draw_short_side(rng, spec.short_side_px))
+        box = _scale_box(augment.draw_box(rng, *scaled, spec.crop_px), scaled, (height, width))
+        clip = resize(crop(frames, box), (spec.crop_px, spec.crop_px), method=spec.resize)
+        flipped = augment.draw_flip(rng)
+        clip = augment.draw_color(rng, clip.flip(-1) if flipped else clip)
+        return clip[places], flipped
+
+    def _viewed(self, frames: Tensor, places: Tensor, views: Views) -> Tensor:
+        size = self.spec.scaled_size(*frames.shape[-2:])
+        frames = resize(frames, size, method=self.spec.resize)
+        boxes = view_boxes(*size, self.spec.crop_px, views.crops, snap=self.spec.snap)
+        cropped = [crop(frames, box) for box in boxes]
+        return torch.stack([part[clip] for clip in places for part in cropped])
+
+    def _label(self, record: ClipRecord, labels: tuple[int, ...]) -> Tensor:
+        if self.num_classes is None:
+            if len(labels) > 1:
+                raise DataError(
+                    f"{record.id}: has {len(labels)} labels {labels}; single-label data has one, multi-label data "
+                    "needs num_classes"
+                )
+            return torch.tensor(labels[0], dtype=torch.int64)
+        if not all(0 <= label < self.num_classes for label in labels):
+            raise DataError(f"{record.id}: a label of {labels} is outside 0..{self.num_classes - 1}")
+        return torch.zeros(self.num_classes).index_fill_(0, torch.tensor(labels), 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clock:
+    """Ticks at the rate at which a spec counts frames, over the stretch of video that a record means."""
+
+    start_s: float
+    rate_hz: float
+    num_ticks: int
+
+    @classmethod
+    def of(cls, record: ClipRecord, info: VideoInfo, fps: float | None) -> _Clock:
+        start_s = record.start_s or 0.0
+        end_s = info.duration_s if record.end_s is None else min(record.end_s, info.duration_s)
+        if start_s > 0 and start_s >= end_s:
+            raise DataError(
+                f"{record.id}: the stretch {start_s}..{record.end_s} s lies outside the video, which lasts "
+                f"{info.duration_s:.3f} s; correct the list"
+            )
+        rate_hz = fps or info.fps
+        return cls(start_s, rate_hz, max(round((end_s - start_s) * rate_hz), 1))
+
+    def times_s(self, ticks: sample.Indices) -> list[float]:
+        """The middle of each tick, so that rounding never falls to the frame before."""
+        return (self.start_s + (ticks + 0.5) / self.rate_hz).tolist()
+
+
+def _scale_box(box: Box, size: tuple[int, int], to_size: tuple[int, int]) -> Box:
+    """`box` of a frame of `size` in the same frame at `to_size`."""
+    top, bottom = (round(y * to_size[0] / size[0]) for y in (box.top, box.top + box.height))
+    left, right = (round(x * to_size[1] / size[1]) for x in (box.left, box.left + box.width))
+    top, left = min(top, to_size[0] - 1), min(left, to_size[1] - 1)
+    return Box(top, left, max(bottom - top, 1), max(right - left, 1))
+
+
+def build_input(args: Mapping[str, Any]) -> Any:
+    """The input spec of a recipe's `input` section or of a checkpoint: `{"name": "clip", "num_frames": 8, ...}`.
+
+    Raises:
+        ConfigError: an unknown spec or field, or a value that it does not take.
+    """
+    fields = dict(args)
+    name = fields.pop("name", "clip")
+    return build(inputs.get(name), fields, where="input")

@@ -1,0 +1,154 @@
+"""Weights that other projects published, loaded into our models."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from videozoo.errors import WeightsError, did_you_mean
+from videozoo.models.model import VideoModel
+from videozoo.weights.keymap import KeyMap, Tensors
+from videozoo.weights.unpickle import unpickle_arrays
+
+__all__ = ["SOURCES", "convert", "key_map", "read_foreign"]
+
+SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", "timesformer")
+
+Model = TypeVar("Model", bound=VideoModel)
+
+
+def convert(
+    model: Model, state: str | os.PathLike[str] | Mapping[str, Any], *, source: str = "paddlevideo"
+) -> Model:
+    """Loads another project's weights into `model`, in place, and gives the model back.
+
+    `state` is a file (`.pdparams`, `.safetensors`, `.pth`, `.pyth`, `.pt`) or a mapping from their names to arrays or
+    tensors; `source` is the project that wrote it, one of `SOURCES`. `paddlevideo` is PaddleVideo 2.x, `paddlevideo1`
+    the models of 2019 and 2020. Batch counters, which only torch has, stay as they are.
+
+    Raises:
+        WeightsError: the file cannot be read, the project has no such model, or names or shapes do not fit; the
+            message lists every one that does not. The model is untouched then.
+    """
+    where = os.fspath(state) if isinstance(state, str | os.PathLike) else f"{source} weights"
+    theirs = read_foreign(state) if isinstance(state, str | os.PathLike) else _arrays(state)
+    names = key_map(model, source=source)
+    seen = _Seen(theirs)
+    ours: dict[str, Tensor] = {}
+    missing: list[str] = []
+    misshapen: list[str] = []
+    for name, tensor in _wanted(model):
+        try:
+            value = names.read(name, model, seen)
+        except KeyError as error:
+            missing.append(f"{error.args[0]} (our {name})")
+            continue
+        if value.shape != tensor.shape:
+            misshapen.append(f"{names.theirs(name)} {tuple(value.shape)} (our {name} {tuple(tensor.shape)})")
+            continue
+        ours[name] = torch.from_numpy(np.array(value)).to(tensor.dtype)
+    unmatched = sorted(name for name in theirs if name not in seen.used and not names.is_ignored(name))
+    faults = [
+        f"{len(found)} {kind}: {', '.join(found)}"
+        for kind, found in (("missing", missing), ("unmatched", unmatched), ("of another shape", misshapen))
+        if found
+    ]
+    if faults:
+        raise WeightsError(
+            f"{where}: does not fit {model.name}: {'; '.join(faults)}; build the model with the arguments that these "
+            "weights were trained with"
+        )
+    model.load_state_dict(ours, strict=False)
+    return model
+
+
+def key_map(model: VideoModel, *, source: str) -> KeyMap:
+    """How `source` names the tensors of `model`.
+
+    Raises:
+        WeightsError: there is no such source, or it has no such model.
+    """
+    if source not in SOURCES:
+        raise WeightsError(f"source '{source}': not a known project{did_you_mean(source, SOURCES)}")
+    maps = importlib.import_module(f"videozoo.weights.{source}").KEY_MAPS
+    if model.name not in maps:
+        raise WeightsError(f"source '{source}': no key map for the model '{model.name}'; it has: {', '.join(maps)}")
+    return maps[model.name](model)
+
+
+def read_foreign(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The named arrays in a weight file of another project; nothing in the file is executed.
+
+    Raises:
+        WeightsError: the file cannot be read, or asks for something that is not an array.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file; check the path")
+    if path.suffix in (".pdparams", ".pkl"):
+        return _arrays(unpickle_arrays(path), where=str(path))
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive fails in as many ways as it has layers
+        raise WeightsError(f"{path}: cannot be read as weights ({error}); fetch the file again") from error
+    for wrapper in ("state_dict", "model_state", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    return _arrays(state, where=str(path))
+
+
+def _wanted(model: VideoModel) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in model.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            yield name, tensor
+
+
+def _arrays(state: Any, *, where: str = "state") -> dict[str, np.ndarray]:
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{where}: holds a {type(state).__name__}; needs names with arrays")
+    return {
+        name: _array(value, where=f"{where}: {name}")
+        for name, value in state.items()
+        if name != "StructuredToParameterName@@"  # PaddlePaddle's table of its internal names
+    }
+
+
+def _array(value: Any, *, where: str) -> np.ndarray:
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, tuple) and len(value) == 2:  # PaddlePaddle pickles a tensor as (its name, its array)
+        value = value[1]
+    if not isinstance(value, np.ndarray | np.generic | int | float) or np.asarray(value).dtype.kind not in "fiub":
+        raise WeightsError(f"{where}: is a {type(value).__name__}; needs an array of numbers")
+    return np.asarray(value)
+
+
+class _Seen(Tensors):
+    """Their tensors, with a note of which ones were read."""
+
+    def __init__(self, tensors: Tensors):
+        self._tensors = tensors
+        self.used: set[str] = set()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        value = self._tensors[name]
+        self.used.add(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)

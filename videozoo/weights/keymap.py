@@ -1,0 +1,55 @@
+"""How another project names, and lays out, the tensors of our models."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from torch import nn
+
+__all__ = ["KeyMap", "Rename", "Tensors"]
+
+Tensors = Mapping[str, np.ndarray]
+Rename = tuple[str, str | Callable[["re.Match[str]"], str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyMap:
+    """From our names to theirs, so that what is missing and what is left over are both known exactly.
+
+    renames: (pattern, replacement) pairs for `re.sub`, applied one after the other to each of our names.
+    builders: for tensors that are not just one of theirs under another name (merged, split, reordered): a pattern for
+        our name, and a function of their name and all their tensors which gives our array. It reads from the mapping
+        what it needs; what it has read counts as used.
+    ignored: patterns of their names that have no counterpart here: buffers, second names of the same tensor.
+    linear_in_out: their linear layers are stored [in, out], ours [out, in].
+    """
+
+    renames: Sequence[Rename]
+    builders: Mapping[str, Callable[[str, Tensors], np.ndarray]] = dataclasses.field(default_factory=dict)
+    ignored: Sequence[str] = ()
+    linear_in_out: bool = False
+
+    def theirs(self, name: str) -> str:
+        """Their name for our parameter, buffer or module `name`."""
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def is_ignored(self, name: str) -> bool:
+        return any(re.search(pattern, name) for pattern in self.ignored)
+
+    def read(self, name: str, model: nn.Module, state: Tensors) -> np.ndarray:
+        """Our tensor `name`, in our layout, from their `state`; KeyError names the one of theirs that is not there."""
+        for pattern, builder in self.builders.items():
+            if re.search(pattern, name):
+                return builder(self.theirs(name), state)
+        value = state[self.theirs(name)]
+        return value.T if self.linear_in_out and is_linear_weight(name, model) else value
+
+
+def is_linear_weight(name: str, model: nn.Module) -> bool:
+    module, _, leaf = name.rpartition(".")
+    return leaf == "weight" and isinstance(model.get_submodule(module), nn.Linear)
