@@ -115,24 +115,23 @@ def params1(manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: param1(name, shape, kinds[name]) for name, shape in manifest["parameters"] if kinds[name] != "constant"}
 
 
-def inputs1(specs: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Inputs by name: literal values, or normal, uniform or integer draws, as the manifest's rule says."""
-    return {spec["name"]: _input1(spec) for spec in specs}
+def inputs1(specs: Sequence[Mapping[str, Any]], stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs by name: literal values, draws by the manifest's rule, or `input_<name>` among the stored arrays."""
+    return {spec["name"]: _input1(spec, stored) for spec in specs}
 
 
-def _input1(spec: Mapping[str, Any]) -> np.ndarray:
-    if "value" in spec:
+def _input1(spec: Mapping[str, Any], stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    if "value" in spec and spec["value"] is not None:
         return np.asarray(spec["value"], spec["dtype"]).reshape(spec["shape"])
+    if "seed" not in spec:
+        return stored[f"input_{spec['name']}"]
     rng, rule = np.random.Generator(np.random.PCG64(spec["seed"])), spec["rule"]
-    if "standard_normal" in rule:
-        value = rng.standard_normal(spec["shape"]).astype(np.float32)
-    elif "integers" in rule:
-        lo, hi = (int(n) for n in re.search(r"integers\((-?\d+),\s*(-?\d+)", rule).groups())
-        return rng.integers(lo, hi, spec["shape"]).astype(spec["dtype"])
-    else:
-        value = rng.random(spec["shape"]).astype(np.float32)
-    scale = re.search(r"\*\s*(?:np\.float32\()?([\d.]+)", rule)
-    return (value * np.float32(scale[1])).astype(np.float32) if scale else value
+    if bounds := re.search(r"integers\((-?\d+),\s*(-?\d+)", rule):
+        return rng.integers(int(bounds[1]), int(bounds[2]), spec["shape"]).astype(spec["dtype"])
+    value = rng.standard_normal(spec["shape"]) if "standard_normal" in rule else rng.random(spec["shape"])
+    value = value.astype(np.float32)
+    scale = re.search(r"\* float32\(([\d.]+)\)", rule)
+    return value * np.float32(scale[1]) if scale else value
 
 
 def _rng_of(name: str) -> np.random.Generator:

@@ -46,7 +46,7 @@ SECTIONS = {
     "model": Section("videozoo.models.registry:models", given=("num_classes",)),
     "task": Section("videozoo.tasks.registry:tasks", given=("model", "class_names"), default="classify"),
     "input": Section("videozoo.transforms.registry:inputs", default="clip"),
-    "optim": Section("videozoo.engine.registry:optimizers", given=("params",), default="sgd"),
+    "optim": Section("videozoo.engine.registry:optimizers", given=("task",), default="sgd"),
     "schedule": Section("videozoo.engine.registry:schedules", given=("horizon",), default="constant"),
     "fit": Section("videozoo.engine.options:Fit"),
 }

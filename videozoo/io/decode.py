@@ -32,7 +32,7 @@ def open_video(
     """A reader of the file's frames, to be used in a `with` statement.
 
     Args:
-        decoder: "auto" is PyAV, which is always there; "torchcodec" needs its own package and FFmpeg libraries.
+        decoder: "auto" is PyAV, which is always there; "torchcodec" needs its package and FFmpeg's libraries.
         num_threads: decoding threads; one by default, so that loader workers share the cores evenly.
 
     Raises:

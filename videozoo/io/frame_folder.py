@@ -27,7 +27,7 @@ class FrameFolder(VideoReader):
 
     Args:
         num_frames: how many there should be, the first ones counting; None takes them all.
-        template: the name of a frame, e.g. "img_{:05d}.jpg", counted from 1; None takes every image in the folder.
+        template: the name of a frame, e.g. "img_{:05d}.jpg", counted from 1; None takes every image.
         fps: rate at which the frames were taken.
 
     Raises:

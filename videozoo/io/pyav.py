@@ -22,14 +22,14 @@ from videozoo.errors import DecodeError
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.types import VideoInfo
 
-__all__ = ["PyAVReader", "ffmpeg_log", "open_container", "reason_of"]
+__all__ = ["ONE_THREAD", "PyAVReader", "ffmpeg_log", "open_container", "reason_of"]
 
 # swscale starts a thread per core unless told not to; older PyAV has neither the threads nor the argument.
-_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 class PyAVReader(VideoReader):
-    """See `VideoReader`. Seeks to key frames, so that the cost of a clip does not grow with the video's length."""
+    """See `VideoReader`. Seeks to key frames, so that a clip costs the same in a long video."""
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):
         self.path = os.fspath(path)
@@ -45,7 +45,6 @@ class PyAVReader(VideoReader):
                 raise DecodeError(self.path, "its video stream holds no frame")
             self._shown = first
             self._first_pts = first.pts
-            self._track.first_pts = first.pts
             self._orientation = _Orientation.of(first.frame)
             self._size = first.frame.width, first.frame.height
             self.info = self._describe(first)
@@ -74,7 +73,7 @@ class PyAVReader(VideoReader):
         frames = self._frames(wanted)
         if frames.times_s == tuple(self._time_s(pts) for pts in wanted) or self._counted:
             return frames
-        # The packets promise other frames than the decoder gives (hidden or repeated ones): the decoder is right.
+        # The packets promise other frames than the decoder gives (some are hidden): the decoder is right.
         self._index = self._count_by_decoding()
         self._counted = True
         return self.frames_by_index(indices)
@@ -89,18 +88,21 @@ class PyAVReader(VideoReader):
                 pictures[shot.pts] = self._picture(shot.frame)
         shape = (0, 3, self.info.height_px, self.info.width_px)
         chosen = [found[pts] for pts in wanted]
-        data = torch.stack([pictures[pts] for pts in chosen]) if chosen else torch.empty(shape, dtype=torch.uint8)
+        data = (
+            torch.stack([pictures[pts] for pts in chosen])
+            if chosen
+            else torch.empty(shape, dtype=torch.uint8)
+        )
         return Frames(data, tuple(self._time_s(pts) for pts in chosen))
 
     def _shot_at(self, pts: int) -> _Shot:
         """The frame on screen at `pts`, the first frame for earlier times, the last one for later times."""
         pts = max(pts, self._first_pts)
         try:
-            if self._shown is None or pts < self._shown.pts:
+            backward = self._shown is None or pts < self._shown.pts
+            within = self._next is not None and pts < self._next.pts
+            if backward or (not within and self._track.has_key_up_to(pts)):
                 self._seek(pts)
-            elif self._next is None or self._next.pts <= pts:
-                if self._track.has_key_up_to(pts):
-                    self._seek(pts)
             return self._advance(pts)
         except _Damage as damage:
             self._shown = self._next = None
@@ -113,8 +115,7 @@ class PyAVReader(VideoReader):
                 try:
                     self._next = self._track.pull()
                 except _Damage as damage:
-                    last = self._shown
-                    start = damage.pts if damage.pts is not None else last.pts + self._ticks_of(last)
+                    last, start = self._shown, self._damage_start(damage, self._shown)
                     if pts < start:
                         self._shown = None  # the decoder stopped: seek next time
                         return last
@@ -152,6 +153,11 @@ class PyAVReader(VideoReader):
         if stated_s - self._time_s(end) > max(0.5, 2 / self.info.fps):
             raise _Damage(end, f"the file ends at {self._time_s(end):.2f} s of {stated_s:.2f} s")
 
+    def _damage_start(self, damage: _Damage, last: _Shot) -> int:
+        """Where the first lost frame is due: B-frames stored after the damage may be shown before it."""
+        after = last.pts + self._ticks_of(last)
+        return after if damage.pts is None else min(after, damage.pts)
+
     def _broken(self, pts: int, damage: _Damage) -> DecodeError:
         reason = f"the frame at {self._time_s(pts):.2f} s cannot be decoded ({damage.reason})"
         with contextlib.suppress(DecodeError):
@@ -174,12 +180,12 @@ class PyAVReader(VideoReader):
                     last, shot = shot, source._track.pull()
                 source._check_end(last.pts + source._ticks_of(last), last)
             except _Damage as damage:
-                at = damage.pts if damage.pts is not None else last.pts
-                raise self._broken(at, damage) from damage
+                start = self._damage_start(damage, last)
+                raise self._broken(start, _Damage(start, damage.reason)) from damage
 
     def _picture(self, source: Any) -> Tensor:
         width, height = self._size
-        rgb = source.reformat(width=width, height=height, format="rgb24", **_ONE_THREAD).to_ndarray()
+        rgb = source.reformat(width=width, height=height, format="rgb24", **ONE_THREAD).to_ndarray()
         upright = self._orientation.apply(rgb)
         return torch.from_numpy(np.array(upright.transpose(2, 0, 1), order="C"))
 
@@ -187,9 +193,7 @@ class PyAVReader(VideoReader):
         return float((pts - self._first_pts) * self._track.time_base)
 
     def _pts_at(self, time_s: float) -> int:
-        ticks = time_s / float(self._track.time_base)
-        slack = min(0.5, TIME_SLACK_S / float(self._track.time_base))
-        return self._first_pts + int(np.floor(ticks + slack))
+        return self._first_pts + int(np.floor((time_s + TIME_SLACK_S) / float(self._track.time_base)))
 
     def _ticks_of(self, shot: _Shot) -> int:
         """How long the frame stays on screen; the average when the file does not say."""
@@ -209,7 +213,9 @@ class PyAVReader(VideoReader):
             while (shot := track.pull()) is not None:
                 times.append(shot.pts)
         except _Damage as damage:
-            raise DecodeError(self.path, f"it decodes for {len(times)} frames only ({damage.reason})") from damage
+            raise DecodeError(
+                self.path, f"it decodes for {len(times)} frames only ({damage.reason})"
+            ) from damage
         finally:
             track.close()
         return np.array(times, dtype=np.int64)
@@ -260,8 +266,8 @@ class _Track:
     def __init__(self, path: str, *, num_threads: int):
         self.path = path
         self.num_threads = num_threads
-        self.first_pts = 0
         self._container: Any = None
+        self.stream: Any = None
         self.rewind()
         stream = self.stream
         self.time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
@@ -276,8 +282,7 @@ class _Track:
 
     def close(self) -> None:
         self._packets: Iterator[Any] = iter(())
-        self._ahead: deque[Any] = deque()
-        self._ready: deque[_Shot] = deque()
+        self._restart(None)
         if self._container is not None:
             self._container.close()
 
@@ -293,21 +298,24 @@ class _Track:
         self.stream.codec_context.thread_count = self.num_threads
         if self.num_threads > 1:
             self.stream.codec_context.thread_type = "AUTO"
+        self._packets = self._container.demux(self.stream)
         self._restart(None)
 
     def seek(self, pts: int, *, key_up_to: int) -> bool:
-        """Goes to a key frame near `pts`; false when the one found comes after `key_up_to`, or there is none."""
+        """Goes to a key frame near `pts`; false when the one found comes after `key_up_to`."""
         try:
             self._container.seek(pts, stream=self.stream)
+            self._packets = self._container.demux(self.stream)
             self._restart(None)
             while (packet := self._read()) is not None:
                 if packet.is_keyframe and _stamp(packet) is not None:
                     break
-        except (av.error.FFmpegError, _Damage):
+        except av.error.FFmpegError:
             return False
-        if packet is None or _stamp(packet) > key_up_to:
+        stamp = None if packet is None else _stamp(packet)
+        if stamp is None or stamp > key_up_to:
             return False
-        self._restart(_stamp(packet))
+        self._restart(stamp)
         self._ahead.append(packet)
         return True
 
@@ -333,24 +341,247 @@ class _Track:
             if self._damage is not None:
                 raise self._damage
             packet = self._ahead.popleft() if self._ahead else self._read()
-            if packet is None:
+            if packet is not None:
+                self._decode(packet)
+            elif self._read_error is not None:
+                self._stop(None, self._read_error)
+            else:
                 return None
-            self._decode(packet)
         return self._ready.popleft()
 
     def _restart(self, key_pts: int | None) -> None:
-        self._packets = self._container.demux(self.stream)
-        self._ahead = deque()
-        self._ready = deque()
+        self._ahead: deque[Any] = deque()
+        self._ready: deque[_Shot] = deque()
         self._damage: _Damage | None = None
+        self._read_error: str | None = None
         self._key_pts = key_pts
         self._last_pts: int | None = None
 
+    def _read(self) -> Any:
+        """The next packet, the last one empty to flush the decoder; then None."""
+        if self._read_error is not None:
+            return None
+        try:
+            return next(self._packets, None)
+        except av.error.FFmpegError as error:
+            self._read_error = reason_of(error)
+            return None
+
     def _look_ahead(self) -> Iterator[Any]:
         yield from self._ahead
+        while (packet := self._read()) is not None:
+            self._ahead.append(packet)
+            yield packet
+
+    def _decode(self, packet: Any) -> None:
+        # A recording may begin in the middle of a GOP: what precedes the first frame is skipped, not damage.
+        skippable = self._last_pts is None and not packet.is_keyframe
+        if packet.is_corrupt:
+            if not skippable:
+                self._stop(_stamp(packet), "the packet is cut short or damaged")
+            return
         try:
-            while (packet := self._read()) is not None:
-                self._ahead.append(packet)
-                yield packet
-        except _Damage as damage:
-            ...
+            frames = packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            if not skippable:
+                self._stop(_stamp(packet), reason_of(error))
+            return
+        for frame in frames:
+            self._take(frame)
+
+    def _stop(self, pts: int | None, reason: str) -> None:
+        """Delivers what is complete in the decoder, then damage."""
+        if self.num_threads > 1:  # errors arrive late: only what came out already is certain
+            pts = None
+        else:
+            with contextlib.suppress(av.error.FFmpegError):
+                for frame in self.stream.codec_context.decode(None):
+                    if pts is None or frame.pts is None or frame.pts < pts:
+                        self._take(frame)
+        self._damage = _Damage(pts, reason)
+
+    def _take(self, frame: av.VideoFrame) -> None:
+        if self._last_pts is None and frame.pts is None and self._key_pts is None:
+            self._counts = True
+        if self._counts or frame.pts is None:
+            pts = 0 if self._last_pts is None else self._last_pts + self.frame_ticks
+        else:
+            pts = frame.pts
+        self._last_pts = pts
+        # Pictures before the key frame that follow it in the file refer to the GOP that was not decoded.
+        if self._key_pts is None or pts >= self._key_pts:
+            self._ready.append(_Shot(pts, frame))
+
+    def constant_rate_times(self, first_pts: int) -> np.ndarray | None:
+        """Timestamps of all frames by arithmetic, where the container's index proves them evenly spaced."""
+        entries = getattr(self.stream, "index_entries", None)  # since PyAV 17
+        num = self.stream.frames
+        if self._counts or not entries or not num or len(entries) != num:
+            return None
+        if any(entry.is_discard for entry in entries):
+            return None
+        steps = np.diff([entry.timestamp for entry in entries])
+        if len(steps) and (steps != steps[0]).any():
+            return None
+        return first_pts + np.arange(num, dtype=np.int64) * (int(steps[0]) if len(steps) else 1)
+
+    def packet_times(self, first_pts: int) -> np.ndarray:
+        """Timestamps of all frames from one pass over the packets, without decoding.
+
+        Raises:
+            DecodeError: the file cannot be read to its end.
+        """
+        container = open_container(self.path)
+        stamps: list[int | None] = []
+        try:
+            for packet in container.demux(_video_stream(container, self.path)):
+                if packet.size and not packet.is_discard:
+                    stamps.append(None if self._counts else _stamp(packet))
+        except av.error.FFmpegError as error:
+            raise DecodeError(
+                self.path, f"it can be read for {len(stamps)} frames only ({reason_of(error)})"
+            ) from error
+        finally:
+            container.close()
+        known = [stamp for stamp in stamps if stamp is not None]
+        if len(known) < len(stamps):
+            return first_pts + np.arange(len(stamps), dtype=np.int64) * self.frame_ticks
+        times = np.sort(np.array(known, dtype=np.int64))
+        return times[times >= first_pts]
+
+    @property
+    def duration_s(self) -> float | None:
+        """What the container states, of the video stream where it can."""
+        stated_s = self._stream_duration_s
+        if stated_s is None and self._container.duration:
+            stated_s = self._container.duration / av.time_base
+        return stated_s
+
+    @property
+    def stated_end_s(self) -> float | None:
+        """Where the container says that the video ends, in formats whose reader does not notice a cut."""
+        name = self._container.format.name
+        if name != "avi" and "matroska" not in name:
+            return None
+        if self._stream_duration_s is None and len(self._container.streams) == 1 and self._container.duration:
+            return self._container.duration / av.time_base
+        return self._stream_duration_s
+
+    @property
+    def _stream_duration_s(self) -> float | None:
+        if self.stream.duration:
+            return float(self.stream.duration * self.time_base)
+        tag = self.stream.metadata.get("DURATION", "")  # Matroska: 00:00:10.400000000
+        with contextlib.suppress(ValueError):
+            hours, minutes, seconds = tag.split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds) or None
+        return None
+
+    @property
+    def audio_rate_hz(self) -> int | None:
+        audio = self._container.streams.audio
+        return audio[0].codec_context.sample_rate if audio and audio[0].codec_context else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Orientation:
+    """How stored pictures become upright: transposed first, then mirrored."""
+
+    transpose: bool = False
+    mirror_x: bool = False
+    mirror_y: bool = False
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> _Orientation:
+        """From the display matrix [[a, b], [c, d]]: x' = a x + c y, y' = b x + d y."""
+        side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+        if side_data is None:
+            return cls()
+        a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5].tolist()
+        if abs(a) >= abs(b):
+            return cls(False, a < 0, d < 0)
+        return cls(True, c < 0, b < 0)
+
+    @property
+    def rotation_deg(self) -> int:
+        """Clockwise."""
+        if self.transpose:
+            return 90 if self.mirror_x else 270
+        return 180 if self.mirror_y else 0
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """A view of `picture` [h w c]."""
+        if self.transpose:
+            picture = picture.transpose(1, 0, 2)
+        return picture[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
+
+
+def open_container(path: str) -> Any:
+    """The opened file, for reading.
+
+    Raises:
+        DecodeError: there is nothing at the path, or nothing that FFmpeg knows.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise DecodeError(path, "there is no such file", "check the path")
+    if not file.is_file():
+        raise DecodeError(path, "it is not a file", "give the path of a video file")
+    if file.stat().st_size == 0:
+        raise DecodeError(path, "the file is empty (0 bytes)")
+    try:
+        # Only local files: a playlist or a crafted file must not make the decoder reach for the network.
+        return av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        with ffmpeg_log() as lines, contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+            av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="replace").close()
+        raise DecodeError(path, f"it cannot be opened as a video ({reason_of(error, lines)})") from error
+
+
+@contextlib.contextmanager
+def ffmpeg_log() -> Iterator[list[Any]]:
+    """Collects what FFmpeg logs as errors, which PyAV drops by default."""
+    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as lines:
+            yield lines
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skip)
+
+
+def reason_of(error: BaseException, lines: Sequence[tuple[int, str, str]] = ()) -> str:
+    """FFmpeg's own words, in one line."""
+    said = getattr(error, "strerror", None) or str(error)
+    logged = [message.strip() for _, _, message in lines if message.strip()]
+    words = f"{said}: {logged[-1]}" if logged else said
+    return " ".join(words.split()).rstrip(".").lower()
+
+
+def _video_stream(container: Any, path: str) -> Any:
+    """The stream that holds the video; cover pictures and text files do not count.
+
+    Raises:
+        DecodeError: there is none.
+    """
+    kinds = sorted({stream.type for stream in container.streams})
+    stream = container.streams.best("video")
+    if container.format.name == "tty":
+        raise DecodeError(path, "it is a text file, not a video")
+    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+        raise DecodeError(path, f"it has no video stream (only: {', '.join(kinds) or 'nothing'})")
+    if stream.codec_context is None:
+        raise DecodeError(path, "its video codec is unknown to FFmpeg")
+    return stream
+
+
+def _rates(stream: Any) -> tuple[Any, ...]:
+    return stream.average_rate, stream.guessed_rate, stream.base_rate
+
+
+def _stamp(packet: Any) -> int | None:
+    return packet.pts if packet.pts is not None else packet.dts

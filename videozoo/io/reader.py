@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Self
@@ -18,9 +17,9 @@ from typing_extensions import Self
 from videozoo.errors import DataError
 from videozoo.types import VideoInfo
 
-__all__ = ["TIME_SLACK_S", "Frames", "VideoReader"]
+__all__ = ["TIME_SLACK_S", "Frames", "VideoReader", "check_times"]
 
-# Some containers keep whole milliseconds: a frame due at 66.67 ms is stored at 67 ms and must be found at 66.67.
+# Some containers keep whole milliseconds: a frame due at 66.67 ms is stored as 67 and must be found at 66.67.
 TIME_SLACK_S = 0.0005
 
 
@@ -77,7 +76,7 @@ class VideoReader(abc.ABC):
     def frames_at(self, times_s: Sequence[float]) -> Frames:
         """For each time the frame on screen then: the last one that starts at or before it.
 
-        Times in any order, also more than once; those before the first or after the last frame give that frame.
+        Times in any order, also more than once; those outside the video give its first or last frame.
 
         Raises:
             DecodeError: a frame that was asked for cannot be decoded.
@@ -104,7 +103,7 @@ class VideoReader(abc.ABC):
         Raises:
             DecodeError: the next frame cannot be decoded; those before it have been yielded.
         """
-        _check_times(self.info.path, [start_s] if end_s is None else [start_s, end_s])
+        check_times(self.info.path, [start_s] if end_s is None else [start_s, end_s])
         for time_s, source in self._sequence(start_s):
             if end_s is not None and time_s >= end_s - TIME_SLACK_S:
                 return
@@ -116,8 +115,7 @@ class VideoReader(abc.ABC):
         The last window is the first that reaches the end; it may hold fewer frames. Memory holds one window.
 
         Args:
-            fps: gives the frames on screen at k * stride_s + i / fps; None gives every frame that starts in the
-                window.
+            fps: gives the frames on screen at k * stride_s + i / fps; None gives all that start there.
         """
         if not (window_s > 0 and stride_s > 0 and (fps is None or fps > 0)):
             raise DataError(
@@ -175,7 +173,8 @@ class VideoReader(abc.ABC):
         """uint8 [c h w], upright RGB."""
 
 
-def _check_times(path: str, times_s: Sequence[float]) -> None:
+def check_times(path: str, times_s: Sequence[float]) -> None:
+    """Refuses times that are not numbers."""
     bad = [t for t in times_s if not math.isfinite(t)]
     if bad:
         raise DataError(f"{path}: cannot look up the time {bad[0]}; times are finite seconds")

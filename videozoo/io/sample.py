@@ -1,8 +1,9 @@
 """Which frames of a video make a clip: pure functions from counts to frame indices.
 
-Every function gives int64 indices `[num_clips frames]`, counted from 0 and always inside the video. With `rng` the clip
-is drawn at random, as in training; without it the same clips come out each time, as in evaluation. "Frames" are whatever
-the caller counts: files of a folder, or ticks of a clock that runs at the rate the model wants.
+Every function gives int64 indices `[num_clips frames]`, counted from 0 and always inside the video. With
+`rng` the clip is drawn at random, as in training; without it the same clips come out each time, as in
+evaluation. "Frames" are whatever the caller counts: files of a folder, or ticks of a clock that runs at the
+rate the model wants.
 
 A video that is shorter than the clip is treated by `short`:
     spread  every frame is shown, and repeated evenly: time only slows down
@@ -41,32 +42,20 @@ def segments(
 ) -> Indices:
     """One snippet of consecutive frames from each of `num_segments` equal parts of the video.
 
-    Paper: TSN, arXiv:1608.00859, section 3.1. Training takes a random place inside each part, evaluation its middle;
-    several clips share each part out between them.
+    Paper: TSN, arXiv:1608.00859, section 3.1. Training takes a random place inside each part, evaluation its
+    middle; several clips share each part out between them.
 
     Args:
-        split: "even" cuts the video at real-valued borders, so that all of it is seen; "floor" gives each part
-            `num_frames // num_segments` frames and leaves the rest out (PaddleVideo's default; one clip only).
+        split: "even" cuts the video at real-valued borders, so that all of it is seen. "floor" gives each part
+            `num_frames // num_segments` frames and leaves the rest out (PaddleVideo's default); its clips are alike.
     """
     _check(num_frames, num_segments=num_segments, segment_frames=segment_frames, num_clips=num_clips)
-    part = np.arange(num_segments)
     if short == "first" and num_frames <= num_segments:
-        starts = np.zeros((num_clips, num_segments), np.int64)
-    elif split == "even":
+        return np.zeros((num_clips, num_segments * segment_frames), np.int64)
+    if split == "even":
         starts = _even_starts(num_frames, num_segments, segment_frames, num_clips, rng)
     else:
-        length = num_frames // num_segments
-        room = length - segment_frames
-        if length == 0:
-            offset: NDArray[np.int64] | int = 0
-            part = part if short == "wrap" else part * num_frames // num_segments
-        elif room < 0:
-            offset = 0
-        elif rng is None:
-            offset = room // 2
-        else:
-            offset = rng.integers(0, room + 1, size=num_segments)
-        starts = np.repeat((part * max(length, 1) + offset)[None], num_clips, axis=0)
+        starts = np.tile(_floor_starts(num_frames, num_segments, segment_frames, rng), (num_clips, 1))
     indices = starts[..., None] + np.arange(segment_frames)
     return _inside(indices.reshape(num_clips, -1), num_frames, short)
 
@@ -85,6 +74,22 @@ def _even_starts(
     return np.clip(starts, 0, max(num_frames - segment_frames, 0))
 
 
+def _floor_starts(
+    num_frames: int, num_segments: int, segment_frames: int, rng: np.random.Generator | None
+) -> Indices:
+    length = num_frames // num_segments
+    room = length - segment_frames
+    if length == 0:
+        return np.arange(num_segments)
+    if room <= 0:
+        offset: Indices | int = 0
+    elif rng is None:
+        offset = room // 2
+    else:
+        offset = rng.integers(0, room + 1, size=num_segments)
+    return np.arange(num_segments) * length + offset
+
+
 def windows(
     num_frames: int,
     clip_frames: int,
@@ -98,13 +103,15 @@ def windows(
 ) -> Indices:
     """Stretches of `clip_frames * stride` consecutive frames, each seen through `clip_frames` of them.
 
-    Training puts them anywhere. In evaluation one clip comes from the middle of the video, several are laid out by `place`.
+    Training puts them anywhere. In evaluation one clip comes from the middle of the video, several are laid
+    out by `place`.
 
     Args:
-        place: "ends" from the first possible start to the last (PP-TSM); "centers" in the middle of equal intervals of
-            the possible starts (Video Swin); "starts" at the beginning of those intervals, one clip included (SlowFast).
-        spacing: "stride" takes every stride-th frame; "ends" spaces the frames so that the first and the last frame of
-            the stretch are both among them (SlowFast, TimeSformer).
+        place: "ends" from the first possible start to the last (PP-TSM); "centers" in the middle of equal
+            intervals of the possible starts (Video Swin); "starts" at the beginning of those intervals, one
+            clip included (SlowFast).
+        spacing: "stride" takes every stride-th frame; "ends" spaces the frames so that the first and the
+            last frame of the stretch are both among them (SlowFast, TimeSformer).
     """
     _check(num_frames, clip_frames=clip_frames, stride=stride, num_clips=num_clips)
     span = clip_frames * stride
@@ -126,8 +133,10 @@ def windows(
 
 
 def spaced(start: float, end: float, count: int, *, num_frames: int) -> Indices:
-    """`count` frames from position `start` to position `end`, both included, `[1 count]`; the video's last frame stands
-    for all that lie behind it."""
+    """`count` frames `[1 count]` from position `start` to position `end`, both included.
+
+    The video's last frame stands for all places behind it.
+    """
     _check(num_frames, count=count)
     return _inside(np.linspace(start, end, count).astype(np.int64)[None], num_frames, "hold")
 
@@ -140,7 +149,7 @@ def _inside(indices: Indices, num_frames: int, short: Short) -> Indices:
     if short == "hold":
         return np.minimum(indices, num_frames - 1)
     if short == "first":
-        return np.where(indices < num_frames, indices, 0)
+        return np.zeros_like(indices)
     count = indices.shape[1]
     evenly = (2 * np.arange(count) + 1) * num_frames // (2 * count)
     return np.broadcast_to(evenly, indices.shape).copy()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["mixed_targets", "smooth_targets", "soft_cross_entropy"]
+__all__ = ["mixed_targets", "smooth_targets", "soft_cross_entropy", "symmetric_divergence"]
 
 
 def soft_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
@@ -31,3 +31,9 @@ def mixed_targets(targets: Tensor, others: Tensor, share: float | Tensor) -> Ten
     if isinstance(share, Tensor) and share.ndim == 1:
         share = share[:, None]
     return targets * share + others * (1 - share)
+
+
+def symmetric_divergence(scores: Tensor, others: Tensor) -> Tensor:
+    """Mean of both Kullback-Leibler divergences between two networks' scores `[b k]`, as mutual learning uses."""
+    p, q = F.log_softmax(scores, dim=-1), F.log_softmax(others, dim=-1)
+    return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean() / 2

@@ -223,15 +223,21 @@ class MeanAveragePrecision:
         _add_once(self.samples, other.samples.items())
 
     def compute(self) -> dict[str, float]:
-        precision, _ = self._per_class()
+        precision = self.class_precision()
         if np.isnan(precision).all():
             raise DataError(
                 "mean average precision: no scored sample has a label; there is nothing to average"
             )
         return {"map": 100 * float(np.nanmean(precision)), "hit1": 100 * float(self._hits().mean())}
 
+    def class_precision(self) -> np.ndarray:
+        """The average precision of each class, 0..1; nan where it has no positive sample."""
+        scores, truth = self._stacked()
+        columns = zip(scores.T, truth.T, strict=True)
+        return np.array([average_precision(s, t) if t.any() else np.nan for s, t in columns])
+
     def report_parts(self) -> list[Part]:
-        precision, count = self._per_class()
+        precision, count = self.class_precision(), self._stacked()[1].sum(axis=0)
         rows: list[tuple[str | int | float | None, ...]] = [
             (i, name, int(n), 100 * float(p) if n else None)
             for i, (name, n, p) in enumerate(zip(self.class_names, count, precision, strict=True))
@@ -248,14 +254,6 @@ class MeanAveragePrecision:
         scores, truth = zip(*self.samples.values(), strict=True)
         return np.stack(scores), np.stack(truth)
 
-    def _per_class(self) -> tuple[np.ndarray, np.ndarray]:
-        scores, truth = self._stacked()
-        count = truth.sum(axis=0)
-        precision = [
-            average_precision(s, t) if n else np.nan for s, t, n in zip(scores.T, truth.T, count, strict=True)
-        ]
-        return np.array(precision), count
-
     def _hits(self) -> np.ndarray:
         scores, truth = self._stacked()
         return truth[np.arange(len(scores)), scores.argmax(axis=1)]
@@ -266,6 +264,8 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, *, num_positive:
 
     `num_positive` is the denominator of recall when more positives exist than are listed.
     """
+    if not len(scores):
+        return 0.0  # none of the positives was listed
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(positive[order])
     ends = np.flatnonzero(

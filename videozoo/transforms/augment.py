@@ -31,10 +31,10 @@ class Augment:
         scales: sides of "multi_scale" as parts of the short side.
         area: smallest and largest part of the frame for "random_resized".
         ratio: smallest and largest width / height for "random_resized".
-        short_side_range_px: the short side of "random" is drawn from these, both included; None keeps short_side_px.
+        short_side_range_px: the short side is drawn from these, both included; None keeps short_side_px.
         flip: probability of a mirror image; set 0 where left and right mean something.
-        flip_label_pairs: classes that a mirror image turns into each other, e.g. [[2, 3]] for "left" and "right".
-        color_jitter: strength of the changes of brightness, contrast and saturation: factors from 1 - x to 1 + x.
+        flip_label_pairs: classes that a mirror image turns into each other, e.g. "left" and "right".
+        color_jitter: strength x of the changes of brightness, contrast and saturation, by 1 - x to 1 + x.
         hue: largest shift of hue, in turns, 0..0.5.
     """
 
@@ -62,7 +62,7 @@ class Augment:
             raise ConfigError(f"input.augment.area: is {self.area}; a crop holds at most 1 of the frame")
         if self.short_side_range_px and not 0 < self.short_side_range_px[0] <= self.short_side_range_px[1]:
             raise ConfigError(
-                f"input.augment.short_side_range_px: is {self.short_side_range_px}; give [smallest, largest] in px"
+                f"input.augment.short_side_range_px: is {self.short_side_range_px}; give [least, most] in px"
             )
         if not 0 <= self.flip <= 1:
             raise ConfigError(f"input.augment.flip: is {self.flip}; it is a probability, 0..1")

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as TF
 from videozoo.errors import ConfigError
 
 __all__ = [
+    "Along",
     "Box",
     "Resize",
     "Snap",
@@ -31,9 +32,10 @@ __all__ = [
     "view_boxes",
 ]
 
+Along = Literal["long_side", "width"]
 Resize = Literal["pillow", "torch", "opencv", "float"]
 Rounding = Literal["floor", "nearest"]
-Snap = Literal["nearest", "floor", "ceil", "quarter"]
+Snap = Literal["nearest", "floor", "ceil", "half", "quarter"]
 
 
 class Box(NamedTuple):
@@ -46,7 +48,7 @@ class Box(NamedTuple):
     flip: bool = False
 
 
-# ---- size -----------------------------------------------------------------------------------------------------------
+# ---- size ------------------------------------------------------------------------------------------------
 
 
 def scaled_size(
@@ -59,8 +61,8 @@ def scaled_size(
 ) -> tuple[int, int]:
     """(height, width) with the short side at `short_side_px` and the long side in proportion.
 
-    `force_ratio` makes long / short that number whatever the frame's shape, except for frames whose short side already
-    fits: what PaddleVideo's `Scale` does with 4 / 3.
+    `force_ratio` makes long / short that number whatever the frame's shape, except for frames whose short
+    side already fits: what PaddleVideo's `Scale` does with 4 / 3.
     """
     if min(height, width) == short_side_px:
         return height, width
@@ -93,14 +95,13 @@ def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "pillow") ->
 
 def _resize_pillow(clip: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
-    out = np.empty((len(clip), height, width, 3), np.uint8)
-    for i, frame in enumerate(clip.permute(0, 2, 3, 1).contiguous().numpy()):
-        out[i] = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
-    return torch.from_numpy(out).permute(0, 3, 1, 2)
+    frames = clip.permute(0, 2, 3, 1).contiguous().numpy()
+    resized = [Image.fromarray(f).resize((width, height), Image.Resampling.BILINEAR) for f in frames]
+    return torch.from_numpy(np.stack([np.asarray(f) for f in resized])).permute(0, 3, 1, 2)
 
 
 def _resize_opencv(clip: Tensor, size: tuple[int, int]) -> Tensor:
-    """cv2.INTER_LINEAR on bytes: weights of 11 bits, the rows mixed with 4 bits of the columns' result dropped."""
+    """cv2.INTER_LINEAR on bytes: weights of 11 bits, and 4 bits dropped between columns and rows."""
     top, bottom, wy = _linear_weights(clip.shape[-2], size[0])
     left, right, wx = _linear_weights(clip.shape[-1], size[1])
     wx = torch.where(left == right, 0, wx)  # cv2 does so for columns at the border, not for rows
@@ -121,7 +122,7 @@ def _linear_weights(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
     return before.clamp(min=0), (before + 1).clamp(max=source - 1), weight
 
 
-# ---- crops ----------------------------------------------------------------------------------------------------------
+# ---- crops -----------------------------------------------------------------------------------------------
 
 
 def crop(clip: Tensor, box: Box) -> Tensor:
@@ -135,32 +136,43 @@ def center_box(height: int, width: int, size: int, *, snap: Snap = "nearest") ->
     return view_boxes(height, width, size, 1, snap=snap)[0]
 
 
-def view_boxes(height: int, width: int, size: int, crops: int, *, snap: Snap = "nearest") -> list[Box]:
+def view_boxes(
+    height: int,
+    width: int,
+    size: int,
+    crops: int,
+    *,
+    snap: Snap = "nearest",
+    along: Along = "long_side",
+) -> list[Box]:
     """The squares of `size` px that an evaluation protocol with that many crops looks at.
 
-    1: the centre. 3: start, end and centre of the longer side, in the order left, right, centre. 5: the corners (top left, top
-    right, bottom left, bottom right) and the centre. 10: those five, each followed by its mirror image.
+    1: the centre. 3: start, end and centre of the longer side, in this order (left, right, centre).
+    5: the corners (top left, top right, bottom left, bottom right) and the centre.
+    10: those five, each followed by its mirror image.
 
     Args:
-        snap: where the middle lies when it falls between pixels: "nearest" (ties to even), "floor" or "ceil". "quarter"
-            lays all crops on a grid of a quarter of the room, so that the far ones may end up to 3 px before the
-            border: PaddleVideo's ten crops and PP-TSM's three.
+        snap: where the middle lies when it falls between pixels: "nearest" (ties to even), "floor" or "ceil".
+            Two more lay all crops on a grid, as PaddleVideo does, so that the far ones end a few pixels before
+            the border: "half" of the room (Video Swin, TimeSformer) and "quarter" (ten crops, PP-TSM's three).
+        along: "width" takes three crops from left to right of upright frames, too (PP-TSM, TokenShift).
 
     Raises:
         ConfigError: the frame is smaller than the crop, or there is no such protocol.
     """
     if size > min(height, width):
         raise ConfigError(
-            f"crop: {size} px do not fit into {width}x{height}; lower crop_px or raise short_side_px"
+            f"crop: {size} px do not fit into {width}x{height} px; lower crop_px or raise short_side_px"
         )
     y0, y1, y2 = _stops(height - size, snap)
     x0, x1, x2 = _stops(width - size, snap)
     center = (y1, x1)
-    places: Sequence[tuple[int, int]]
     if crops == 1:
         places = [center]
+    elif crops == 3 and (width >= height or along == "width"):
+        places = [(y1, x0), (y1, x2), center]
     elif crops == 3:
-        places = [(y1, x0), (y1, x2), center] if width >= height else [(y0, x1), (y2, x1), center]
+        places = [(y0, x1), (y2, x1), center]
     elif crops in (5, 10):
         places = [(y0, x0), (y0, x2), (y2, x0), (y2, x2), center]
     else:
@@ -172,6 +184,8 @@ def view_boxes(height: int, width: int, size: int, crops: int, *, snap: Snap = "
 def _stops(room: int, snap: Snap) -> tuple[int, int, int]:
     if snap == "quarter":
         return 0, 2 * (room // 4), 4 * (room // 4)
+    if snap == "half":
+        return 0, room // 2, 2 * (room // 2)
     middle = {"nearest": round(room / 2), "floor": room // 2, "ceil": -(-room // 2)}[snap]
     return 0, middle, room
 
@@ -181,11 +195,10 @@ def multi_scale_boxes(
 ) -> Iterator[list[Box]]:
     """For each allowed crop shape, its boxes at the fixed places of TSN's multi-scale crop.
 
-    Paper: TSN, arXiv:1608.00859, section 3.2: sides are `scales` times the short side; the two sides of a box may be up to
-    `max_distort` scales apart. Five places (corners and centre), or 13 with `more`.
+    Paper: TSN, arXiv:1608.00859, section 3.2. Sides are `scales` times the short side, those of one box at most
+    `max_distort` scales apart. There are five places (corners and centre), or 13 with `more`.
     """
-    base = min(height, width)
-    sides = [int(base * s) for s in scales]
+    sides = [int(min(height, width) * s) for s in scales]
     for i, h in enumerate(sides):
         for j, w in enumerate(sides):
             if abs(i - j) <= max_distort:
@@ -202,13 +215,13 @@ _PLACES = (
 )
 
 
-# ---- colour ---------------------------------------------------------------------------------------------------------
+# ---- colour ----------------------------------------------------------------------------------------------
 
 
 def color_jitter(
     clip: Tensor, *, brightness: float = 1.0, contrast: float = 1.0, saturation: float = 1.0, hue: float = 0.0
 ) -> Tensor:
-    """`clip` with its colours changed by those factors; 1 (0 for hue, in turns of the colour circle) changes nothing."""
+    """`clip` with its colours changed by factors (1 changes nothing) and its hue shifted by turns."""
     if brightness != 1:
         clip = TF.adjust_brightness(clip, brightness)
     if contrast != 1:
@@ -219,7 +232,7 @@ def color_jitter(
 
 
 def normalise(video: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """`(video / 255 - mean) / std` in float32, for `[... c h w]` in 0..255; mean and std are of 0..1 values."""
+    """`(video / 255 - mean) / std` of `[... c h w]` in 0..255, as float32; mean and std are of 0..1."""
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
     shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
     scale, shift = (v.float().to(video.device)[:, None, None] for v in (scale, shift))

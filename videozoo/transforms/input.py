@@ -1,7 +1,7 @@
 """The input spec of clip models: the one place where preprocessing is defined.
 
-It builds the training, evaluation, multi-view and prediction pipelines, normalises on the device, and travels in
-checkpoints, so that a model always sees what it was trained on.
+It builds the training, evaluation, multi-view and prediction pipelines, normalises on the device, and
+travels in checkpoints, so that a model always sees what it was trained on.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ClipInput:
         num_frames: frames of a clip.
         sampling: which frames of the video make a clip.
             "segments"    one from each of num_frames equal parts (TSN, TSM); see `segment_frames`;
-            "dense"       a stretch of the video, every `frame_stride`-th frame (PP-TSM dense, Video Swin, MoViNet);
+            "dense"       a stretch of the video, every `frame_stride`-th frame (PP-TSM dense, Video Swin);
             "dense_ends"  the same stretch with its last frame always among them (SlowFast, TimeSformer);
             "uniform"     evenly over the whole video, first and last frame included, never at random.
         frame_stride: distance of the frames of a dense clip, counted at `fps`.
@@ -67,15 +67,16 @@ class ClipInput:
         short: what happens in videos shorter than a clip; see `io.sample`.
         short_side_px: the frames' short side in evaluation, before the crop.
         crop_px: height and width that the model sees.
-        force_ratio: long / short side forced on every frame (PaddleVideo squashes to 4 / 3); None keeps the shape.
+        force_ratio: long / short side forced on every frame (PaddleVideo squashes to 4 / 3); None keeps the
+            shape.
         resize: method of `transforms.clip.resize`; "float" makes clips float32.
         snap: rounding of the crops' places in evaluation; see `transforms.clip.view_boxes`.
         mean, std: of 0..1 values, in `channel_order`.
         channel_order: what the model was trained on.
         views: the evaluation protocol, "clips x crops"; crops are 1, 3, 5 or 10.
         augment: what training does at random.
-        frame_name: name of a frame in frame folders, e.g. "img_{:05d}.jpg", counted from 1; None takes all images by
-            the numbers in their names.
+        frame_name: name of a frame in frame folders, e.g. "img_{:05d}.jpg", counted from 1; None takes all
+            images by the numbers in their names.
     """
 
     num_frames: int = 8
@@ -94,7 +95,7 @@ class ClipInput:
     std: tuple[float, float, float] = IMAGENET_STD
     channel_order: Literal["rgb", "bgr"] = "rgb"
     views: str = "1x1"
-    augment: Augment = Augment()
+    augment: Augment = Augment()  # noqa: RUF009 (frozen)
     frame_name: str | None = None
 
     def __post_init__(self) -> None:
@@ -103,17 +104,18 @@ class ClipInput:
                 raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
         if self.num_frames % self.segment_frames:
             raise ConfigError(
-                f"input.num_frames: {self.num_frames} is no multiple of segment_frames={self.segment_frames}; "
+                f"input.num_frames: {self.num_frames} is no multiple of {self.segment_frames=}; "
                 "it counts the frames of all segments together"
             )
         if self.segment_frames > 1 and self.sampling != "segments":
             raise ConfigError(
-                f"input.segment_frames: is {self.segment_frames} with sampling '{self.sampling}'; only 'segments' has it"
+                f"input.segment_frames: is {self.segment_frames} with sampling '{self.sampling}'; "
+                "only 'segments' has it"
             )
         if self.frame_stride > 1 and not self.sampling.startswith("dense"):
             raise ConfigError(
-                f"input.frame_stride: is {self.frame_stride} with sampling '{self.sampling}'; only 'dense' and "
-                "'dense_ends' have it"
+                f"input.frame_stride: is {self.frame_stride} with sampling '{self.sampling}'; "
+                "only 'dense' and 'dense_ends' have it"
             )
         if self.fps is not None and self.fps <= 0:
             raise ConfigError(f"input.fps: is {self.fps}; give a rate above 0, or null for the video's own")
@@ -137,7 +139,7 @@ class ClipInput:
         self._check_views(Views.parse(self.views))
 
     def train_pipeline(self, *, num_classes: int | None = None) -> ClipPipeline:
-        """Records to training samples; labels are one class, or multi-hot of `num_classes` when that is given."""
+        """Records to training samples; the label is one class, or multi-hot where `num_classes` is given."""
         return ClipPipeline(self, views=None, num_classes=num_classes)
 
     def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> ClipPipeline:
@@ -161,7 +163,7 @@ class ClipInput:
     def sample(
         self, num_ticks: int, *, num_clips: int = 1, rng: np.random.Generator | None = None
     ) -> sample.Indices:
-        """The ticks that make clips, `[num_clips num_frames]`, in a stretch of video that has `num_ticks` of them."""
+        """The ticks `[num_clips num_frames]` that make clips, out of `num_ticks` of them."""
         if self.sampling == "segments":
             return sample.segments(
                 num_ticks,
@@ -191,7 +193,8 @@ class ClipInput:
     def _check_views(self, views: Views) -> None:
         if self.sampling == "uniform" and views.clips > 1:
             raise ConfigError(
-                f"input.views: {views.clips} clips of sampling 'uniform' would all be the same; use 1x{views.crops}"
+                f"input.views: {views.clips} clips of sampling 'uniform' would be the same; "
+                f"use 1x{views.crops}"
             )
 
 
@@ -199,8 +202,8 @@ class ClipInput:
 class ClipPipeline:
     """From a record to a sample: decodes, picks frames, crops; random only through `rng`.
 
-    `views` is None in training: `video` is then one clip `[t c h w]`, otherwise `[v t c h w]`, clip by clip and in
-    each clip crop by crop.
+    `views` is None in training: `video` is then one clip `[t c h w]`, otherwise `[v t c h w]`, clip by clip
+    and in each clip crop by crop.
     """
 
     spec: ClipInput
@@ -230,9 +233,9 @@ class ClipPipeline:
             ticks = self.spec.sample(
                 clock.num_ticks, num_clips=num_clips, rng=rng if self.views is None else None
             )
-            wanted, places = np.unique(ticks, return_inverse=True)
+            wanted, inverse = np.unique(ticks, return_inverse=True)
             frames = reader.frames_at(clock.times_s(wanted)).data
-        places = torch.from_numpy(places.reshape(ticks.shape))
+        places = torch.from_numpy(inverse.reshape(ticks.shape))
         labels = record.labels
         if self.views is None:
             assert rng is not None
@@ -253,8 +256,8 @@ class ClipPipeline:
             self.spec.fps is not None or record.start_s is not None or record.end_s is not None
         ):
             raise DataError(
-                f"{record.path}: a folder of frames has no frame rate of its own, and input.fps, start_s and end_s need "
-                "one; set input.fps to null and leave out the times, or give the record's rate as extra['fps']"
+                f"{record.path}: a folder of frames has no frame rate, and input.fps, start_s and end_s need "
+                "one; set input.fps to null and leave out the times, or give the record extra['fps']"
             )
         return FrameFolder(
             record.path, num_frames=record.num_frames, template=self.spec.frame_name, fps=float(rate or 1.0)
@@ -282,8 +285,8 @@ class ClipPipeline:
         if self.num_classes is None:
             if len(labels) > 1:
                 raise DataError(
-                    f"{record.id}: has {len(labels)} labels {labels}; single-label data has one, multi-label data "
-                    "needs num_classes"
+                    f"{record.id}: has {len(labels)} labels {labels}; single-label data has one, "
+                    "multi-label data needs num_classes"
                 )
             return torch.tensor(labels[0], dtype=torch.int64)
         if not all(0 <= label < self.num_classes for label in labels):
@@ -325,7 +328,7 @@ def _scale_box(box: Box, size: tuple[int, int], to_size: tuple[int, int]) -> Box
 
 
 def build_input(args: Mapping[str, Any]) -> Any:
-    """The input spec of a recipe's `input` section or of a checkpoint: `{"name": "clip", "num_frames": 8, ...}`.
+    """The input spec of a recipe's section or of a checkpoint: `{"name": "clip", "num_frames": 8, ...}`.
 
     Raises:
         ConfigError: an unknown spec or field, or a value that it does not take.

@@ -33,6 +33,51 @@ def resnet(model: VideoModel) -> KeyMap:
     )
 
 
+def resnet_d(model: VideoModel) -> KeyMap:
+    """ResNet-D with blocks `bb_<stage>_<block>`: PP-TSM and PP-TSN."""
+    stem = {"0": "conv1_1._conv", "1": "conv1_1._batch_norm", "3": "conv1_2._conv", "4": "conv1_2._batch_norm"}
+    return KeyMap(
+        [
+            (r"^backbone\.conv1\.([0134])\b", lambda m: f"backbone.{stem[m[1]]}"),
+            (r"^backbone\.conv1\.6\b", "backbone.conv1_3._conv"),
+            (r"^backbone\.bn1\b", "backbone.conv1_3._batch_norm"),
+            (r"\blayer(\d)\.(\d+)", lambda m: f"bb_{int(m[1]) - 1}_{m[2]}"),
+            (r"\.conv(\d)\b", lambda m: f".conv{int(m[1]) - 1}._conv"),
+            (r"\.bn(\d)\b", lambda m: f".conv{int(m[1]) - 1}._batch_norm"),
+            (r"\.downsample\.1\b", ".short._conv"),
+            (r"\.downsample\.2\b", ".short._batch_norm"),
+            (r"^head\.", "head.fc."),
+            *NORM_STATS,
+        ],
+        linear_in_out=True,
+    )
+
+
+def slowfast(model: VideoModel) -> KeyMap:
+    """Pathway 0 is the slow one; stages count from 1 (the stem) to 5."""
+    paths = {"slow": 0, "fast": 1}
+    return KeyMap(
+        [
+            (r"^(slow|fast)_stem\.0\.", lambda m: f"backbone.s1.pathway{paths[m[1]]}_stem."),
+            (r"^laterals\.(\d)\.0\.conv", lambda m: f"backbone.s{int(m[1]) + 1}_fuse._conv_f2s"),
+            (r"^laterals\.(\d)\.0\.norm", lambda m: f"backbone.s{int(m[1]) + 1}_fuse._bn"),
+            (
+                r"^(slow|fast)_stages\.(\d)\.(\d+)\.",
+                lambda m: f"backbone.s{int(m[2]) + 2}.pathway{paths[m[1]]}_res{m[3]}.",
+            ),
+            (r"_stem\.conv\b", "_stem._conv"),
+            (r"_stem\.norm\b", "_stem._bn"),
+            (r"\.([abc])\.conv\b", r".branch2.\1"),
+            (r"\.([abc])\.norm\b", r".branch2.\1_bn"),
+            (r"\.shortcut\.conv\b", ".branch1"),
+            (r"\.shortcut\.norm\b", ".branch1_bn"),
+            (r"^head\.", "head.projection."),
+            *NORM_STATS,
+        ],
+        linear_in_out=True,
+    )
+
+
 def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
     """`layer3.2` is block c of its stage; the long third stage of ResNet-101 and 152 counts a, b1, b2 ..."""
     stage, block = match[1], int(match[2])
@@ -42,6 +87,9 @@ def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
 
 
 KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
+    "pptsm": resnet_d,
+    "pptsn": resnet_d,
+    "slowfast": slowfast,
     "tsm": resnet,
     "tsn": resnet,
 }

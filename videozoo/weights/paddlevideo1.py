@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from videozoo.models.model import VideoModel
+from videozoo.weights import paddlevideo
 from videozoo.weights.keymap import KeyMap, Rename
 from videozoo.weights.paddlevideo import resnet_block_letters
 
@@ -39,7 +41,47 @@ def resnet_names(model: VideoModel) -> list[Rename]:
     ]
 
 
+def nonlocal_net(model: VideoModel) -> KeyMap:
+    """`res3b_branch2a_weights` and `nonlocal_conv3_1_theta_w`, counted from 0; the classifier is `pred`."""
+
+    def block(match: re.Match[str]) -> str:
+        stage, index = int(match[1]), int(match[2])
+        long = len(model.get_submodule(f"stages.{stage}.blocks")) == 23  # type: ignore[arg-type]
+        return f"{stage + 2}{f'b{index}' if long and index else chr(ord('a') + index)}"
+
+    return KeyMap(
+        [
+            (r"^stem\.0\.conv\.weight$", "conv1_weights"),
+            (r"^stem\.0\.norm\b", "bn_conv1"),
+            (r"^stages\.(\d)\.attention\.(\d+)\.", lambda m: f"nonlocal_conv{int(m[1]) + 2}_{m[2]}_"),
+            (r"^(nonlocal\w+)_norm\.weight$", r"\1_bn_scale"),
+            (r"^(nonlocal\w+)_norm\.bias$", r"\1_bn_offset"),
+            (r"^(nonlocal\w+)_norm\.running_mean$", r"\1_bn_mean"),
+            (r"^(nonlocal\w+)_norm\.running_var$", r"\1_bn_variance"),
+            (r"^(nonlocal\w+)\.weight$", r"\1_w"),
+            (r"^(nonlocal\w+)\.bias$", r"\1_b"),
+            (r"^stages\.(\d)\.blocks\.(\d+)", block),
+            (r"^(\w+)\.([abc])\.conv\.weight$", r"res\1_branch2\2_weights"),
+            (r"^(\w+)\.([abc])\.norm\b", r"bn\1_branch2\2"),
+            (r"^(\w+)\.shortcut\.conv\.weight$", r"res\1_branch1_weights"),
+            (r"^(\w+)\.shortcut\.norm\b", r"bn\1_branch1"),
+            (r"^head\.weight$", "pred_w"),
+            (r"^head\.bias$", "pred_b"),
+            *NAMED_NORM,
+        ],
+        linear_in_out=True,
+    )
+
+
+def slowfast(model: VideoModel) -> KeyMap:
+    """The names of PaddleVideo 2.x, without their prefix `backbone`."""
+    later = paddlevideo.slowfast(model)
+    return KeyMap([*later.renames, (r"^backbone\.", "")], linear_in_out=True)
+
+
 KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
+    "nonlocal": nonlocal_net,
+    "slowfast": slowfast,
     "tsm": resnet,
     "tsn": resnet,
 }

@@ -71,7 +71,7 @@ for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
     _ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
     _ADMITTED[f"{_core}.numeric", "_frombuffer"] = _frombuffer
 for _builtins in ("builtins", "__builtin__"):
-    for _kind in (dict, list, tuple, set, str, int, float, bool, complex, bytearray):
+    for _kind in (dict, list, tuple, set, str, int, float, bool, complex, bytes, bytearray):
         _ADMITTED[_builtins, _kind.__name__] = _kind
 
 

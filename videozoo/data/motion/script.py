@@ -40,7 +40,7 @@ PAUSE = "pauses"
 # set of a clip's frames says little about the path that was run.
 _RADII = (0.13, 0.26)
 _BOUNDS = np.array([(0.26, 0.74), (0.26, 0.74), np.log(_RADII), (0.0, 360.0)])
-_EXTENTS = np.array([(0.20, 0.30), (0.20, 0.30), np.log((1.35, 1.65)), (80.0, 140.0)])
+_EXTENTS = np.array([(0.20, 0.30), (0.20, 0.30), np.log((1.35, 1.65)), (110.0, 170.0)])
 
 _EVENT_S = (1.5, 4.0)
 _PAUSE_S = (0.5, 2.0)
@@ -105,6 +105,11 @@ class Script:
     size_px: int
     events: tuple[Event, ...]
 
+    def __post_init__(self) -> None:
+        ends = [0.0, *(event.end_s for event in self.events)]
+        if [*(event.start_s for event in self.events), self.duration_s] != ends:
+            raise DataError(f"script: events end at {ends} s; each must start where the last ends, to {self.duration_s} s")
+
     @property
     def num_frames(self) -> int:
         return round(self.duration_s * self.fps)
@@ -152,14 +157,14 @@ def untrimmed_script(
 ) -> Script:
     """Events of several classes between pauses, in which shapes hold still: a still frame is no sign of a pause.
 
-    Shapes also change in the middle of some pauses, so that a cut is no sign of an event. Shorter than 6 s,
-    a video may have no room for one event.
+    Shapes also change in the middle of some pauses, so that a cut is no sign of an event. In less than 7 s there
+    may be no room for an event.
     """
     timeline: list[tuple[str, int]] = []
     left = num_frames
     while True:
-        pause, event = (round(rng.uniform(*bounds) * fps) for bounds in (_PAUSE_S, _EVENT_S))
-        if left < pause + event + _PAUSE_S[0] * fps:
+        pause, event = (max(round(rng.uniform(*bounds) * fps), 1) for bounds in (_PAUSE_S, _EVENT_S))
+        if left <= pause + event + _PAUSE_S[0] * fps:
             break
         timeline += _pause(rng, pause)
         timeline.append((str(rng.choice(motions)), event))

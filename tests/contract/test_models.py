@@ -1,0 +1,138 @@
+"""What every registered model keeps to; a new one is tested the day it is registered (and has an entry in `tiny.py`)."""
+
+from __future__ import annotations
+
+import copy
+import io
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torch.utils._pytree import tree_leaves, tree_map
+
+from tests.contract.tiny import TINY
+from videozoo.config.check import accepted
+from videozoo.models import create_model, list_models, models
+
+BATCH = 3
+
+every_model = pytest.mark.parametrize("name", sorted(TINY))
+every_classifier = pytest.mark.parametrize(
+    "name", [name for name in sorted(TINY) if name in models.names() and "num_classes" in accepted(models.get(name))]
+)
+
+
+def tiny(name, **args):
+    torch.manual_seed(0)
+    model = create_model(name, **TINY[name] | args)
+    with torch.no_grad():  # layers that start at zero would let any mistake behind them pass
+        for parameter in model.parameters():
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def clips(model, batch=BATCH):
+    return torch.randn(batch, *model.input_shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_registered_model_has_a_tiny_build():
+    assert set(TINY) == set(list_models())
+
+
+@every_model
+def test_gradients_reach_every_parameter(name):
+    model = tiny(name).train()
+    outputs = tree_leaves(model(clips(model)))
+    sum((output * torch.randn_like(output)).sum() for output in outputs).backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
+
+
+@every_model
+def test_evaluation_is_deterministic_and_batch_independent(name):
+    model = tiny(name).eval()
+    x = clips(model)
+    with torch.no_grad():
+        together, again, alone = model(x), model(x), model(x[1:2])
+    assert_close(again, together, atol=0, rtol=0)
+    assert_close(alone, tree_map(lambda t: t[1:2], together), atol=1e-5, rtol=1e-4)
+
+
+@every_model
+def test_saved_is_loaded(name):
+    model, other = tiny(name), tiny(name)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1)
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    x = clips(model)
+    with torch.no_grad():
+        want = model.eval()(x)
+        assert_close(other.eval()(x), want, atol=0, rtol=0)
+        assert_close(copy.deepcopy(model)(x), want, atol=0, rtol=0)
+
+
+@every_model
+def test_rules_match_parameters(name):
+    model = tiny(name)
+    assert model.name == name
+    for rule in model.param_rules:
+        assert any(re.search(rule.match, n) for n, _ in model.named_parameters()), rule
+
+
+@every_classifier
+def test_no_classes_gives_the_features(name):
+    model = tiny(name, num_classes=0).eval()
+    x = clips(model)
+    with torch.no_grad():
+        features = model(x)
+        assert features.shape == (BATCH, model.num_features)
+        assert_close(features, model.forward_features(x))
+
+
+@every_classifier
+def test_the_classifier_is_replaced(name):
+    model = tiny(name).eval()
+    body = {n for n, _ in tiny(name, num_classes=0).named_parameters()}
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if n in body}
+    for num_classes in (9, 0, 4):
+        model.reset_classifier(num_classes)
+        assert model.num_classes == num_classes
+        with torch.no_grad():
+            assert model(clips(model)).shape == (BATCH, num_classes or model.num_features)
+    assert_close({n: p.detach() for n, p in model.named_parameters() if n in body}, before, atol=0, rtol=0)
+
+
+@every_model
+def test_exports_with_a_free_batch(name):
+    model = tiny(name).eval()
+    x = clips(model)
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
+    other = clips(model, batch=2)
+    with torch.no_grad():
+        assert_close(program.module()(other), model(other), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+@every_model
+def test_onnx_gives_the_same_outputs(name, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    model = tiny(name).eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(model, (clips(model),), path, dynamo=True, dynamic_shapes=({0: batch},), verbose=False)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    other = clips(model, batch=2)
+    outputs = session.run(None, {session.get_inputs()[0].name: other.numpy()})
+    with torch.no_grad():
+        expected: list[Tensor] = tree_leaves(model(other))
+    for output, want in zip(outputs, expected, strict=True):
+        assert_close(torch.from_numpy(output), want, atol=1e-4, rtol=1e-3)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch.testing import assert_close
+
+from videozoo.errors import ConfigError, WeightsError
+from videozoo.models import create_model
+
+NARROW = {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]}
+
+
+def narrow(name="tsn", **args):
+    return create_model(name, backbone="resnet18", backbone_args=NARROW, num_classes=7, crop_px=32, **args).eval()
+
+
+def test_consensus_is_the_average_of_the_frames_scores():
+    model, clips = narrow(), torch.randn(2, 5, 3, 32, 32)
+    alone = torch.stack([model(clips[:, t : t + 1]) for t in range(5)], 1)
+    assert_close(model(clips), alone.mean(1))
+
+
+@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "mobilenetv3_small_050", "convnext_atto"])
+def test_any_timm_backbone(backbone):
+    model = create_model("tsn", backbone=backbone, num_classes=3, crop_px=224)
+    with torch.no_grad():
+        assert model.forward_features(torch.randn(1, 2, 3, 224, 224)).shape == (1, model.num_features)
+        assert model(torch.randn(1, 1, 3, 224, 224)).shape == (1, 3)
+
+
+def test_a_misspelt_backbone_is_guessed():
+    with pytest.raises(ConfigError, match="timm has no model 'resnt50'; did you mean resnet50"):
+        create_model("tsn", backbone="resnt50")
+
+
+def test_a_wrong_backbone_argument_is_named():
+    with pytest.raises(ConfigError, match="backbone_args: .*'chanels'; see the arguments of timm's 'resnet18'"):
+        create_model("tsn", backbone="resnet18", backbone_args={"chanels": [8]})
+
+
+def test_pretrained_without_network_says_what_to_do(monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("no route to host\nand a long story")
+
+    monkeypatch.setattr(timm.models, "load_pretrained", offline)
+    with pytest.raises(WeightsError, match=r"'resnet18': no ImageNet weights \(OSError: no route to host\); connect"):
+        create_model("tsn", backbone="resnet18", pretrained="imagenet")
+
+
+def test_only_imagenet_is_a_pretrained_start():
+    with pytest.raises(ConfigError, match="pretrained: input should be 'imagenet'; got 'coco'"):
+        create_model("tsn", pretrained="coco")
+
+
+def test_an_image_is_not_a_clip():
+    with pytest.raises(ConfigError, match=r"tsn: the input has shape \(2, 3, 32, 32\); needs clips \[b t c h w\]"):
+        narrow()(torch.randn(2, 3, 32, 32))

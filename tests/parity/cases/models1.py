@@ -1,0 +1,120 @@
+"""The static-graph classifiers of 2019 and 2020, run in float64 from float32 parameters.
+
+Ours run in float64 too, so that one formula is compared with the other without rounding between them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.parity.rule import inputs1, load, params1, rel_err
+from tests.parity.train_step import silence
+from videozoo.models import create_model
+from videozoo.models.model import VideoModel
+from videozoo.weights import convert
+from videozoo.weights.importer import key_map
+
+Cfg = Mapping[str, Any]
+Outputs = dict[str, Tensor]
+
+MAX_LOSS = 1e20  # what the original's -log(p) is clipped to
+
+
+def _softmax_outputs(model: VideoModel, inputs: Mapping[str, Tensor], cfg: Cfg) -> Outputs:
+    """Of the models that end in a soft-max: probabilities, logits, and the loss of the probabilities."""
+    logits = model(inputs["image"])
+    picked = logits.softmax(-1).gather(1, inputs["label"])
+    loss = -(logits.log_softmax(-1).gather(1, inputs["label"]))
+    loss = torch.where(picked > 0, loss, MAX_LOSS).mean().reshape(1)
+    return {"logits": logits, "output_0": logits.softmax(-1), "loss_0": loss}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """How the folders of one original model become a model of ours.
+
+    name: our model.
+    args: its arguments, from the manifest's `config`.
+    outputs: what the folder stores of one run, by name; `loss_0` is what the gradients are of.
+    """
+
+    name: str
+    args: Callable[[Cfg], dict[str, Any]]
+    outputs: Callable[[VideoModel, Mapping[str, Tensor], Cfg], Outputs] = _softmax_outputs
+
+
+def _tsn(cfg: Cfg) -> dict[str, Any]:
+    return {"num_classes": cfg["MODEL"]["num_classes"], "backbone": f"resnet{cfg['MODEL']['num_layers']}", "dropout": 0.0}
+
+
+def _tsm(cfg: Cfg) -> dict[str, Any]:
+    return {
+        "num_classes": cfg["MODEL"]["num_classes"],
+        "backbone": f"resnet{cfg['MODEL']['num_layers']}",
+        "num_segments": cfg["MODEL"]["seg_num"],
+        "dropout_scaling": "inference",
+    }
+
+
+FAMILIES: dict[str, Family] = {
+    "TSN": Family("tsn", _tsn),
+    "TSM": Family("tsm", _tsm),
+}
+
+
+def _family(manifest: Cfg) -> Family | None:
+    return FAMILIES.get(manifest["model"]) if "parameters" in manifest and "kinds" in manifest else None
+
+
+def build(manifest: Cfg, *, damped: bool = False) -> VideoModel:
+    """Our model with the reference run's parameters; `damped` halves the scale of every normalisation layer."""
+    family = _family(manifest)
+    state = params1(manifest)
+    if damped:
+        state |= {name: value / 2 for name, value in state.items() if manifest["kinds"][name] == "bn_scale"}
+    model = create_model(family.name, **family.args(manifest["config"]))
+    return convert(model, state, source="paddlevideo1").double()
+
+
+def matches(folder: Path, manifest: Cfg) -> bool:
+    return _family(manifest) is not None and (folder / "expected.npz").is_file()
+
+
+def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
+    expected, family, cfg = load(folder), _family(manifest), manifest["config"]
+    inputs = {name: torch.from_numpy(value) for name, value in inputs1(manifest["inputs"], expected).items()}
+    inputs = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+
+    for mode in ("eval", "damped"):
+        if not any(name.startswith(mode) for name in expected):
+            continue
+        with torch.no_grad():
+            outputs = family.outputs(build(manifest, damped=mode == "damped").eval(), inputs, cfg)
+        yield from _compared(mode, outputs, expected)
+
+    if not any(name.startswith("train") for name in expected):
+        return
+    model = build(manifest).train()
+    silence(model)
+    outputs = family.outputs(model, inputs, cfg)
+    yield from _compared("train", outputs, expected)
+    if norms := manifest.get("train_grad_norms"):
+        outputs["loss_0"].sum().backward()
+        names = key_map(model, source="paddlevideo1")
+        ours = {names.theirs(name): parameter.grad for name, parameter in model.named_parameters()}
+        common = [name for name in norms if name in ours]
+        yield "train_grad_names", float(len(norms) - len(common))
+        yield "train_grad_norms", rel_err([ours[n].norm().item() for n in common], np.array([norms[n] for n in common]))
+
+
+def _compared(mode: str, outputs: Outputs, expected: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
+    for name, value in outputs.items():
+        if (key := f"{mode}_{name}") in expected:
+            yield key, rel_err(value, expected[key])

@@ -1,0 +1,173 @@
+"""Classifiers of PaddleVideo 2.x, run under paddlepaddle 3.3.1 in float32."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.parity.rule import inputs2, load, params2, rel_err, slice_of
+from tests.parity.train_step import compare_train_step
+from videozoo.layers.loss import smooth_targets, soft_cross_entropy
+from videozoo.models import create_model
+from videozoo.models.model import VideoModel
+from videozoo.weights import convert
+from videozoo.weights.importer import key_map
+
+Cfg = Mapping[str, Any]
+Inputs = Mapping[str, Tensor]
+
+
+def _frames(inputs: Inputs) -> Tensor:
+    return inputs["imgs"]  # [b t c h w]
+
+
+def _logits(model: VideoModel, inputs: Inputs, cfg: Cfg) -> dict[str, Tensor]:
+    return {"logits": model(_frames(inputs))}
+
+
+def _train_scores(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Tensor:
+    return model(_frames(inputs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """How the folders of one original backbone become a model of ours.
+
+    name: our model.
+    args: its arguments, from the manifest's `backbone` and `head` sections.
+    outputs: what the folder stores of evaluation, by name, from (model, inputs, model_cfg).
+    train_scores: what the training loss is taken of.
+    """
+
+    name: str
+    args: Callable[[Cfg, Cfg], dict[str, Any]]
+    outputs: Callable[[VideoModel, Inputs, Cfg], dict[str, Tensor]] = _logits
+    train_scores: Callable[[VideoModel, Inputs, Cfg], Tensor] = _train_scores
+
+
+def _tsn(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    return {"backbone": f"resnet{backbone['depth']}"}
+
+
+def _tsm(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    num_segments = backbone.get("num_seg", 8)
+    return {
+        "backbone": f"resnet{backbone['depth']}",
+        "num_segments": num_segments,
+        "shift_fraction": 1 / num_segments,
+    }
+
+
+def _pptsn(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    return {"backbone": f"resnet{backbone.get('depth') or backbone['layers']}d"}
+
+
+def _pptsm(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    num_segments = backbone.get("num_seg", 8)
+    return {**_pptsn(backbone, head), "num_segments": num_segments, "shift_fraction": 1 / num_segments}
+
+
+def _slowfast(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    return {
+        "depth": backbone.get("depth", 50),
+        "num_frames": head.get("num_frames", 32),
+        "alpha": backbone["alpha"],
+        "beta": backbone["beta"],
+        "width": backbone.get("width_per_group", 64),
+        "fusion_kernel": backbone["fusion_kernel_sz"],
+        "crop_px": head.get("crop_size", 224),
+    }
+
+
+def _slowfast_probs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> dict[str, Tensor]:
+    """Of the clips at each size: the original's evaluation answers with probabilities."""
+    probs = {}
+    for name in inputs:
+        if name.startswith("slow"):
+            slow, fast = inputs[name], inputs[name.replace("slow", "fast")]
+            probs[f"probs_crop{slow.shape[-1]}"] = model.forward_paths(slow, fast).softmax(-1)
+    return probs
+
+
+FAMILIES: dict[str, Family] = {
+    "ResNet": Family("tsn", _tsn),
+    "ResNetTSM": Family("tsm", _tsm),
+    "ResNetTweaksTSN": Family("pptsn", _pptsn),
+    "ResNetTweaksTSM": Family("pptsm", _pptsm),
+    "ResNetSlowFast": Family(
+        "slowfast",
+        _slowfast,
+        outputs=_slowfast_probs,
+        train_scores=lambda model, inputs, cfg: model.forward_paths(inputs["slow"], inputs["fast"]),
+    ),
+}
+
+
+def _family(manifest: Cfg) -> Family | None:
+    return FAMILIES.get(manifest.get("model_cfg", {}).get("backbone", {}).get("name", ""))
+
+
+def build(manifest: Cfg) -> VideoModel:
+    """Our model at the manifest's size, with the parameters of the reference run."""
+    cfg, family = manifest["model_cfg"], _family(manifest)
+    backbone, head = cfg["backbone"], cfg.get("head", {})
+    # some originals hold the classifier in the backbone, under either name
+    classes = head.get("num_classes") or backbone.get("num_classes") or backbone.get("class_num")
+    model = create_model(family.name, num_classes=classes, **family.args(backbone, head))
+    return convert(model, params2(manifest), source="paddlevideo")
+
+
+def matches(folder: Path, manifest: Cfg) -> bool:
+    return _family(manifest) is not None and (folder / "expected.npz").is_file()
+
+
+def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
+    expected, family, cfg = load(folder), _family(manifest), manifest["model_cfg"]
+    model = build(manifest).eval()
+    inputs = inputs2(manifest["inputs"])
+    with torch.no_grad(), _Taps(model, manifest.get("taps", {})) as taps:
+        outputs = family.outputs(model, inputs, cfg)
+    for name, value in outputs.items():
+        yield f"out/{name}", rel_err(value, expected[f"out/{name}"])
+    for name, value in taps.seen.items():
+        yield f"tap/{name}", rel_err(slice_of(value, 64), expected[f"tap/{name}/slice"])
+    if "train_step" in manifest:
+        model = build(manifest)
+        inputs = inputs2(manifest["train_step"]["inputs"])
+        targets = smooth_targets(inputs["labels"].flatten(), model.num_classes, cfg.get("head", {}).get("ls_eps", 0.0))
+        yield from compare_train_step(
+            model, manifest, expected, lambda: soft_cross_entropy(family.train_scores(model, inputs, cfg), targets)
+        )
+
+
+class _Taps:
+    """First outputs of those of our modules that the key map calls by a tapped layer's name, where shapes agree.
+
+    They locate a fault; the outputs decide.
+    """
+
+    def __init__(self, model: VideoModel, taps: Mapping[str, list[int]]):
+        names = key_map(model, source="paddlevideo")
+        self.seen: dict[str, Tensor] = {}
+        self._shapes = taps
+        self._tapped = [(names.theirs(n), m) for n, m in model.named_modules() if names.theirs(n) in taps]
+
+    def __enter__(self) -> _Taps:
+        self._hooks = [module.register_forward_hook(self._note(name)) for name, module in self._tapped]
+        return self
+
+    def _note(self, name: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and list(output.shape) == self._shapes[name]:
+                self.seen.setdefault(name, output.detach().clone())
+
+        return hook
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()

@@ -1,0 +1,60 @@
+"""`videozoo synth`: a motion world, drawn and encoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+__all__ = ["synth"]
+
+
+def synth(
+    out: Path = typer.Argument(help="An empty or new folder."),
+    kind: str = typer.Option("clips", help="clips (one motion each) or untrimmed (segments in long videos)."),
+    num_train: int = typer.Option(None, help="Training videos [clips: 800, untrimmed: 80]."),
+    num_val: int = typer.Option(None, help="Held-out videos [clips: 200, untrimmed: 20]."),
+    size: int = typer.Option(None, help="Side of the picture in pixels [64]."),
+    length: float = typer.Option(None, help="Seconds a video, on average [clips: 2, untrimmed: 30]."),
+    fps: int = typer.Option(None, help="Frames a second [12]."),
+    classes: int = typer.Option(None, help="Use the first so many of the classes [8]."),
+    seed: int = typer.Option(0, help="Another seed makes another world."),
+    workers: int = typer.Option(None, help="Processes; 0 for none beside this one [one a core]."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the world that is there."),
+) -> None:
+    """Make a world of moving shapes in OUT: videos that only their motion tells apart, with labels."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from videozoo.data.motion import KINDS
+    from videozoo.errors import ConfigError, did_you_mean
+
+    if kind not in KINDS:
+        raise ConfigError(f"synth --kind: there is no '{kind}'{did_you_mean(kind, KINDS)}")
+    asked = {
+        "num_train": num_train,
+        "num_val": num_val,
+        "size_px": size,
+        "length_s": length,
+        "fps": fps,
+        "num_classes": classes,
+    }
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(f"drawing {kind}", total=None)
+        KINDS[kind](
+            out,
+            **{name: value for name, value in asked.items() if value is not None},
+            seed=seed,
+            num_workers=_num_cores() if workers is None else workers,
+            overwrite=overwrite,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    typer.echo(f"{out}: {kind} are ready; scripts.jsonl says what each shows")
+
+
+def _num_cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,261 @@
+"""Writes a motion world: a folder of encoded videos with the labels that go with them.
+
+    clips       train/<class>/*.mp4, val/<class>/*.mp4 (a folder a class), train.txt, val.txt (`path label` lines)
+    untrimmed   videos/*.mp4, annotations.json (ActivityNet's form)
+
+Beside them lie classes.txt, scripts.jsonl (the script of each video: the truth), and world.json, which says what was
+asked for and whether all of it is there. The same arguments give the same bytes, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videozoo.data.motion.labels import segments
+from videozoo.data.motion.render import render, sound
+from videozoo.data.motion.script import CLASSES, Script, clip_script, untrimmed_script
+from videozoo.errors import ConfigError
+
+__all__ = ["KINDS", "make_clips", "make_untrimmed"]
+
+_VERSION = 1  # raise it when the same arguments no longer give the same videos
+_MARKER = "world.json"
+_AUDIO_RATE_HZ = 16_000
+_MIN_CLIP_FRAMES = 4
+_MIN_UNTRIMMED_S = 8.0  # room for one event and a pause on both sides, at their longest
+
+Progress = Callable[[int, int], None]
+_Video = tuple[str, Script]  # path below the world's folder, and what it shows
+
+
+def make_clips(
+    out_dir: Path | str,
+    *,
+    num_train: int = 800,
+    num_val: int = 200,
+    size_px: int = 64,
+    length_s: float = 2.0,
+    fps: int = 12,
+    num_classes: int = len(CLASSES),
+    seed: int = 0,
+    num_workers: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Short videos with one motion each, in a folder a class and in list files.
+
+    A world that was interrupted is completed when asked for again with the same arguments; videos that are there
+    stay. Needs the usual `if __name__ == "__main__"` in the calling script when `num_workers` > 0.
+
+    Args:
+        num_workers: processes that draw and encode; 0 does it in this one.
+        overwrite: replace the world in `out_dir`; files that are not part of it are never touched.
+        progress: called with (videos done, videos in all) after each.
+
+    Raises:
+        ConfigError: an argument is out of range, or `out_dir` holds something else.
+    """
+    asked = _asked("clips", locals())
+    num_frames = round(length_s * fps)
+    if num_frames < _MIN_CLIP_FRAMES:
+        raise ConfigError(
+            f"synth clips: a length of {length_s} s at {fps} frames/s is {num_frames} frames; "
+            f"needs {_MIN_CLIP_FRAMES} or more"
+        )
+    videos: list[_Video] = []
+    texts: dict[str, str] = {}
+    for split, num_videos in (("train", num_train), ("val", num_val)):
+        lines = []
+        for index in range(num_videos):
+            label = index % num_classes
+            motion = CLASSES[label]
+            path = f"{split}/{motion.replace(' ', '_')}/{index:05d}.mp4"
+            rng = _rng(seed, split, index)
+            script = clip_script(rng, motion=motion, num_frames=num_frames, fps=fps, size_px=size_px)
+            videos.append((path, script))
+            lines.append(f"{path} {label}\n")
+        texts[f"{split}.txt"] = "".join(lines)
+    texts |= _common_texts(videos, num_classes)
+    _write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
+
+
+def make_untrimmed(
+    out_dir: Path | str,
+    *,
+    num_train: int = 80,
+    num_val: int = 20,
+    size_px: int = 64,
+    length_s: float = 30.0,
+    fps: int = 12,
+    num_classes: int = len(CLASSES),
+    seed: int = 0,
+    num_workers: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Long videos with several segments of several classes and pauses between them, with their annotations.
+
+    Durations are drawn between 0.7 and 1.3 times `length_s`. Arguments and errors as in `make_clips`.
+    """
+    asked = _asked("untrimmed", locals())
+    shortest, longest = 0.7 * length_s, 1.3 * length_s
+    if shortest < _MIN_UNTRIMMED_S:
+        raise ConfigError(
+            f"synth untrimmed: a length of {length_s} s leaves no room for events; "
+            f"needs {_MIN_UNTRIMMED_S / 0.7:.1f} s or more"
+        )
+    videos: list[_Video] = []
+    database: dict[str, Any] = {}
+    for split, subset, num_videos in (("train", "training", num_train), ("val", "validation", num_val)):
+        for index in range(num_videos):
+            rng = _rng(seed, split, index)
+            num_frames = round(rng.uniform(shortest, longest) * fps)
+            motions = CLASSES[:num_classes]
+            script = untrimmed_script(rng, motions=motions, num_frames=num_frames, fps=fps, size_px=size_px)
+            name = f"{split}_{index:05d}"
+            videos.append((f"videos/{name}.mp4", script))
+            database[name] = {
+                "duration": script.duration_s,
+                "subset": subset,
+                "resolution": f"{size_px}x{size_px}",
+                "annotations": [{"segment": [s.start_s, s.end_s], "label": s.label} for s in segments(script)],
+            }
+    annotations = {"version": f"motion world {_VERSION}", "database": database}
+    texts = {"annotations.json": json.dumps(annotations, indent=1) + "\n", **_common_texts(videos, num_classes)}
+    _write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
+
+
+KINDS: dict[str, Callable[..., None]] = {"clips": make_clips, "untrimmed": make_untrimmed}
+
+
+def _asked(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that decide what the world holds, checked as far as they mean the same for every kind."""
+    names = ("num_train", "num_val", "size_px", "length_s", "fps", "num_classes", "seed")
+    asked = {"version": _VERSION, "kind": kind, **{name: arguments[name] for name in names}}
+    rules = {
+        "num_train": (asked["num_train"] >= 0, "0 or more"),
+        "num_val": (asked["num_val"] >= 0, "0 or more"),
+        "size_px": (asked["size_px"] >= 16 and asked["size_px"] % 2 == 0, "an even number, 16 or more"),
+        "length_s": (0 < asked["length_s"] < float("inf"), "a positive number of seconds"),
+        "fps": (asked["fps"] >= 1, "1 or more"),
+        "num_classes": (1 <= asked["num_classes"] <= len(CLASSES), f"1..{len(CLASSES)}"),
+        "seed": (asked["seed"] >= 0, "0 or more"),
+        "num_workers": (arguments["num_workers"] >= 0, "0 or more"),
+    }
+    for name, (is_fine, accepted) in rules.items():
+        if not is_fine:
+            raise ConfigError(f"synth {kind}: {name}={arguments[name]} is out of range; needs {accepted}")
+    if asked["num_train"] + asked["num_val"] == 0:
+        raise ConfigError(f"synth {kind}: num_train and num_val are both 0; at least one video is needed")
+    return asked
+
+
+def _rng(seed: int, split: str, index: int) -> np.random.Generator:
+    """A video's own generator: asking for more videos leaves the others as they are."""
+    return np.random.default_rng([seed, ("train", "val").index(split), index])
+
+
+def _common_texts(videos: Sequence[_Video], num_classes: int) -> dict[str, str]:
+    return {
+        "classes.txt": "".join(f"{name}\n" for name in CLASSES[:num_classes]),
+        "scripts.jsonl": "".join(f'{{"path": "{path}", "script": {script.to_json()}}}\n' for path, script in videos),
+    }
+
+
+def _write(
+    out_dir: Path,
+    asked: dict[str, Any],
+    videos: Sequence[_Video],
+    texts: dict[str, str],
+    *,
+    num_workers: int,
+    overwrite: bool,
+    progress: Progress | None,
+) -> None:
+    """Videos first, then the texts, then the mark that all is there; each file appears whole or not at all."""
+    holds = sorted({path.partition("/")[0] for path, _ in videos} | texts.keys())
+    _claim(out_dir, asked, overwrite=overwrite)
+    _write_text(out_dir / _MARKER, json.dumps({"asked": asked, "complete": False, "holds": holds}, indent=1))
+    missing = [(out_dir / path, script) for path, script in videos if not (out_dir / path).exists()]
+    for folder in {path.parent for path, _ in missing}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for done, _ in enumerate(_in_workers(missing, num_workers), len(videos) - len(missing) + 1):
+        if progress is not None:
+            progress(done, len(videos))
+    for name, text in texts.items():
+        _write_text(out_dir / name, text)
+    _write_text(out_dir / _MARKER, json.dumps({"asked": asked, "complete": True, "holds": holds}, indent=1))
+
+
+def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
+    """Makes `out_dir` ready for what is asked: empty, cleared of the world to replace, or with its beginning in place.
+
+    Raises:
+        ConfigError: it holds something that is not to be replaced.
+    """
+    if out_dir.exists() and not out_dir.is_dir():
+        raise ConfigError(f"{out_dir}: is a file; name a folder")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if not any(out_dir.iterdir()):
+        return
+    try:
+        found = json.loads((out_dir / _MARKER).read_text(encoding="utf-8"))
+        before, is_complete, holds = found["asked"], found["complete"], list(found["holds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"{out_dir}: is not empty and is not a motion world; choose another folder or empty it yourself"
+        ) from None
+    if overwrite:
+        for name in holds:
+            _remove(out_dir / Path(name).name)  # never outside of the folder, whatever the file says
+    elif before != asked:
+        differ = [name for name in {**before, **asked} if before.get(name) != asked.get(name)]
+        raise ConfigError(f"{out_dir}: holds another world ({', '.join(differ)} differ); add --overwrite to replace it")
+    elif is_complete:
+        raise ConfigError(f"{out_dir}: already holds this world; nothing to do, or add --overwrite to draw it again")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _in_workers(jobs: Sequence[tuple[Path, Script]], num_workers: int) -> Iterator[None]:
+    if num_workers == 0:
+        yield from map(_write_one, jobs)
+        return
+    # spawn: a fork would copy the threads that the caller's libraries hold
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        try:
+            futures = [pool.submit(_write_one, job) for job in jobs]
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_one(job: tuple[Path, Script]) -> None:
+    from videozoo.io.encode import write_video
+
+    path, script = job
+    partial = path.with_name(f".{path.stem}.partial.mp4")
+    audio = sound(script, rate_hz=_AUDIO_RATE_HZ)
+    write_video(partial, render(script), fps=script.fps, audio=audio, audio_rate_hz=_AUDIO_RATE_HZ)
+    partial.replace(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

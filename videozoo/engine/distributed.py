@@ -1,0 +1,94 @@
+"""One process or many: what torchrun says of them, and the few things they tell each other."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from videozoo.errors import ConfigError
+
+__all__ = ["World", "join_world"]
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """This process among all that train the same model."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files and shows the progress."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of `values` over all processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """The `value` of every process, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_first(self, value: Any) -> Any:
+        """The first process's `value`."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+
+@contextlib.contextmanager
+def join_world(device: str = "auto") -> Iterator[World]:
+    """The processes that torchrun started, or this one alone; nccl between GPUs, gloo between CPUs.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    found = _device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    if found.type == "cuda":
+        torch.cuda.set_device(found)
+    if world_size == 1:
+        yield World(device=found)
+        return
+    ours = not dist.is_initialized()
+    if ours:
+        backend = "nccl" if found.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    try:
+        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=found)
+    finally:
+        if ours:
+            dist.destroy_process_group()
+
+
+def _device(name: str, *, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"fit.device: there is no device '{name}'; write auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError("fit.device: is cuda, and torch sees no GPU here; write auto or cpu")
+        return torch.device("cuda", local_rank if device.index is None else device.index)
+    return device

@@ -1,0 +1,184 @@
+"""The evaluation loop: every sample scored exactly once, and what was left out named.
+
+It knows a task's `predict` and its metrics, and nothing of what they are about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from videozoo.errors import ConfigError, DataError, VideoZooError, did_you_mean
+from videozoo.metrics.metric import Metric
+from videozoo.metrics.parts import HasParts, Interval, Part
+from videozoo.tasks.task import Task
+
+__all__ = ["PRECISIONS", "Evaluation", "evaluate"]
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found, over all ranks.
+
+    Attributes:
+        scores: every metric's scores by name, in their published units.
+        metrics: the metrics themselves, for whatever else they can tell.
+        num_scored, num_total: how many of the samples the scores are about.
+        not_scored: (id, reason) of every other sample.
+        seconds: wall-clock time of the loop.
+        protocol: how it was done, as plain values.
+    """
+
+    scores: Mapping[str, float]
+    metrics: Sequence[Metric]
+    num_scored: int
+    num_total: int
+    not_scored: Sequence[tuple[str, str]]
+    seconds: float
+    protocol: Mapping[str, Any]
+
+    def parts(self) -> list[Part]:
+        """Intervals, tables and matrices of the metrics that have them."""
+        return [
+            part for metric in self.metrics if isinstance(metric, HasParts) for part in metric.report_parts()
+        ]
+
+    def intervals(self) -> dict[str, Interval]:
+        """The confidence intervals of the scores that have one, by score."""
+        return {part.score: part for part in self.parts() if isinstance(part, Interval)}
+
+    @property
+    def coverage(self) -> str:
+        """How many of how many samples were scored, in words."""
+        return f"{self.num_scored} of {self.num_total} scored"
+
+
+def evaluate(
+    task: Task,
+    loader: Iterable[Mapping[str, Any]],
+    input_spec: Any,
+    *,
+    device: torch.device | str,
+    precision: str = "fp32",
+    num_total: int | None = None,
+    protocol: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Scores of `task` over the batches of an evaluation loader.
+
+    With `torch.distributed` initialised, each rank runs its own share and all ranks return the same, merged
+    result. The task's mode (train or eval) is put back afterwards.
+
+    Args:
+        num_total: samples of the data set, to check that the loaders of all ranks left none out.
+        protocol: what the report is to say of how the data came about.
+        progress: called with the number of samples done after each batch.
+
+    Raises:
+        ConfigError: an unknown precision.
+        DataError: no sample could be scored, one was scored twice, or one never came.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision: there is no '{precision}'{did_you_mean(precision, PRECISIONS)}")
+    device = torch.device(device)
+    started = time.perf_counter()
+    was_training = task.training
+    task.eval()
+    try:
+        share = _run(task, loader, input_spec, device=device, precision=precision, progress=progress)
+    finally:
+        task.train(was_training)
+    metrics, scored, not_scored = _over_ranks(share)
+    num_seen = len(scored) + len(not_scored)
+    _check_once(scored, not_scored)
+    if num_total is not None and num_seen != num_total:
+        raise DataError(
+            f"evaluation: {num_seen} of {num_total} samples came out of the loader; it must give each once"
+        )
+    if not scored:
+        first = f"; the first is {not_scored[0][0]}: {not_scored[0][1]}" if not_scored else ""
+        raise DataError(f"evaluation: none of {num_seen} samples could be scored{first}")
+    return Evaluation(
+        scores={name: score for metric in metrics for name, score in metric.compute().items()},
+        metrics=metrics,
+        num_scored=len(scored),
+        num_total=num_seen,
+        not_scored=sorted(not_scored),
+        seconds=time.perf_counter() - started,
+        protocol={**(protocol or {}), "device": _name_of(device), "precision": precision},
+    )
+
+
+Share = tuple[
+    list[Metric], list[str], list[tuple[str, str]]
+]  # metrics, ids scored, (id, reason) of the others
+
+
+def _run(
+    task: Task,
+    loader: Iterable[Mapping[str, Any]],
+    input_spec: Any,
+    *,
+    device: torch.device,
+    precision: str,
+    progress: Callable[[int], None] | None,
+) -> Share:
+    metrics = task.metrics()
+    scored: list[str] = []
+    not_scored: list[tuple[str, str]] = []
+    for batch in loader:
+        not_scored += batch.get("bad", ())
+        ids = list(batch.get("id", ()))
+        if ids:
+            with torch.inference_mode(), _autocast(device, precision):
+                predictions = task.predict(input_spec.to_device(batch, device))
+            if len(predictions) != len(ids):
+                raise VideoZooError(
+                    f"evaluation: {type(task).__name__}.predict gave {len(predictions)} values for "
+                    f"{len(ids)} samples; it must give one each"
+                )
+            for metric in metrics:
+                metric.update(predictions, batch)
+            scored += ids
+        if progress is not None:
+            progress(len(scored) + len(not_scored))
+    return metrics, scored, not_scored
+
+
+def _over_ranks(share: Share) -> Share:
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return share
+    shares: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(shares, share)
+    metrics, scored, not_scored = shares[0]
+    for other_metrics, other_scored, other_not_scored in shares[1:]:
+        for metric, other in zip(metrics, other_metrics, strict=True):
+            metric.merge(other)
+        scored, not_scored = scored + other_scored, not_scored + other_not_scored
+    return metrics, scored, not_scored
+
+
+def _check_once(scored: Sequence[str], not_scored: Sequence[tuple[str, str]]) -> None:
+    seen: set[str] = set()
+    for id_ in (*scored, *(id_ for id_, _ in not_scored)):
+        if id_ in seen:
+            raise DataError(f"{id_}: came twice in one evaluation; ids must be unique in a data set")
+        seen.add(id_)
+
+
+def _autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

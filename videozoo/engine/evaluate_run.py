@@ -1,0 +1,97 @@
+"""From a run directory or a weight file to an evaluation with its report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from videozoo.config.check import build
+from videozoo.data.registry import datasets
+from videozoo.engine.distributed import join_world
+from videozoo.engine.evaluate import Evaluation, evaluate
+from videozoo.engine.loader import EvalLoader
+from videozoo.engine.report import write_report
+from videozoo.errors import ConfigError, DataError
+from videozoo.tasks.build import task_from_checkpoint
+from videozoo.transforms.input import Views
+from videozoo.weights import checkpoint as weights
+from videozoo.weights.checkpoint import Checkpoint
+
+__all__ = ["evaluate_run", "report_dir"]
+
+StrPath = str | os.PathLike[str]
+
+
+def evaluate_run(
+    run: StrPath,
+    *,
+    data: StrPath | None = None,
+    split: str = "val",
+    views: str | None = None,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    out: StrPath | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """The scores of a run's best checkpoint (or of a weight file), with report.html and report.json in `out`.
+
+    Under torchrun the processes share the samples; all return the same, the first one writes.
+
+    Args:
+        data: a folder with one folder a class, or a list file; None takes the data of the run's own recipe.
+        split: which split of the recipe, or of the folder in `data`.
+        views: "10x3" looks at 3 crops of 10 clips; None takes the input spec's own.
+        batch_size: samples a batch; None fits as many views as the run's batches had clips.
+        num_workers: processes that decode; None takes the run's.
+        out: None writes to eval/<split or name of data>[-<views>]/ beside the checkpoint.
+        progress: called with (samples done, samples of this process) after each batch.
+
+    Raises:
+        WeightsError: no usable checkpoint.
+        ConfigError: the recipe has no such split, or an option that does not fit the run.
+        DataError: the data cannot be read, or has no labels.
+    """
+    checkpoint = weights.read(run)
+    task, input_spec = task_from_checkpoint(checkpoint)
+    views = views or getattr(input_spec, "views", None)
+    section = _data_section(checkpoint, data, split)
+    records = _records(section, checkpoint, where=f"data.{split}")
+    pipeline = input_spec.eval_pipeline(views)
+    fit: Mapping[str, Any] = checkpoint.record.get("fit", {})
+    with join_world(device) as world:
+        loader = EvalLoader(
+            records,
+            pipeline,
+            batch_size=batch_size or _batch_size(fit, views),
+            num_workers=int(fit.get("num_workers", 0)) if num_workers is None else num_workers,
+            rank=world.rank,
+            world_size=world.size,
+            timeout_s=float(fit.get("decode_timeout_s", 0.0)),
+            pin_memory=world.device.type == "cuda",
+        )
+        share = len(range(world.rank, len(records), world.size))
+        found = evaluate(
+            task.to(world.device),
+            loader,
+            input_spec,
+            device=world.device,
+            precision=precision,
+            num_total=len(records),
+            protocol={
+                "checkpoint": str(checkpoint.path),
+                "step": checkpoint.step,
+                "split": split,
+                "data": section,
+                "views": f"{views} (clips x crops)" if views else "one",
+                "input": input_spec.to_dict(),
+            },
+            progress=None if progress is None else lambda done: progress(done, share),
+        )
+        if world.is_first:
+            folder = report_dir(run, data=data, split=split, views=views) if out is None else Path(out)
+            write_report(found, folder, title=f"{checkpoint.path.parent.name}: {folder.name}")
+    return found

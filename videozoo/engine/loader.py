@@ -1,0 +1,408 @@
+"""Batches as a function of (seed, step): whoever decodes them, wherever the run was taken up again.
+
+The order of samples is a function of (seed, epoch), what is random in a sample of (seed, epoch, index). Worker
+processes fetch whole batches by these keys, so neither their number nor a restart changes anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+
+from videozoo.errors import ConfigError, DataError, TrainingError, VideoZooError
+
+__all__ = ["Bad", "EvalLoader", "Records", "TrainLoader", "collate", "sample_order", "sample_rng"]
+
+Batch = dict[str, Any]
+Bad = tuple[str, str]  # (id of a record, why it cannot be used)
+Key = tuple[int, int]  # (epoch, index)
+
+TRIES = 20  # broken records in a row after which a training batch gives up
+
+
+class Records(Protocol):
+    """A data set: a sequence of records, each with an `id`; nothing in it is decoded."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+def sample_order(seed: int, epoch: int, num_samples: int) -> np.ndarray:
+    """The order in which an epoch goes through the data set, int64 `[num_samples]`."""
+    return np.random.default_rng((seed, epoch)).permutation(num_samples)
+
+
+def sample_rng(seed: int, epoch: int, index: int, *, tries: int = 0) -> np.random.Generator:
+    """The generator of everything that is random in one sample; a replacement has its own."""
+    return np.random.default_rng((seed, epoch, index, tries))
+
+
+class TrainLoader:
+    """The micro-batches of a training run, from any step on.
+
+    An optimizer step sees `batch_size` samples, which `world_size` processes and `accumulate` micro-batches share:
+    who gets which is the only thing that these two numbers change. What is left of an epoch after its last whole
+    step is dropped; it is another part in every epoch.
+
+    A broken record is replaced by the next of the data set, and the micro-batch says so: `bad` lists (id, reason).
+
+    Raises:
+        ConfigError: the numbers do not divide, or there is less than one batch of samples.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        pipeline: Callable[[Any, np.random.Generator], Mapping[str, Any]],
+        *,
+        batch_size: int,
+        seed: int = 0,
+        accumulate: int = 1,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        timeout_s: float = 0.0,
+        pin_memory: bool = False,
+    ):
+        self.micro_batch_size, rest = divmod(batch_size, accumulate * world_size)
+        if rest or not self.micro_batch_size:
+            raise ConfigError(
+                f"fit.batch_size: is {batch_size}, which {world_size} processes with fit.accumulate {accumulate} "
+                f"cannot share evenly; give a multiple of {accumulate * world_size}"
+            )
+        self.steps_per_epoch = len(records) // batch_size
+        if not self.steps_per_epoch:
+            raise ConfigError(
+                f"fit.batch_size: is {batch_size}, the training data has only {len(records)} samples; lower it"
+            )
+        self.records = records
+        self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
+        self.rank, self.world_size = rank, world_size
+        self._fetcher = _Fetcher(
+            records, pipeline, seed=seed, replace=True, num_workers=num_workers, timeout_s=timeout_s
+        )
+        self._pin_memory = pin_memory
+        self._stream: _Stream | None = None
+
+    def keys(self, step: int) -> list[list[Key]]:
+        """(epoch, index) of every sample of this process in one step, a list for each micro-batch."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = sample_order(self.seed, epoch, len(self.records))
+        size = self.micro_batch_size
+        keys = []
+        for micro in range(self.accumulate):
+            first = place * self.batch_size + (micro * self.world_size + self.rank) * size
+            keys.append([(epoch, int(index)) for index in order[first : first + size]])
+        return keys
+
+    def steps(self, start: int, stop: int) -> Iterator[list[Batch]]:
+        """The micro-batches of steps start, start + 1, ... stop - 1."""
+        size = self.accumulate
+        self._stream = _Stream(
+            self._fetcher,
+            lambda first: (keys for step in range(start + first // size, stop) for keys in self.keys(step)),
+            num_batches=(stop - start) * size,
+            granularity=size,
+            pin_memory=self._pin_memory,
+        )
+        step: list[Batch] = []
+        with contextlib.closing(iter(self._stream)) as batches:  # type: ignore[type-var]
+            for batch in batches:
+                step.append(batch)
+                if len(step) == size:
+                    yield step
+                    step = []
+
+    def explain(self, error: RuntimeError) -> Exception:
+        """What to raise in place of `error` if it is about a worker: torch reports their death anywhere in a step."""
+        return self._stream.explain(error) if self._stream is not None else error
+
+
+class EvalLoader:
+    """Every sample exactly once over all processes, in the data set's order.
+
+    A broken record is left out and named in `bad`, a list of (id, reason); a batch may thus be smaller than the others,
+    or hold `bad` and an empty `id` alone.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        pipeline: Callable[[Any, np.random.Generator], Mapping[str, Any]],
+        *,
+        batch_size: int,
+        seed: int = 0,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        timeout_s: float = 0.0,
+        pin_memory: bool = False,
+    ):
+        self.records = records
+        self.batch_size = batch_size
+        self._indices = range(rank, len(records), world_size)
+        self._fetcher = _Fetcher(
+            records, pipeline, seed=seed, replace=False, num_workers=num_workers, timeout_s=timeout_s
+        )
+        self._pin_memory = pin_memory
+
+    def __len__(self) -> int:
+        """Batches of this process."""
+        return -(-len(self._indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        size = self.batch_size
+
+        def keys_from(first: int) -> Iterator[list[Key]]:
+            for start in range(first * size, len(self._indices), size):
+                yield [(0, index) for index in self._indices[start : start + size]]
+
+        return iter(_Stream(self._fetcher, keys_from, num_batches=len(self), pin_memory=self._pin_memory))
+
+
+def collate(samples: Sequence[Mapping[str, Any]]) -> Batch:
+    """One batch of samples: tensors, arrays and numbers stacked, everything else in lists.
+
+    Raises:
+        DataError: tensors of one key have different shapes.
+    """
+    batch: Batch = {}
+    for key in samples[0]:
+        values = [sample[key] for sample in samples]
+        if isinstance(values[0], np.ndarray | np.generic | bool | int | float):
+            values = [torch.as_tensor(value) for value in values]
+        if isinstance(values[0], Tensor):
+            shapes = {tuple(value.shape) for value in values}
+            if len(shapes) > 1:
+                names = ", ".join(str(sample.get("id")) for sample in samples)
+                raise DataError(
+                    f"batch of {names}: '{key}' has the shapes {sorted(shapes)}; "
+                    "the pipeline must give all samples of a batch the same one"
+                )
+            batch[key] = default_collate(values)  # straight into shared memory when in a worker
+        else:
+            batch[key] = values
+    return batch
+
+
+class _Fetcher(Dataset[Any]):
+    """Makes the batch of a list of keys; this is what travels into worker processes."""
+
+    def __init__(
+        self,
+        records: Records,
+        pipeline: Callable[[Any, np.random.Generator], Mapping[str, Any]],
+        *,
+        seed: int,
+        replace: bool,
+        num_workers: int,
+        timeout_s: float,
+    ):
+        self.records, self.pipeline = records, pipeline
+        self.seed, self.replace = seed, replace
+        self.num_workers, self.timeout_s = num_workers, timeout_s
+        self.given_up: set[int] = set()  # samples at which a worker hung, beyond the reach of its own alarm
+        # what each worker is at, for when it cannot say so itself: index (-1 idle) and time of start
+        self.at_index = torch.full((max(num_workers, 1),), -1, dtype=torch.int64).share_memory_()
+        self.since_s = torch.zeros(max(num_workers, 1), dtype=torch.float64).share_memory_()
+
+    def __getitem__(self, keys: Sequence[Key]) -> Batch | VideoZooError:
+        """The batch, or the error that it cannot be made for: an exception out of a worker loses its one line."""
+        samples: list[Mapping[str, Any]] = []
+        bad: list[Bad] = []
+        try:
+            for epoch, index in keys:
+                sample = self._sample(epoch, index, bad)
+                if sample is not None:
+                    samples.append(sample)
+            return {**(collate(samples) if samples else {"id": []}), "bad": bad}
+        except VideoZooError as error:
+            return error
+
+    def _sample(self, epoch: int, index: int, bad: list[Bad]) -> Mapping[str, Any] | None:
+        for tries in range(TRIES if self.replace else 1):
+            place = (index + tries) % len(self.records)
+            record = self.records[place]
+            try:
+                if place in self.given_up:
+                    raise self._timed_out(record)
+                with self._watched(place, record):
+                    sample = self.pipeline(record, sample_rng(self.seed, epoch, index, tries=tries))
+            except DataError as error:
+                bad.append((str(record.id), str(error)))
+            else:
+                return {**sample, "index": place}
+        if not self.replace:
+            return None
+        raise TrainingError(
+            f"training data: {TRIES} samples in a row cannot be used, the last is {bad[-1][1]}; "
+            "check where the recipe's data.train leads"
+        )
+
+    @contextlib.contextmanager
+    def _watched(self, index: int, record: Any) -> Iterator[None]:
+        """Says what this worker is at, and cuts off what takes longer than the limit."""
+        worker = get_worker_info()
+        slot = worker.id if worker else 0
+        self.since_s[slot], self.at_index[slot] = time.monotonic(), index
+        alarm = (
+            self.timeout_s > 0
+            and hasattr(signal, "SIGALRM")
+            and threading.current_thread() is threading.main_thread()
+        )
+
+        def ring(signum: int, frame: FrameType | None) -> None:
+            raise self._timed_out(record)
+
+        before = signal.signal(signal.SIGALRM, ring) if alarm else None
+        try:
+            if alarm:
+                signal.setitimer(signal.ITIMER_REAL, self.timeout_s)
+            yield
+        finally:
+            if alarm:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+            self.at_index[slot] = -1
+
+    def _timed_out(self, record: Any) -> DataError:
+        return DataError(
+            f"{getattr(record, 'path', record.id)}: took longer than {self.timeout_s:g} s to decode and was cut off; "
+            "re-encode it, remove it from the list, or raise fit.decode_timeout_s"
+        )
+
+
+class _Stream:
+    """The batches of a run of keys, taken up again where a worker hung.
+
+    `keys_from(n)` gives the keys of batch n (a multiple of `granularity`) and of all after it.
+    """
+
+    def __init__(
+        self,
+        fetcher: _Fetcher,
+        keys_from: Callable[[int], Iterable[list[Key]]],
+        *,
+        num_batches: int,
+        granularity: int = 1,
+        pin_memory: bool = False,
+    ):
+        self.fetcher, self.keys_from = fetcher, keys_from
+        self.num_batches, self.granularity, self.pin_memory = num_batches, granularity, pin_memory
+        self.batches: Any = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        done = 0
+        try:
+            while done < self.num_batches:
+                first = done - done % self.granularity
+                self.batches = self._open(first)
+                for number in range(first, self.num_batches):
+                    batch = self._next()
+                    if batch is None:  # a worker hung and its sample was given up: open anew
+                        break
+                    if isinstance(batch, VideoZooError):
+                        raise batch
+                    if number >= done:
+                        done += 1
+                        yield batch
+        finally:
+            self.batches = None  # ends the workers
+
+    def explain(self, error: RuntimeError) -> Exception:
+        """What to raise in place of an error of the worker processes; other errors come back as they are."""
+        reason = " ".join(str(error).split())
+        if "shared memory" in reason or "Bus error" in reason:
+            return TrainingError(
+                "data loading: the shared memory that batches travel through is full (/dev/shm); enlarge it "
+                "(docker run --shm-size=8g), or lower fit.num_workers or fit.batch_size"
+            )
+        if "DataLoader worker" not in reason:
+            return error
+        at_work, workers = self._at_work(), self._workers()
+        dead = {i for slot, i in at_work.items() if slot < len(workers) and not workers[slot].is_alive()}
+        names = ", ".join(_name(self.fetcher.records[i]) for i in sorted(dead or at_work.values()))
+        return TrainingError(
+            f"data loading: a worker process died at {names or 'no file'} ({reason}); remove the file if it happens "
+            "there again, lower fit.num_workers if memory ran out"
+        )
+
+    def _open(self, first: int) -> Iterator[Any]:
+        fetcher = self.fetcher
+        self.batches = None
+        loader = DataLoader(
+            fetcher,
+            batch_size=None,
+            sampler=self.keys_from(first),  # type: ignore[arg-type]
+            collate_fn=_same,
+            num_workers=fetcher.num_workers,
+            # a worker's alarm cuts off Python code; this one is for what hangs inside a decoder
+            timeout=fetcher.timeout_s + 5 if fetcher.timeout_s and fetcher.num_workers else 0,
+            generator=torch.Generator(),  # else its workers' seed is drawn from the global one
+            worker_init_fn=_start_worker if fetcher.num_workers else None,
+            pin_memory=self.pin_memory,
+        )
+        with warnings.catch_warnings():
+            # a worker takes no lock that another thread may hold while it is forked
+            warnings.filterwarnings("ignore", message=".*use of fork.*", category=DeprecationWarning)
+            return iter(loader)
+
+    def _next(self) -> Batch | VideoZooError | None:
+        while True:
+            try:
+                return next(self.batches)
+            except RuntimeError as error:
+                if "timed out" not in str(error):
+                    raise self.explain(error) from error
+                if self._give_up_hung():
+                    return None
+
+    def _give_up_hung(self) -> bool:
+        """Ends the workers that are over their time and leaves out what they were at; False when all is well."""
+        now, limit_s = time.monotonic(), self.fetcher.timeout_s
+        hung = {
+            slot: i for slot, i in self._at_work().items() if now - float(self.fetcher.since_s[slot]) > limit_s
+        }
+        self.fetcher.given_up.update(hung.values())
+        for slot, worker in enumerate(self._workers()):
+            if slot in hung:
+                self.fetcher.at_index[slot] = -1
+                with contextlib.suppress(RuntimeError):  # torch reports the death of any of its workers
+                    worker.kill()
+                    worker.join()
+        return bool(hung)
+
+    def _at_work(self) -> dict[int, int]:
+        """The index that each busy worker is at."""
+        at_index = self.fetcher.at_index.tolist()
+        return {slot: at_index[slot] for slot in range(self.fetcher.num_workers) if at_index[slot] >= 0}
+
+    def _workers(self) -> Sequence[Any]:
+        return getattr(self.batches, "_workers", ())
+
+
+def _name(record: Any) -> str:
+    return os.fspath(getattr(record, "path", record.id))
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(worker_id: int) -> None:
+    # Ctrl-C goes to the whole group: the training process finishes its step, for which it needs the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the training process's own handler was inherited

@@ -1,0 +1,133 @@
+"""What a run leaves to read: lines of JSON, TensorBoard events, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["ProgressLine", "RunLog", "read_log"]
+
+
+def read_log(path: Path, *, up_to_step: int | None = None) -> list[dict[str, Any]]:
+    """The lines of a log, one dict each; a last line that was cut short is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            break
+        if up_to_step is None or line["step"] <= up_to_step:
+            lines.append(line)
+    return lines
+
+
+class RunLog:
+    """Appends to log.jsonl and tb/ of a run directory; a resumed run first forgets what came after its step.
+
+    A line is `{"step": ..., name: value, ...}`; each value is a TensorBoard scalar too.
+    """
+
+    def __init__(self, out_dir: Path, *, step: int = 0, tensorboard: bool = True):
+        path = out_dir / "log.jsonl"
+        kept = read_log(path, up_to_step=step) if step else []
+        temporary = out_dir / ".log.jsonl.tmp"
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        os.replace(temporary, path)  # noqa: PTH105
+        self._file = path.open("a", encoding="utf-8")
+        self._events: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # seconds to import
+
+            self._events = SummaryWriter(str(out_dir / "tb"), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """One line, on disk when this returns."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+
+class ProgressLine:
+    """A bar with the time that is left on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, total_steps: int, *, start: int = 0, shown: bool = True, every_s: float = 5.0):
+        self.shown = shown
+        self._console = Console(stderr=True)
+        self._last_s = -every_s if self._console.is_terminal else time.monotonic()
+        self._every_s = 0.25 if self._console.is_terminal else every_s
+        self._start, self._total, self._started_s = start, total_steps, time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.fields[epoch]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._console,
+            auto_refresh=False,  # no thread: workers are forked while it is up
+            disable=not (shown and self._console.is_terminal),
+        )
+        self._row = self._bar.add_task("", total=total_steps, completed=start, epoch="", numbers="")
+        self._numbers = ""
+
+    def update(self, step: int, *, epoch: float, numbers: Mapping[str, float] | None = None) -> None:
+        """Moves to `step`; `numbers` are shown until there are new ones."""
+        if numbers is not None:
+            self._numbers = "  ".join(_short(name, value) for name, value in numbers.items())
+        now = time.monotonic()
+        if not self.shown or (now - self._last_s < self._every_s and step < self._total):
+            return
+        self._last_s = now
+        if self._console.is_terminal:
+            self._bar.update(self._row, completed=step, epoch=f"epoch {epoch:.1f}", numbers=self._numbers)
+            self._bar.refresh()
+        else:
+            left_s = (now - self._started_s) / max(step - self._start, 1) * (self._total - step)
+            self.say(f"epoch {epoch:.1f}  step {step}/{self._total}  {_clock(left_s)} left  {self._numbers}")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if self.shown:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def __enter__(self) -> ProgressLine:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def _short(name: str, value: float) -> str:
+    if name == "data_wait_share":
+        return f"waiting for data {value:.0%}"
+    if name == "clips_per_s":
+        return f"{value:.3g} clips/s"
+    return f"{name} {value:.4g}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

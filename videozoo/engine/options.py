@@ -1,0 +1,82 @@
+"""How a run is carried out: the `fit` section of a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from videozoo.engine.duration import Duration
+from videozoo.errors import ConfigError
+
+__all__ = ["Fit"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Length, batch, precision, and what is written when.
+
+    Args:
+        duration: length of the run.
+        batch_size: samples that one optimizer step sees, over all processes and micro-batches: a recipe means the
+            same on one device as on eight.
+        eval_batch_size: samples of an evaluation batch on each process; None takes that of a training micro-batch.
+        accumulate: micro-batches that a process splits its share of a step into, to fit its memory.
+        num_workers: processes that decode, beside each training process; 0 decodes in the training process.
+        precision: of the forward pass; parameters and optimizer are float32 always.
+        channels_last: convolution weights with the channels last in memory: often faster, on a GPU above all.
+        compile: the model through torch.compile.
+        clip_grad_norm: the largest global norm of a gradient; None does not clip.
+        ema_decay: evaluate and publish a moving average of the weights with this decay; None publishes the weights.
+        sync_bn: batch statistics over all processes.
+        eval_every: between evaluations on the split `val`; there is always one at the end.
+        save_every: between checkpoints; there is always one at the end.
+        log_every: optimizer steps between lines of the log, each the mean over them.
+        keep: how many older checkpoints are kept as step_N.pt, beside last.pt and best.pt.
+        max_bad_share: part of the training samples that may turn out broken before the run stops.
+        decode_timeout_s: a sample that takes longer is cut off and counted as broken; 0 waits for ever.
+        tensorboard: events in the folder tb/, beside log.jsonl.
+        device: "auto" takes the accelerator if there is one.
+    """
+
+    duration: Duration = Duration(10, "ep")
+    batch_size: int = 16
+    eval_batch_size: int | None = None
+    accumulate: int = 1
+    num_workers: int = 2
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    clip_grad_norm: float | None = None
+    ema_decay: float | None = None
+    sync_bn: bool = False
+    eval_every: Duration = Duration(1, "ep")
+    save_every: Duration = Duration(1, "ep")
+    log_every: int = 10
+    keep: int = 0
+    max_bad_share: float = 0.05
+    decode_timeout_s: float = 60.0
+    tensorboard: bool = True
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "eval_batch_size", "accumulate", "log_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"fit.{name}: is {value}; it takes a whole number from 1 up")
+        for name in ("num_workers", "keep", "decode_timeout_s"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes a number from 0 up")
+        for name in ("duration", "eval_every", "save_every"):
+            if getattr(self, name).amount == 0:
+                raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes more than nothing, e.g. 1ep")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"fit.accumulate: is {self.accumulate}, which does not divide fit.batch_size {self.batch_size}; "
+                "an optimizer step sees batch_size samples, in accumulate micro-batches of equal size"
+            )
+        if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
+            raise ConfigError(f"fit.clip_grad_norm: is {self.clip_grad_norm}; it takes a number above 0, or null")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ConfigError(f"fit.ema_decay: is {self.ema_decay}; it takes a number between 0 and 1, or null")
+        if not 0 <= self.max_bad_share < 1:
+            raise ConfigError(f"fit.max_bad_share: is {self.max_bad_share}; it takes a share, 0..1")

@@ -1,0 +1,258 @@
+"""An evaluation as files: `report.json` for programs, a self-contained `report.html` for people, pictures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from videozoo.engine.evaluate import Evaluation
+from videozoo.metrics.parts import Interval, Matrix, Part, Table
+from videozoo.version import __version__
+
+__all__ = ["draw_matrix", "render_html", "to_json", "write_report"]
+
+
+def write_report(evaluation: Evaluation, folder: Path, *, title: str = "Evaluation") -> Path:
+    """Writes report.json, report.html and a picture of each matrix into `folder`; gives the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = evaluation.parts()
+    pictures = {part.name: _png(draw_matrix(part)) for part in parts if isinstance(part, Matrix)}
+    for name, png in pictures.items():
+        (folder / f"{name}.png").write_bytes(png)
+    text = json.dumps(to_json(evaluation, parts), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    page = folder / "report.html"
+    page.write_text(render_html(evaluation, parts, pictures, title=title), encoding="utf-8")
+    return page
+
+
+def to_json(evaluation: Evaluation, parts: Sequence[Part]) -> dict[str, Any]:
+    """The whole report as plain values; a table is a list of rows as mappings, a matrix a list of lists."""
+    intervals = [part for part in parts if isinstance(part, Interval)]
+    tables = [part for part in parts if isinstance(part, Table)]
+    matrices = [part for part in parts if isinstance(part, Matrix)]
+    return {
+        "scores": {name: _finite(score) for name, score in evaluation.scores.items()},
+        "intervals": {i.score: {"low": i.low, "high": i.high, "level": i.level} for i in intervals},
+        "num_scored": evaluation.num_scored,
+        "num_total": evaluation.num_total,
+        "not_scored": [{"id": id_, "reason": reason} for id_, reason in evaluation.not_scored],
+        "seconds": round(evaluation.seconds, 3),
+        "protocol": evaluation.protocol,
+        "videozoo": __version__,
+        "tables": {
+            t.name: [dict(zip(t.columns, map(_finite, row), strict=True)) for row in t.rows] for t in tables
+        },
+        "matrices": {
+            m.name: {"class_names": list(m.class_names), "counts": m.counts.tolist()} for m in matrices
+        },
+    }
+
+
+# ---- the page ---------------------------------------------------------------------------------------
+
+_STYLE = """
+:root { --ink: #1c2733; --soft: #5f6f7f; --line: #dfe5ea; --fill: #2f6f9f; --pale: #e4eef6; }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; color: var(--ink);
+  background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; padding-bottom: .2rem; border-bottom: 1px solid var(--line); }
+p { margin: .3rem 0; } .soft { color: var(--soft); } .warn { color: #9a3412; font-weight: 600; }
+.scores { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: 1.2rem; }
+.score { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; min-width: 9rem; }
+.score b { display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th { text-align: left; color: var(--soft); font-weight: 600; }
+th, td { padding: .2rem .9rem .2rem .3rem; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: anywhere; }
+.number { text-align: right; white-space: nowrap; }
+.bar { min-width: 9rem; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+img { max-width: 100%; height: auto; image-rendering: auto; }
+details summary { cursor: pointer; color: var(--fill); }
+@media print {
+  body { margin: 0; max-width: none; font-size: 11px; }
+  tr, img, .score { break-inside: avoid; }
+}
+"""
+
+
+def render_html(
+    evaluation: Evaluation, parts: Sequence[Part], pictures: Mapping[str, bytes], *, title: str
+) -> str:
+    """The page, with pictures inside and no outside resource; `pictures` are PNGs by matrix name."""
+    intervals = {part.score: part for part in parts if isinstance(part, Interval)}
+    sections = [_not_scored(evaluation), _protocol(evaluation)]
+    for part in parts:
+        if isinstance(part, Matrix):
+            sections.append(_picture(part, pictures[part.name]))
+        elif isinstance(part, Table) and part.rows and part.max_shown != 0:
+            sections.append(_table(part))
+    cards = "".join(_card(name, score, intervals.get(name)) for name, score in evaluation.scores.items())
+    rate = evaluation.num_scored / evaluation.seconds if evaluation.seconds else 0.0
+    missed = ' class="warn"' if evaluation.not_scored else ' class="soft"'
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{_text(title)}</h1>\n<p{missed}>{_text(evaluation.coverage)}</p>\n"
+        f'<p class="soft">{evaluation.seconds:.1f} s, {rate:.1f} samples/s, videozoo {__version__}</p>\n'
+        f'<div class="scores">{cards}</div>\n' + "\n".join(filter(None, sections)) + "\n</body>\n</html>\n"
+    )
+
+
+def _card(name: str, score: float, interval: Interval | None) -> str:
+    span = ""
+    if interval is not None:
+        low, high = f"{interval.low:.2f}", f"{interval.high:.2f}"
+        span = f'<span class="soft">{interval.level:.0%} interval {low} to {high}</span>'
+    return f'<div class="score">{_text(name)}<b>{score:.2f}</b>{span}</div>'
+
+
+def _not_scored(evaluation: Evaluation) -> str:
+    if not evaluation.not_scored:
+        return ""
+    rows = "".join(f"<tr><td>{_text(i)}</td><td>{_text(why)}</td></tr>" for i, why in evaluation.not_scored)
+    count = len(evaluation.not_scored)
+    return (
+        f"<h2>Not scored</h2><details{' open' if count <= 20 else ''}><summary>{count} samples</summary>"
+        f"<table><tr><th>id</th><th>reason</th></tr>{rows}</table></details>"
+    )
+
+
+def _protocol(evaluation: Evaluation) -> str:
+    rows = "".join(
+        f"<tr><th>{_text(key)}</th><td>{_value(v)}</td></tr>" for key, v in evaluation.protocol.items()
+    )
+    return f"<h2>Protocol</h2><table>{rows}</table>" if rows else ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "<br>".join(f'<span class="soft">{_text(k)}</span> {_value(v)}' for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_value(v) for v in value)
+    return _text(value)
+
+
+def _picture(matrix: Matrix, png: bytes) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return (
+        f'<h2>{_text(matrix.title)}</h2><p class="soft">Rows are the truth, columns the prediction; '
+        f"the shade is the share of the row.</p>"
+        f'<img alt="{_text(matrix.title)}" src="data:image/png;base64,{data}">'
+    )
+
+
+def _table(table: Table) -> str:
+    shown = table.rows[: table.max_shown]
+    head = "".join(f"<th>{_text(column)}</th>" for column in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(_cell(column, v) for column, v in zip(table.columns, row, strict=True)) + "</tr>"
+        for row in shown
+    )
+    more = len(table.rows) - len(shown)
+    note = f'<p class="soft">{more} more in report.json</p>' if more else ""
+    return f"<h2>{_text(table.title)}</h2><table><tr>{head}</tr>{rows}</table>{note}"
+
+
+def _cell(column: str, value: str | int | float | None) -> str:
+    if value is None:
+        return '<td class="number soft">none</td>'
+    if isinstance(value, str):
+        return f"<td>{_text(value)}</td>"
+    if column.endswith(" %"):
+        width = min(max(float(value), 0.0), 100.0)
+        shade = f"linear-gradient(90deg, var(--pale) {width:.1f}%, transparent {width:.1f}%)"
+        return f'<td class="number bar" style="background: {shade}">{value:.1f}</td>'
+    return f'<td class="number">{value if isinstance(value, int) else f"{value:.4f}"}</td>'
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value), quote=True)
+
+
+# ---- the picture ------------------------------------------------------------------------------------
+
+MAX_LABELLED = 50  # more classes than these are drawn as a heat map without words
+_LOW, _HIGH = np.array([255, 255, 255]), np.array([16, 74, 122])
+_INK, _SOFT, _GRID = (28, 39, 51), (95, 111, 127), (223, 229, 234)
+
+
+def draw_matrix(matrix: Matrix) -> Image.Image:
+    """The matrix as a picture: rows shaded by their shares, names and counts where they can be read."""
+    num_classes = len(matrix.class_names)
+    shares = matrix.counts / np.maximum(matrix.counts.sum(axis=1, keepdims=True), 1)
+    labelled = num_classes <= MAX_LABELLED
+    cell = int(np.clip(960 // num_classes, 18, 64)) if labelled else max(1, math.ceil(960 / num_classes))
+    colours = (_LOW + np.sqrt(shares)[..., None] * (_HIGH - _LOW)).astype(np.uint8)
+    cells = Image.fromarray(colours).resize(
+        (num_classes * cell, num_classes * cell), Image.Resampling.NEAREST
+    )
+    if not labelled:
+        return cells
+
+    font = _font(min(15, cell - 5))
+    names = [_legible(name, i) for i, name in enumerate(matrix.class_names)]
+    margin = max(70, *(math.ceil(font.getlength(name)) + 14 for name in names))
+    picture = Image.new("RGB", (margin + cells.width + 1, margin + cells.height + 1), "white")
+    picture.paste(cells, (margin, margin))
+    draw = ImageDraw.Draw(picture)
+    draw.text((4, margin - 7), "truth", font=font, fill=_SOFT, anchor="lb")
+    draw.text((4, 4), "predicted", font=font, fill=_SOFT, anchor="lt")
+    for i, name in enumerate(names):
+        middle = margin + i * cell + cell / 2
+        draw.text((margin - 7, middle), name, font=font, fill=_INK, anchor="rm")
+        picture.paste(*_upright(name, font, at=middle, height=margin - 7))
+    for i in range(num_classes + 1):
+        line = margin + i * cell
+        draw.line((margin, line, margin + cells.width, line), fill=_GRID)
+        draw.line((line, margin, line, margin + cells.height), fill=_GRID)
+    small = _font_within(str(matrix.counts.max()), cell - 4, largest=min(15, cell - 5))
+    for row, column in np.argwhere(matrix.counts) if small else ():
+        place = (margin + column * cell + cell / 2, margin + row * cell + cell / 2)
+        ink = "white" if shares[row, column] > 0.35 else _INK
+        draw.text(place, str(matrix.counts[row, column]), font=small, fill=ink, anchor="mm")
+    return picture
+
+
+def _upright(name: str, font: Any, *, at: float, height: int) -> tuple[Image.Image, tuple[int, int]]:
+    """`name` written upwards, ending at `height`, and where to paste it so that its middle is at x = `at`."""
+    line = sum(font.getmetrics())
+    strip = Image.new("RGB", (height, line), "white")
+    ImageDraw.Draw(strip).text((0, line / 2), name, font=font, fill=_INK, anchor="lm")
+    return strip.rotate(90, expand=True), (round(at - line / 2), 0)
+
+
+def _font(size_px: int) -> Any:
+    return ImageFont.load_default(size_px)
+
+
+def _font_within(text: str, width_px: int, *, largest: int) -> Any:
+    """The largest font in which `text` fits, or None when it would be too small to read."""
+    return next((f for f in map(_font, range(largest, 7, -1)) if f.getlength(text) <= width_px), None)
+
+
+def _legible(name: str, index: int) -> str:
+    """The name if Pillow's font has its letters, else the class index, as in the table of classes."""
+    short = name if len(name) <= 24 else f"{name[:22]}.."
+    return short if all(ord(c) < 0x250 and c.isprintable() for c in short) else f"class {index}"
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

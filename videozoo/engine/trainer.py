@@ -1,0 +1,415 @@
+"""The training loop: from a step's micro-batches to moved parameters, and whatever is due after it.
+
+Everything that a step depends on is a function of (seed, step) or is in the checkpoint, so that a run that was killed
+and taken up again is the run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from videozoo.engine.average import WeightAverage
+from videozoo.engine.distributed import World
+from videozoo.engine.duration import Duration, Horizon
+from videozoo.engine.loader import Bad, TrainLoader
+from videozoo.engine.log import ProgressLine, RunLog
+from videozoo.engine.optim import clip_gradients, gradient_norm
+from videozoo.engine.options import Fit
+from videozoo.engine.schedule import Schedule
+from videozoo.engine.stop import StopRequest
+from videozoo.errors import TrainingError, WeightsError
+from videozoo.tasks.task import Task
+from videozoo.weights import checkpoint
+from videozoo.weights.checkpoint import Checkpoint
+
+__all__ = ["RunResult", "Trainer"]
+
+MicroBatches = Sequence[Mapping[str, Any]]
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """Where a run ended.
+
+    Attributes:
+        scores: of the last evaluation; empty if there was none.
+        best_score, best_step: the best value of the task's `monitor`, and when.
+        stopped_by: name of the signal that ended the run before its time.
+        num_bad: training samples that could not be used.
+    """
+
+    out_dir: Path
+    step: int
+    total_steps: int
+    scores: Mapping[str, float]
+    best_score: float | None
+    best_step: int | None
+    stopped_by: str | None
+    num_bad: int
+
+
+class Trainer:
+    """Trains a task on the micro-batches of a loader, and writes the run directory.
+
+    Args:
+        input_spec: moves batches to the device: `to_device(batch, device)`.
+        record: the resolved recipe, for the checkpoints.
+        evaluate: scores by name of a task; called by every process.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        loader: TrainLoader,
+        *,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        input_spec: Any,
+        fit: Fit,
+        horizon: Horizon,
+        out_dir: Path,
+        record: Mapping[str, Any],
+        seed: int = 0,
+        world: World | None = None,
+        evaluate: Callable[[Task], Mapping[str, float]] | None = None,
+        progress: bool = True,
+    ):
+        self.task, self.loader, self.optimizer, self.schedule = task, loader, optimizer, schedule
+        self.input_spec, self.fit, self.horizon, self.seed = input_spec, fit, horizon, seed
+        self.out_dir, self.record, self.evaluate = out_dir, record, evaluate
+        self.world = world or World()
+        self.progress = progress
+        self.params = [p for group in optimizer.param_groups for p in group["params"]]
+        self.average = WeightAverage(task, decay=fit.ema_decay) if fit.ema_decay is not None else None
+        self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=fit.precision == "fp16")
+        self.forward: nn.Module = task
+        if self.world.size > 1:
+            self.forward = DistributedDataParallel(task, gradient_as_bucket_view=True)
+
+        # all of these travel in the checkpoint
+        self.step = 0
+        self.evaluated_step = 0
+        self.scores: dict[str, float] = {}
+        self.best: dict[str, float] = {}  # score and step
+        self.window: dict[str, list[float]] = {}  # sum and count of each value since the last line of the log
+        self.bad: dict[str, str] = {}
+
+        self.saved_step: int | None = None
+        self._new_bad: list[Bad] = []
+        self._seconds = {"wait": 0.0, "step": 0.0, "steps": 0.0}
+
+    def run(self) -> RunResult:
+        """Trains from the current step to the end, or until a signal asks to stop.
+
+        Raises:
+            TrainingError: the run cannot go on; the last checkpoint is as it was.
+        """
+        total = self.horizon.total_steps
+        first = self.world.is_first
+        self.task.train()
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(StopRequest())
+            steps = stack.enter_context(contextlib.closing(self.loader.steps(self.step, total)))
+            self._log = stack.enter_context(self._open_log()) if first else None
+            self._line = stack.enter_context(
+                ProgressLine(total, start=self.step, shown=self.progress and first)
+            )
+            stopped = False
+            self._evaluate_if_due()  # a stop may have come between a step and its evaluation
+            while self.step < total and not stopped:
+                try:
+                    stopped = self._next_step(steps, stop)
+                except TrainingError:
+                    if stop.name is None or self.saved_step == self.step:
+                        raise
+                    stopped = True  # the signal that stops us took the workers too; no step is half done
+                    break
+                self._log_if_due(stopped)
+                if not stopped:
+                    self._evaluate_if_due()
+                if stopped or self._is_due(self.fit.save_every):
+                    self._save()
+            if self.saved_step != self.step:
+                self._save()
+        return RunResult(
+            out_dir=self.out_dir,
+            step=self.step,
+            total_steps=total,
+            scores=self.scores,
+            best_score=self.best.get("score"),
+            best_step=int(self.best["step"]) if self.best else None,
+            stopped_by=stop.name if self.step < total else None,
+            num_bad=len(self.bad),
+        )
+
+    # ---- one step -------------------------------------------------------------------------------------------------
+
+    def _next_step(self, steps: Iterator[MicroBatches], stop: StopRequest) -> bool:
+        """Waits for data and trains on it; True if a process was asked to stop."""
+        began_s = time.perf_counter()
+        micro_batches = next(steps)
+        got_s = time.perf_counter()
+        for batch in micro_batches:
+            self._new_bad += batch.get("bad", ())
+        try:
+            stopped = self._train_step(micro_batches, stop)
+        except RuntimeError as error:
+            raise self._explain(error) from error
+        self.step += 1
+        self._seconds["wait"] += got_s - began_s
+        self._seconds["step"] += time.perf_counter() - began_s
+        self._seconds["steps"] += 1
+        return stopped
+
+    def _train_step(self, micro_batches: MicroBatches, stop: StopRequest) -> bool:
+        """One optimizer step; True if any process was asked to stop."""
+        rate = self.schedule(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * rate
+
+        parts: dict[str, Tensor] = {}
+        for micro, batch in enumerate(micro_batches):
+            torch.manual_seed(self._micro_seed(micro))  # torch's random numbers are a function of the step
+            with self._sync_gradients(micro == len(micro_batches) - 1):
+                with self._autocast():
+                    losses = self.forward(self.input_spec.to_device(batch, self.world.device))
+                self.scaler.scale(losses["loss"] / len(micro_batches)).backward()
+            for name, value in losses.items():
+                value = value.detach().float() / len(micro_batches)
+                parts[name] = parts[name] + value if name in parts else value
+
+        self.scaler.unscale_(self.optimizer)
+        norm = gradient_norm(self.params)
+        values, stopped = self._agree({**parts, "grad_norm": norm}, stop)
+        self._check_finite(values, micro_batches)
+        if self.fit.clip_grad_norm is not None:
+            clip_gradients(self.params, norm, self.fit.clip_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.task, step=self.step)
+
+        for name, number in values.items():
+            if math.isfinite(number):
+                entry = self.window.setdefault(name, [0.0, 0])
+                entry[0] += number
+                entry[1] += 1
+        return stopped
+
+    def _micro_seed(self, micro: int) -> int:
+        entropy = (self.seed, self.step, micro, self.world.rank)
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+    def _sync_gradients(self, now: bool) -> contextlib.AbstractContextManager[Any]:
+        if now or not isinstance(self.forward, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.forward.no_sync()
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        dtype = AUTOCAST[self.fit.precision]
+        return torch.autocast(self.world.device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+
+    def _agree(self, values: Mapping[str, Tensor], stop: StopRequest) -> tuple[dict[str, float], bool]:
+        """Every value's mean over the processes, and whether one was asked to stop: one exchange, one wait."""
+        asked = torch.full((), float(stop.name is not None), device=self.world.device)
+        numbers = self.world.mean(torch.stack([*values.values(), asked])).tolist()
+        return dict(zip(values, numbers[:-1], strict=True)), numbers[-1] > 0
+
+    def _check_finite(self, values: Mapping[str, float], micro_batches: MicroBatches) -> None:
+        scaled = self.scaler.is_enabled()
+        if scaled and math.isfinite(values["loss"]) and self.scaler.get_scale() >= 1:
+            return  # a gradient that overflows is what the scaler is for: it skips the step
+        wrong = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
+        if wrong or (scaled and self.scaler.get_scale() < 1):
+            ids = [str(i) for batch in micro_batches for i in batch.get("id", ())]
+            named = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
+            raise TrainingError(
+                f"step {self.step + 1}: {', '.join(wrong) or 'the loss scale fell below 1'}: not finite "
+                f"({self.fit.precision}, samples {named}); the last good checkpoint is {self._last_good()}; "
+                "lower optim.lr, add a warm-up, set fit.clip_grad_norm, or look at these samples"
+            )
+
+    # ---- what is due after a step ---------------------------------------------------------------------------------
+
+    def _is_due(self, every: Duration) -> bool:
+        return self.step % max(self.horizon.steps(every), 1) == 0 or self.step == self.horizon.total_steps
+
+    def _log_if_due(self, stopped: bool) -> None:
+        epoch = self.step / self.horizon.steps_per_epoch
+        if self.step % self.fit.log_every and self.step != self.horizon.total_steps:
+            self._line.update(self.step, epoch=epoch)
+            return
+        self._settle_bad()
+        seconds = self._seconds
+        values = {name: total / count for name, (total, count) in self.window.items()}
+        clips_per_s = self.loader.batch_size * seconds["steps"] / max(seconds["step"], 1e-9)
+        wait_share = seconds["wait"] / max(seconds["step"], 1e-9)
+        shown = {"loss": values.get("loss", math.nan), "clips_per_s": clips_per_s, "data_wait_share": wait_share}
+        if self._log is not None:
+            values |= {"lr": self.optimizer.param_groups[0]["lr"], "epoch": epoch}
+            values |= {"clips_per_s": clips_per_s, "data_wait_share": wait_share}
+            values |= {"num_bad": len(self.bad)} if self.bad else {}
+            self._write_log(values)
+        self._line.update(self.step, epoch=epoch, numbers=shown)
+        self.window = {}
+        self._seconds = dict.fromkeys(seconds, 0.0)
+
+    def _settle_bad(self) -> None:
+        """Puts together what every process could not read, and stops the run when it is too much."""
+        found = {id_: why for part in self.world.gather(self._new_bad) for id_, why in part if id_ not in self.bad}
+        self._new_bad = []
+        if not found:
+            return
+        self.bad |= found
+        for why in found.values():
+            self._line.say(f"cannot be used and is replaced: {why}")
+        self._write_bad()
+        num_samples = len(self.loader.records)
+        if len(self.bad) > self.fit.max_bad_share * num_samples:
+            some = "; ".join(list(self.bad.values())[:3])
+            raise TrainingError(
+                f"step {self.step}: {len(self.bad)} of {num_samples} training samples cannot be used, more than "
+                f"fit.max_bad_share {self.fit.max_bad_share:g}; {self.out_dir / 'bad_files.txt'} lists them ({some})"
+            )
+
+    def _write_bad(self) -> None:
+        path = self.out_dir / "bad_files.txt"
+        if self.world.is_first and (self.bad or path.is_file()):
+            path.write_text("".join(f"{id_}\t{why}\n" for id_, why in self.bad.items()), encoding="utf-8")
+
+    def _evaluate_if_due(self) -> None:
+        if self.evaluate is None or self.step == self.evaluated_step or not self._is_due(self.fit.eval_every):
+            return
+        task = self.average.task if self.average is not None else self.task
+        self.scores = dict(self.evaluate(task))
+        self.evaluated_step = self.step
+        self._write_log({f"val/{name}": score for name, score in self.scores.items()})
+        score = self.scores.get(task.monitor)
+        if score is not None and (not self.best or score > self.best["score"]):
+            self.best = {"score": score, "step": self.step}
+            self._write("best.pt", self._published())
+        self._line.say(
+            f"step {self.step}: " + "  ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
+        )
+
+    # ---- files ----------------------------------------------------------------------------------------------------
+
+    def _open_log(self) -> RunLog:
+        self._write_bad()
+        return RunLog(self.out_dir, step=self.step, tensorboard=self.fit.tensorboard)
+
+    def _write_log(self, values: Mapping[str, float]) -> None:
+        if self._log is None:
+            return
+        try:
+            self._log.write(self.step, values)
+        except OSError as error:
+            raise TrainingError(
+                f"step {self.step}: the log in {self.out_dir} cannot be written ({error}); free some space and go on "
+                f"with --resume from {self._last_good()}"
+            ) from error
+
+    def _published(self) -> dict[str, Any]:
+        """What evaluation and prediction need of this step."""
+        task = self.average.task if self.average is not None else self.task
+        return {
+            "record": dict(self.record),
+            "class_names": list(self.task.class_names),
+            "model": task.model.state_dict(),
+            "step": self.step,
+        }
+
+    def _save(self) -> None:
+        self._settle_bad()
+        payload = {
+            **self._published(),
+            # the weights that learn, where `model` holds their average
+            "raw_model": self.task.model.state_dict() if self.average is not None else None,
+            "task": {k: v for k, v in self.task.state_dict().items() if not k.startswith("model.")},
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "evaluated_step": self.evaluated_step,
+            "scores": self.scores,
+            "best": self.best,
+            "window": self.window,
+            "bad": self.bad,
+        }
+        self._write("last.pt", payload)
+        self.saved_step = self.step
+        if self.fit.keep and self.world.is_first:
+            self._keep()
+
+    def _write(self, name: str, payload: Mapping[str, Any]) -> None:
+        if not self.world.is_first:
+            return
+        try:
+            checkpoint.write(self.out_dir / name, payload)
+        except WeightsError as error:
+            raise TrainingError(
+                f"step {self.step}: {error}; go on with --resume from {self._last_good()}"
+            ) from error
+
+    def _keep(self) -> None:
+        """Keeps last.pt under its step's name as well, and only the newest of those."""
+        kept = self.out_dir / f"step_{self.step:08}.pt"
+        kept.unlink(missing_ok=True)
+        try:
+            os.link(self.out_dir / "last.pt", kept)
+        except OSError:  # a file system without links
+            shutil.copyfile(self.out_dir / "last.pt", kept)
+        for old in sorted(self.out_dir.glob("step_*.pt"))[: -self.fit.keep]:
+            old.unlink()
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Takes the run up where a checkpoint left it.
+
+        Raises:
+            WeightsError: the checkpoint holds published weights only.
+        """
+        state = saved.resume
+        if "optimizer" not in state:
+            raise WeightsError(f"{saved.path}: holds weights only; start a new run with --init {saved.path}")
+        raw = state["raw_model"]
+        self.task.model.load_state_dict(saved.model if raw is None else raw)
+        self.task.load_state_dict(state["task"], strict=False)
+        if self.average is not None:
+            self.average.task.model.load_state_dict(saved.model)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step = self.saved_step = saved.step
+        self.evaluated_step = state["evaluated_step"]
+        self.scores, self.best = dict(state["scores"]), dict(state["best"])
+        self.window = {name: list(entry) for name, entry in state["window"].items()}
+        self.bad = dict(state["bad"])
+
+    def _last_good(self) -> str:
+        if self.saved_step is None:
+            return "none yet"
+        return f"{self.out_dir / 'last.pt'} (step {self.saved_step})"
+
+    def _explain(self, error: RuntimeError) -> Exception:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text:
+            return TrainingError(
+                f"step {self.step + 1}: out of memory on {self.world.device} with {self.loader.micro_batch_size} "
+                f"samples at a time (fit.batch_size {self.loader.batch_size}, fit.accumulate {self.fit.accumulate}, "
+                f"{self.world.size} processes); raise fit.accumulate to split the batch further, lower "
+                "fit.batch_size, the clip's frames or size, or set fit.precision=bf16"
+            )
+        return self.loader.explain(error)

@@ -1,0 +1,114 @@
+"""Reading a file's sound as one mono signal."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from videozoo.errors import ConfigError, DataError, DecodeError
+from videozoo.io.pyav import open_container, reason_of
+
+__all__ = ["read_audio"]
+
+_PREROLL_S = 0.5  # decoders and the resampler need some signal before the first sample that counts
+
+
+def read_audio(
+    path: str | os.PathLike[str], *, rate_hz: int = 16000, start_s: float = 0.0, end_s: float | None = None
+) -> np.ndarray:
+    """The sound from start_s to end_s (None: to its end) at rate_hz: float32 mono [samples] in [-1, 1].
+
+    Times are seconds from the first video frame, or from the first sample where there is no video. Sound that
+    begins later than start_s is preceded by silence; sound that ends before end_s gives fewer samples.
+
+    Raises:
+        DataError: the file has no audio stream.
+        DecodeError: the file cannot be opened, or its audio stops decoding before end_s.
+    """
+    path = os.fspath(path)
+    if rate_hz < 1:
+        raise ConfigError(f"read_audio.rate_hz: got {rate_hz}; needs at least 1")
+    if not (start_s >= 0 and (end_s is None or end_s >= start_s)):
+        raise DataError(
+            f"{path}: cannot read audio from {start_s} s to {end_s} s; needs 0 <= start_s <= end_s"
+        )
+    container = open_container(path)
+    try:
+        if not container.streams.audio:
+            raise DataError(f"{path}: it has no audio stream; leave it out of data sets with sound")
+        return _read(container, path, rate_hz, start_s, end_s)
+    finally:
+        container.close()
+
+
+def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float | None) -> np.ndarray:
+    stream = container.streams.best("audio") or container.streams.audio[0]
+    if stream.codec_context is None:
+        raise DecodeError(path, "its audio codec is unknown to FFmpeg")
+    stream.codec_context.thread_count = 1
+    origin_s = _start_s(container.streams.best("video") or stream)
+    if start_s > _PREROLL_S:
+        with contextlib.suppress(av.error.FFmpegError):  # not seekable: read from where it stands
+            container.seek(int((origin_s + start_s - _PREROLL_S) / stream.time_base), stream=stream)
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate_hz)
+    chunks: list[np.ndarray] = []
+    begin_s: float | None = None  # of the first chunk
+    num = 0
+    try:
+        for frame in container.decode(stream):
+            if begin_s is None:
+                time_s = (frame.time if frame.time is not None else origin_s) - origin_s
+                frame, time_s = _aligned(frame, time_s, rate_hz)
+                if frame is None:
+                    continue
+                begin_s = time_s
+            frame.pts = None  # gaps are for players to bridge; the signal here is continuous
+            for part in resampler.resample(frame):
+                chunks.append(part.to_ndarray()[0])
+                num += len(chunks[-1])
+            if end_s is not None and begin_s + num / rate_hz >= end_s:
+                break
+        else:
+            if begin_s is not None:
+                chunks += [part.to_ndarray()[0] for part in resampler.resample(None)]
+    except (av.error.FFmpegError, ValueError) as error:
+        at_s = (begin_s or 0.0) + num / rate_hz
+        raise DecodeError(
+            path, f"its audio cannot be decoded after {at_s:.2f} s ({reason_of(error)})"
+        ) from error
+    if begin_s is None:
+        return np.zeros(0, dtype=np.float32)
+    signal = np.concatenate([*chunks, np.zeros(0, np.float32)])
+    first = round((start_s - begin_s) * rate_hz)
+    last = len(signal) if end_s is None else first + round((end_s - start_s) * rate_hz)
+    silence = np.zeros(max(0, min(-first, last - first)), np.float32)
+    return np.clip(np.concatenate([silence, signal[max(0, first) : max(0, last)]]), -1.0, 1.0)
+
+
+def _aligned(frame: Any, time_s: float, rate_hz: int) -> tuple[Any, float]:
+    """The frame from its first sample that falls on a sample of the resampled signal, and that sample's time.
+
+    So a read from the middle gives the same samples as one from the start. None when the frame holds no such sample.
+    """
+    step = frame.sample_rate // math.gcd(frame.sample_rate, rate_hz)
+    first = round(time_s * frame.sample_rate)
+    skip = -first % step
+    if skip >= frame.samples:
+        return None, time_s
+    samples = frame.to_ndarray()
+    channels = 1 if frame.format.is_planar else frame.layout.nb_channels
+    cut = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(samples[:, skip * channels :]), format=frame.format.name, layout=frame.layout
+    )
+    cut.sample_rate = frame.sample_rate
+    return cut, (first + skip) / frame.sample_rate
+
+
+def _start_s(stream: Any) -> float:
+    return float((stream.start_time or 0) * stream.time_base)

@@ -1,0 +1,193 @@
+"""Non-local networks: 3-D ResNets in which every place may look at every other.
+
+Paper: Wang et al., arXiv:1711.07971.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
+from videozoo.layers.window_scores import pool_windows, window_scores
+from videozoo.models.model import VideoModel, norms_without_decay
+from videozoo.models.registry import register_model
+
+__all__ = ["Nonlocal", "NonlocalBlock"]
+
+
+class NonlocalBlock(nn.Module):
+    """Embedded-Gaussian attention over space and time, added to its input (section 3.2, figure 2).
+
+    Keys and values are pooled 2 x 2 in space ("sub-sampling", section 3.3). The last normalisation starts at zero, so that a
+    fresh block changes nothing.
+    """
+
+    def __init__(self, channels: int, *, init_std: float = 0.01):
+        super().__init__()
+        inner = channels // 2
+        self.theta = nn.Conv3d(channels, inner, 1)
+        self.phi = nn.Conv3d(channels, inner, 1)
+        self.g = nn.Conv3d(channels, inner, 1)
+        self.out = nn.Conv3d(inner, channels, 1)
+        self.norm = nn.BatchNorm3d(channels)
+        self.pool = nn.MaxPool3d((1, 2, 2))
+        for conv in (self.theta, self.phi, self.g, self.out):
+            nn.init.normal_(conv.weight, std=init_std)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.pool(x) if min(x.shape[-2:]) > 1 else x
+        query, key, value = (y.flatten(2).transpose(1, 2) for y in (self.theta(x), self.phi(pooled), self.g(pooled)))
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        return x + self.norm(self.out(attended.reshape(x.shape[0], -1, *x.shape[2:])))
+
+
+@register_model
+class Nonlocal(VideoModel):
+    """A 3-D ResNet with five non-local blocks in res3 and res4, on C2D or I3D (section 4, tables 1 and 2).
+
+    "c2d" has no temporal convolution at all; "i3d" inflates the first convolution and every second residual block.
+    Time is halved once, by a max-pool after res2. For depth 101 a block of res4 in seven is followed by attention.
+
+    Input:  clips [b, t, 3, h, w], t even; normalised with mean 0.45 and deviation 0.225.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0. Frames larger than
+            `crop_px` are scored in overlapping windows of that size, whose probabilities are averaged: the scores are
+            then logarithms of probabilities.
+
+    Args:
+        arch: "c2d" or "i3d".
+        depth: 50, 101 or 152.
+        attention: False leaves the non-local blocks out: the paper's baselines.
+        width: channels of the stem.
+        crop_px: size that one window of the classifier covers.
+        dropout_scaling: "training" divides the survivors by 1 - p; "inference" multiplies all features by 1 - p there,
+            as PaddlePaddle's model of 2019 does.
+
+    Raises:
+        ConfigError: `num_frames` is odd.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        arch: Literal["c2d", "i3d"] = "i3d",
+        depth: Literal[50, 101, 152] = 50,
+        num_frames: int = 8,
+        attention: bool = True,
+        width: int = 64,
+        dropout: float = 0.5,
+        dropout_scaling: Literal["training", "inference"] = "training",
+        crop_px: int = 224,
+    ):
+        super().__init__()
+        if num_frames % 2:
+            raise ConfigError(f"nonlocal: num_frames={num_frames} is odd; time is halved inside, give an even number")
+        self.input_shape = (num_frames, 3, crop_px, crop_px)
+        self.window = _map_px(crop_px)
+        inflated = arch == "i3d"
+        self.stem = nn.Sequential(
+            ConvNorm3d(3, width, (5 if inflated else 1, 7, 7), stride=(1, 2, 2)),
+            nn.ReLU(inplace=True),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+        )
+        blocks = BLOCKS_BY_DEPTH[depth]
+        every = (0, 2, 7 if depth == 101 else 2, 0)  # attention after each such number of blocks
+        stages = []
+        in_channels = width
+        for stage, count in enumerate(blocks):
+            stages.append(
+                _Stage(
+                    in_channels,
+                    width * 2**stage,
+                    temporal_kernels=[3 if inflated and _is_inflated(stage, i) else 1 for i in range(count)],
+                    stride=1 if stage == 0 else 2,
+                    attention_every=every[stage] if attention else 0,
+                )
+            )
+            in_channels = 4 * width * 2**stage
+        self.stages = nn.ModuleList(stages)
+        self.time_pool = nn.MaxPool3d((2, 1, 1))
+        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.num_features = in_channels
+        self.reset_classifier(num_classes)
+        self.param_rules = (norms_without_decay(self),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self._windows(x)
+        if not self.num_classes:
+            return features.mean((1, 2))
+        return window_scores(self.dropout(features), self.head)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self._windows(x).mean((1, 2))
+
+    def _windows(self, x: Tensor) -> Tensor:
+        if x.shape[1] % 2:
+            raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number")
+        x = self.stem(x.transpose(1, 2))
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index == 0:
+                x = self.time_pool(x)
+        return pool_windows(x, self.window)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
+
+
+class _Stage(nn.Module):
+    def __init__(
+        self, in_channels: int, width: int, *, temporal_kernels: list[int], stride: int, attention_every: int
+    ):
+        super().__init__()
+        out_channels = 4 * width
+        self.blocks = nn.ModuleList(
+            Bottleneck3d(
+                out_channels if i else in_channels,
+                width,
+                out_channels,
+                temporal_kernel=kernel,
+                stride=1 if i else stride,
+            )
+            for i, kernel in enumerate(temporal_kernels)
+        )
+        self.attention = nn.ModuleDict(
+            {
+                str(i): NonlocalBlock(out_channels)
+                for i in range(len(temporal_kernels))
+                if attention_every and i % attention_every == attention_every - 1
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if str(i) in self.attention:
+                x = self.attention[str(i)](x)
+        return x
+
+
+def _is_inflated(stage: int, block: int) -> bool:
+    """Whether I3D has a temporal kernel there: all of res2, every second block later (in res5 the second one)."""
+    return stage == 0 or block % 2 == (1 if stage == 3 else 0)
+
+
+def _map_px(crop_px: int) -> int:
+    """Height of the last feature map for a crop of that height."""
+    size = (crop_px + 2 * 3 - 7) // 2 + 1
+    size = (size - 3) // 2 + 1
+    for _ in range(3):
+        size = (size - 1) // 2 + 1
+    return max(size, 1)

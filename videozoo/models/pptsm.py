@@ -1,0 +1,55 @@
+"""PP-TSM: the temporal shift module with the tricks that made it strong.
+
+Origin: PaddleVideo 2.x; the shift is that of Lin et al., arXiv:1811.08383, the backbone's tweaks those of He et al.,
+arXiv:1812.01187.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from videozoo.models.image_backbone import Pretrained
+from videozoo.models.registry import register_model
+from videozoo.models.tsm import TSM
+
+__all__ = ["PPTSM"]
+
+
+@register_model
+class PPTSM(TSM):
+    """TSM on ResNet-D ("vd") with leaky rectifiers; its recipes add label smoothing, mixup and precise batch norm.
+
+    ResNet-D has a stem of three small convolutions and pools before the shortcut's projection. All activations are
+    LeakyReLU with slope 0.01.
+
+    Input:  clips [b, num_segments, 3, h, w], normalised as the backbone's images are.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args: as for `tsm`; `backbone_args` may say another `act_layer`.
+
+    Raises:
+        ConfigError, WeightsError: as for `tsm`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_segments: int = 8,
+        backbone: str = "resnet50d",
+        pretrained: Pretrained = None,
+        backbone_args: dict[str, Any] | None = None,
+        shift_fraction: float = 1 / 8,
+        dropout: float = 0.5,
+        crop_px: int = 224,
+    ):
+        super().__init__(
+            num_classes=num_classes,
+            num_segments=num_segments,
+            backbone=backbone,
+            pretrained=pretrained,
+            backbone_args={"act_layer": "leaky_relu", **(backbone_args or {})},
+            shift_fraction=shift_fraction,
+            dropout=dropout,
+            crop_px=crop_px,
+        )

@@ -1,0 +1,56 @@
+"""PP-TSN: temporal segment networks with the tricks of PP-TSM, without the shift.
+
+Origin: PaddleVideo 2.x; the network is that of Wang et al., arXiv:1608.00859, on the ResNet-D of arXiv:1812.01187.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from videozoo.models.image_backbone import Pretrained
+from videozoo.models.model import norms_without_decay
+from videozoo.models.registry import register_model
+from videozoo.models.tsn import TSN
+from videozoo.types import ParamRule
+
+__all__ = ["PPTSN"]
+
+
+@register_model
+class PPTSN(TSN):
+    """TSN on ResNet-D ("vd"), with a classifier that learns faster than the rest.
+
+    Input:  clips [b, t, 3, h, w], normalised as the backbone's images are; any number of frames.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args: as for `tsn`.
+
+    Raises:
+        ConfigError, WeightsError: as for `tsn`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_segments: int = 3,
+        backbone: str = "resnet50d",
+        pretrained: Pretrained = None,
+        backbone_args: dict[str, Any] | None = None,
+        dropout: float = 0.4,
+        crop_px: int = 224,
+    ):
+        super().__init__(
+            num_classes=num_classes,
+            num_segments=num_segments,
+            backbone=backbone,
+            pretrained=pretrained,
+            backbone_args=backbone_args,
+            dropout=dropout,
+            crop_px=crop_px,
+        )
+        self.param_rules = (
+            ParamRule(r"^head\.weight$", lr_scale=5),
+            ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),
+            norms_without_decay(self),
+        )

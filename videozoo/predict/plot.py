@@ -1,0 +1,164 @@
+"""A picture of what is seen when: one lane a label, seconds from left to right."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from videozoo.errors import ConfigError
+from videozoo.predict.draw import GREY, RGB, clock, colours, fit, font, leaders
+from videozoo.predict.prediction import Prediction, Window, ranked
+
+__all__ = ["plot_timeline"]
+
+WIDTH_PX = 1600
+MARGIN_PX = 48
+HEADER_PX = 132
+STRIP_PX = 52
+LANE_PX = 104
+GAP_PX = 14
+AXIS_PX = 72
+TEXT_PX = 26
+
+PAPER: RGB = (255, 255, 255)
+LANE: RGB = (244, 245, 248)
+RULE: RGB = (214, 217, 224)
+INK: RGB = (28, 32, 40)
+FAINT: RGB = (110, 116, 128)
+
+
+def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, top: int = 5) -> Path:
+    """Writes a picture of the answers over time and gives its path.
+
+    A strip at the top shows the best label of each moment; below, each of the `top` labels that win most has a lane with
+    its probability from 0 to 100 %. Without windows the one answer stands for the whole video.
+    """
+    if top < 1:
+        raise ConfigError(f"top: should be at least 1; got {top}")
+    timeline = prediction.timeline
+    names = leaders(timeline, top)
+    height = HEADER_PX + STRIP_PX + GAP_PX + len(names) * (LANE_PX + GAP_PX) + AXIS_PX
+    image = Image.new("RGB", (WIDTH_PX, height), PAPER)
+    _Page(image, prediction, timeline, names).draw()
+    out = Path(out_path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    image.save(out)
+    return out
+
+
+class _Page:
+    """One picture: where seconds and names lie on it."""
+
+    def __init__(
+        self, image: Image.Image, prediction: Prediction, timeline: Sequence[Window], names: Sequence[str]
+    ):
+        self.pen = ImageDraw.Draw(image)
+        self.prediction = prediction
+        self.timeline = timeline
+        self.names = names
+        self.colour = colours(names)
+        self.height = image.height
+        widest = max(self.pen.textlength(name, font=font(TEXT_PX)) for name in [*names, "best label"])
+        self.left = MARGIN_PX + min(int(widest), WIDTH_PX // 4) + 24
+        self.right = WIDTH_PX - MARGIN_PX - 70  # leaves room for the scale
+        self.end_s = max(prediction.info.duration_s, timeline[-1].end_s)
+
+    def x(self, time_s: float) -> float:
+        return self.left + (self.right - self.left) * time_s / self.end_s
+
+    def draw(self) -> None:
+        self._header()
+        y = HEADER_PX
+        self._strip(y)
+        y += STRIP_PX + GAP_PX
+        ticks = _ticks(self.end_s, most=max(2, (self.right - self.left) // 110))
+        for place, name in enumerate(self.names):
+            self._lane(name, y, ticks, scale=place == 0)
+            y += LANE_PX + GAP_PX
+        self._axis(y - GAP_PX, ticks)
+
+    def _header(self) -> None:
+        width = WIDTH_PX - 2 * MARGIN_PX
+        title = fit(self.pen, Path(self.prediction.id).name, width, 38)
+        self.pen.text((MARGIN_PX, 30), title, INK, font=font(38))
+        best = ", ".join(f"{name} {score:.0%}" for name, score in ranked(self.prediction.answer, top=3))
+        line = f"whole video: {best}"
+        if windows := self.prediction.windows:
+            line += f"   |   {len(windows)} windows of {windows[0].end_s - windows[0].start_s:g} s"
+        self.pen.text((MARGIN_PX, 82), fit(self.pen, line, width, 24), FAINT, font=font(24))
+
+    def _strip(self, y: int) -> None:
+        self._name("best label", y + STRIP_PX / 2, FAINT)
+        self.pen.rectangle((self.left, y, self.right, y + STRIP_PX), LANE)
+        for start_s, end_s, name in _runs(self.timeline):
+            x0, x1 = self.x(start_s), self.x(end_s)
+            self.pen.rectangle((x0, y, max(x1, x0 + 1), y + STRIP_PX), self.colour.get(name, GREY))
+            if text := fit(self.pen, name, x1 - x0 - 16, TEXT_PX - 4):
+                if text.endswith("…") and len(text) < 5:
+                    continue
+                self.pen.text(
+                    ((x0 + x1) / 2, y + STRIP_PX / 2), text, PAPER, font=font(TEXT_PX - 4), anchor="mm"
+                )
+            self.pen.line((x1, y, x1, y + STRIP_PX), PAPER, 2)
+
+    def _lane(self, name: str, y: int, ticks: Sequence[float], *, scale: bool) -> None:
+        colour = self.colour[name]
+        base = y + LANE_PX
+        self.pen.rectangle((self.left, y, self.right, base), LANE)
+        for tick in ticks:
+            self.pen.line((self.x(tick), y, self.x(tick), base), RULE, 1)
+        previous = base
+        for window in self.timeline:
+            score = min(max(dict(ranked(window.answer)).get(name, 0.0), 0.0), 1.0)
+            level = round(base - score * (LANE_PX - 4))
+            x0, x1 = round(self.x(window.start_s)), round(self.x(window.end_s))
+            self.pen.rectangle((x0, level, x1, base), _tint(colour))
+            self.pen.line((x0, level, x1, level), colour, 4)
+            if window is not self.timeline[0]:
+                self.pen.line((x0, previous, x0, level), colour, 4)
+            previous = level
+        self.pen.line((self.left, y + LANE_PX // 2, self.right, y + LANE_PX // 2), RULE, 1)
+        self.pen.line((self.left, base, self.right, base), FAINT, 2)
+        self._name(name, y + LANE_PX / 2, INK)
+        for text, at in (("100 %", y + 12), ("50", y + LANE_PX // 2), ("0", base - 10)) if scale else ():
+            self.pen.text((self.right + 10, at), text, FAINT, font=font(20), anchor="lm")
+
+    def _name(self, name: str, y: float, ink: RGB) -> None:
+        if name in self.colour:
+            self.pen.rectangle((self.left - 10, y - LANE_PX / 2, self.left - 4, y + LANE_PX / 2), self.colour[name])
+        text = fit(self.pen, name, self.left - MARGIN_PX - 20, TEXT_PX)
+        self.pen.text((self.left - 20, y), text, ink, font=font(TEXT_PX), anchor="rm")
+
+    def _axis(self, y: int, ticks: Sequence[float]) -> None:
+        step_s = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+        for tick in ticks:
+            self.pen.line((self.x(tick), y, self.x(tick), y + 10), FAINT, 2)
+            self.pen.text((self.x(tick), y + 18), clock(tick, step_s=step_s), FAINT, font=font(22), anchor="mt")
+
+
+def _runs(timeline: Sequence[Window]) -> list[tuple[float, float, str]]:
+    """(start_s, end_s, best name) with neighbours of the same name joined."""
+    runs: list[tuple[float, float, str]] = []
+    for window in timeline:
+        name = ranked(window.answer, top=1)[0][0]
+        if runs and runs[-1][2] == name and math.isclose(runs[-1][1], window.start_s, abs_tol=1e-6):
+            runs[-1] = (runs[-1][0], window.end_s, name)
+        else:
+            runs.append((window.start_s, window.end_s, name))
+    return runs
+
+
+def _ticks(end_s: float, *, most: int) -> list[float]:
+    """Round times from 0 to the end, at most `most` steps."""
+    steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200]
+    step_s = next((s for s in steps if end_s / s <= most), 14400 * math.ceil(end_s / most / 14400))
+    return [i * step_s for i in range(int(end_s / step_s + 1e-6) + 1)]
+
+
+def _tint(colour: RGB) -> RGB:
+    r, g, b = (round(0.35 * c + 0.65 * 255) for c in colour)
+    return r, g, b
