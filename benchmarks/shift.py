@@ -1,8 +1,9 @@
 """What the temporal shift costs: TSM beside TSN on the same frames, and ways to write the shift.
 
-    python benchmarks/shift.py [--frames 8] [--px 224] [--repeats 5] [--threads 1] [--device cpu] [--channels-last]
+    python benchmarks/shift.py [--frames 8] [--px 224] [--repeats 5] [--threads 1] [--channels-last]
 
-Runs of the two networks take turns, so that a busy machine slows both; the ratio of medians is what to look at.
+Runs of the two networks take turns, so that a busy machine slows both; the ratio of medians is what to look
+at.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def medians(calls: dict[str, Callable[[], object]], repeats: int, device: str) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--px", type=int, default=224)
     parser.add_argument("--repeats", type=int, default=5)
@@ -95,7 +98,9 @@ def main() -> None:
                 forward = medians({"": lambda s=shift, x=x: s(x, options.frames)}, 20, options.device)[""]
             calls = {"": lambda s=shift, x=x, g=grad: torch.autograd.grad(s(x, options.frames), x, g)}
             both = medians(calls, 20, options.device)[""]
-            print(f"  {channels:4d} x {px:2d}px  {shift.__name__:15s} {forward * 1e3:7.2f}   {both * 1e3:7.2f}")
+            print(
+                f"  {channels:4d} x {px:2d}px  {shift.__name__:15s} {forward * 1e3:7.2f}   {both * 1e3:7.2f}"
+            )
 
     clips = torch.randn(1, options.frames, 3, options.px, options.px, device=options.device)
     networks = {
@@ -111,7 +116,9 @@ def main() -> None:
         networks[name].train()(clips).logsumexp(-1).sum().backward()
 
     for what, call in (("forward", forward), ("training step", step)):
-        times = medians({name: lambda n=name, c=call: c(n) for name in networks}, options.repeats, options.device)
+        times = medians(
+            {name: lambda n=name, c=call: c(n) for name in networks}, options.repeats, options.device
+        )
         ratio = times["tsm"] / times["tsn"]
         print(f"{what}: tsn {times['tsn']:.3f} s, tsm {times['tsm']:.3f} s, ratio {ratio:.3f}")
 

@@ -1,4 +1,4 @@
-"""What every registered model keeps to; a new one is tested the day it is registered (and has an entry in `tiny.py`)."""
+"""What every registered model keeps to; a new one is tested the day it has its entry in `tiny.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ BATCH = 3
 
 every_model = pytest.mark.parametrize("name", sorted(TINY))
 every_classifier = pytest.mark.parametrize(
-    "name", [name for name in sorted(TINY) if name in models.names() and "num_classes" in accepted(models.get(name))]
+    "name",
+    [name for name in sorted(TINY) if name in models.names() and "num_classes" in accepted(models.get(name))],
 )
 
 
@@ -113,7 +114,9 @@ def test_the_classifier_is_replaced(name):
 def test_exports_with_a_free_batch(name):
     model = tiny(name).eval()
     x = clips(model)
-    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
+    program = torch.export.export(
+        model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},)
+    )
     other = clips(model, batch=2)
     with torch.no_grad():
         assert_close(program.module()(other), model(other), atol=1e-5, rtol=1e-4)

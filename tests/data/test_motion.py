@@ -36,7 +36,9 @@ CORNER = State(x=0, y=0, radius=1e-6, angle_deg=0)
 
 
 def clip(motion, *, seed=0, num_frames=24, size_px=64):
-    return clip_script(np.random.default_rng(seed), motion=motion, num_frames=num_frames, fps=12, size_px=size_px)
+    return clip_script(
+        np.random.default_rng(seed), motion=motion, num_frames=num_frames, fps=12, size_px=size_px
+    )
 
 
 def event(start_s, end_s, motion, shape="ring", colour="red", begin=STILL, end=STILL):
@@ -50,7 +52,9 @@ def script(*events, size_px=64):
 def shape_masks(of):
     """Where each frame differs from the same video with its shapes out of the way."""
     away = tuple(dataclasses.replace(e, begin=CORNER, end=CORNER) for e in of.events)
-    frames, empty = (np.stack(list(render(s))).astype(int) for s in (of, dataclasses.replace(of, events=away)))
+    frames, empty = (
+        np.stack(list(render(s))).astype(int) for s in (of, dataclasses.replace(of, events=away))
+    )
     masks = np.abs(frames - empty).max(axis=-1) > 6
     masks[:, 0, 0] = False  # the one pixel that the shape put away may touch
     return masks
@@ -77,18 +81,19 @@ def ks_distance(a, b):
     ).max()
 
 
-NUM_DRAWN = 500
+NUM_DRAWN = 300
 # beyond this, two samples of one distribution lie with a probability of 0.0001
 KS_LIMIT = np.sqrt(-np.log(0.0001 / 2) / NUM_DRAWN)
 
 
 def drawn_states(motion, *, frame=None):
-    """Rows of x, y, radius, angle, shape and colour, at one frame of each of many clips (by default a random one)."""
+    """Rows of x, y, radius, angle, shape, colour at one frame of many clips (by default a random one)."""
     rows = []
     for seed in range(NUM_DRAWN):
         rng = np.random.default_rng([seed, (*CLASSES, PAUSE).index(motion)])
         of = clip_script(rng, motion=motion, num_frames=24, fps=12, size_px=64)
-        e, state = of.frames()[rng.integers(24) if frame is None else frame]
+        (e,) = of.events
+        state = e.state_at((0.5 + (rng.integers(24) if frame is None else frame)) / 12)
         look = (list(SHAPES).index(e.shape), TAGS.index(e.colour))
         rows.append((state.x, state.y, state.radius, state.angle_deg % 360, *look))
     return np.array(rows).T
@@ -97,7 +102,9 @@ def drawn_states(motion, *, frame=None):
 def test_state_at_a_random_frame_does_not_depend_on_the_motion():
     drawn = {motion: drawn_states(motion) for motion in (*CLASSES, PAUSE)}
     for motion, rows in drawn.items():
-        for name, ours, still in zip(("x", "y", "radius", "angle", "shape", "colour"), rows, drawn[PAUSE], strict=True):
+        for name, ours, still in zip(
+            ("x", "y", "radius", "angle", "shape", "colour"), rows, drawn[PAUSE], strict=True
+        ):
             assert motion == PAUSE or ks_distance(ours, still) < KS_LIMIT, (motion, name)
 
 
@@ -108,7 +115,7 @@ def test_the_distance_used_above_sees_what_a_frame_of_known_time_would_tell():
 
 
 def test_shapes_stay_inside_the_picture():
-    for seed in range(100):
+    for seed in range(40):
         found = boxes(clip(CLASSES[seed % 8], seed=seed))
         assert found.min() > 0
         assert found.max() < 64
@@ -136,7 +143,7 @@ def test_boxes_bound_what_is_drawn(shape):
     for mask, box in zip(shape_masks(of), boxes(of), strict=True):
         rows, columns = np.nonzero(mask)
         drawn = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        np.testing.assert_allclose(box, drawn, atol=1.5)
+        np.testing.assert_allclose(box, drawn, atol=2)  # edges are soft, most so at pointed ends
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -175,8 +182,12 @@ def test_shapes_turn_as_the_class_says(motion, sign):
     of = clip(motion, size_px=128)
     of = dataclasses.replace(of, events=(dataclasses.replace(of.events[0], shape="crescent"),))
     state = of.events[0].begin
-    heavy_side = [np.argwhere(m)[:, ::-1].mean(axis=0) - (state.x * 128, state.y * 128) for m in shape_masks(of)]
-    angles = np.unwrap([np.arctan2(down, across) for across, down in heavy_side])  # grows clockwise on the screen
+    heavy_side = [
+        np.argwhere(m)[:, ::-1].mean(axis=0) - (state.x * 128, state.y * 128) for m in shape_masks(of)
+    ]
+    angles = np.unwrap(
+        [np.arctan2(down, across) for across, down in heavy_side]
+    )  # grows clockwise on the screen
     assert 105 < sign * np.rad2deg(angles[-1] - angles[0]) < 172
 
 
@@ -354,7 +365,9 @@ def test_bad_arguments_leave_nothing_behind(tmp_path, wrong, message):
 
 
 def test_untrimmed_needs_room_for_an_event(tmp_path):
-    with pytest.raises(ConfigError, match=r"a length of 5 s leaves no room for events; needs 11\.4 s or more"):
+    with pytest.raises(
+        ConfigError, match=r"a length of 5 s leaves no room for events; needs 11\.4 s or more"
+    ):
         make_untrimmed(tmp_path / "out", length_s=5)
 
 
@@ -374,8 +387,8 @@ def run(*words):
 
 
 def test_verb_writes_the_same_world_as_the_function(tmp_path):
-    flags = "--num-train 5 --num-val 2 --size 32 --length 0.5 --classes 3 --seed 1 --workers 0".split()
-    result = run(tmp_path / "a", *flags)
+    counts = ("--num-train", 5, "--num-val", 2, "--classes", 3)
+    result = run(tmp_path / "a", *counts, "--size", 32, "--length", 0.5, "--seed", 1, "--workers", 0)
     assert result.exit_code == 0, result.output
     assert "clips are ready" in result.output
     make_clips(tmp_path / "b", **SMALL)

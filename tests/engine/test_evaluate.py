@@ -1,4 +1,5 @@
 import json
+import pickle
 import re
 from html.parser import HTMLParser
 
@@ -10,6 +11,7 @@ import torch.multiprocessing as mp
 from PIL import Image
 from torch import nn
 
+from videozoo.engine import evaluate as module
 from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.engine.report import draw_matrix, write_report
 from videozoo.errors import ConfigError, DataError, VideoZooError
@@ -125,22 +127,45 @@ def test_a_task_that_answers_too_little_is_named():
         run(batches(), Short())
 
 
+def share(rank):
+    return batches(4, start=4 * rank, bad=[(f"bad{rank}", "why")])
+
+
+def test_ranks_together_find_what_one_does(monkeypatch):
+    shares = [
+        module._run(Echo(), share(rank), Spec(), device=torch.device("cpu"), precision="fp32", progress=None)
+        for rank in range(2)
+    ]
+
+    def all_gather_object(found, mine):
+        assert mine[1:] == shares[1][1:]
+        found[:] = pickle.loads(pickle.dumps(shares))
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_gather_object", all_gather_object)
+    together = run(share(1), num_total=10)
+    monkeypatch.undo()
+    alone = run(batches(8, bad=[("bad0", "why"), ("bad1", "why")]))
+    assert together.scores == alone.scores
+    assert together.num_scored == 8
+    assert together.not_scored == alone.not_scored
+
+
 def _rank(rank, path, out):
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    found = run(batches(4, start=4 * rank, bad=[(f"bad{rank}", "why")]))
+    found = run(share(rank), num_total=10)
     torch.save((dict(found.scores), found.num_scored, found.not_scored), f"{out}.{rank}")
     dist.destroy_process_group()
 
 
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
-def test_two_ranks_find_what_one_does(tmp_path):
+@pytest.mark.long
+def test_two_processes_find_what_one_does(tmp_path):
     mp.spawn(_rank, args=(tmp_path / "meet", tmp_path / "out"), nprocs=2)
     alone = run(batches(8, bad=[("bad0", "why"), ("bad1", "why")]))
     for rank in range(2):
-        scores, num_scored, not_scored = torch.load(f"{tmp_path / 'out'}.{rank}")
-        assert scores == alone.scores
-        assert num_scored == 8
-        assert not_scored == alone.not_scored
+        found = torch.load(f"{tmp_path / 'out'}.{rank}")
+        assert found == (alone.scores, 8, alone.not_scored)
 
 
 # ---- the report ---------------------------------------------------------------------------------------
@@ -190,7 +215,7 @@ def test_the_page_needs_nothing_outside_and_escapes_all_text(report):
     for expected in (
         "Protocol",
         "runs/a/best.pt",
-        "num_frames",
+        "num_frames 8",
         "Most confused pairs",
         "Classes, worst first",
     ):

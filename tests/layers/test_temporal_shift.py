@@ -24,7 +24,9 @@ def naive_shift(clip: torch.Tensor, fraction: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(("t", "c", "fraction"), [(8, 16, 1 / 8), (4, 24, 1 / 16), (1, 8, 1 / 4), (3, 6, 0.5), (2, 5, 0)])
+@pytest.mark.parametrize(
+    ("t", "c", "fraction"), [(8, 16, 1 / 8), (4, 24, 1 / 16), (1, 8, 1 / 4), (3, 6, 0.5), (2, 5, 0)]
+)
 def test_shift_is_the_papers(t, c, fraction, memory_format):
     clips = torch.randn(2, t, c, 3, 4)
     frames = clips.flatten(0, 1).to(memory_format=memory_format)

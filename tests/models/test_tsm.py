@@ -60,7 +60,9 @@ def test_families(backbone, args, branches):
 
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "convnext_atto"])
 def test_a_backbone_without_residual_convolutions_is_refused(backbone):
-    with pytest.raises(ConfigError, match=f"backbone: '{backbone}' has no residual convolution .*; tsm takes a ResNet"):
+    with pytest.raises(
+        ConfigError, match=f"backbone: '{backbone}' has no residual convolution .*; tsm takes a ResNet"
+    ):
         create_model("tsm", backbone=backbone)
 
 
@@ -83,7 +85,9 @@ def test_rates_of_the_head_and_no_decay_on_norms():
     assert found.pop("head.weight") == (5, None)
     assert found.pop("head.bias") == (10, 0.0)
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    assert {name for name, rule in found.items() if rule == (1, 0.0)} == {f"{n}.{p}" for n in norms for p in ("weight", "bias")}
+    assert {name for name, rule in found.items() if rule == (1, 0.0)} == {
+        f"{n}.{p}" for n in norms for p in ("weight", "bias")
+    }
     assert {rule for name, rule in found.items() if name.rpartition(".")[0] not in norms} == {None}
 
 

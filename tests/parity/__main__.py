@@ -1,4 +1,4 @@
-"""Compares reference folders with what videozoo computes: one JSON line a folder, exit status 1 if any is off."""
+"""Compares reference folders with what videozoo computes: one JSON line each, exit status 1 if any is off."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import Any
 from tests.parity import cases
 
 TOLERANCE = 1e-4
-# Training through batch statistics of a few pixels amplifies float32 noise: the same step of ours in float64 is as far
-# from the reference as the one in float32. Norms keep three digits; single values, and the second step, hardly two.
+# Training through batch statistics of a few pixels amplifies float32 noise: the same step of ours in float64
+# is as far from the reference as the one in float32. Norms keep three digits; single values, and the second
+# step, hardly two.
 LOOSE = {
     "train/grad": 1e-3,
     "train/delta_l2": 1e-3,
@@ -45,7 +46,12 @@ def run(folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
     try:
         matching = [module for module in case_modules() if module.matches(folder, manifest)]
         if not matching:
-            return {**line, "outputs": 0, "passed": False, "reason": "no case in tests/parity/cases matches"}, {}
+            return {
+                **line,
+                "outputs": 0,
+                "passed": False,
+                "reason": "no case in tests/parity/cases matches",
+            }, {}
         errors = {name: error for module in matching for name, error in module.compare(folder, manifest)}
     except Exception as error:  # one folder must not keep the others from being compared
         traceback.print_exc()

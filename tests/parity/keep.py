@@ -1,9 +1,9 @@
-"""Keeps the small part of reference folders that the default suite compares with, so that the project stands alone.
+"""Keeps the small part of reference folders that the default suite needs, so that the project stands alone.
 
     python -m tests.parity.keep FOLDER...     # writes tests/parity/kept/<name>/
 
-Of a model that is its evaluation: sizes, parameter names, and outputs under rebuilt parameters. Of the 2019 models the
-damped run, whose soft-max does not saturate.
+Of a model that is its evaluation: sizes, parameter names, and outputs under rebuilt parameters. Of the 2019
+models the damped run, whose soft-max does not saturate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from pathlib import Path
 import numpy as np
 
 KEPT = Path(__file__).parent / "kept"
-MANIFEST = ("model", "source", "model_cfg", "config", "state_dict", "state_dict_aliases", "param_rule", "inputs") + (
+MANIFEST = (
+    "model",
+    "source",
+    "model_cfg",
+    "config",
+    "state_dict",
+    "state_dict_aliases",
+    "param_rule",
+    "inputs",
+) + (
     "parameters",
     "kinds",
 )
@@ -30,7 +39,9 @@ def keep(folder: Path) -> Path:
     small = {key: manifest[key] for key in MANIFEST if key in manifest}
     (target / "manifest.json").write_text(json.dumps(small, separators=(",", ":")) + "\n", encoding="utf-8")
     with np.load(folder / "expected.npz", allow_pickle=False) as arrays:
-        np.savez_compressed(target / "expected.npz", **{k: arrays[k] for k in arrays.files if k.startswith(ARRAYS)})
+        np.savez_compressed(
+            target / "expected.npz", **{k: arrays[k] for k in arrays.files if k.startswith(ARRAYS)}
+        )
     return target
 
 

@@ -1,6 +1,7 @@
-"""The parameters and inputs of the reference runs, rebuilt from names and seeds, and how far two arrays are apart.
+"""The parameters and inputs of the reference runs, rebuilt from names and seeds, and how far arrays differ.
 
-Every array is drawn by numpy's PCG64: parameters from the SHA-256 of their original name, inputs from a stated seed.
+Every array is drawn by numpy's PCG64: parameters from the SHA-256 of their original name, inputs from a
+stated seed.
 """
 
 from __future__ import annotations
@@ -16,12 +17,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["input2", "inputs1", "inputs2", "load", "param1", "param2", "params1", "params2", "rel_err", "slice_of"]
+__all__ = [
+    "input2",
+    "inputs1",
+    "inputs2",
+    "load",
+    "param1",
+    "param2",
+    "params1",
+    "params2",
+    "rel_err",
+    "slice_of",
+]
 
 
 def rel_err(ours: Any, reference: Any) -> float:
-    """max |difference| / max |reference|; infinite where the shapes differ, and where one has a nan that the other has not."""
-    a, b = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=np.float64) for x in (ours, reference))
+    """max |difference| / max |reference|; infinite where shapes differ or only one of the two is nan."""
+    a, b = (
+        np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=np.float64)
+        for x in (ours, reference)
+    )
     if a.shape != b.shape:
         return math.inf
     known = ~np.isnan(b)
@@ -45,10 +60,12 @@ def slice_of(array: Any, size: int) -> np.ndarray:
     return flat[np.linspace(0, flat.size - 1, size).astype(np.int64)]
 
 
-# --- PaddleVideo 2.x -------------------------------------------------------------------------------------------------
+# --- PaddleVideo 2.x ----------------------------------------------------------------------------------------
 
 
-def param2(name: str, shape: Sequence[int], *, gain: float = 1.0, overrides: Sequence[Mapping[str, Any]] = ()) -> np.ndarray:
+def param2(
+    name: str, shape: Sequence[int], *, gain: float = 1.0, overrides: Sequence[Mapping[str, Any]] = ()
+) -> np.ndarray:
     rng = _rng_of(name)
     last = name.rpartition(".")[2]
     for rule in overrides:
@@ -70,17 +87,21 @@ def param2(name: str, shape: Sequence[int], *, gain: float = 1.0, overrides: Seq
 
 
 def params2(manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Every floating-point entry of the original state dict, aliases included; integer entries are buffers the model makes."""
+    """Every floating-point entry of the original state dict, aliases too; the model makes integer ones."""
     rule = manifest["param_rule"]
     state = {
         name: param2(name, shape, gain=rule["gain"], overrides=rule["overrides"])
         for name, shape, dtype in manifest["state_dict"]
         if dtype.startswith("float")
     }
-    return state | {alias: state[name] for alias, name in manifest.get("state_dict_aliases", {}).items() if name in state}
+    return state | {
+        alias: state[name] for alias, name in manifest.get("state_dict_aliases", {}).items() if name in state
+    }
 
 
-def input2(*, seed: int, shape: Sequence[int], kind: str = "normal", lo: float = 0, hi: float = 1, **_: Any) -> np.ndarray:
+def input2(
+    *, seed: int, shape: Sequence[int], kind: str = "normal", lo: float = 0, hi: float = 1, **_: Any
+) -> np.ndarray:
     rng = np.random.Generator(np.random.PCG64(seed))
     if kind == "int":
         return rng.integers(int(lo), int(hi), tuple(shape)).astype(np.int64)
@@ -92,7 +113,7 @@ def inputs2(specs: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     return {spec["name"]: torch.from_numpy(input2(**spec)) for spec in specs}
 
 
-# --- the static-graph models of 2019 and 2020 ------------------------------------------------------------------------
+# --- the static-graph models of 2019 and 2020 ---------------------------------------------------------------
 
 
 def param1(name: str, shape: Sequence[int], kind: str) -> np.ndarray:
@@ -112,11 +133,15 @@ def param1(name: str, shape: Sequence[int], kind: str) -> np.ndarray:
 def params1(manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every parameter by its original name, but for the constants that a model computes itself."""
     kinds = manifest["kinds"]
-    return {name: param1(name, shape, kinds[name]) for name, shape in manifest["parameters"] if kinds[name] != "constant"}
+    return {
+        name: param1(name, shape, kinds[name])
+        for name, shape in manifest["parameters"]
+        if kinds[name] != "constant"
+    }
 
 
 def inputs1(specs: Sequence[Mapping[str, Any]], stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Inputs by name: literal values, draws by the manifest's rule, or `input_<name>` among the stored arrays."""
+    """Inputs by name: literal, drawn by the manifest's rule, or `input_<name>` among the stored arrays."""
     return {spec["name"]: _input1(spec, stored) for spec in specs}
 
 
@@ -135,4 +160,6 @@ def _input1(spec: Mapping[str, Any], stored: Mapping[str, np.ndarray]) -> np.nda
 
 
 def _rng_of(name: str) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")))
+    return np.random.Generator(
+        np.random.PCG64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
+    )

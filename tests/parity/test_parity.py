@@ -19,7 +19,9 @@ def test_kept(folder):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["paddlevideo2/tsn", "paddlevideo2/tsm", "paddlevideo1/tsn", "paddlevideo1/tsm"])
+@pytest.mark.parametrize(
+    "name", ["paddlevideo2/tsn", "paddlevideo2/tsm", "paddlevideo1/tsn", "paddlevideo1/tsm"]
+)
 def test_training_step(name):
     if not ORACLES.is_dir():
         pytest.skip(f"the full reference folders are not at {ORACLES}")
@@ -36,7 +38,11 @@ def test_a_folder_that_no_case_knows_fails(tmp_path, capsys, monkeypatch):
 def test_a_wrong_number_fails(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "folder"
     folder.mkdir()
-    module = type("Case", (), {"matches": lambda *_: True, "compare": lambda *_: iter([("a", 1e-6), ("b", float("nan"))])})
+    module = type(
+        "Case",
+        (),
+        {"matches": lambda *_: True, "compare": lambda *_: iter([("a", 1e-6), ("b", float("nan"))])},
+    )
     monkeypatch.setattr("tests.parity.__main__.case_modules", lambda: [module])
     line, _ = run(folder)
     assert line["outputs"] == 2 and not line["passed"]

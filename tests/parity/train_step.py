@@ -1,10 +1,11 @@
 """Two deterministic training steps of a PaddleVideo 2.x model, beside what the original did.
 
-Dropout and drop-path are off, batch normalisation is in training mode. Compared are the loss of both steps, the norm and
-sum of each gradient, each parameter's learning rate and decay, and the change of every state entry.
+Dropout and drop-path are off, batch normalisation is in training mode. Compared are the loss of both steps,
+the norm and sum of each gradient, each parameter's learning rate and decay, and the change of every state
+entry.
 
-PaddlePaddle stores the biased batch variance in the running variance, torch the unbiased one; ours is converted before
-the comparison.
+PaddlePaddle stores the biased batch variance in the running variance, torch the unbiased one; ours is
+converted before the comparison.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from tests.parity.rule import rel_err, slice_of
+from videozoo.engine.optim import adam, adamw, clip_gradients, gradient_norm, rmsprop, sgd
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.models.model import VideoModel
+from videozoo.tasks.task import Task
 from videozoo.weights.importer import key_map
 from videozoo.weights.keymap import is_linear_weight
 
@@ -31,7 +34,10 @@ __all__ = ["compare_train_step", "silence"]
 
 
 def compare_train_step(
-    model: VideoModel, manifest: Mapping[str, Any], expected: Mapping[str, np.ndarray], loss: Callable[[], Tensor]
+    model: VideoModel,
+    manifest: Mapping[str, Any],
+    expected: Mapping[str, np.ndarray],
+    loss: Callable[[], Tensor],
 ) -> Iterator[tuple[str, float]]:
     """`loss` computes the training loss of `model` on the manifest's training input, in training mode."""
     step = manifest["train_step"]
@@ -41,32 +47,37 @@ def compare_train_step(
     silence(model)
     model.train()
 
+    cfg = manifest["optimizer_cfg"]
+    task = Task(model, class_names=())
+    optimizer = _optimizer(task, cfg)
     learned = [name for name in step["grad_order"] if ours.get(name) in parameters]
-    rates = np.array([_hyper(step["per_param_attr"].get(name, {}), manifest["optimizer_cfg"]) for name in learned])
-    rules = [_rule(model, ours[name], manifest["optimizer_cfg"]) for name in learned]
-    yield "train/lr_scale", rel_err([lr for lr, _ in rules], rates[:, 0])
-    yield "train/weight_decay", rel_err([decay for _, decay in rules], rates[:, 1])
+    stated = [_stated(name, step["per_param_attr"].get(name, {}), cfg) for name in learned]
+    groups = {id(p): (g["base_lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    used = [groups[id(parameters[ours[name]])] for name in learned]
+    for i, what in enumerate(("lr_scale", "weight_decay")):
+        yield f"train/{what}", rel_err([row[i] for row in used], np.array([row[i] for row in stated]))
 
-    optimizer = _optimizer(model, manifest["optimizer_cfg"])
-    for number, lr in enumerate(step["lr_used"], 1):
+    for lr, suffix in zip(step["lr_used"], ("", "_step2"), strict=True):
         before = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         with _BatchSizes(model) as sizes:
             value = loss()
         optimizer.zero_grad()
         value.backward()
-        yield ("train/loss", "train/loss_step2")[number - 1], rel_err(value.item(), expected[
-            "train/loss" if number == 1 else "train/loss_step2"
-        ].reshape(()))
-        if number == 1:
+        yield f"train/loss{suffix}", rel_err(value.item(), expected[f"train/loss{suffix}"].reshape(()))
+        if not suffix:
             grads = [parameters[ours[name]].grad for name in learned]
             at = [step["grad_order"].index(name) for name in learned]
-            yield "train/grad_l2", rel_err([g.double().norm().item() for g in grads], expected["train/grad_l2"][at])
-            yield "train/grad_sum", _sum_err(grads, expected["train/grad_sum"][at], expected["train/grad_l2"][at])
-        _clip(model, manifest["optimizer_cfg"])
+            norms, sums = expected["train/grad_l2"][at], expected["train/grad_sum"][at]
+            yield "train/grad_l2", rel_err([grad.double().norm().item() for grad in grads], norms)
+            yield "train/grad_sum", _sum_err(grads, sums, norms)
+        if clip := cfg.get("grad_clip"):
+            clip_gradients(parameters.values(), gradient_norm(parameters.values()), float(clip["value"]))
         for group in optimizer.param_groups:
-            group["lr"] = lr * group["lr_scale"]
+            group["lr"] = lr * group["base_lr"]
         optimizer.step()
-        yield from _deltas(model, before, sizes.rows, step["delta_order"], ours, expected, second=number == 2)
+        yield from _deltas(
+            model, before, sizes.rows, step["delta_order"], ours, expected, second=bool(suffix)
+        )
 
 
 def silence(model: nn.Module) -> None:
@@ -107,7 +118,7 @@ def _deltas(
     *,
     second: bool,
 ) -> Iterator[tuple[str, float]]:
-    """Changes of parameters and of running statistics apart: the statistics move more and would hide the rest."""
+    """Changes of parameters and of running statistics apart: the statistics move more."""
     norms, slices = np.full(len(order), np.nan), np.full((len(order), 8), np.nan)
     after = model.state_dict()
     for row, theirs in enumerate(order):
@@ -136,47 +147,34 @@ def _deltas(
 
 
 def _sum_err(grads: list[Tensor], sums: np.ndarray, norms: np.ndarray) -> float:
-    """Of the sums of gradients, beside the largest sum that the largest norm allows: most true sums are near zero."""
+    """Of the sums of gradients, beside the largest that the norms allow; most true sums are near 0."""
     difference = np.abs(np.array([g.double().sum().item() for g in grads]) - sums)
     return float((difference / [math.sqrt(g.numel()) for g in grads]).max() / np.nanmax(norms))
 
 
-def _hyper(attribute: Mapping[str, Any], optimizer: Mapping[str, Any]) -> tuple[float, float]:
-    """(learning-rate multiplier, decay) of one original parameter."""
-    decay = _decay(optimizer)
+def _stated(name: str, attribute: Mapping[str, Any], cfg: Mapping[str, Any]) -> tuple[float, float]:
+    """(learning-rate multiplier, decay) that the original gives to its parameter `name`."""
+    decay = _decay(cfg)
+    if any(part in name for part in cfg.get("no_weight_decay_name", "").split()):
+        decay = 0.0
     if regularizer := attribute.get("regularizer"):
         decay = float(re.search(r"coeff=([\d.e-]+)", regularizer)[1])
     return attribute.get("lr_mult", 1.0), decay
 
 
-def _rule(model: VideoModel, name: str, optimizer: Mapping[str, Any]) -> tuple[float, float]:
-    for rule in model.param_rules:
-        if re.search(rule.match, name):
-            return rule.lr_scale, _decay(optimizer) if rule.weight_decay is None else rule.weight_decay
-    return 1.0, _decay(optimizer)
-
-
-def _decay(optimizer: Mapping[str, Any]) -> float:
-    decay = optimizer.get("weight_decay") or 0.0
+def _decay(cfg: Mapping[str, Any]) -> float:
+    decay = cfg.get("weight_decay") or 0.0
     return float(decay["value"] if isinstance(decay, Mapping) else decay)
 
 
-def _optimizer(model: VideoModel, cfg: Mapping[str, Any]) -> torch.optim.Optimizer:
-    groups = []
-    for name, parameter in model.named_parameters():
-        lr_scale, decay = _rule(model, name, cfg)
-        groups.append({"params": [parameter], "lr_scale": lr_scale, "weight_decay": decay})
+def _optimizer(task: Task, cfg: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Ours, at rate 1; it lets norms decay, so that the model's rules decide alone."""
+    shared: dict[str, Any] = {"lr": 1.0, "weight_decay": _decay(cfg), "decay_norms": True}
+    momentum = cfg.get("momentum", 0.9 if cfg["name"] == "Momentum" else 0.0)
     if cfg["name"] == "Momentum":
-        nesterov = cfg.get("use_nesterov", False)
-        return torch.optim.SGD(groups, lr=1.0, momentum=cfg.get("momentum", 0.9), nesterov=nesterov)
-    if cfg["name"] in ("Adam", "AdamW"):
-        betas = (cfg.get("beta1", 0.9), cfg.get("beta2", 0.999))
-        kind = torch.optim.Adam if cfg["name"] == "Adam" else torch.optim.AdamW
-        return kind(groups, lr=1.0, betas=betas, eps=float(cfg.get("epsilon", 1e-8)))
-    raise NotImplementedError(f"train_step: no optimizer for {cfg['name']}")
-
-
-def _clip(model: nn.Module, cfg: Mapping[str, Any]) -> None:
-    clip = cfg.get("grad_clip")
-    if clip and "norm" in clip["name"].lower():
-        torch.nn.utils.clip_grad_norm_(model.parameters(), float(clip["value"]))
+        return sgd(task, momentum=momentum, nesterov=cfg.get("use_nesterov", False), **shared)
+    if cfg["name"] == "RMSProp":
+        eps, rho, centered = float(cfg.get("epsilon", 1e-6)), cfg.get("rho", 0.95), cfg.get("centered", False)
+        return rmsprop(task, rho=rho, eps=eps, momentum=momentum, centered=centered, **shared)
+    betas, eps = (cfg.get("beta1", 0.9), cfg.get("beta2", 0.999)), float(cfg.get("epsilon", 1e-8))
+    return {"Adam": adam, "AdamW": adamw}[cfg["name"]](task, betas=betas, eps=eps, **shared)

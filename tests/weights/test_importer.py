@@ -75,13 +75,17 @@ def test_names_that_do_not_fit_are_all_listed_and_nothing_is_loaded(pair):
 
 def test_unknown_sources_models_and_files(pair, tmp_path):
     model, _ = pair
-    with pytest.raises(WeightsError, match="source 'paddle': not a known project; did you mean 'paddlevideo'"):
+    with pytest.raises(
+        WeightsError, match="source 'paddle': not a known project; did you mean 'paddlevideo'"
+    ):
         convert(model, {}, source="paddle")
     model.name = "tsx"
-    with pytest.raises(WeightsError, match="source 'paddlevideo': no key map for the model 'tsx'; it has: .*tsn"):
+    with pytest.raises(
+        WeightsError, match=r"source 'paddlevideo': no key map for the model 'tsx'; it has: .*tsn"
+    ):
         convert(model, {})
     model.name = "tsm"
-    with pytest.raises(WeightsError, match="no.pdparams: there is no such file"):
+    with pytest.raises(WeightsError, match=r"no\.pdparams: there is no such file"):
         convert(model, tmp_path / "no.pdparams")
     with pytest.raises(WeightsError, match=r"state: head.fc.bias: is a list; needs an array of numbers"):
         convert(model, {"head.fc.bias": [1, 2]})
@@ -90,7 +94,7 @@ def test_unknown_sources_models_and_files(pair, tmp_path):
 def test_a_hostile_file_loads_nothing(pair, tmp_path):
     path = tmp_path / "a.pdparams"
     path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(WeightsError, match="it asks for 'os.system'"):
+    with pytest.raises(WeightsError, match=r"it asks for 'os\.system'"):
         convert(pair[0], path)
 
 

@@ -23,7 +23,7 @@ class ClipDataset:
     Attributes:
         class_names: the name of label 0, 1, ...
         records: one a sample, with ids that are unique.
-        multi_label: a sample has any number of labels; otherwise it has one, or none when the answer is not known.
+        multi_label: a sample has any number of labels; otherwise one, or none when the answer is not known.
         source: the file or folder it was read from.
         notes: what was left out or looks odd, one sentence each.
 
@@ -43,7 +43,9 @@ class ClipDataset:
         for kind, names in (("class name", self.class_names), ("id", (r.id for r in self.records))):
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
-                raise DataError(f"{self.source}: {kind} '{twice[0]}' stands more than once; each must be unique")
+                raise DataError(
+                    f"{self.source}: {kind} '{twice[0]}' stands more than once; each must be unique"
+                )
         for record in self.records:
             if len(record.labels) > 1 and not self.multi_label:
                 raise DataError(
@@ -53,8 +55,8 @@ class ClipDataset:
             for label in record.labels:
                 if not 0 <= label < len(self.class_names):
                     raise DataError(
-                        f"{self.source}: label {label} of '{record.id}' is outside 0..{len(self.class_names) - 1}; "
-                        f"there are {len(self.class_names)} class names"
+                        f"{self.source}: label {label} of '{record.id}' is outside "
+                        f"0..{len(self.class_names) - 1}; there are {len(self.class_names)} class names"
                     )
 
     def __len__(self) -> int:
@@ -82,8 +84,8 @@ def assemble(
 ) -> ClipDataset:
     """The data set of `records`; what was noted on the way is logged as warnings.
 
-    A sample that is listed more than once is kept as often (some lists repeat a sample on purpose), as `id#2`, `id#3`.
-    Repeats and classes without samples are counted and noted.
+    A sample that is listed more than once is kept as often (some lists repeat samples on purpose), as `id#2`,
+    `id#3`. Repeats and classes without samples are counted and noted.
 
     Raises:
         DataError: see `ClipDataset`.

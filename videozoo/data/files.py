@@ -22,10 +22,12 @@ __all__ = [
     "some_of",
 ]
 
-VIDEO_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv".split()
-)
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
+    ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+})
+# fmt: on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Clips:
 
 
 def find_clips(folder: Path) -> Clips:
-    """All videos below `folder`, and all its sub-folders that hold images and no video; hidden names are skipped."""
+    """The videos below `folder`, and the sub-folders with images and no video; hidden names are skipped."""
     found = Clips([], [], [])
     visited: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
@@ -87,21 +89,25 @@ def read_text(path: Path, *, what: str) -> str:
         raise DataError(f"{path}: there is no such {what}; correct the path") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: is not UTF-8 text ({error.reason}); save the {what} as UTF-8") from error
+        raise DataError(
+            f"{path}:{line}: is not UTF-8 text ({error.reason}); save the {what} as UTF-8"
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of a {what}") from error
 
 
 def read_lines(path: Path, *, what: str) -> list[tuple[str, str]]:
-    """`("file:line", text)` of each line, stripped; blank lines and those that begin with `#` are left out."""
-    lines = ((f"{path}:{n}", line.strip()) for n, line in enumerate(read_text(path, what=what).split("\n"), 1))
+    """`("file:line", text)` of each line, stripped, without blank lines and those that begin with `#`."""
+    lines = (
+        (f"{path}:{n}", line.strip()) for n, line in enumerate(read_text(path, what=what).split("\n"), 1)
+    )
     return [(where, line) for where, line in lines if line and not line.startswith("#")]
 
 
 def check_missing(
     missing: Sequence[tuple[str, str]], total: int, *, searched: str, advice: str, skip: bool
 ) -> list[str]:
-    """The note on entries of a list without a file, given as ("file:line", "no such file ..."); none when all are there.
+    """The note on entries of a list without a file, given as ("file:line", "no such file ..."), if any.
 
     Raises:
         DataError: there are some and `skip` is not set, or none but these.
@@ -112,7 +118,9 @@ def check_missing(
     source = where.rpartition(":")[0]
     if skip and len(missing) < total:
         lines = some_of([w.rpartition(":")[2] for w, _ in missing])
-        return [f"left out {len(missing)} of {total} entries whose video is missing ({searched}): lines {lines}"]
+        return [
+            f"left out {len(missing)} of {total} entries whose video is missing ({searched}): lines {lines}"
+        ]
     also = f" (also lines {some_of([w.rpartition(':')[2] for w, _ in rest])})" if rest else ""
     if skip:
         raise DataError(f"{source}: all {total} entries lack their video ({searched}); {advice}")

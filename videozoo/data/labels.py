@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,8 +24,10 @@ class ClassIndex:
     names: tuple[str, ...]
     said_by: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_indices", {name: i for i, name in enumerate(self.names)})
+    @functools.cached_property
+    def indices(self) -> dict[str, int]:
+        """The index of each name."""
+        return {name: i for i, name in enumerate(self.names)}
 
     def index(self, label: str, *, where: str) -> int:
         """The index that a label means: a whole number is the index itself, anything else a class name.
@@ -44,10 +47,11 @@ class ClassIndex:
         Raises:
             DataError: no class has the name.
         """
-        index: int | None = self._indices.get(name)  # type: ignore[attr-defined]
-        if index is None:
-            raise DataError(f"{where}: {what} '{name}' is no class, {self.said_by}{_nearest(name, self.names)}")
-        return index
+        if name not in self.indices:
+            raise DataError(
+                f"{where}: {what} '{name}' is no class, {self.said_by}{_nearest(name, self.names)}"
+            )
+        return self.indices[name]
 
 
 def class_index(
@@ -57,8 +61,8 @@ def class_index(
 
     1. `class_names`, a sequence or the path of a file with one name a line;
     2. classes.txt or labels.txt in `folder`;
-    3. the labels of the list, as ("file:line", label): sorted when they are names; "0", "1", ... up to `num_classes` or
-       the largest when they are numbers.
+    3. the labels of the list, as ("file:line", label): sorted when they are names; when they are numbers,
+       "0", "1", ... up to `num_classes` or the largest.
 
     Raises:
         ConfigError: the number of names is not `num_classes`.
@@ -72,7 +76,8 @@ def class_index(
         found = _from_labels(labels, num_classes)
     if num_classes is not None and len(found.names) != num_classes:
         raise ConfigError(
-            f"num_classes: the recipe says {num_classes}, but {found.said_by}; correct one of them or leave one out"
+            f"num_classes: the recipe says {num_classes}, but {found.said_by}; "
+            "correct one of them or leave one out"
         )
     return found
 
@@ -107,14 +112,17 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         if all(len(f) > 1 and is_number(f[place]) for f in fields):
             numbers = [int(f[place]) for f in fields]
             first = min(numbers)
-            if first in (0, 1) and sorted(numbers) == list(range(first, first + len(numbers))):
-                cut = [_without(text, f[place], place) for text, f in zip(texts, fields, strict=True)]
+            cut = [_without(text, f[place], place) for text, f in zip(texts, fields, strict=True)]
+            is_counted = first in (0, 1) and sorted(numbers) == list(range(first, first + len(numbers)))
+            if is_counted and len(set(cut)) == len(cut):  # "level 1", "level 2" are names
                 names = [name for _, name in sorted(zip(numbers, cut, strict=True))]
                 break
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise DataError(f"{path}: class name '{name}' stands more than once; each class needs its own name")
+            raise DataError(
+                f"{path}: class name '{name}' stands more than once; each class needs its own name"
+            )
         seen.add(name)
     return tuple(names)
 
@@ -130,7 +138,7 @@ def _from_labels(labels: Sequence[tuple[str, str]], num_classes: int | None) -> 
     names = [(where, label) for where, label in labels if not is_number(label)]
     if numbers and names:
         raise DataError(
-            f"{names[0][0]}: label '{names[0][1]}' is a name, label {numbers[0][1]} of {numbers[0][0]} a number; "
+            f"{names[0][0]}: label '{names[0][1]}' is a name, but {numbers[0][0]} has {numbers[0][1]}; "
             "write all labels alike, or name the classes in class_names or in a classes.txt beside the list"
         )
     if names:

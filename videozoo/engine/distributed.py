@@ -18,13 +18,16 @@ from videozoo.errors import ConfigError
 __all__ = ["World", "join_world"]
 
 
+CPU = torch.device("cpu")
+
+
 @dataclasses.dataclass(frozen=True)
 class World:
     """This process among all that train the same model."""
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def is_first(self) -> bool:
@@ -86,7 +89,9 @@ def _device(name: str, *, local_rank: int) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"fit.device: there is no device '{name}'; write auto, cpu, cuda or cuda:1") from error
+        raise ConfigError(
+            f"fit.device: there is no device '{name}'; write auto, cpu, cuda or cuda:1"
+        ) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError("fit.device: is cuda, and torch sees no GPU here; write auto or cpu")

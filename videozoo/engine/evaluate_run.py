@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from videozoo.config.check import build
+from videozoo.config.check import accepted, build
+from videozoo.data.clip_folder import subset_folders
 from videozoo.data.registry import datasets
 from videozoo.engine.distributed import join_world
 from videozoo.engine.evaluate import Evaluation, evaluate
@@ -47,7 +48,7 @@ def evaluate_run(
         views: "10x3" looks at 3 crops of 10 clips; None takes the input spec's own.
         batch_size: samples a batch; None fits as many views as the run's batches had clips.
         num_workers: processes that decode; None takes the run's.
-        out: None writes to eval/<split or name of data>[-<views>]/ beside the checkpoint.
+        out: None writes to `report_dir(...)`, a folder in eval/ beside the checkpoint.
         progress: called with (samples done, samples of this process) after each batch.
 
     Raises:
@@ -57,16 +58,17 @@ def evaluate_run(
     """
     checkpoint = weights.read(run)
     task, input_spec = task_from_checkpoint(checkpoint)
-    views = views or getattr(input_spec, "views", None)
     section = _data_section(checkpoint, data, split)
-    records = _records(section, checkpoint, where=f"data.{split}")
-    pipeline = input_spec.eval_pipeline(views)
+    records = _records(checkpoint, section, where=f"{checkpoint.path}: data.{split}")
+    num_classes = len(checkpoint.class_names) if getattr(records, "multi_label", False) else None
+    pipeline = input_spec.eval_pipeline(views, num_classes=num_classes)
+    seen_views = str(getattr(input_spec, "views", "1x1")) if views is None else views
     fit: Mapping[str, Any] = checkpoint.record.get("fit", {})
     with join_world(device) as world:
         loader = EvalLoader(
             records,
             pipeline,
-            batch_size=batch_size or _batch_size(fit, views),
+            batch_size=batch_size or _batch_size(fit, seen_views),
             num_workers=int(fit.get("num_workers", 0)) if num_workers is None else num_workers,
             rank=world.rank,
             world_size=world.size,
@@ -84,10 +86,12 @@ def evaluate_run(
             protocol={
                 "checkpoint": str(checkpoint.path),
                 "step": checkpoint.step,
+                "model": checkpoint.record["model"],
                 "split": split,
                 "data": section,
-                "views": f"{views} (clips x crops)" if views else "one",
-                "input": input_spec.to_dict(),
+                "data notes": list(getattr(records, "notes", ())),
+                "views (clips x crops)": seen_views,
+                "input": checkpoint.record["input"],
             },
             progress=None if progress is None else lambda done: progress(done, share),
         )
@@ -95,3 +99,46 @@ def evaluate_run(
             folder = report_dir(run, data=data, split=split, views=views) if out is None else Path(out)
             write_report(found, folder, title=f"{checkpoint.path.parent.name}: {folder.name}")
     return found
+
+
+def report_dir(
+    run: StrPath, *, data: StrPath | None = None, split: str = "val", views: str | None = None
+) -> Path:
+    """Where the report of an evaluation goes unless it is told otherwise."""
+    parts = [split] if data is None else [Path(data).resolve().stem, *([split] if split != "val" else [])]
+    return weights.find(run).parent / "eval" / "-".join([*parts, *([views] if views else [])])
+
+
+def _data_section(checkpoint: Checkpoint, data: StrPath | None, split: str) -> dict[str, Any]:
+    """The `data` section to evaluate on: a name of a format and its arguments."""
+    if data is not None:
+        path = Path(data)
+        if not path.exists():
+            raise DataError(f"{path}: there is no such folder or list file; correct --data")
+        if path.is_file():
+            return {"name": "clip_list", "path": str(path)}
+        inside = path / split
+        if not inside.is_dir():
+            inside = (subset_folders(path) or {}).get(split, path)  # type: ignore[call-overload]
+        return {"name": "clip_folder", "path": str(inside)}
+    splits: Mapping[str, Any] = checkpoint.record.get("data", {})
+    if split not in splits:
+        raise ConfigError(
+            f"{checkpoint.path}: its recipe has no data.{split}, only {', '.join(splits) or 'none at all'}; "
+            "choose another --split, or give the data with --data PATH"
+        )
+    return dict(splits[split])
+
+
+def _records(checkpoint: Checkpoint, section: Mapping[str, Any], *, where: str) -> Any:
+    """The data set, its labels numbered as the checkpoint's classes are."""
+    args = {key: value for key, value in section.items() if key not in ("name", "class_names")}
+    part = datasets.get(section["name"])
+    given = {"class_names": checkpoint.class_names} if "class_names" in accepted(part) else {}
+    return build(part, args, where=where, **given)
+
+
+def _batch_size(fit: Mapping[str, Any], views: str) -> int:
+    seen = Views.parse(views)
+    clips = int(fit.get("eval_batch_size") or fit.get("batch_size") or 16)
+    return max(1, clips // (seen.clips * seen.crops))

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
@@ -108,7 +108,7 @@ class TrainLoader:
             keys.append([(epoch, int(index)) for index in order[first : first + size]])
         return keys
 
-    def steps(self, start: int, stop: int) -> Iterator[list[Batch]]:
+    def steps(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
         """The micro-batches of steps start, start + 1, ... stop - 1."""
         size = self.accumulate
         self._stream = _Stream(
@@ -119,7 +119,7 @@ class TrainLoader:
             pin_memory=self._pin_memory,
         )
         step: list[Batch] = []
-        with contextlib.closing(iter(self._stream)) as batches:  # type: ignore[type-var]
+        with contextlib.closing(iter(self._stream)) as batches:
             for batch in batches:
                 step.append(batch)
                 if len(step) == size:
@@ -304,7 +304,7 @@ class _Stream:
         self.num_batches, self.granularity, self.pin_memory = num_batches, granularity, pin_memory
         self.batches: Any = None
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         done = 0
         try:
             while done < self.num_batches:
@@ -374,7 +374,9 @@ class _Stream:
         """Ends the workers that are over their time and leaves out what they were at; False when all is well."""
         now, limit_s = time.monotonic(), self.fetcher.timeout_s
         hung = {
-            slot: i for slot, i in self._at_work().items() if now - float(self.fetcher.since_s[slot]) > limit_s
+            slot: i
+            for slot, i in self._at_work().items()
+            if now - float(self.fetcher.since_s[slot]) > limit_s
         }
         self.fetcher.given_up.update(hung.values())
         for slot, worker in enumerate(self._workers()):

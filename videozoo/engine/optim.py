@@ -23,7 +23,16 @@ from videozoo.errors import ConfigError
 from videozoo.tasks.task import Task
 from videozoo.types import ParamRule
 
-__all__ = ["RMSProp", "adam", "adamw", "clip_gradients", "gradient_norm", "parameter_groups", "rmsprop", "sgd"]
+__all__ = [
+    "RMSProp",
+    "adam",
+    "adamw",
+    "clip_gradients",
+    "gradient_norm",
+    "parameter_groups",
+    "rmsprop",
+    "sgd",
+]
 
 
 @register_optimizer
@@ -138,16 +147,17 @@ class RMSProp(Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self._update(p, group)
+                    self._update(p, p.grad, group)
         return loss
 
-    def _update(self, p: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         rho, state = group["rho"], self.state[p]
         if not state:
             state["square"] = torch.zeros_like(p)
             state["mean"] = torch.zeros_like(p)
             state["velocity"] = torch.zeros_like(p)
-        gradient = p.grad.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else p.grad
+        if group["weight_decay"]:
+            gradient = gradient.add(p, alpha=group["weight_decay"])
         square = state["square"].mul_(rho).addcmul_(gradient, gradient, value=1 - rho)
         if group["centered"]:
             mean = state["mean"].lerp_(gradient, 1 - rho)
@@ -177,9 +187,7 @@ def parameter_groups(
     norm_params = {
         id(p) for module in task.modules() if _is_norm(module) for p in module.parameters(recurse=False)
     }
-    named = {
-        name.removeprefix("model."): p for name, p in task.named_parameters() if p.requires_grad
-    }
+    named = {name.removeprefix("model."): p for name, p in task.named_parameters() if p.requires_grad}
     for i, rule in enumerate(rules):
         if not any(re.search(rule.match, name) for name in named):
             raise ConfigError(

@@ -10,6 +10,8 @@ from videozoo.errors import ConfigError
 
 __all__ = ["Fit"]
 
+ONE_EPOCH, TEN_EPOCHS = Duration(1, "ep"), Duration(10, "ep")
+
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
@@ -38,7 +40,7 @@ class Fit:
         device: "auto" takes the accelerator if there is one.
     """
 
-    duration: Duration = Duration(10, "ep")
+    duration: Duration = TEN_EPOCHS
     batch_size: int = 16
     eval_batch_size: int | None = None
     accumulate: int = 1
@@ -49,8 +51,8 @@ class Fit:
     clip_grad_norm: float | None = None
     ema_decay: float | None = None
     sync_bn: bool = False
-    eval_every: Duration = Duration(1, "ep")
-    save_every: Duration = Duration(1, "ep")
+    eval_every: Duration = ONE_EPOCH
+    save_every: Duration = ONE_EPOCH
     log_every: int = 10
     keep: int = 0
     max_bad_share: float = 0.05
@@ -68,15 +70,21 @@ class Fit:
                 raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes a number from 0 up")
         for name in ("duration", "eval_every", "save_every"):
             if getattr(self, name).amount == 0:
-                raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes more than nothing, e.g. 1ep")
+                raise ConfigError(
+                    f"fit.{name}: is {getattr(self, name)}; it takes more than nothing, e.g. 1ep"
+                )
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"fit.accumulate: is {self.accumulate}, which does not divide fit.batch_size {self.batch_size}; "
                 "an optimizer step sees batch_size samples, in accumulate micro-batches of equal size"
             )
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
-            raise ConfigError(f"fit.clip_grad_norm: is {self.clip_grad_norm}; it takes a number above 0, or null")
+            raise ConfigError(
+                f"fit.clip_grad_norm: is {self.clip_grad_norm}; it takes a number above 0, or null"
+            )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ConfigError(f"fit.ema_decay: is {self.ema_decay}; it takes a number between 0 and 1, or null")
+            raise ConfigError(
+                f"fit.ema_decay: is {self.ema_decay}; it takes a number between 0 and 1, or null"
+            )
         if not 0 <= self.max_bad_share < 1:
             raise ConfigError(f"fit.max_bad_share: is {self.max_bad_share}; it takes a share, 0..1")

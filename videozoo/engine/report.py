@@ -91,12 +91,13 @@ def render_html(
 ) -> str:
     """The page, with pictures inside and no outside resource; `pictures` are PNGs by matrix name."""
     intervals = {part.score: part for part in parts if isinstance(part, Interval)}
-    sections = [_not_scored(evaluation), _protocol(evaluation)]
+    sections = [_not_scored(evaluation)]
     for part in parts:
         if isinstance(part, Matrix):
             sections.append(_picture(part, pictures[part.name]))
         elif isinstance(part, Table) and part.rows and part.max_shown != 0:
             sections.append(_table(part))
+    sections.append(_protocol(evaluation))
     cards = "".join(_card(name, score, intervals.get(name)) for name, score in evaluation.scores.items())
     rate = evaluation.num_scored / evaluation.seconds if evaluation.seconds else 0.0
     missed = ' class="warn"' if evaluation.not_scored else ' class="soft"'
@@ -122,26 +123,28 @@ def _not_scored(evaluation: Evaluation) -> str:
     if not evaluation.not_scored:
         return ""
     rows = "".join(f"<tr><td>{_text(i)}</td><td>{_text(why)}</td></tr>" for i, why in evaluation.not_scored)
-    count = len(evaluation.not_scored)
+    count = f"{len(evaluation.not_scored)} of {evaluation.num_total}"
+    opened = " open" if len(evaluation.not_scored) <= 20 else ""
     return (
-        f"<h2>Not scored</h2><details{' open' if count <= 20 else ''}><summary>{count} samples</summary>"
+        f"<h2>Not scored</h2><details{opened}><summary>{count}</summary>"
         f"<table><tr><th>id</th><th>reason</th></tr>{rows}</table></details>"
     )
 
 
 def _protocol(evaluation: Evaluation) -> str:
-    rows = "".join(
-        f"<tr><th>{_text(key)}</th><td>{_value(v)}</td></tr>" for key, v in evaluation.protocol.items()
-    )
+    told = {key: value for key, value in evaluation.protocol.items() if value not in ([], {})}
+    rows = "".join(f"<tr><th>{_text(key)}</th><td>{_value(value)}</td></tr>" for key, value in told.items())
     return f"<h2>Protocol</h2><table>{rows}</table>" if rows else ""
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "<br>".join(f'<span class="soft">{_text(k)}</span> {_value(v)}' for k, v in value.items())
+def _value(value: Any, prefix: str = "") -> str:
+    if isinstance(value, Mapping):  # nested keys become dotted ones
+        return "<br>".join(
+            _value(inner, f"{prefix}.{key}" if prefix else str(key)) for key, inner in value.items()
+        )
     if isinstance(value, list | tuple):
-        return ", ".join(_value(v) for v in value)
-    return _text(value)
+        value = ", ".join(map(str, value))
+    return (f'<span class="soft">{_text(prefix)}</span> ' if prefix else "") + _text(value)
 
 
 def _picture(matrix: Matrix, png: bytes) -> str:

@@ -64,9 +64,14 @@ def multistep(
         )
     steps = [horizon.steps(m) for m in milestones]
     if steps != sorted(steps):
-        raise ConfigError(f"schedule.milestones: {[str(m) for m in milestones]} do not rise; write them in order")
+        raise ConfigError(
+            f"schedule.milestones: {[str(m) for m in milestones]} do not rise; write them in order"
+        )
     return _warmed(
-        lambda step: factors[bisect.bisect_right(steps, step)], horizon.steps(warmup), warmup_start, warmup_end
+        lambda step: factors[bisect.bisect_right(steps, step)],
+        horizon.steps(warmup),
+        warmup_start,
+        warmup_end,
     )
 
 
@@ -102,7 +107,12 @@ def cosine(
 
 @register_schedule
 def onecycle(
-    horizon: Horizon, *, peak_at: float = 0.3, start: float = 0.04, end: float = 4e-6, warmup: Duration | None = None
+    horizon: Horizon,
+    *,
+    peak_at: float = 0.3,
+    start: float = 0.04,
+    end: float = 4e-6,
+    warmup: Duration | None = None,
 ) -> Schedule:
     """Up from `start` to 1 and down to `end`, each half a cosine (arXiv:1708.07120).
 

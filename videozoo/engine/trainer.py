@@ -106,7 +106,7 @@ class Trainer:
         self.evaluated_step = 0
         self.scores: dict[str, float] = {}
         self.best: dict[str, float] = {}  # score and step
-        self.window: dict[str, list[float]] = {}  # sum and count of each value since the last line of the log
+        self.window: dict[str, tuple[float, int]] = {}  # sum and count of each value since the last line of the log
         self.bad: dict[str, str] = {}
 
         self.saved_step: int | None = None
@@ -132,14 +132,17 @@ class Trainer:
             stopped = False
             self._evaluate_if_due()  # a stop may have come between a step and its evaluation
             while self.step < total and not stopped:
+                began_s = time.perf_counter()
                 try:
-                    stopped = self._next_step(steps, stop)
+                    micro_batches = next(steps)
                 except TrainingError:
-                    if stop.name is None or self.saved_step == self.step:
+                    if stop.name is None:
                         raise
-                    stopped = True  # the signal that stops us took the workers too; no step is half done
-                    break
-                self._log_if_due(stopped)
+                    break  # the signal that stops us took the workers too; no step is half done
+                waited_s = time.perf_counter() - began_s
+                stopped = self._train_step(micro_batches, stop)
+                self._count_seconds(waited_s, time.perf_counter() - began_s)
+                self._log_if_due()
                 if not stopped:
                     self._evaluate_if_due()
                 if stopped or self._is_due(self.fit.save_every):
@@ -159,39 +162,16 @@ class Trainer:
 
     # ---- one step -------------------------------------------------------------------------------------------------
 
-    def _next_step(self, steps: Iterator[MicroBatches], stop: StopRequest) -> bool:
-        """Waits for data and trains on it; True if a process was asked to stop."""
-        began_s = time.perf_counter()
-        micro_batches = next(steps)
-        got_s = time.perf_counter()
-        for batch in micro_batches:
-            self._new_bad += batch.get("bad", ())
-        try:
-            stopped = self._train_step(micro_batches, stop)
-        except RuntimeError as error:
-            raise self._explain(error) from error
-        self.step += 1
-        self._seconds["wait"] += got_s - began_s
-        self._seconds["step"] += time.perf_counter() - began_s
-        self._seconds["steps"] += 1
-        return stopped
-
     def _train_step(self, micro_batches: MicroBatches, stop: StopRequest) -> bool:
         """One optimizer step; True if any process was asked to stop."""
         rate = self.schedule(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate
 
-        parts: dict[str, Tensor] = {}
-        for micro, batch in enumerate(micro_batches):
-            torch.manual_seed(self._micro_seed(micro))  # torch's random numbers are a function of the step
-            with self._sync_gradients(micro == len(micro_batches) - 1):
-                with self._autocast():
-                    losses = self.forward(self.input_spec.to_device(batch, self.world.device))
-                self.scaler.scale(losses["loss"] / len(micro_batches)).backward()
-            for name, value in losses.items():
-                value = value.detach().float() / len(micro_batches)
-                parts[name] = parts[name] + value if name in parts else value
+        try:
+            parts = self._accumulate_gradients(micro_batches)
+        except RuntimeError as error:
+            raise self._explain(error) from error
 
         self.scaler.unscale_(self.optimizer)
         norm = gradient_norm(self.params)
@@ -202,15 +182,25 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
         if self.average is not None:
             self.average.update(self.task, step=self.step)
-
-        for name, number in values.items():
-            if math.isfinite(number):
-                entry = self.window.setdefault(name, [0.0, 0])
-                entry[0] += number
-                entry[1] += 1
+        self._count(values, micro_batches)
         return stopped
+
+    def _accumulate_gradients(self, micro_batches: MicroBatches) -> dict[str, Tensor]:
+        """Forward and backward over the step's samples; the mean of the loss and of its parts."""
+        parts: dict[str, Tensor] = {}
+        for micro, batch in enumerate(micro_batches):
+            torch.manual_seed(self._micro_seed(micro))  # torch's random numbers are a function of the step
+            with self._sync_gradients(micro == len(micro_batches) - 1):
+                with self._autocast():
+                    losses = self.forward(self.input_spec.to_device(batch, self.world.device))
+                self.scaler.scale(losses["loss"] / len(micro_batches)).backward()
+            for name, value in losses.items():
+                value = value.detach().float() / len(micro_batches)
+                parts[name] = parts[name] + value if name in parts else value
+        return parts
 
     def _micro_seed(self, micro: int) -> int:
         entropy = (self.seed, self.step, micro, self.world.rank)
@@ -245,12 +235,24 @@ class Trainer:
                 "lower optim.lr, add a warm-up, set fit.clip_grad_norm, or look at these samples"
             )
 
+    def _count(self, values: Mapping[str, float], micro_batches: MicroBatches) -> None:
+        for name, value in values.items():
+            if math.isfinite(value):  # a step that the scaler skipped has no norm
+                total, count = self.window.get(name, (0.0, 0))
+                self.window[name] = (total + value, count + 1)
+        for batch in micro_batches:
+            self._new_bad += batch.get("bad", ())
+
+    def _count_seconds(self, waited_s: float, whole_s: float) -> None:
+        for name, value in (("wait", waited_s), ("step", whole_s), ("steps", 1.0)):
+            self._seconds[name] += value
+
     # ---- what is due after a step ---------------------------------------------------------------------------------
 
     def _is_due(self, every: Duration) -> bool:
         return self.step % max(self.horizon.steps(every), 1) == 0 or self.step == self.horizon.total_steps
 
-    def _log_if_due(self, stopped: bool) -> None:
+    def _log_if_due(self) -> None:
         epoch = self.step / self.horizon.steps_per_epoch
         if self.step % self.fit.log_every and self.step != self.horizon.total_steps:
             self._line.update(self.step, epoch=epoch)
@@ -260,7 +262,11 @@ class Trainer:
         values = {name: total / count for name, (total, count) in self.window.items()}
         clips_per_s = self.loader.batch_size * seconds["steps"] / max(seconds["step"], 1e-9)
         wait_share = seconds["wait"] / max(seconds["step"], 1e-9)
-        shown = {"loss": values.get("loss", math.nan), "clips_per_s": clips_per_s, "data_wait_share": wait_share}
+        shown = {
+            "loss": values.get("loss", math.nan),
+            "clips_per_s": clips_per_s,
+            "data_wait_share": wait_share,
+        }
         if self._log is not None:
             values |= {"lr": self.optimizer.param_groups[0]["lr"], "epoch": epoch}
             values |= {"clips_per_s": clips_per_s, "data_wait_share": wait_share}
@@ -272,7 +278,9 @@ class Trainer:
 
     def _settle_bad(self) -> None:
         """Puts together what every process could not read, and stops the run when it is too much."""
-        found = {id_: why for part in self.world.gather(self._new_bad) for id_, why in part if id_ not in self.bad}
+        found = {
+            id_: why for part in self.world.gather(self._new_bad) for id_, why in part if id_ not in self.bad
+        }
         self._new_bad = []
         if not found:
             return
@@ -347,7 +355,7 @@ class Trainer:
             "evaluated_step": self.evaluated_step,
             "scores": self.scores,
             "best": self.best,
-            "window": self.window,
+            "window": {name: list(entry) for name, entry in self.window.items()},
             "bad": self.bad,
         }
         self._write("last.pt", payload)
@@ -395,7 +403,7 @@ class Trainer:
         self.step = self.saved_step = saved.step
         self.evaluated_step = state["evaluated_step"]
         self.scores, self.best = dict(state["scores"]), dict(state["best"])
-        self.window = {name: list(entry) for name, entry in state["window"].items()}
+        self.window = {name: (entry[0], entry[1]) for name, entry in state["window"].items()}
         self.bad = dict(state["bad"])
 
     def _last_good(self) -> str:
@@ -405,7 +413,11 @@ class Trainer:
 
     def _explain(self, error: RuntimeError) -> Exception:
         text = str(error)
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text:
+        if (
+            isinstance(error, torch.OutOfMemoryError)
+            or "can't allocate memory" in text
+            or "not enough memory" in text
+        ):
             return TrainingError(
                 f"step {self.step + 1}: out of memory on {self.world.device} with {self.loader.micro_batch_size} "
                 f"samples at a time (fit.batch_size {self.loader.batch_size}, fit.accumulate {self.fit.accumulate}, "

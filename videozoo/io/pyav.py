@@ -16,6 +16,7 @@ import av.error
 import av.logging
 import numpy as np
 import torch
+from av.video.reformatter import Interpolation
 from torch import Tensor
 
 from videozoo.errors import DecodeError
@@ -25,7 +26,13 @@ from videozoo.types import VideoInfo
 __all__ = ["ONE_THREAD", "PyAVReader", "ffmpeg_log", "open_container", "reason_of"]
 
 # swscale starts a thread per core unless told not to; older PyAV has neither the threads nor the argument.
-ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+# swscale's quick route from 10 and 12 bits comes out two levels too dark; this one does not.
+_DEEP_COLOUR: dict[str, Any] = {
+    "interpolation": int(
+        Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    )
+}
 
 
 class PyAVReader(VideoReader):
@@ -175,8 +182,9 @@ class PyAVReader(VideoReader):
                 shot = source._shown
                 source._shown = None
                 while shot is not None:
-                    if shot.pts >= start:
-                        yield self._time_s(shot.pts), shot.frame
+                    time_s = self._time_s(shot.pts)
+                    if time_s >= start_s - TIME_SLACK_S:
+                        yield time_s, shot.frame
                     last, shot = shot, source._track.pull()
                 source._check_end(last.pts + source._ticks_of(last), last)
             except _Damage as damage:
@@ -185,7 +193,8 @@ class PyAVReader(VideoReader):
 
     def _picture(self, source: Any) -> Tensor:
         width, height = self._size
-        rgb = source.reformat(width=width, height=height, format="rgb24", **ONE_THREAD).to_ndarray()
+        how = {**ONE_THREAD, **(_DEEP_COLOUR if source.format.components[0].bits > 8 else {})}
+        rgb = source.reformat(width=width, height=height, format="rgb24", **how).to_ndarray()
         upright = self._orientation.apply(rgb)
         return torch.from_numpy(np.array(upright.transpose(2, 0, 1), order="C"))
 
@@ -267,7 +276,7 @@ class _Track:
         self.path = path
         self.num_threads = num_threads
         self._container: Any = None
-        self.stream: Any = None
+        self.stream: Any
         self.rewind()
         stream = self.stream
         self.time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
@@ -455,18 +464,15 @@ class _Track:
     def duration_s(self) -> float | None:
         """What the container states, of the video stream where it can."""
         stated_s = self._stream_duration_s
-        if stated_s is None and self._container.duration:
-            stated_s = self._container.duration / av.time_base
-        return stated_s
+        return stated_s if stated_s is not None else self._container_duration_s
 
     @property
     def stated_end_s(self) -> float | None:
         """Where the container says that the video ends, in formats whose reader does not notice a cut."""
-        name = self._container.format.name
-        if name != "avi" and "matroska" not in name:
+        if self._container.format.name != "avi" and not self._is_matroska:
             return None
-        if self._stream_duration_s is None and len(self._container.streams) == 1 and self._container.duration:
-            return self._container.duration / av.time_base
+        if self._stream_duration_s is None and len(self._container.streams) == 1:
+            return self._container_duration_s
         return self._stream_duration_s
 
     @property
@@ -476,8 +482,24 @@ class _Track:
         tag = self.stream.metadata.get("DURATION", "")  # Matroska: 00:00:10.400000000
         with contextlib.suppress(ValueError):
             hours, minutes, seconds = tag.split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds) or None
+            return self._from_start_s(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
         return None
+
+    @property
+    def _container_duration_s(self) -> float | None:
+        if not self._container.duration:
+            return None
+        return self._from_start_s(self._container.duration / av.time_base)
+
+    def _from_start_s(self, stated_s: float) -> float | None:
+        """Matroska counts from zero, also when its first frame comes later."""
+        if self._is_matroska:
+            stated_s -= float((self.stream.start_time or 0) * self.time_base)
+        return stated_s if stated_s > 0 else None
+
+    @property
+    def _is_matroska(self) -> bool:
+        return "matroska" in self._container.format.name
 
     @property
     def audio_rate_hz(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,10 +20,10 @@ _JUST_BEFORE_S = 1e-6
 
 
 class TorchCodecReader(VideoReader):
-    """See `VideoReader`. TorchCodec scans the packets of the whole file when it opens it: its seeks rest on that.
+    """See `VideoReader`. TorchCodec scans all packets of the file when it opens it: its seeks rest on that.
 
-    Differs from PyAV: a damaged stretch may come back concealed instead of as an error, and pixels may differ by
-    rounding.
+    Differs from PyAV: it believes the times that FFmpeg guesses for AVI files with B-frames, and deep colour (10
+    and 12 bits) is converted to RGB by another route.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):
@@ -69,16 +70,16 @@ class TorchCodecReader(VideoReader):
             raise self._broken(error) from error
 
     def _sequence(self, start_s: float) -> Iterator[tuple[float, Any]]:
-        time_s = start_s
-        while self._start_s + time_s < self._end_of_last_s:
-            try:
-                frame = self._decoder.get_frame_played_at(self._clock(time_s))
-            except (RuntimeError, IndexError) as error:
-                raise self._broken(error) from error
-            at_s = frame.pts_seconds - self._start_s
-            if at_s >= start_s - TIME_SLACK_S:
-                yield at_s, frame.data
-            time_s = at_s + frame.duration_seconds
+        try:
+            first = bisect.bisect_left(range(self.num_frames), start_s - TIME_SLACK_S, key=self._time_s)
+            for index in range(first, self.num_frames):
+                frame = self._decoder.get_frame_at(index)
+                yield float(frame.pts_seconds) - self._start_s, frame.data
+        except (RuntimeError, IndexError) as error:
+            raise self._broken(error) from error
+
+    def _time_s(self, index: int) -> float:
+        return float(self._decoder.get_frame_at(index).pts_seconds) - self._start_s
 
     def _picture(self, source: Any) -> Tensor:
         return source

@@ -11,8 +11,8 @@ __all__ = ["InferenceScaledDropout"]
 class InferenceScaledDropout(nn.Module):
     """Dropout that leaves the survivors as they are in training and multiplies by 1 - p at inference.
 
-    `nn.Dropout` divides the survivors by 1 - p in training instead. The two agree in expectation but not in scale:
-    weights trained with one give other scores under the other.
+    `nn.Dropout` divides the survivors by 1 - p in training instead. The two agree in expectation but not in
+    scale: weights trained with one give other scores under the other.
     """
 
     def __init__(self, p: float = 0.5):

@@ -17,16 +17,16 @@ def soft_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def smooth_targets(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
-    """Distributions `[b k]` for class indices `[b]`: 1 - smoothing on the class, smoothing spread over all k classes."""
+    """Distributions `[b k]` for indices `[b]`: 1 - smoothing on the class, the rest spread over all k."""
     one_hot = F.one_hot(labels, num_classes).to(torch.get_default_dtype())
     return one_hot * (1 - smoothing) + smoothing / num_classes
 
 
 def mixed_targets(targets: Tensor, others: Tensor, share: float | Tensor) -> Tensor:
-    """What a mixture of two samples is labelled: `share` of the first distribution and the rest of the second.
+    """What a mixture of two samples is labelled: `share` of the first distribution, the rest of the second.
 
-    Cross-entropy is linear in its target, so this equals the mix of the two losses. `share` is a number, or one a
-    sample `[b]`.
+    Cross-entropy is linear in its target, so this equals the mix of the two losses. `share` is a number, or
+    one a sample `[b]`.
     """
     if isinstance(share, Tensor) and share.ndim == 1:
         share = share[:, None]
@@ -34,6 +34,6 @@ def mixed_targets(targets: Tensor, others: Tensor, share: float | Tensor) -> Ten
 
 
 def symmetric_divergence(scores: Tensor, others: Tensor) -> Tensor:
-    """Mean of both Kullback-Leibler divergences between two networks' scores `[b k]`, as mutual learning uses."""
+    """Mean of both Kullback-Leibler divergences between two networks' scores `[b k]`."""
     p, q = F.log_softmax(scores, dim=-1), F.log_softmax(others, dim=-1)
     return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean() / 2

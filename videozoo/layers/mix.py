@@ -47,7 +47,7 @@ def mixup(video: Tensor, lam: float, perm: Tensor) -> Tensor:
 def cutmix(video: Tensor, perm: Tensor, box: CutBox, *, box_in_time: bool = False) -> tuple[Tensor, float]:
     """`video` `[b t c h w]` with `box` of every frame taken from `video[perm]`, and the share kept.
 
-    Paper: CutMix, arXiv:1905.04899, section 3.1; one rectangle for all frames, as in VideoMix, arXiv:2012.03457.
+    Paper: CutMix, arXiv:1905.04899, section 3.1; VideoMix, arXiv:2012.03457: one rectangle for all frames.
     The share is that of the pixels that were really kept, also where the box was cut off at the border.
 
     Args:

@@ -12,12 +12,14 @@ __all__ = ["temporal_shift"]
 def temporal_shift(x: Tensor, num_frames: int, fraction: float = 1 / 8) -> Tensor:
     """Frames in which the first channels come from the frame before and the next ones from the frame after.
 
-    Paper: TSM, arXiv:1811.08383, section 3.2 (the bi-directional shift). The first `int(c * fraction)` channels are
-    taken from the frame before, those up to `int(2 * c * fraction)` from the frame after, the rest stay. Beyond the
-    ends of a clip everything is zero.
+    Paper: TSM, arXiv:1811.08383, section 3.2 (the bi-directional shift). The first `int(c * fraction)`
+        channels are
+    taken from the frame before, those up to `int(2 * c * fraction)` from the frame after, the rest stay.
+    Beyond the ends of a clip everything is zero.
 
-    Each frame is written once, plus the shifted channels; there is no in-place write, so that autograd, torch.compile
-    and export see three plain operations. The memory format of the input (channels last or not) is kept.
+    Each frame is written once, plus the shifted channels; there is no in-place write, so that autograd,
+    torch.compile and export see three plain operations. The memory format of the input (channels last or not)
+    is kept.
 
     Input:  frames [b*t, c, h, w] of whole clips, time running fastest, t = `num_frames`.
     Output: the same shape.

@@ -16,10 +16,13 @@ __all__ = ["Pretrained", "image_backbone"]
 Pretrained = Literal["imagenet"] | None
 
 
-def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[str, Any] | None = None) -> nn.Module:
+def image_backbone(
+    name: str, *, pretrained: Pretrained = None, args: Mapping[str, Any] | None = None
+) -> nn.Module:
     """The timm model `name` without its classifier: images `[n c h w]` to pooled features `[n num_features]`.
 
-    `args` go to timm as they are, e.g. `{"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}` for a narrow ResNet.
+    `args` go to timm as they are, e.g. `{"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}` for a narrow
+    ResNet.
 
     Raises:
         ConfigError: timm has no such model, or it does not take these arguments.
@@ -44,6 +47,6 @@ def _load_pretrained(backbone: nn.Module, name: str) -> None:
     except Exception as error:  # timm, huggingface_hub and the network each raise their own kinds
         reason = str(error).strip().partition("\n")[0]
         raise WeightsError(
-            f"backbone '{name}': no ImageNet weights ({type(error).__name__}: {reason}); connect to the network, copy "
-            "the file to the Hugging Face cache (HF_HOME), or say pretrained: null"
+            f"backbone '{name}': no ImageNet weights ({type(error).__name__}: {reason}); connect to the "
+            "network, copy the file to the Hugging Face cache (HF_HOME), or say pretrained: null"
         ) from error

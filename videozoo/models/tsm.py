@@ -26,24 +26,24 @@ __all__ = ["TSM", "shift_residuals"]
 
 @register_model
 class TSM(TSN):
-    """A residual backbone with the temporal shift before the first layer of every residual branch (section 4.1).
+    """A residual backbone with the temporal shift at the start of every residual branch (section 4.1).
 
-    The shift adds no parameter, so the weights have TSN's names and each model loads the other's. The shortcut sees
-    the frames unshifted.
+    The shift adds no parameter, so the weights have TSN's names and each model loads the other's. The
+    shortcut sees the frames unshifted.
 
     Input:  clips [b, num_segments, 3, h, w], normalised as the backbone's images are.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
     Args:
-        num_segments: frames of a clip. The shift would run on any other number, but a network that was trained to
-            look this far does not say so, so another number is an error.
+        num_segments: frames of a clip. The shift would run on any other number, but a network that was
+            trained to look this far does not say so, so another number is an error.
         backbone: a timm model with residual convolutions: ResNet, ResNeXt, wide, SE and ECA ResNets, RegNet,
             MobileNet v2 and v3, MNASNet, EfficientNet.
         shift_fraction: share of the channels that moves each way. The paper has 1/8; PaddleVideo 2.x has
             1 / num_segments, which is the same for 8 frames only.
         dropout: share of each frame's features left out in training, before they are averaged.
-        dropout_scaling: where dropout makes up for what is left out: "training" divides the survivors by 1 - p,
-            "inference" multiplies all features by 1 - p there, as PaddlePaddle's models of 2019 do.
+        dropout_scaling: where dropout makes up for what is left out: "training" divides the survivors by 1 -
+            p, "inference" multiplies all features by 1 - p there, as PaddlePaddle's models of 2019 do.
         pretrained, backbone_args, crop_px: as for `tsn`.
 
     Raises:
@@ -73,14 +73,18 @@ class TSM(TSN):
             crop_px=crop_px,
         )
         if not 0 <= shift_fraction <= 0.5:
-            raise ConfigError(f"shift_fraction: got {shift_fraction}; needs 0 (no shift) to 0.5 (every channel)")
+            raise ConfigError(
+                f"shift_fraction: got {shift_fraction}; needs 0 (no shift) to 0.5 (every channel)"
+            )
         if not shift_residuals(self.backbone, num_frames=num_segments, fraction=shift_fraction):
             raise ConfigError(
-                f"backbone: '{backbone}' has no residual convolution to shift the input of; tsm takes a ResNet, "
-                "ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, and tsn takes any backbone"
+                f"backbone: '{backbone}' has no residual convolution to shift the input of; tsm takes a "
+                "ResNet, ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, tsn any other"
             )
         self.num_segments = num_segments
-        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.dropout = (
+            nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        )
         self.param_rules = (
             ParamRule(r"^head\.weight$", lr_scale=5),
             ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),
@@ -93,8 +97,8 @@ class TSM(TSN):
     def forward_frames(self, x: Tensor) -> Tensor:
         if x.ndim == 5 and x.shape[1] != self.num_segments:
             raise ConfigError(
-                f"{self.name}: the clip has {x.shape[1]} frames; the model was built for {self.num_segments}: "
-                "sample as many, or say num_segments"
+                f"{self.name}: the clip has {x.shape[1]} frames; the model was built for "
+                f"{self.num_segments}; sample as many, or say num_segments"
             )
         return super().forward_frames(x)
 
@@ -111,8 +115,8 @@ _FIRST_OF_BRANCH: dict[type[nn.Module], str] = {
 def shift_residuals(backbone: nn.Module, *, num_frames: int, fraction: float) -> int:
     """Shifts the input of each residual branch in a timm backbone; says how many branches there are.
 
-    A hook does it, so that modules and parameters keep their names. Inverted residuals without a shortcut (those that
-    change the size) are left alone: shifting there would take information away for good.
+    A hook does it, so that modules and parameters keep their names. Inverted residuals without a shortcut
+    (those that change the size) are left alone: shifting there would take information away for good.
     """
     shift = functools.partial(_shift_input, num_frames=num_frames, fraction=fraction)
     count = 0

@@ -21,15 +21,16 @@ __all__ = ["TSN"]
 class TSN(VideoModel):
     """A timm backbone on each frame; the features are averaged over time and classified by one linear layer.
 
-    Averaging features before a linear layer is averaging the frames' scores, the paper's consensus. Clips may have any
-    number of frames: train with 3 and test with 25.
+    Averaging features before a linear layer is averaging the frames' scores, the paper's consensus. Clips may
+    have any number of frames: train with 3 and test with 25.
 
     Input:  clips [b, t, 3, h, w], normalised as the backbone's images are.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
     Args:
         num_segments: frames of a training clip; the network takes any other number too.
-        backbone: any timm model name, with its tag if wanted: "resnet50", "vit_small_patch16_224.augreg_in21k".
+        backbone: any timm model name, with its tag if wanted: "resnet50",
+            "vit_small_patch16_224.augreg_in21k".
         pretrained: "imagenet" starts from timm's weights; None from random ones.
         backbone_args: arguments for timm's constructor, to change the backbone's size.
         dropout: share of the features left out in training, once they are averaged.
@@ -53,7 +54,8 @@ class TSN(VideoModel):
     ):
         super().__init__()
         self.backbone = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
-        self.num_features = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)
+        width: Any = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
+        self.num_features = int(width)
         self.input_shape = (num_segments, 3, crop_px, crop_px)
         self.dropout: nn.Module = nn.Dropout(dropout)
         self.reset_classifier(num_classes)

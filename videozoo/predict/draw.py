@@ -13,7 +13,8 @@ __all__ = ["GREY", "PALETTE", "RGB", "clock", "colours", "fit", "font", "leaders
 
 RGB = tuple[int, int, int]
 
-# told apart by people who see fewer colours, too (Okabe and Ito, 2008), a little softer; the order is by contrast
+# told apart by people who see fewer colours, too (Okabe and Ito, 2008), a little softer; the order is by
+# contrast
 PALETTE: tuple[RGB, ...] = (
     (0, 114, 178),
     (230, 130, 0),
@@ -55,7 +56,7 @@ def clock(time_s: float, *, step_s: float = 1.0) -> str:
 
 
 def leaders(windows: Sequence[Window], top: int) -> list[str]:
-    """The `top` names worth a colour: those that win most of the time, then those that come nearest to winning."""
+    """The `top` names worth a colour: those that win most of the time, then the near winners."""
     won: dict[str, float] = {}
     best: dict[str, float] = {}
     for window in windows:

@@ -34,8 +34,8 @@ FAINT: RGB = (110, 116, 128)
 def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, top: int = 5) -> Path:
     """Writes a picture of the answers over time and gives its path.
 
-    A strip at the top shows the best label of each moment; below, each of the `top` labels that win most has a lane with
-    its probability from 0 to 100 %. Without windows the one answer stands for the whole video.
+    A strip at the top shows the best label of each moment; below, each of the `top` labels that win most has
+    a lane with its probability from 0 to 100 %. Without windows the one answer stands for the whole video.
     """
     if top < 1:
         raise ConfigError(f"top: should be at least 1; got {top}")
@@ -61,7 +61,7 @@ class _Page:
         self.timeline = timeline
         self.names = names
         self.colour = colours(names)
-        self.height = image.height
+        self.scores = [dict(ranked(window.answer)) for window in timeline]
         widest = max(self.pen.textlength(name, font=font(TEXT_PX)) for name in [*names, "best label"])
         self.left = MARGIN_PX + min(int(widest), WIDTH_PX // 4) + 24
         self.right = WIDTH_PX - MARGIN_PX - 70  # leaves room for the scale
@@ -112,8 +112,8 @@ class _Page:
         for tick in ticks:
             self.pen.line((self.x(tick), y, self.x(tick), base), RULE, 1)
         previous = base
-        for window in self.timeline:
-            score = min(max(dict(ranked(window.answer)).get(name, 0.0), 0.0), 1.0)
+        for window, scores in zip(self.timeline, self.scores, strict=True):
+            score = min(max(scores.get(name, 0.0), 0.0), 1.0)
             level = round(base - score * (LANE_PX - 4))
             x0, x1 = round(self.x(window.start_s)), round(self.x(window.end_s))
             self.pen.rectangle((x0, level, x1, base), _tint(colour))
@@ -129,7 +129,9 @@ class _Page:
 
     def _name(self, name: str, y: float, ink: RGB) -> None:
         if name in self.colour:
-            self.pen.rectangle((self.left - 10, y - LANE_PX / 2, self.left - 4, y + LANE_PX / 2), self.colour[name])
+            self.pen.rectangle(
+                (self.left - 10, y - LANE_PX / 2, self.left - 4, y + LANE_PX / 2), self.colour[name]
+            )
         text = fit(self.pen, name, self.left - MARGIN_PX - 20, TEXT_PX)
         self.pen.text((self.left - 20, y), text, ink, font=font(TEXT_PX), anchor="rm")
 
@@ -137,7 +139,9 @@ class _Page:
         step_s = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
         for tick in ticks:
             self.pen.line((self.x(tick), y, self.x(tick), y + 10), FAINT, 2)
-            self.pen.text((self.x(tick), y + 18), clock(tick, step_s=step_s), FAINT, font=font(22), anchor="mt")
+            self.pen.text(
+                (self.x(tick), y + 18), clock(tick, step_s=step_s), FAINT, font=font(22), anchor="mt"
+            )
 
 
 def _runs(timeline: Sequence[Window]) -> list[tuple[float, float, str]]:

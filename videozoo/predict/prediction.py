@@ -1,13 +1,15 @@
 """What a predictor answers: the task's typed value for the whole video, and one for each window.
 
-Everything that depends on the kind of answer is in the two functions at the end, `ranked` and `as_json`. A task with a
-new kind of value registers it there (`ranked.register`, `as_json.register`), or keeps to values that are known.
+Everything that depends on the kind of answer is in the two functions at the end, `ranked` and `as_json`. A
+task with a new kind of value registers it there (`ranked.register`, `as_json.register`), or keeps to values
+that are known.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,8 +46,8 @@ class Window:
 class Prediction:
     """The answer for one video.
 
-    `answer` is the task's own typed value over the whole video (`Labels` of a classifier), `windows` the same over
-    time where it was asked for, in the order of their start.
+    `answer` is the task's own typed value over the whole video (`Labels` of a classifier), `windows` the
+    same over time where it was asked for, in the order of their start.
     """
 
     id: str
@@ -67,7 +69,7 @@ class Prediction:
         if not self.windows:
             return (Window(0.0, max(self.info.duration_s, 1e-3), self.answer),)
         middles = [(w.start_s + w.end_s) / 2 for w in self.windows]
-        borders = [(a + b) / 2 for a, b in zip(middles, middles[1:], strict=False)]
+        borders = [(a + b) / 2 for a, b in itertools.pairwise(middles)]
         cut = zip(self.windows, [0.0, *borders], [*borders, self.windows[-1].end_s], strict=True)
         return tuple(Window(max(w.start_s, start), min(w.end_s, end), w.answer) for w, start, end in cut)
 
@@ -88,7 +90,9 @@ def ranked(answer: Any, *, top: int | None = None) -> Sequence[tuple[str, float]
     Raises:
         DataError: this kind of answer has no such form.
     """
-    raise DataError(f"prediction: {type(answer).__name__} cannot be shown as names with scores; use to_dict()")
+    raise DataError(
+        f"prediction: {type(answer).__name__} cannot be shown as names with scores; use to_dict()"
+    )
 
 
 @functools.singledispatch
@@ -98,7 +102,9 @@ def as_json(answer: Any, *, top: int | None = None) -> dict[str, Any]:
     Raises:
         DataError: this kind of answer has no such form.
     """
-    raise DataError(f"prediction: {type(answer).__name__} cannot be written as JSON; register it with as_json")
+    raise DataError(
+        f"prediction: {type(answer).__name__} cannot be written as JSON; register it with as_json"
+    )
 
 
 @ranked.register

@@ -7,23 +7,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from videozoo.errors import DataError
+from videozoo.io.frame_folder import frame_files
 
-__all__ = ["IMAGE_SUFFIXES", "LIST_SUFFIXES", "VIDEO_SUFFIXES", "find_videos", "frame_files"]
+__all__ = ["LIST_SUFFIXES", "VIDEO_SUFFIXES", "find_videos"]
 
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .gif .h264 .hevc .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
+    f".{name}"
+    for name in (
+        *("3gp", "asf", "avi", "flv", "gif", "h264", "hevc", "m2ts", "m4v", "mkv", "mov"),
+        *("mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
+    )
 )
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 LIST_SUFFIXES = frozenset({".csv", ".lst", ".txt"})
 
 
 def find_videos(sources: Iterable[str | Path]) -> list[Path]:
     """Every video that `sources` name, in their order, each once.
 
-    A source is a video file (of any ending), a folder (the videos below it, sorted by path; or one video, when it holds
-    nothing but frames as images), a list file (`.txt`, `.lst`, `.csv`: a path first in each line, relative to the list or to
-    the current folder; `#` begins a comment line), or a glob pattern. A file that does not exist is kept: who reads it
-    says so, and the others are still answered.
+    A source is a video file (of any ending), a folder (the videos below it, sorted by path; or one video,
+    when it holds nothing but frames as images), a list file (`.txt`, `.lst`, `.csv`: a path first in each
+    line, relative to the list or to the current folder; `#` begins a comment line), or a glob pattern. A
+    file that does not exist is kept: who reads it says so, and the others are still answered.
 
     Raises:
         DataError: a folder, a list or a pattern without any video.
@@ -36,12 +40,6 @@ def find_videos(sources: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def frame_files(folder: Path) -> list[Path]:
-    """The images directly in `folder`, in the order of the numbers in their names."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    return sorted(files, key=_natural)
-
-
 def _expand(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
@@ -49,8 +47,8 @@ def _expand(source: str) -> list[Path]:
     if path.is_file():
         return _in_list(path) if path.suffix.lower() in LIST_SUFFIXES else [path]
     if glob.has_magic(source):
-        matched = [Path(p) for p in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207 (absolute patterns)
-        if not matched:
+        matched = [Path(p) for p in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207 (absolute
+        patterns) if not matched:
             raise DataError(f"{source}: the pattern matches nothing; check it, or quote it for the shell")
         return [video for p in matched for video in (_in_folder(p) if p.is_dir() else [p])]
     return [path]
@@ -70,7 +68,9 @@ def _in_list(path: Path) -> list[Path]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a list of videos ({error}); write one path a line") from error
+        raise DataError(
+            f"{path}: cannot be read as a list of videos ({error}); write one path a line"
+        ) from error
     separator = "," if path.suffix.lower() == ".csv" else None
     lines = (line.strip() for line in text.splitlines())
     videos = [_entry(line, path, separator) for line in lines if line and not line.startswith("#")]
@@ -80,15 +80,10 @@ def _in_list(path: Path) -> list[Path]:
 
 
 def _entry(line: str, list_path: Path, separator: str | None) -> Path:
-    """The video of one line: the line itself when that is a file (spaces in a name), else its first column."""
+    """The video of one line: the line itself when that is a file (names may hold spaces), or its first word."""
     candidates = [line, line.split(separator)[0].strip()]
     for name in candidates:
         for path in (list_path.parent / name, Path(name)):
             if path.exists():
                 return path
     return list_path.parent / candidates[-1]
-
-
-def _natural(path: Path) -> tuple[int, str]:
-    digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
-    return (int(digits[-1]) if digits else -1, path.name)

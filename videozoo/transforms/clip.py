@@ -72,13 +72,13 @@ def scaled_size(
     return (short_side_px, long_px) if height < width else (long_px, short_side_px)
 
 
-def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "pillow") -> Tensor:
+def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "torch") -> Tensor:
     """`clip` at `size` (height, width), bilinear.
 
     Args:
         method: how pixels are weighed when the picture shrinks.
-            "pillow"  over the area they cover, to the bit what Pillow does;
-            "torch"   the same by torchvision: faster, at most one grey level away;
+            "torch"   over the area they cover;
+            "pillow"  the same to the bit as Pillow does it: at most one grey level away, and slower;
             "opencv"  from the four nearest pixels, to the bit what cv2.resize does;
             "float"   from the four nearest pixels, without rounding: gives float32.
     """
@@ -105,10 +105,10 @@ def _resize_opencv(clip: Tensor, size: tuple[int, int]) -> Tensor:
     top, bottom, wy = _linear_weights(clip.shape[-2], size[0])
     left, right, wx = _linear_weights(clip.shape[-1], size[1])
     wx = torch.where(left == right, 0, wx)  # cv2 does so for columns at the border, not for rows
-    pixels = clip.to(torch.int32)
-    columns = (pixels[..., left] * (2048 - wx) + pixels[..., right] * wx) >> 4
-    above = (columns[..., top, :] * (2048 - wy)[:, None]) >> 16
-    below = (columns[..., bottom, :] * wy[:, None]) >> 16
+    pixels = clip.contiguous()
+    columns = (pixels.index_select(-1, left) * (2048 - wx) + pixels.index_select(-1, right) * wx) >> 4
+    above = (columns.index_select(-2, top) * (2048 - wy)[:, None]) >> 16
+    below = (columns.index_select(-2, bottom) * wy[:, None]) >> 16
     return ((above + below + 2) >> 2).to(torch.uint8)
 
 
@@ -153,8 +153,8 @@ def view_boxes(
 
     Args:
         snap: where the middle lies when it falls between pixels: "nearest" (ties to even), "floor" or "ceil".
-            Two more lay all crops on a grid, as PaddleVideo does, so that the far ones end a few pixels before
-            the border: "half" of the room (Video Swin, TimeSformer) and "quarter" (ten crops, PP-TSM's three).
+            Two more lay all crops on a grid, as PaddleVideo does, so that the far ones end some pixels before
+            the border: "half" of the room (Video Swin, TimeSformer), "quarter" (ten crops, PP-TSM's three).
         along: "width" takes three crops from left to right of upright frames, too (PP-TSM, TokenShift).
 
     Raises:
@@ -195,8 +195,8 @@ def multi_scale_boxes(
 ) -> Iterator[list[Box]]:
     """For each allowed crop shape, its boxes at the fixed places of TSN's multi-scale crop.
 
-    Paper: TSN, arXiv:1608.00859, section 3.2. Sides are `scales` times the short side, those of one box at most
-    `max_distort` scales apart. There are five places (corners and centre), or 13 with `more`.
+    Paper: TSN, arXiv:1608.00859, section 3.2. Sides are `scales` times the short side, those of one box at
+    most `max_distort` scales apart. There are five places (corners and centre), or 13 with `more`.
     """
     sides = [int(min(height, width) * s) for s in scales]
     for i, h in enumerate(sides):

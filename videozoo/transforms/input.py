@@ -89,7 +89,7 @@ class ClipInput:
     short_side_px: int = 256
     crop_px: int = 224
     force_ratio: float | None = None
-    resize: Resize = "pillow"
+    resize: Resize = "torch"
     snap: Snap = "nearest"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD

@@ -30,13 +30,13 @@ def convert(
 ) -> Model:
     """Loads another project's weights into `model`, in place, and gives the model back.
 
-    `state` is a file (`.pdparams`, `.safetensors`, `.pth`, `.pyth`, `.pt`) or a mapping from their names to arrays or
-    tensors; `source` is the project that wrote it, one of `SOURCES`. `paddlevideo` is PaddleVideo 2.x, `paddlevideo1`
-    the models of 2019 and 2020. Batch counters, which only torch has, stay as they are.
+    `state` is a file (`.pdparams`, `.safetensors`, `.pth`, `.pyth`, `.pt`) or a mapping from their names to
+    arrays or tensors; `source` is the project that wrote it, one of `SOURCES`. `paddlevideo` is PaddleVideo
+    2.x, `paddlevideo1` the models of 2019 and 2020. Batch counters, which only torch has, stay as they are.
 
     Raises:
-        WeightsError: the file cannot be read, the project has no such model, or names or shapes do not fit; the
-            message lists every one that does not. The model is untouched then.
+        WeightsError: the file cannot be read, the project has no such model, or names or shapes do not fit;
+            the message lists every one that does not. The model is untouched then.
     """
     where = os.fspath(state) if isinstance(state, str | os.PathLike) else f"{source} weights"
     theirs = read_foreign(state) if isinstance(state, str | os.PathLike) else _arrays(state)
@@ -63,8 +63,8 @@ def convert(
     ]
     if faults:
         raise WeightsError(
-            f"{where}: does not fit {model.name}: {'; '.join(faults)}; build the model with the arguments that these "
-            "weights were trained with"
+            f"{where}: does not fit {model.name}: {'; '.join(faults)}; build the model with "
+            "the arguments that these weights were trained with"
         )
     model.load_state_dict(ours, strict=False)
     return model
@@ -80,7 +80,9 @@ def key_map(model: VideoModel, *, source: str) -> KeyMap:
         raise WeightsError(f"source '{source}': not a known project{did_you_mean(source, SOURCES)}")
     maps = importlib.import_module(f"videozoo.weights.{source}").KEY_MAPS
     if model.name not in maps:
-        raise WeightsError(f"source '{source}': no key map for the model '{model.name}'; it has: {', '.join(maps)}")
+        raise WeightsError(
+            f"source '{source}': no key map for the model '{model.name}'; it has: {', '.join(maps)}"
+        )
     return maps[model.name](model)
 
 
@@ -130,7 +132,10 @@ def _array(value: Any, *, where: str) -> np.ndarray:
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     if isinstance(value, tuple) and len(value) == 2:  # PaddlePaddle pickles a tensor as (its name, its array)
         value = value[1]
-    if not isinstance(value, np.ndarray | np.generic | int | float) or np.asarray(value).dtype.kind not in "fiub":
+    if (
+        not isinstance(value, np.ndarray | np.generic | int | float)
+        or np.asarray(value).dtype.kind not in "fiub"
+    ):
         raise WeightsError(f"{where}: is a {type(value).__name__}; needs an array of numbers")
     return np.asarray(value)
 

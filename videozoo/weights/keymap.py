@@ -20,9 +20,9 @@ class KeyMap:
     """From our names to theirs, so that what is missing and what is left over are both known exactly.
 
     renames: (pattern, replacement) pairs for `re.sub`, applied one after the other to each of our names.
-    builders: for tensors that are not just one of theirs under another name (merged, split, reordered): a pattern for
-        our name, and a function of their name and all their tensors which gives our array. It reads from the mapping
-        what it needs; what it has read counts as used.
+    builders: for tensors that are not just one of theirs under another name (merged, split, reordered): a
+        pattern for our name, and a function of their name and all their tensors which gives our array. It
+        reads from the mapping what it needs; what it has read counts as used.
     ignored: patterns of their names that have no counterpart here: buffers, second names of the same tensor.
     linear_in_out: their linear layers are stored [in, out], ours [out, in].
     """
@@ -42,7 +42,7 @@ class KeyMap:
         return any(re.search(pattern, name) for pattern in self.ignored)
 
     def read(self, name: str, model: nn.Module, state: Tensors) -> np.ndarray:
-        """Our tensor `name`, in our layout, from their `state`; KeyError names the one of theirs that is not there."""
+        """Our tensor `name`, in our layout, from their `state`; KeyError names what is not there."""
         for pattern, builder in self.builders.items():
             if re.search(pattern, name):
                 return builder(self.theirs(name), state)

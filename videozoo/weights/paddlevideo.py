@@ -78,6 +78,11 @@ def slowfast(model: VideoModel) -> KeyMap:
     )
 
 
+def vision_transformer(model: VideoModel) -> KeyMap:
+    """timm's names, but for the classifier and the time embedding: TimeSformer, PP-TimeSformer, TokenShift."""
+    return KeyMap([(r"^time_embed$", "backbone.time_embed"), (r"^head\.", "head.fc.")], linear_in_out=True)
+
+
 def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
     """`layer3.2` is block c of its stage; the long third stage of ResNet-101 and 152 counts a, b1, b2 ..."""
     stage, block = match[1], int(match[2])
@@ -87,9 +92,12 @@ def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
 
 
 KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
+    "pptimesformer": vision_transformer,
     "pptsm": resnet_d,
     "pptsn": resnet_d,
     "slowfast": slowfast,
+    "timesformer": vision_transformer,
+    "tokenshift": vision_transformer,
     "tsm": resnet,
     "tsn": resnet,
 }

@@ -1,7 +1,7 @@
 """Pickles of arrays, read without running anything that they ask for.
 
-A `.pdparams` file is a pickle, and a pickle may name any function for the reader to call. This reader knows a dozen
-names, all of them needed to build arrays and containers of arrays, and refuses every other.
+A `.pdparams` file is a pickle, and a pickle may name any function for the reader to call. This reader knows
+the few names that arrays and containers of arrays need, and refuses every other.
 """
 
 from __future__ import annotations
@@ -31,25 +31,27 @@ def unpickle_arrays(path: str | os.PathLike[str]) -> Any:
         with Path(path).open("rb") as file:
             return _ArrayUnpickler(file, encoding="latin1").load()
     except WeightsError as error:
-        raise WeightsError(f"{os.fspath(path)}: {error}") from error
+        raise WeightsError(f"{path}: {error}") from error
     except OSError as error:
-        raise WeightsError(f"{os.fspath(path)}: cannot be opened ({error.strerror}); check the path") from error
+        raise WeightsError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
     except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
         reason = f"{type(error).__name__}: {error}"
-        raise WeightsError(f"{os.fspath(path)}: not a whole pickle ({reason}); fetch the file again") from error
+        raise WeightsError(f"{path}: not a whole pickle ({reason}); fetch the file again") from error
 
 
 def _latin1_bytes(text: str, encoding: str = "latin1") -> bytes:
     """What Python 3 writes for bytes in protocol 2; `codecs.encode` itself would accept any codec."""
     if encoding != "latin1":
-        raise WeightsError(f"it asks to encode with '{encoding}', which arrays have no use for; do not trust this file")
+        raise WeightsError(
+            f"it asks to encode with '{encoding}', which no array needs; do not trust this file"
+        )
     return codecs.encode(text, "latin1")
 
 
-def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes | str) -> np.ndarray:
+def _reconstruct(kind: type, shape: tuple[int, ...], typecode: Any) -> np.ndarray:
     if kind is not np.ndarray:
         raise WeightsError(f"it asks for an array of type {kind!r}; do not trust this file")
-    return np.ndarray(shape, typecode)
+    return np.ndarray(shape, np.dtype(typecode))
 
 
 def _scalar(dtype: np.dtype, data: bytes) -> np.generic:

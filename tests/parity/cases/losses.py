@@ -26,15 +26,20 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
         group, *case = name.split("/")
         if case and case[-1] == "loss" and len(case) == 3:
             yield from _head(name.rpartition("/")[0], group, stored)
-    yield "soft/loss", rel_err(soft_cross_entropy(stored["soft/scores"], stored["soft/target"]), stored["soft/loss"])
+    yield (
+        "soft/loss",
+        rel_err(soft_cross_entropy(stored["soft/scores"], stored["soft/target"]), stored["soft/loss"]),
+    )
     yield "dml/loss", rel_err(symmetric_divergence(stored["dml/x"], stored["dml/t"]), stored["dml/loss"])
     # multi-label losses are summed over classes and batch
-    summed = F.binary_cross_entropy_with_logits(stored["bce_sum/logits"], stored["bce_sum/y"], reduction="sum")
+    summed = F.binary_cross_entropy_with_logits(
+        stored["bce_sum/logits"], stored["bce_sum/y"], reduction="sum"
+    )
     yield "bce_sum/loss", rel_err(summed, stored["bce_sum/loss"])
 
 
 def _head(case: str, group: str, stored: Mapping[str, Tensor]) -> Iterator[tuple[str, float]]:
-    """`C10/eps0.1/mix0.3`: scores of 10 classes, smoothing 0.1, 0.3 of the first labels and 0.7 of the second."""
+    """`C10/eps0.1/mix0.3`: 10 classes, smoothing 0.1, 0.3 of the first labels and 0.7 of the second."""
     _, smoothing, form = case.split("/")
     scores = stored[f"{group}/scores"].clone().requires_grad_()
     a, b = (stored[f"{group}/labels_{x}"].flatten() for x in "ab")

@@ -51,7 +51,11 @@ class Family:
 
 
 def _tsn(cfg: Cfg) -> dict[str, Any]:
-    return {"num_classes": cfg["MODEL"]["num_classes"], "backbone": f"resnet{cfg['MODEL']['num_layers']}", "dropout": 0.0}
+    return {
+        "num_classes": cfg["MODEL"]["num_classes"],
+        "backbone": f"resnet{cfg['MODEL']['num_layers']}",
+        "dropout": 0.0,
+    }
 
 
 def _tsm(cfg: Cfg) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def _family(manifest: Cfg) -> Family | None:
 
 
 def build(manifest: Cfg, *, damped: bool = False) -> VideoModel:
-    """Our model with the reference run's parameters; `damped` halves the scale of every normalisation layer."""
+    """Our model with the reference run's parameters; `damped` halves the scale of every norm."""
     family = _family(manifest)
     state = params1(manifest)
     if damped:
@@ -111,7 +115,10 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
         ours = {names.theirs(name): parameter.grad for name, parameter in model.named_parameters()}
         common = [name for name in norms if name in ours]
         yield "train_grad_names", float(len(norms) - len(common))
-        yield "train_grad_norms", rel_err([ours[n].norm().item() for n in common], np.array([norms[n] for n in common]))
+        yield (
+            "train_grad_norms",
+            rel_err([ours[n].norm().item() for n in common], np.array([norms[n] for n in common])),
+        )
 
 
 def _compared(mode: str, outputs: Outputs, expected: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:

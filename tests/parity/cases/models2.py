@@ -94,11 +94,33 @@ def _slowfast_probs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> dict[str, Te
     return probs
 
 
+def _transformer(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    size = {"embed_dim": backbone["embed_dim"], "depth": backbone["depth"], "num_heads": backbone["num_heads"]}
+    size |= {"mlp_ratio": backbone["mlp_ratio"], "qkv_bias": backbone["qkv_bias"], "patch_size": backbone["patch_size"]}
+    return {"num_frames": backbone["num_seg"], "crop_px": backbone["img_size"], "backbone_args": size}
+
+
+def _transformer_views(model: VideoModel, inputs: Inputs, cfg: Cfg) -> dict[str, Tensor]:
+    """The bare network, and the test step, which averages views that lie one after the other in time."""
+    test = cfg["runtime_cfg"]["test"]
+    views = inputs["imgs2v"].transpose(1, 2).unflatten(1, (-1, test["num_seg"]))
+    scores = model(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+    averaged = scores.softmax(-1).mean(1) if test["avg_type"] == "prob" else scores.mean(1)
+    return {"logits_forward_net": model(inputs["imgs"].transpose(1, 2)), "test_step_two_views": averaged}
+
+
+def _transformer_scores(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Tensor:
+    return model(inputs["imgs"].transpose(1, 2))
+
+
 FAMILIES: dict[str, Family] = {
     "ResNet": Family("tsn", _tsn),
     "ResNetTSM": Family("tsm", _tsm),
     "ResNetTweaksTSN": Family("pptsn", _pptsn),
     "ResNetTweaksTSM": Family("pptsm", _pptsm),
+    "VisionTransformer": Family("timesformer", _transformer, _transformer_views, _transformer_scores),
+    "VisionTransformer_tweaks": Family("pptimesformer", _transformer, _transformer_views, _transformer_scores),
+    "TokenShiftVisionTransformer": Family("tokenshift", _transformer, _transformer_views, _transformer_scores),
     "ResNetSlowFast": Family(
         "slowfast",
         _slowfast,
@@ -139,9 +161,14 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
     if "train_step" in manifest:
         model = build(manifest)
         inputs = inputs2(manifest["train_step"]["inputs"])
-        targets = smooth_targets(inputs["labels"].flatten(), model.num_classes, cfg.get("head", {}).get("ls_eps", 0.0))
+        targets = smooth_targets(
+            inputs["labels"].flatten(), model.num_classes, cfg.get("head", {}).get("ls_eps", 0.0)
+        )
         yield from compare_train_step(
-            model, manifest, expected, lambda: soft_cross_entropy(family.train_scores(model, inputs, cfg), targets)
+            model,
+            manifest,
+            expected,
+            lambda: soft_cross_entropy(family.train_scores(model, inputs, cfg), targets),
         )
 
 

@@ -6,7 +6,8 @@
     render.py   its pixels and its sound
     world.py    folders of videos and labels
 
-A further kind of world (captions, queries, features) is one more `make_...` in world.py, entered in its `KINDS`.
+A further kind of world (captions, queries, features) is one more `make_...` in world.py, entered in its
+`KINDS`.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def render(script: Script) -> Iterator[np.ndarray]:
 
 
 def sound(script: Script, *, rate_hz: int = 16_000) -> np.ndarray:
-    """Mono sound, float32 [samples] in -1..1: a short tone where an event starts, higher for each further class."""
+    """Mono sound, float32 [samples] in -1..1: a short tone where an event starts, its pitch by class."""
     samples = np.zeros(round(script.duration_s * rate_hz), np.float32)
     for event in script.events:
         if event.motion in CLASSES:

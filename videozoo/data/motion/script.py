@@ -1,11 +1,13 @@
 """What happens in a made video, told without pixels: a script of events, drawn at random from a seed.
 
-One frame says nothing. Every event draws a path for each of the four things that can change: across, down, size and
-angle. Its motion runs one of the paths, forwards or backwards; the other three are frozen at a moment drawn uniformly.
-So a frame taken at random shows the same distribution of position, size and angle whatever the motion is (also when
-nothing moves), and forwards and backwards show the very same set of frames. Shape, colour and textures know nothing
-of the motion either. Mirroring a clip turns `moves left` into `moves right` and the clock backwards: a recipe for
-this world must not flip.
+One frame says nothing. Every event draws a path for each of the four things that can change: across, down,
+size and angle. Its motion runs one of the paths, forwards or backwards; the other three are frozen at a
+moment drawn uniformly. So a frame taken at random shows the same distribution of position, size and angle
+whatever the motion is (also when nothing moves), and forwards and backwards show the very same set of
+frames. Shape, colour and textures know nothing of the motion either.
+
+Mirroring a clip turns `moves left` into `moves right` and the clock backwards: a recipe for this world must
+not flip.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,9 +38,9 @@ _RUNS = {
 CLASSES = tuple(_RUNS)
 PAUSE = "pauses"
 
-# Rows: x, y, log radius, angle in degrees; lengths are in sides of the picture. A path lies inside its bounds and is
-# as long as an event's move: long enough to be seen at 64 px, short beside the bounds, so that even the
-# set of a clip's frames says little about the path that was run.
+# Rows: x, y, log radius, angle in degrees; lengths are in sides of the picture. A path lies inside its
+# bounds and is as long as an event's move: long enough to be seen at 64 px, short beside the bounds, so
+# that even the set of a clip's frames says little about the path that was run.
 _RADII = (0.13, 0.26)
 _BOUNDS = np.array([(0.26, 0.74), (0.26, 0.74), np.log(_RADII), (0.0, 360.0)])
 _EXTENTS = np.array([(0.20, 0.30), (0.20, 0.30), np.log((1.35, 1.65)), (110.0, 170.0)])
@@ -72,12 +75,16 @@ class Event:
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < self.end_s:
             raise DataError(f"event: needs 0 <= start_s < end_s, got {self.start_s=} {self.end_s=}")
-        for word, accepted in ((self.motion, (*CLASSES, PAUSE)), (self.shape, SHAPES), (self.colour, COLOURS)):
+        for word, accepted in (
+            (self.motion, (*CLASSES, PAUSE)),
+            (self.shape, SHAPES),
+            (self.colour, COLOURS),
+        ):
             if word not in accepted:
                 raise DataError(f"event: there is no '{word}'; accepted: {', '.join(accepted)}")
 
     def state_at(self, time_s: float) -> State:
-        """The state at a moment of the video; before and after the event it is that of its first or last moment."""
+        """The state at a moment of the video; outside of the event, that of its first or last moment."""
         part = min(max((time_s - self.start_s) / (self.end_s - self.start_s), 0.0), 1.0)
 
         def between(begin: float, end: float) -> float:
@@ -94,9 +101,9 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Script:
-    """A whole video: events that follow each other without a hole. Pixels, sound and every label derive from it.
+    """A whole video: events without a hole between them. Pixels, sound and every label derive from it.
 
-    `seed` draws the background. Frame i shows the moment (i + 0.5) / fps, the middle of its time on the screen.
+    `seed` draws the background. Frame i shows the moment (i + 0.5) / fps, the middle of its time on screen.
     """
 
     seed: int
@@ -108,7 +115,9 @@ class Script:
     def __post_init__(self) -> None:
         ends = [0.0, *(event.end_s for event in self.events)]
         if [*(event.start_s for event in self.events), self.duration_s] != ends:
-            raise DataError(f"script: events end at {ends} s; each must start where the last ends, to {self.duration_s} s")
+            raise DataError(
+                f"script: events end at {ends} s; each must start where the last ends, to {self.duration_s} s"
+            )
 
     @property
     def num_frames(self) -> int:
@@ -144,7 +153,9 @@ class Script:
             )
             return cls(events=events, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"script: {text[:60]!r} cannot be read ({error}); needs a line of scripts.jsonl") from error
+            raise DataError(
+                f"script: {text[:60]!r} cannot be read ({error}); needs a line of scripts.jsonl"
+            ) from error
 
 
 def clip_script(rng: np.random.Generator, *, motion: str, num_frames: int, fps: int, size_px: int) -> Script:
@@ -153,12 +164,12 @@ def clip_script(rng: np.random.Generator, *, motion: str, num_frames: int, fps: 
 
 
 def untrimmed_script(
-    rng: np.random.Generator, *, motions: tuple[str, ...], num_frames: int, fps: int, size_px: int
+    rng: np.random.Generator, *, motions: Sequence[str], num_frames: int, fps: int, size_px: int
 ) -> Script:
-    """Events of several classes between pauses, in which shapes hold still: a still frame is no sign of a pause.
+    """Events of several classes, with pauses between them.
 
-    Shapes also change in the middle of some pauses, so that a cut is no sign of an event. In less than 7 s there
-    may be no room for an event.
+    In a pause a shape is seen too, and holds still: its presence says nothing. Shapes also change in the
+    middle of some pauses: nor does a cut. In less than 7 s there may be no room for an event.
     """
     timeline: list[tuple[str, int]] = []
     left = num_frames
@@ -167,7 +178,7 @@ def untrimmed_script(
         if left <= pause + event + _PAUSE_S[0] * fps:
             break
         timeline += _pause(rng, pause)
-        timeline.append((str(rng.choice(motions)), event))
+        timeline.append((_pick(rng, motions), event))
         left -= pause + event
     return _script(rng, timeline + _pause(rng, left), fps=fps, size_px=size_px)
 
@@ -203,12 +214,16 @@ def _event(rng: np.random.Generator, motion: str, *, start_s: float, end_s: floa
         start_s=start_s,
         end_s=end_s,
         motion=motion,
-        shape=str(rng.choice(list(SHAPES))),
-        colour=str(rng.choice(list(COLOURS))),
+        shape=_pick(rng, tuple(SHAPES)),
+        colour=_pick(rng, tuple(COLOURS)),
         begin=_state(begin),
         end=_state(end),
         texture_seed=int(rng.integers(2**31)),
     )
+
+
+def _pick(rng: np.random.Generator, words: Sequence[str]) -> str:
+    return words[int(rng.integers(len(words)))]
 
 
 def _state(row: np.ndarray) -> State:

@@ -20,9 +20,9 @@ COLOURS = {
     "pink": (245, 130, 190),
 }
 
-# A shape gives the distance of points (u, v) from its edge, negative inside (v runs down, as in pictures). It lies in
-# the disc of radius 1, so that it fits into the same circle at every angle. Distances outside need not be exact:
-# only the sign and the slope at the edge are used.
+# A shape gives the distance of points (u, v) from its edge, negative inside (v runs down, as in pictures).
+# It lies in the disc of radius 1, so that it fits into the same circle at every angle. Distances far from
+# the edge need not be exact: only the sign and the slope at the edge are used.
 
 
 def _box(u: np.ndarray, v: np.ndarray, *, left: float, top: float, right: float, bottom: float) -> np.ndarray:
@@ -72,11 +72,12 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 @functools.lru_cache(maxsize=len(SHAPES))
 def outline(shape: str) -> np.ndarray:
-    """Points [n 2] of the upright shape that are outermost in some direction: enough to bound it at any angle."""
-    axis = np.linspace(-1, 1, 257)
-    u, v = (grid.ravel() for grid in np.meshgrid(axis, axis))
-    inside = SHAPES[shape](u, v) <= 0
-    points = np.stack([u[inside], v[inside]], axis=1)
+    """Points [n 2] of the upright shape, outermost in some direction: they bound it at any angle."""
+    axis = np.linspace(-1, 1, 801)
+    inside = SHAPES[shape](axis[None, :], axis[:, None]) <= 0
+    rows = np.flatnonzero(inside.any(axis=1))
+    first, last = inside[rows].argmax(axis=1), len(axis) - 1 - inside[rows, ::-1].argmax(axis=1)
+    ends = np.stack([axis[np.concatenate([first, last])], axis[np.concatenate([rows, rows])]], axis=1)
     angles = np.linspace(0, 2 * np.pi, 180, endpoint=False)
-    outermost = (points @ np.stack([np.cos(angles), np.sin(angles)])).argmax(axis=0)
-    return points[np.unique(outermost)]
+    outermost = (ends @ np.stack([np.cos(angles), np.sin(angles)])).argmax(axis=0)
+    return ends[np.unique(outermost)]

@@ -1,10 +1,11 @@
 """Writes a motion world: a folder of encoded videos with the labels that go with them.
 
-    clips       train/<class>/*.mp4, val/<class>/*.mp4 (a folder a class), train.txt, val.txt (`path label` lines)
+    clips       train/<class>/*.mp4, val/<class>/*.mp4, and as lists train.txt, val.txt (lines `path label`)
     untrimmed   videos/*.mp4, annotations.json (ActivityNet's form)
 
-Beside them lie classes.txt, scripts.jsonl (the script of each video: the truth), and world.json, which says what was
-asked for and whether all of it is there. The same arguments give the same bytes, whatever the number of workers.
+Beside them lie classes.txt, scripts.jsonl (the script of each video: the truth), and world.json, which says
+what was asked for and whether all of it is there. The same arguments give the same bytes, whatever the
+number of workers.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = ["KINDS", "make_clips", "make_untrimmed"]
 _VERSION = 1  # raise it when the same arguments no longer give the same videos
 _MARKER = "world.json"
 _AUDIO_RATE_HZ = 16_000
+_PRESET = "veryfast"  # small pictures: slower ones cost time and save few bytes
 _MIN_CLIP_FRAMES = 4
 _MIN_UNTRIMMED_S = 8.0  # room for one event and a pause on both sides, at their longest
 
@@ -52,8 +54,8 @@ def make_clips(
 ) -> None:
     """Short videos with one motion each, in a folder a class and in list files.
 
-    A world that was interrupted is completed when asked for again with the same arguments; videos that are there
-    stay. Needs the usual `if __name__ == "__main__"` in the calling script when `num_workers` > 0.
+    A world that was interrupted is completed when asked for again with the same arguments: videos that are
+    there stay. With `num_workers` > 0 a calling script needs the usual `if __name__ == "__main__"`.
 
     Args:
         num_workers: processes that draw and encode; 0 does it in this one.
@@ -84,7 +86,9 @@ def make_clips(
             lines.append(f"{path} {label}\n")
         texts[f"{split}.txt"] = "".join(lines)
     texts |= _common_texts(videos, num_classes)
-    _write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
+    _write(
+        Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress
+    )
 
 
 def make_untrimmed(
@@ -126,11 +130,18 @@ def make_untrimmed(
                 "duration": script.duration_s,
                 "subset": subset,
                 "resolution": f"{size_px}x{size_px}",
-                "annotations": [{"segment": [s.start_s, s.end_s], "label": s.label} for s in segments(script)],
+                "annotations": [
+                    {"segment": [s.start_s, s.end_s], "label": s.label} for s in segments(script)
+                ],
             }
     annotations = {"version": f"motion world {_VERSION}", "database": database}
-    texts = {"annotations.json": json.dumps(annotations, indent=1) + "\n", **_common_texts(videos, num_classes)}
-    _write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
+    texts = {
+        "annotations.json": json.dumps(annotations, indent=1) + "\n",
+        **_common_texts(videos, num_classes),
+    }
+    _write(
+        Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress
+    )
 
 
 KINDS: dict[str, Callable[..., None]] = {"clips": make_clips, "untrimmed": make_untrimmed}
@@ -166,7 +177,9 @@ def _rng(seed: int, split: str, index: int) -> np.random.Generator:
 def _common_texts(videos: Sequence[_Video], num_classes: int) -> dict[str, str]:
     return {
         "classes.txt": "".join(f"{name}\n" for name in CLASSES[:num_classes]),
-        "scripts.jsonl": "".join(f'{{"path": "{path}", "script": {script.to_json()}}}\n' for path, script in videos),
+        "scripts.jsonl": "".join(
+            f'{{"path": "{path}", "script": {script.to_json()}}}\n' for path, script in videos
+        ),
     }
 
 
@@ -180,10 +193,10 @@ def _write(
     overwrite: bool,
     progress: Progress | None,
 ) -> None:
-    """Videos first, then the texts, then the mark that all is there; each file appears whole or not at all."""
+    """Videos, then texts, then the mark that all is there; each file appears whole or not at all."""
     holds = sorted({path.partition("/")[0] for path, _ in videos} | texts.keys())
     _claim(out_dir, asked, overwrite=overwrite)
-    _write_text(out_dir / _MARKER, json.dumps({"asked": asked, "complete": False, "holds": holds}, indent=1))
+    _mark(out_dir, asked, holds, complete=False)
     missing = [(out_dir / path, script) for path, script in videos if not (out_dir / path).exists()]
     for folder in {path.parent for path, _ in missing}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,11 +205,11 @@ def _write(
             progress(done, len(videos))
     for name, text in texts.items():
         _write_text(out_dir / name, text)
-    _write_text(out_dir / _MARKER, json.dumps({"asked": asked, "complete": True, "holds": holds}, indent=1))
+    _mark(out_dir, asked, holds, complete=True)
 
 
 def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
-    """Makes `out_dir` ready for what is asked: empty, cleared of the world to replace, or with its beginning in place.
+    """Makes `out_dir` ready: empty, cleared of the world to replace, or with the asked one's beginning in it.
 
     Raises:
         ConfigError: it holds something that is not to be replaced.
@@ -214,13 +227,25 @@ def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
             f"{out_dir}: is not empty and is not a motion world; choose another folder or empty it yourself"
         ) from None
     if overwrite:
-        for name in holds:
-            _remove(out_dir / Path(name).name)  # never outside of the folder, whatever the file says
+        _mark(out_dir, before, holds, complete=False)
+        for path in [p for p in out_dir.iterdir() if p.name in holds]:
+            _remove(path)
     elif before != asked:
         differ = [name for name in {**before, **asked} if before.get(name) != asked.get(name)]
-        raise ConfigError(f"{out_dir}: holds another world ({', '.join(differ)} differ); add --overwrite to replace it")
+        raise ConfigError(
+            f"{out_dir}: holds another world ({', '.join(differ)} differ); add --overwrite to replace it"
+        )
     elif is_complete:
-        raise ConfigError(f"{out_dir}: already holds this world; nothing to do, or add --overwrite to draw it again")
+        raise ConfigError(
+            f"{out_dir}: already holds this world; nothing to do, or add --overwrite to draw it again"
+        )
+
+
+def _mark(out_dir: Path, asked: dict[str, Any], holds: Sequence[str], *, complete: bool) -> None:
+    """Says in the folder what was asked for, which names in it belong to that, and whether all is there."""
+    _write_text(
+        out_dir / _MARKER, json.dumps({"asked": asked, "complete": complete, "holds": holds}, indent=1)
+    )
 
 
 def _remove(path: Path) -> None:
@@ -249,10 +274,10 @@ def _write_one(job: tuple[Path, Script]) -> None:
     from videozoo.io.encode import write_video
 
     path, script = job
-    partial = path.with_name(f".{path.stem}.partial.mp4")
     audio = sound(script, rate_hz=_AUDIO_RATE_HZ)
-    write_video(partial, render(script), fps=script.fps, audio=audio, audio_rate_hz=_AUDIO_RATE_HZ)
-    partial.replace(path)
+    write_video(
+        path, render(script), fps=script.fps, audio=audio, audio_rate_hz=_AUDIO_RATE_HZ, preset=_PRESET
+    )
 
 
 def _write_text(path: Path, text: str) -> None:

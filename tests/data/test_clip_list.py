@@ -1,0 +1,248 @@
+"""List files: every form of a line, where class names come from, and what is refused with its file and line."""
+
+import pytest
+
+from videozoo.config.check import bind
+from videozoo.data.clip_list import clip_list, list_line
+from videozoo.data.labels import read_class_names
+from videozoo.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.mp4", "b.mp4", "my clip.mp4", "sub/c,d.avi", "bare", "bare 7"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("frames1", "my frames 2"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def write(folder, text, name="train.txt"):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def found(dataset):
+    return [(record.id, record.labels, record.num_frames) for record in dataset]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a.mp4 3", ("a.mp4", (3,), None)),
+        ("a.mp4\t3", ("a.mp4", (3,), None)),
+        ("a.mp4,3", ("a.mp4", (3,), None)),
+        ("  a.mp4 ,  3  ", ("a.mp4", (3,), None)),
+        ("my clip.mp4 3", ("my clip.mp4", (3,), None)),
+        ('"my clip.mp4" 3', ("my clip.mp4", (3,), None)),
+        ("'my clip.mp4',3", ("my clip.mp4", (3,), None)),
+        ("my clip.mp4\t3", ("my clip.mp4", (3,), None)),
+        ("sub/c,d.avi 3", ("sub/c,d.avi", (3,), None)),
+        ("bare 3", ("bare", (3,), None)),
+        ('"bare 7" 3', ("bare 7", (3,), None)),
+        ("frames1 120 3", ("frames1", (3,), 120)),
+        ("frames1,120,3", ("frames1", (3,), 120)),
+        ("frames1\t120\t3", ("frames1", (3,), 120)),
+        ("my frames 2 120 3", ("my frames 2", (3,), 120)),
+    ],
+)
+def test_forms_of_a_line(folder, line, expected):
+    dataset = clip_list(write(folder, f"{line}\n"), num_classes=4)
+    assert found(dataset) == [expected]
+    assert dataset[0].path == folder / expected[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a.mp4 3 7", ("a.mp4", (3, 7), None)),
+        ("a.mp4 3,7", ("a.mp4", (3, 7), None)),
+        ("a.mp4,3,7", ("a.mp4", (3, 7), None)),
+        ("a.mp4\t3\t7", ("a.mp4", (3, 7), None)),
+        ("a.mp4", ("a.mp4", (), None)),
+        ("bare 3 7", ("bare", (3, 7), None)),
+        ("frames1 120 3 7", ("frames1", (3, 7), 120)),
+        ("frames1 120", ("frames1", (), 120)),
+        ("'my frames 2' 120 3 7", ("my frames 2", (3, 7), 120)),
+    ],
+)
+def test_several_labels(folder, line, expected):
+    dataset = clip_list(write(folder, line), num_classes=8, multi_label=True)
+    assert found(dataset) == [expected]
+    assert dataset.multi_label
+
+
+@pytest.mark.parametrize("path", ["a.mp4", "my clip.mp4", "sub/c,d.avi", "#tag", "it's 5", 'a "b" 1'])
+@pytest.mark.parametrize("num_frames", [None, 12])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_written_lines_are_read_back(tmp_path, path, num_frames, multi_label):
+    place = tmp_path / path
+    place.parent.mkdir(exist_ok=True)
+    if num_frames is None:
+        place.touch()
+    else:
+        place.mkdir()
+    labels = (1, 3) if multi_label else (3,)
+    file = write(tmp_path, list_line(path, labels, num_frames=num_frames))
+    assert found(clip_list(file, multi_label=multi_label)) == [(path, labels, num_frames)]
+
+
+def test_comments_blank_lines_marks_and_windows_ends(folder):
+    (folder / "train.txt").write_bytes(b"\xef\xbb\xbf# path label\r\n\r\na.mp4 0\r\nb.mp4 1\r\n")
+    assert found(clip_list(folder / "train.txt")) == [("a.mp4", (0,), None), ("b.mp4", (1,), None)]
+
+
+def test_paths_are_relative_to_the_list_or_to_root(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("lists")
+    file = write(elsewhere, f"a.mp4 0\n{folder / 'b.mp4'} 1\n")
+    dataset = clip_list(file, root=folder)
+    assert [record.path for record in dataset] == [folder / "a.mp4", folder / "b.mp4"]
+
+
+def test_rate_of_frame_folders(folder):
+    dataset = clip_list(write(folder, "a.mp4 0\nframes1 3 0"), fps=10)
+    assert [record.extra for record in dataset] == [{}, {"fps": 10}]
+
+
+class TestClassNames:
+    def test_numbers_name_themselves(self, folder):
+        assert clip_list(write(folder, "a.mp4 0\nb.mp4 2")).class_names == ("0", "1", "2")
+        assert clip_list(write(folder, "a.mp4 0"), num_classes=2).class_names == ("0", "1")
+
+    def test_names_in_the_list_are_sorted(self, folder):
+        dataset = clip_list(write(folder, "a.mp4 air drumming\nb.mp4,zumba\nframes1 12 air drumming"))
+        assert dataset.class_names == ("air drumming", "zumba")
+        assert found(dataset) == [
+            ("a.mp4", (0,), None),
+            ("b.mp4", (1,), None),
+            ("frames1", (0,), 12),
+        ]
+
+    def test_several_names(self, folder):
+        dataset = clip_list(write(folder, "a.mp4 run jump\nb.mp4 air drumming, run"), multi_label=True)
+        assert dataset.class_names == ("air drumming", "jump", "run")
+        assert [record.labels for record in dataset] == [(2, 1), (0, 2)]
+
+    @pytest.mark.parametrize("name", ["classes.txt", "labels.txt"])
+    def test_a_file_beside_the_list(self, folder, name):
+        write(folder, "jump\nrun\n", name)
+        dataset = clip_list(write(folder, "a.mp4 run\nb.mp4 0"))
+        assert dataset.class_names == ("jump", "run")
+        assert [record.labels for record in dataset] == [(1,), (0,)]
+
+    def test_given_names_win_over_the_file(self, folder):
+        write(folder, "jump\nrun\n", "classes.txt")
+        assert clip_list(write(folder, "a.mp4 1"), class_names=["x", "y"]).class_names == ("x", "y")
+
+    @pytest.mark.parametrize(
+        ("text", "names"),
+        [
+            ("b\na b\n", ("b", "a b")),
+            ("air drumming 1\nabseiling 0\n", ("abseiling", "air drumming")),
+            ("1 Run\n2 Jump\n", ("Run", "Jump")),
+            ("run,0\njump,1\n", ("run", "jump")),
+            ("level 1\nlevel 2\n", ("level 1", "level 2")),
+            ("top 10\ntop 20\n", ("top 10", "top 20")),
+            ("7\n5\n", ("7", "5")),
+        ],
+    )
+    def test_forms_of_the_file(self, tmp_path, text, names):
+        assert read_class_names(write(tmp_path, text)) == names
+
+    def test_the_file_may_not_be_empty_or_repeat(self, tmp_path):
+        with pytest.raises(DataError, match=r"train.txt: holds no class names; write one a line"):
+            read_class_names(write(tmp_path, "\n"))
+        with pytest.raises(DataError, match=r"class name 'a' stands more than once"):
+            read_class_names(write(tmp_path, "a\nb\na\n"))
+        with pytest.raises(DataError, match=r"nowhere.txt: there is no such file of class names"):
+            read_class_names(tmp_path / "nowhere.txt")
+
+    def test_a_recipe_gives_names_or_a_path(self, folder):
+        for value in (["x", "y"], "names.txt"):
+            bound = bind(clip_list, {"path": "l.txt", "class_names": value}, where="data.train")
+            assert str(bound["class_names"]) == str(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "message"),
+    [
+        ("", {}, r"train.txt: the list is empty; a line is 'path label'"),
+        ("# nothing\n", {}, r"train.txt: the list is empty"),
+        ("a.mp4 0\nb.mp4\n", {}, r"train.txt:2: 'b.mp4' has no label; a line is 'path label', or"),
+        ("frames1 3", {}, r"train.txt:1: 'frames1 3' has no label; .*'path num_frames label' for a folder"),
+        ("frames1 run", {}, r"train.txt:1: 'frames1' is a folder, without a number of frames; a line is"),
+        ("frames1 0 3", {}, r"train.txt:1: 'frames1' is a folder, without a number of frames"),
+        ("a.mp4 1 2", {}, r"train.txt:1: 'a.mp4' has 2 labels \(1 2\); .* several labels need multi_label=true"),
+        (
+            "a.mp4 0\n\nb.mp4 412\n",
+            {"num_classes": 400},
+            r"train.txt:3: label 412 is outside 0..399; the recipe says num_classes=400",
+        ),
+        ("a.mp4 -1", {}, r"train.txt:1: label -1 is outside 0..0"),
+        ("a.mp4 2", {"class_names": ["x", "y"]}, r"train.txt:1: label 2 is outside 0..1; 2 class names are given"),
+        (
+            "a.mp4 runing",
+            {"class_names": ["jump", "running"]},
+            r"train.txt:1: label 'runing' is no class, 2 class names are given; did you mean 'running'\?",
+        ),
+        (
+            "a.mp4 c071",
+            {"class_names": [f"c{i:03}x" for i in range(400)]},
+            r"is no class, 400 class names are given; did you mean 'c071x' or '[^,]*' or '[^,]*'\?$",
+        ),
+        ("a.mp4 0\nb.mp4 run", {}, r"train.txt:2: label 'run' is a name, but .*train.txt:1 has 0; write all labels"),
+        (
+            "gone/x.mp4 0\na.mp4 1\n",
+            {},
+            r"train.txt:1: no such file 'gone/x.mp4' \(root: .*\); 1 of 2 entries lack their video; correct the paths",
+        ),
+        (
+            "a.mp4 1\n" + "".join(f"gone{i}.mp4 0\n" for i in range(8)),
+            {},
+            r"train.txt:2: no such file 'gone0.mp4' .*; 8 of 9 entries lack their video "
+            r"\(also lines 3, 4, 5, 6, 7 and 2 more\)",
+        ),
+        ("gone 12 3", {}, r"train.txt:1: no such file 'gone'"),
+        ("gone 3", {}, r"train.txt:1: no such file 'gone'"),
+        ("gone.mp4 0", {"missing": "skip"}, r"train.txt: all 1 entries lack their video"),
+    ],
+)
+def test_refused_lists(folder, text, args, message):
+    with pytest.raises(DataError, match=message):
+        clip_list(write(folder, text), **args)
+
+
+def test_refused_numbers_of_classes(folder):
+    file = write(folder, "a.mp4 run\nb.mp4 jump")
+    with pytest.raises(ConfigError, match=r"num_classes: the recipe says 3, but the list names 2 classes; correct"):
+        clip_list(file, num_classes=3)
+    with pytest.raises(ConfigError, match=r"num_classes: should be at least 1; got 0"):
+        clip_list(file, num_classes=0)
+    with pytest.raises(ConfigError, match=r"class_names: is empty"):
+        clip_list(file, class_names=[])
+
+
+def test_lists_that_cannot_be_read(folder):
+    with pytest.raises(DataError, match=r"nowhere.txt: there is no such list file; correct the path"):
+        clip_list(folder / "nowhere.txt")
+    with pytest.raises(DataError, match=r"frames1: cannot be read \(.*\); give the path of a list file"):
+        clip_list(folder / "frames1")
+    (folder / "train.txt").write_bytes(b"a.mp4 0\nb\xff.mp4 1\n")
+    with pytest.raises(DataError, match=r"train.txt:2: is not UTF-8 text \(.*\); save the list file as UTF-8"):
+        clip_list(folder / "train.txt")
+
+
+def test_missing_files_may_be_skipped_and_are_counted(folder):
+    file = write(folder, "gone.mp4 2\na.mp4 0\nfar 12 1\n")
+    dataset = clip_list(file, missing="skip")
+    assert found(dataset) == [("a.mp4", (0,), None)]
+    assert dataset.class_names == ("0", "1", "2")  # the classes do not depend on what was there
+    assert dataset.notes[0].startswith("left out 2 of 3 entries whose video is missing (root: ")
+    assert dataset.notes[0].endswith("): lines 1, 3")
+
+
+def test_repeated_samples_are_kept_and_counted(folder):
+    dataset = clip_list(write(folder, "a.mp4 0\nb.mp4 0\na.mp4 0\na.mp4 0\n"))
+    assert [record.id for record in dataset] == ["a.mp4", "b.mp4", "a.mp4#2", "a.mp4#3"]
+    assert dataset.notes == ("2 samples are listed again and count as often: a.mp4",)

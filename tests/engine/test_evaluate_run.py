@@ -1,0 +1,146 @@
+import json
+import shutil
+
+import pytest
+import torch
+import typer
+from torch import nn
+from typer.testing import CliRunner
+
+from videozoo.cli.eval import evaluate_command
+from videozoo.data.motion import make_clips
+from videozoo.engine import evaluate_run as module
+from videozoo.engine.evaluate_run import evaluate_run, report_dir
+from videozoo.errors import ConfigError, DataError, WeightsError
+from videozoo.metrics.classification import Classification
+from videozoo.tasks.task import Task
+from videozoo.transforms.input import ClipInput
+from videozoo.types import Labels
+from videozoo.weights import checkpoint
+
+NAMES = ("moves_left", "moves_right", "moves_up")
+
+
+class Reader(Task):
+    """Reads the class off the id of a sample, which is its path below the class folder."""
+
+    def __init__(self, class_names):
+        super().__init__(nn.Linear(1, 1), class_names)
+        self.shapes = []
+
+    def predict(self, batch):
+        self.shapes.append(tuple(batch["video"].shape))
+        said = [self.class_names.index(id_.split("/")[0]) for id_ in batch["id"]]
+        return [Labels(scores=row.numpy(), names=self.class_names) for row in torch.eye(3)[said]]
+
+    def metrics(self):
+        return [Classification(self.class_names)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("eval") / "world"
+    make_clips(root, num_train=6, num_val=9, size_px=32, length_s=1.0, num_classes=3)
+    assert sorted(p.name for p in (root / "val").iterdir() if p.is_dir()) == list(NAMES)
+    return root
+
+
+@pytest.fixture
+def run(world, tmp_path, monkeypatch):
+    spec = ClipInput(num_frames=2, short_side_px=32, crop_px=32)
+    record = {
+        "model": {"name": "reader"},
+        "input": spec.to_dict(),
+        "data": {"val": {"name": "clip_folder", "path": str(world / "val")}},
+        "fit": {"batch_size": 12, "num_workers": 0},
+    }
+    content = {"record": record, "class_names": NAMES, "model": {}, "step": 40}
+    checkpoint.write(tmp_path / "run" / "best.pt", content)
+    task = Reader(NAMES)
+    monkeypatch.setattr(module, "task_from_checkpoint", lambda found: (task, spec))
+    return tmp_path / "run", task
+
+
+def test_a_run_is_scored_on_its_own_data_and_reported_beside_it(run, world):
+    path, task = run
+    found = evaluate_run(path, device="cpu")
+    num_val = len(list((world / "val").rglob("*.mp4")))
+    assert found.scores["top1"] == 100
+    assert (found.num_scored, found.num_total) == (num_val, num_val)
+    assert task.shapes == [(num_val, 1, 2, 3, 32, 32)]
+    report = json.loads((path / "eval" / "val" / "report.json").read_text())
+    assert report["protocol"]["checkpoint"] == str(path / "best.pt")
+    assert report["protocol"]["step"] == 40
+    assert report["protocol"]["views (clips x crops)"] == "1x1"
+    assert report["protocol"]["data"]["path"] == str(world / "val")
+    assert (path / "eval" / "val" / "report.html").is_file()
+    assert (path / "eval" / "val" / "confusion.png").is_file()
+
+
+def test_more_views_make_smaller_batches(run):
+    path, task = run
+    done = []
+    evaluate_run(path, device="cpu", views="2x3", progress=lambda *counts: done.append(counts))
+    assert {shape[:2] for shape in task.shapes[:-1]} == {(2, 6)}
+    total = sum(shape[0] for shape in task.shapes)
+    assert done[-1] == (total, total)
+    assert (path / "eval" / "val-2x3" / "report.html").is_file()
+
+
+def test_other_data_is_numbered_by_the_names_of_the_checkpoint(run, world, tmp_path):
+    path, _ = run
+    shutil.copytree(world / "val" / NAMES[2], tmp_path / "mine" / NAMES[2])
+    (tmp_path / "mine" / NAMES[2] / "cut.mp4").write_bytes(b"not a video")
+    found = evaluate_run(path, data=tmp_path / "mine", device="cpu", out=tmp_path / "out")
+    assert found.scores["top1"] == 100
+    (metric,) = found.metrics
+    assert {o.truth for o in metric.metric.outcomes.values()} == {2}
+    ((id_, reason),) = found.not_scored
+    assert id_ == f"{NAMES[2]}/cut.mp4"
+    assert "cannot be opened" in reason
+    assert "cut.mp4" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_data_with_splits_inside_and_list_files(run, world, tmp_path):
+    path, _ = run
+    train = evaluate_run(path, data=world, split="train", device="cpu")
+    assert train.num_total == len(list((world / "train").rglob("*.mp4")))
+    videos = sorted((world / "val").rglob("*.mp4"))[:2]
+    lines = [f"{v.relative_to(world / 'val')} {v.parent.name}\n" for v in videos]
+    (world / "val" / "some.txt").write_text("".join(lines))
+    assert evaluate_run(path, data=world / "val" / "some.txt", device="cpu").num_scored == 2
+
+
+def test_where_reports_go(run, world):
+    path, _ = run
+    assert report_dir(path) == path / "eval" / "val"
+    assert report_dir(path / "best.pt", views="10x3", split="test") == path / "eval" / "test-10x3"
+    assert report_dir(path, data=world) == path / "eval" / "world"
+    assert report_dir(path, data=world, split="train", views="1x3") == path / "eval" / "world-train-1x3"
+
+
+def test_what_is_not_there_is_named(run, tmp_path):
+    path, _ = run
+    with pytest.raises(ConfigError, match=r"its recipe has no data\.test, only val; choose another --split"):
+        evaluate_run(path, split="test", device="cpu")
+    with pytest.raises(DataError, match="nowhere: there is no such folder or list file"):
+        evaluate_run(path, data=tmp_path / "nowhere", device="cpu")
+    with pytest.raises(WeightsError, match="there is no such file or run directory"):
+        evaluate_run(tmp_path / "no_run", device="cpu")
+    with pytest.raises(ConfigError, match="views: is '10'; write clips x crops"):
+        evaluate_run(path, views="10", device="cpu")
+
+
+def test_the_command_prints_scores_and_where_the_report_is(run):
+    path, _ = run
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    found = CliRunner().invoke(app, [str(path), "--device", "cpu"])
+    assert found.exit_code == 0, found.output
+    assert "top1" in found.output and "100.00" in found.output
+    assert str(path / "eval" / "val" / "report.html") in found.output
+    as_json = CliRunner().invoke(app, [str(path), "--device", "cpu", "--json"])
+    summary = json.loads(as_json.stdout)
+    assert summary["scores"]["top1"] == 100
+    assert summary["intervals"]["top1"] == [100, 100]
+    assert summary["num_scored"] == summary["num_total"]

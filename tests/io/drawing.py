@@ -1,0 +1,61 @@
+"""Small video files whose pictures tell their own number, made with PyAV in every shape that a container knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from torch import Tensor
+
+__all__ = ["draw", "numbers", "picture"]
+
+
+def picture(number: int, *, width: int = 32, height: int = 32) -> np.ndarray:
+    """Grey of brightness 4 * number, with a darker square in the top left corner."""
+    image = np.full((height, width, 3), 4 * number, np.uint8)
+    image[: height // 4, : width // 4] = 2 * number
+    return image
+
+
+def numbers(data: Tensor) -> list[int]:
+    """Reads the numbers back from the middle of frames [t c h w]."""
+    height, width = data.shape[-2:]
+    middle = data[..., height // 2 - 3 : height // 2 + 3, width // 2 - 3 : width // 2 + 3]
+    return [round(float(frame.float().mean()) / 4) for frame in middle]
+
+
+def draw(
+    path: Path,
+    *,
+    times: Sequence[int] = tuple(range(60)),
+    rate: int = 30,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    width: int = 32,
+    height: int = 32,
+    gop: int = 10,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    rotation_deg: float = 0,
+) -> Path:
+    """Writes frame i at times[i] / rate seconds; B-frames and a key frame every `gop` frames unless told otherwise."""
+    x264 = {"crf": "10", "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0", "bf": "2", "threads": "1"}
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
+        stream: Any = container.add_stream(
+            codec, rate=rate, options={**(x264 if codec == "libx264" else {"g": str(gop)}), **(options or {})}
+        )
+        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+        stream.codec_context.time_base = Fraction(1, rate)
+        if rotation_deg:
+            stream.set_display_rotation(rotation_deg)
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(picture(number, width=width, height=height), format="rgb24")
+            frame = frame.reformat(format=pixel_format)
+            frame.pts, frame.time_base = time, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -1,0 +1,98 @@
+"""`videozoo eval`: the scores of a run on held-out data, with a report to read."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+import typer
+
+__all__ = ["Precision", "Split", "evaluate_command"]
+
+
+class Split(str, enum.Enum):
+    """The splits of a recipe."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+class Precision(str, enum.Enum):
+    """Number formats of the forward pass."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def evaluate_command(
+    run: Path = typer.Argument(help="A run directory (its best checkpoint is taken) or a weight file."),
+    data: Path = typer.Option(
+        None, help="A folder with one folder a class, or a list file [the run's own data]."
+    ),
+    split: Split = typer.Option(Split.val, help="Which split of that data."),
+    views: str = typer.Option(None, help="Clips x crops a video, e.g. 10x3 [as the run's input says]."),
+    batch_size: int = typer.Option(None, min=1, help="Samples a batch [as in training, over the views]."),
+    num_workers: int = typer.Option(None, min=0, help="Processes that decode [as in training]."),
+    device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
+    precision: Precision = typer.Option(Precision.fp32, help="Of the forward pass."),
+    out: Path = typer.Option(None, help="Folder of the report [RUN/eval/SPLIT, with the views if given]."),
+    as_json: bool = typer.Option(
+        False, "--json", help="Print the scores as JSON on stdout, and nothing else."
+    ),
+) -> None:
+    """Score a trained model: accuracy with its interval, per class, confusions; JSON and an HTML page."""
+    import json
+    import os
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+
+    from videozoo.engine.evaluate_run import evaluate_run, report_dir
+
+    folder = report_dir(run, data=data, split=split.value, views=views) if out is None else out
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task(f"evaluating {run}", total=None)
+        found = evaluate_run(
+            run,
+            data=data,
+            split=split.value,
+            views=views,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            device=device,
+            precision=precision.value,
+            out=folder,
+            progress=lambda done, total: bar.update(shown, completed=done, total=total),
+        )
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
+        return
+    intervals = found.intervals()
+    page = folder / "report.html"
+    if as_json:
+        summary = {
+            "scores": dict(found.scores),
+            "intervals": {name: [i.low, i.high] for name, i in intervals.items()},
+            "num_scored": found.num_scored,
+            "num_total": found.num_total,
+            "not_scored": [{"id": id_, "reason": reason} for id_, reason in found.not_scored],
+            "report": str(page),
+        }
+        typer.echo(json.dumps(summary, indent=1, ensure_ascii=False))
+        return
+
+    console = Console()
+    table = Table("score", "value", "95 % interval", box=None, header_style="dim")
+    for name, score in found.scores.items():
+        span = intervals.get(name)
+        table.add_row(name, f"{score:.2f}", f"{span.low:.2f} to {span.high:.2f}" if span else "")
+    console.print(table)
+    console.print(f"{found.coverage} in {found.seconds:.1f} s", highlight=False)
+    for id_, reason in found.not_scored[:10]:
+        console.print(f"  not scored: {id_}: {reason}", style="yellow", markup=False, highlight=False)
+    if len(found.not_scored) > 10:
+        console.print(f"  and {len(found.not_scored) - 10} more, listed in the report", style="yellow")
+    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)

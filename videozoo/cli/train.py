@@ -1,0 +1,43 @@
+"""`videozoo train`: a recipe in, a run directory out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: str = typer.Argument(
+        help="A packaged recipe's name, a .yaml file, or a folder with one folder a class."
+    ),
+    overrides: list[str] = typer.Argument(None, help="key=value, e.g. optim.lr=0.01"),
+    out: Path = typer.Option(..., "--out", "-o", help="The run directory."),
+    resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
+    init: Path = typer.Option(None, "--init", help="A checkpoint or run to start the weights from."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+) -> None:
+    """Train a model; SIGTERM or Ctrl-C save first, --resume then goes on as if nothing had happened."""
+    from videozoo.config.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    loaded.resolved()  # every mistake in it, before the seconds that torch takes to load
+
+    from videozoo.engine.run import train as run
+
+    result = run(loaded, out, resume=resume, init=init, progress=not quiet)
+    if quiet:
+        return
+    best = (
+        f", best {result.best_score:.4g} at step {result.best_step}" if result.best_score is not None else ""
+    )
+    if result.stopped_by:
+        typer.echo(
+            f"{out}: {result.stopped_by} after step {result.step} of {result.total_steps}; saved, go on with --resume"
+        )
+    else:
+        typer.echo(f"{out}: trained {result.step} steps{best}")
+    if result.num_bad:
+        typer.echo(f"{result.num_bad} samples could not be used; {out / 'bad_files.txt'} lists them")

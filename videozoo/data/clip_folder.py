@@ -1,0 +1,159 @@
+"""A folder a class: data with no configuration at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from videozoo.data.dataset import ClipDataset, assemble
+from videozoo.data.files import find_clips, some_of
+from videozoo.data.labels import ClassIndex, ClassNames, given_names
+from videozoo.data.registry import register_dataset
+from videozoo.errors import ConfigError, DataError
+from videozoo.types import ClipRecord
+
+__all__ = ["Subset", "clip_folder", "split_folder", "subset_folders"]
+
+Subset = Literal["train", "val"]
+SUBSET_NAMES: dict[Subset, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "test", "testing"),
+}
+
+
+@register_dataset
+def clip_folder(
+    path: str | Path,
+    *,
+    class_names: ClassNames = None,
+    subset: Subset | None = None,
+    val_share: float = 0.2,
+    fps: float | None = None,
+) -> ClipDataset:
+    """Videos or folders of frames in one sub-folder a class, `path/<class>/**/clip.mp4`.
+
+    The classes are the sub-folders in the order of their names. Hidden files are skipped; files that are
+    neither videos nor frames are counted in a warning.
+
+    Args:
+        class_names: the classes in order, or a file with one a line; other sub-folders are an error.
+        subset: half of the data: `path/train` or `path/val` (also valid, validation, test) where both are
+            there, else a split by the hash of the file names within each class, the same on every machine.
+        val_share: how much of each class that split holds out.
+        fps: the frame rate of folders of frames, for an input that counts time.
+
+    Raises:
+        DataError: no such folder, no class folders, no videos in them, or a folder that is no class.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder; give a folder with one sub-folder a class")
+    if not 0 < val_share < 1:
+        raise ConfigError(f"clip_folder.val_share: should be between 0 and 1; got {val_share}")
+    classes = given_names(class_names)
+    halves = subset_folders(root)
+    if halves is None:
+        records, classes, notes = _read(root, classes, fps=fps)
+        if subset is not None:
+            held_out = _held_out(records, val_share)
+            records = [record for record in records if (record.id in held_out) == (subset == "val")]
+        if not records:
+            raise DataError(
+                f"{root}: no class has two videos, one of them to hold out; add videos, or leave out subset"
+            )
+        source = f"{root} ({subset})" if subset else str(root)
+        return assemble(records, classes.names, source=source, notes=notes)
+    if subset is None:
+        found = " and ".join(f"{half.name}/" for half in halves.values())
+        raise DataError(
+            f"{root}: holds {found}, not class folders; set subset=train or val, or name one of them"
+        )
+    if classes is None and subset == "val":
+        names = [folder.name for folder in _folders(halves["train"])]
+        classes = ClassIndex(tuple(names), f"{halves['train']} has {len(names)} class folders")
+    records, classes, notes = _read(halves[subset], classes, fps=fps)
+    return assemble(records, classes.names, source=str(halves[subset]), notes=notes)
+
+
+def split_folder(path: str | Path, *, val_share: float = 0.2) -> tuple[ClipDataset, ClipDataset]:
+    """The training and the validation half of a folder of class folders; see `clip_folder`."""
+    train = clip_folder(path, subset="train", val_share=val_share)
+    val = clip_folder(path, subset="val", val_share=val_share, class_names=train.class_names)
+    return train, val
+
+
+def subset_folders(root: Path) -> dict[Subset, Path] | None:
+    """Where the halves lie when `root` holds train/ and val/ (or valid, validation, test), else None.
+
+    Raises:
+        DataError: only one of the two is there, and no class folder beside it.
+    """
+    folders = {folder.name: folder for folder in _folders(root)}
+    halves = {
+        subset: next(folders[name] for name in names if name in folders)
+        for subset, names in SUBSET_NAMES.items()
+        if any(name in folders for name in names)
+    }
+    if len(halves) == 2:
+        return halves
+    if len(halves) == len(folders) == 1:
+        (half,) = halves.values()
+        raise DataError(f"{root}: holds {half.name}/ alone; add the other half, or give {half} as the path")
+    return None
+
+
+def _read(
+    root: Path, classes: ClassIndex | None, *, fps: float | None
+) -> tuple[list[ClipRecord], ClassIndex, list[str]]:
+    folders = _folders(root)
+    if classes is None:
+        classes = ClassIndex(tuple(folder.name for folder in folders), "")
+    records: list[ClipRecord] = []
+    others = [file for file in root.iterdir() if file.is_file() and not file.name.startswith(".")]
+    extra = {} if fps is None else {"fps": fps}
+    for folder in folders:
+        label = classes.index_of_name(folder.name, where=str(folder), what="class folder")
+        clips = find_clips(folder)
+        entries = [(video, None) for video in clips.videos] + clips.frame_folders
+        for path, num_frames in entries:
+            name = path.relative_to(root).as_posix()
+            records.append(
+                ClipRecord(name, path, (label,), num_frames, extra=extra if num_frames is not None else {})
+            )
+        others += clips.others
+    if not records:
+        found = f"{len(folders)} folders and {len(others)} files" if folders or others else "nothing"
+        raise DataError(
+            f"{root}: holds no videos in class folders, but {found}; "
+            f"it should look like {root.name}/<class>/clip.mp4"
+        )
+    notes = []
+    if others:
+        names = [file.relative_to(root).as_posix() for file in others]
+        notes.append(
+            f"left out {len(others)} files that are neither videos nor frames: {some_of(sorted(names))}"
+        )
+    return records, classes, notes
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _held_out(records: Sequence[ClipRecord], val_share: float) -> set[str]:
+    """Ids of about `val_share` of each class: at least one where there are two, and never all."""
+    by_class: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for record in records:
+        by_class[record.labels].append(record.id)
+    held_out: set[str] = set()
+    for ids in by_class.values():
+        num_held_out = min(max(round(val_share * len(ids)), 1), len(ids) - 1)
+        held_out.update(sorted(ids, key=_hash)[:num_held_out])
+    return held_out
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()

@@ -1,0 +1,155 @@
+"""A list file with one clip a line: `path label`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from videozoo.data.dataset import ClipDataset, assemble
+from videozoo.data.files import VIDEO_SUFFIXES, check_missing, read_lines
+from videozoo.data.labels import ClassNames, class_index
+from videozoo.data.registry import register_dataset
+from videozoo.errors import DataError
+from videozoo.types import ClipRecord
+
+__all__ = ["clip_list", "list_line"]
+
+FORMS = {
+    False: "a line is 'path label', or 'path num_frames label' for a folder of frames",
+    True: "a line is 'path label label ...', or 'path num_frames label ...' for a folder of frames",
+}
+GAP = r"[\s,]+"
+
+
+@register_dataset
+def clip_list(
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    class_names: ClassNames = None,
+    num_classes: int | None = None,
+    multi_label: bool = False,
+    missing: Literal["error", "skip"] = "error",
+    fps: float | None = None,
+) -> ClipDataset:
+    """A list file: `path label`, `path label label ...`, or `path num_frames label` for a folder of frames.
+
+    Fields are separated by spaces, tabs or commas; labels are numbers from 0 or class names. A path may hold
+    spaces; it needs quotes only where its end cannot be told. Blank lines and lines that begin with # are
+    skipped.
+
+    Args:
+        root: where relative paths start; the list's own folder by default.
+        class_names: the classes in order, or a file with one a line; by default a classes.txt or labels.txt
+            beside the list, else the names in the list, else "0", "1", ...
+        num_classes: how many classes there are, when nothing names them and the list may lack the last ones.
+        multi_label: a clip has any number of labels.
+        missing: what to do about paths that are not there.
+        fps: the frame rate of folders of frames, for an input that counts time.
+
+    Raises:
+        DataError: no such list, an empty one, a malformed line, an unknown label, a path that is not there.
+    """
+    file = Path(path)
+    start = file.parent if root is None else Path(root)
+    lines = [
+        _parse(line, where=where, start=start, multi_label=multi_label)
+        for where, line in read_lines(file, what="list file")
+    ]
+    if not lines:
+        raise DataError(f"{file}: the list is empty; {FORMS[multi_label]}")
+    notes = check_missing(
+        [(line.where, f"no such file '{line.path}'") for line in lines if not line.exists],
+        len(lines),
+        searched=f"root: {start}",
+        advice="correct the paths or the root",
+        skip=missing == "skip",
+    )
+    classes = class_index(
+        class_names,
+        num_classes=num_classes,
+        folder=file.parent,
+        labels=[(line.where, label) for line in lines for label in line.labels],
+    )
+    records = []
+    for line in lines:
+        labels = tuple(classes.index(label, where=line.where) for label in line.labels)
+        extra = {"fps": fps} if fps is not None and line.num_frames is not None else {}
+        if line.exists:
+            records.append(ClipRecord(line.path, start / line.path, labels, line.num_frames, extra=extra))
+    return assemble(records, classes.names, source=str(file), multi_label=multi_label, notes=notes)
+
+
+def list_line(path: str, labels: tuple[int, ...], *, num_frames: int | None = None) -> str:
+    """The line that `clip_list` reads back as this clip."""
+    if re.search(r"[\s,]|^[#\"']", path):
+        quote = "'" if '"' in path else '"'
+        path = f"{quote}{path}{quote}"
+    return " ".join([path, *([] if num_frames is None else [str(num_frames)]), *map(str, labels)])
+
+
+class _Line(NamedTuple):
+    where: str
+    path: str
+    exists: bool
+    num_frames: int | None
+    labels: list[str]
+
+
+def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
+    path, rest = _split_path(line, multi_label=multi_label)
+    is_folder = (start / path).is_dir()
+    exists = is_folder or (start / path).is_file()
+    counted = _COUNTED.fullmatch(rest)
+    num_frames = None
+    if is_folder and (counted is None or int(counted[1]) < 1):
+        raise DataError(f"{where}: '{path}' is a folder, without a number of frames; {FORMS[multi_label]}")
+    looks_like_folder = Path(path).suffix.lower() not in VIDEO_SUFFIXES and counted and counted[2]
+    if counted and (is_folder or (looks_like_folder and not exists)):
+        num_frames, rest = int(counted[1]), counted[2] or ""
+    if not multi_label:
+        numbers = re.split(GAP, rest)
+        if not rest:
+            raise DataError(f"{where}: '{line}' has no label; {FORMS[False]}")
+        if len(numbers) > 1 and all(map(_is_number, numbers)):
+            raise DataError(
+                f"{where}: '{path}' has {len(numbers)} labels ({rest}); {FORMS[False]}, "
+                "and several labels need multi_label=true"
+            )
+    return _Line(where, path, exists, num_frames, _split_labels(rest) if multi_label else [rest])
+
+
+_VIDEO = re.compile(
+    rf"(.*(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))}))(?:{GAP}(.*))?", re.IGNORECASE
+)
+_QUOTED = re.compile(rf"""(["'])(.+?)\1(?:{GAP}(.*))?""")
+_TAB = re.compile(r"([^\t]+)\t(.*)")
+_NUMBERS = {
+    False: re.compile(rf"(.+?){GAP}(-?\d+(?:{GAP}-?\d+)?)"),  # two at most: the path may end with a number
+    True: re.compile(rf"(.+?){GAP}(-?\d+(?:{GAP}-?\d+)*)"),
+}
+_FIRST_GAP = re.compile(rf"(.+?){GAP}(.*)")
+_COUNTED = re.compile(rf"(\d+)(?:{GAP}(.*))?")
+
+
+def _split_path(line: str, *, multi_label: bool) -> tuple[str, str]:
+    """The path ends at its closing quote, a tab, a video's ending, the last numbers or the first gap."""
+    if quoted := _QUOTED.fullmatch(line):
+        return quoted[2], (quoted[3] or "").strip(" \t,")
+    for form in (_TAB, _VIDEO, _NUMBERS[multi_label], _FIRST_GAP):
+        if match := form.fullmatch(line):
+            return match[1].strip(), (match[2] or "").strip(" \t,")
+    return line, ""
+
+
+def _split_labels(text: str) -> list[str]:
+    """Numbers are separated by anything; names by commas or tabs, or by spaces when there are neither."""
+    fields = [field for field in re.split(GAP, text) if field]
+    if all(map(_is_number, fields)) or not re.search(r"[\t,]", text):
+        return fields
+    return [field.strip() for field in re.split(r"[\t,]", text) if field.strip()]
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?\d+", text, re.ASCII) is not None

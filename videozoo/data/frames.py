@@ -1,0 +1,183 @@
+"""Videos decoded once and for all: a folder of JPEG frames each, and the list that names them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from videozoo.data.clip_list import list_line
+from videozoo.data.dataset import ClipDataset
+from videozoo.errors import DataError, DecodeError
+from videozoo.io.decode import open_video
+
+__all__ = ["FRAME_NAME", "FrameList", "prepare_frames", "write_frames"]
+
+FRAME_NAME = "img_{:05d}.jpg"  # counted from 1, as `clip_list` readers of other toolkits expect
+MARKER = ".done.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameList:
+    """What `prepare_frames` left behind: the list file, and how each video fared."""
+
+    path: Path
+    num_written: int
+    num_kept: int
+    failed: Mapping[str, str]  # path of the video -> the decoder's reason
+
+
+def prepare_frames(
+    dataset: ClipDataset,
+    out_dir: Path,
+    name: str,
+    *,
+    short_side_px: int | None = 256,
+    quality: int = 90,
+    num_workers: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> FrameList:
+    """Writes each video's frames to `out_dir/name/<clip>/`, and the list of them to `out_dir/name.txt`.
+
+    A video whose frames are complete, by the same settings, is kept: run it again to go on. Samples that
+    are folders of frames already are listed where they lie; videos that cannot be decoded are left out.
+
+    Args:
+        on_done: called after each video.
+
+    Raises:
+        DataError: no video at all could be decoded, or the disk takes no more.
+    """
+    videos = {record.path: record.id for record in reversed(dataset.records) if record.num_frames is None}
+    places = _places(videos, name)
+    done: dict[Path, tuple[int, bool]] = {}
+    failed: dict[str, str] = {}
+    with ThreadPoolExecutor(num_workers) as pool:  # decoding, scaling and JPEG all let other threads run
+        jobs = {
+            pool.submit(
+                write_frames, video, out_dir / place, short_side_px=short_side_px, quality=quality
+            ): video
+            for video, place in places.items()
+        }
+        try:
+            for job in as_completed(jobs):
+                video = jobs[job]
+                try:
+                    done[video] = job.result()
+                except DecodeError as error:
+                    failed[str(video)] = error.reason
+                on_done()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    lines = []
+    for record in dataset:
+        if record.num_frames is not None:
+            lines.append(list_line(str(record.path.resolve()), record.labels, num_frames=record.num_frames))
+        elif record.path in done:
+            num_frames, _ = done[record.path]
+            lines.append(list_line(places[record.path], record.labels, num_frames=num_frames))
+    if not lines:
+        path, reason = next(iter(failed.items()))
+        raise DataError(
+            f"{dataset.source}: none of its {len(failed)} videos can be decoded ({path}: {reason}); "
+            "fetch them again"
+        )
+    _write_text(out_dir / f"{name}.txt", "".join(f"{line}\n" for line in lines))
+    num_kept = sum(kept for _, kept in done.values())
+    return FrameList(out_dir / f"{name}.txt", len(done) - num_kept, num_kept, dict(sorted(failed.items())))
+
+
+def write_frames(
+    video: Path, folder: Path, *, short_side_px: int | None = 256, quality: int = 90
+) -> tuple[int, bool]:
+    """Writes every frame of a video as img_00001.jpg, ...: how many, and whether they were there already.
+
+    Args:
+        short_side_px: frames are scaled down to this, never up; None leaves them as they are.
+        quality: of the JPEGs, as Pillow counts it, 1..95.
+
+    Raises:
+        DecodeError: the video cannot be decoded to its end; no frames are left.
+        DataError: the folder cannot be written.
+    """
+    size_bytes = video.stat().st_size if video.is_file() else 0
+    wanted = {"source_bytes": size_bytes, "short_side_px": short_side_px, "quality": quality}
+    marker = _read_marker(folder)
+    if marker is not None and wanted.items() <= marker.items():
+        return int(marker["num_frames"]), True
+    num_frames = 0
+    try:
+        _clear(folder)
+        with open_video(video) as reader:
+            for _, frame in reader.stream():
+                num_frames += 1
+                image = _scaled(frame, short_side_px)
+                folder.mkdir(parents=True, exist_ok=True)
+                image.save(folder / FRAME_NAME.format(num_frames), quality=quality)
+            fps = reader.info.fps
+        _write_text(folder / MARKER, json.dumps({**wanted, "num_frames": num_frames, "fps": fps}))
+    except DecodeError:
+        _clear(folder)
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror or error}); "
+            "make room or choose another folder, then run again to go on"
+        ) from error
+    return num_frames, False
+
+
+def _places(videos: Mapping[Path, str], name: str) -> dict[Path, str]:
+    """The folder of each video below the output: its id without the ending, or with it if that is taken."""
+    places: dict[Path, str] = {}
+    taken: set[str] = set()
+    for video, sample_id in sorted(videos.items()):
+        parts = [part for part in re.split(r"[\\/]+", sample_id) if part not in ("", ".", "..")]
+        place = "/".join([name, *parts]).removesuffix(video.suffix)
+        while place in taken:
+            place += video.suffix.replace(".", "-") or "-2"
+        taken.add(place)
+        places[video] = place
+    return places
+
+
+def _scaled(frame: torch.Tensor, short_side_px: int | None) -> Image.Image:
+    image = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
+    short_px = min(image.size)
+    if short_side_px is None or short_px <= short_side_px:
+        return image
+    width_px, height_px = (max(round(side * short_side_px / short_px), 1) for side in image.size)
+    return image.resize((width_px, height_px), Image.Resampling.BILINEAR)
+
+
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return marker if isinstance(marker, dict) and "num_frames" in marker else None
+
+
+def _clear(folder: Path) -> None:
+    """Removes the frames and the marker of an earlier try, and nothing else."""
+    if folder.is_dir():
+        (folder / MARKER).unlink(missing_ok=True)
+        for frame in folder.glob("img_*.jpg"):
+            frame.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,130 @@
+"""Kinetics' annotation files: one CSV row a clip of a YouTube video."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from videozoo.data.dataset import ClipDataset, assemble
+from videozoo.data.files import check_missing, find_stems, read_text
+from videozoo.data.labels import ClassNames, class_index
+from videozoo.data.registry import register_dataset
+from videozoo.errors import DataError, did_you_mean
+from videozoo.types import ClipRecord
+
+__all__ = ["kinetics_csv"]
+
+COLUMNS = ("youtube_id", "time_start", "time_end")
+
+
+@register_dataset
+def kinetics_csv(
+    path: str | Path,
+    video_dir: str | Path,
+    *,
+    split: str | None = None,
+    class_names: ClassNames = None,
+    num_classes: int | None = None,
+    missing: Literal["error", "skip"] = "error",
+    whole_videos: bool = False,
+) -> ClipDataset:
+    """Kinetics-400/600/700: a CSV with the columns label, youtube_id, time_start, time_end, split.
+
+    A row's video is `<youtube_id>_<start>_<end>.mp4` (six digits each) or `<youtube_id>.mp4`, with any video
+    ending, anywhere below `video_dir`: flat, by class or by split. A file without a label column (the test
+    set's) gives samples without answers.
+
+    Args:
+        split: takes only the rows whose split column says this.
+        class_names: the classes in order, or a file with one a line; by default a classes.txt or labels.txt
+            beside the CSV, else all labels of the CSV, sorted.
+        missing: "skip" counts and lists the videos that are not there (many are gone from YouTube).
+        whole_videos: `<youtube_id>.mp4` is the whole video, so that the clip is time_start..time_end of it.
+
+    Raises:
+        DataError: no such file, a missing column, a malformed row, an unknown label, or a missing video.
+    """
+    file = Path(path)
+    rows = _read_rows(file)
+    classes = class_index(
+        class_names,
+        num_classes=num_classes,
+        folder=file.parent,
+        labels=[(row.where, row.label) for row in rows if row.label],
+    )
+    chosen = [row for row in rows if split is None or row.split == split]
+    if not chosen:
+        raise DataError(
+            f"{file}: no row has the split '{split}'{did_you_mean(str(split), {r.split for r in rows})}"
+        )
+    stems = find_stems(Path(video_dir))
+    absent: list[tuple[str, str]] = []
+    records: list[ClipRecord] = []
+    for row in chosen:
+        labels = (classes.index(row.label, where=row.where),) if row.label else ()
+        video = _nearest(stems.get(row.name) or stems.get(row.youtube_id) or [], row.label)
+        if video is None:
+            absent.append((row.where, f"no video '{row.name}' or '{row.youtube_id}'"))
+            continue
+        is_whole = whole_videos and video.stem == row.youtube_id
+        start_s, end_s = (row.start_s, row.end_s) if is_whole else (None, None)
+        records.append(ClipRecord(row.name, video, labels, start_s=start_s, end_s=end_s))
+    notes = check_missing(
+        absent,
+        len(chosen),
+        searched=f"below {video_dir}",
+        advice="fetch the videos or correct video_dir",
+        skip=missing == "skip",
+    )
+    return assemble(records, classes.names, source=str(file), notes=notes)
+
+
+class _Row(NamedTuple):
+    where: str
+    label: str
+    youtube_id: str
+    start_s: float
+    end_s: float
+    split: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.youtube_id}_{int(self.start_s):06d}_{int(self.end_s):06d}"
+
+
+def _read_rows(file: Path) -> list[_Row]:
+    reader = csv.DictReader(io.StringIO(read_text(file, what="annotation file")), skipinitialspace=True)
+    columns = reader.fieldnames or ()
+    absent = [column for column in COLUMNS if column not in columns]
+    if absent:
+        raise DataError(
+            f"{file}:1: there is no column {', '.join(absent)} among {', '.join(columns) or 'none'}; "
+            "the first line of a Kinetics CSV is label,youtube_id,time_start,time_end,split"
+        )
+    rows = []
+    for row in reader:
+        where = f"{file}:{reader.line_num}"
+        try:
+            start_s, end_s = float(row["time_start"]), float(row["time_end"])
+        except (TypeError, ValueError):
+            times = f"{row['time_start']!r} and {row['time_end']!r}"
+            raise DataError(f"{where}: the times {times} are no numbers; seconds are expected") from None
+        label, youtube_id = (row.get("label") or "").strip(), (row["youtube_id"] or "").strip()
+        if not youtube_id or not 0 <= start_s < end_s or ("label" in columns and not label):
+            raise DataError(
+                f"{where}: {label=} {youtube_id=} {start_s=} {end_s=} is no clip; "
+                "a row has a label, an id and 0 <= time_start < time_end"
+            )
+        rows.append(_Row(where, label, youtube_id, start_s, end_s, (row.get("split") or "").strip()))
+    if not rows:
+        raise DataError(f"{file}: holds no rows below its first line; fetch it again")
+    return rows
+
+
+def _nearest(videos: Sequence[Path], label: str) -> Path | None:
+    """The video in the folder of its class, or the first one."""
+    folders = {label, label.replace(" ", "_")}
+    return next((video for video in videos if video.parent.name in folders), videos[0] if videos else None)

@@ -1,0 +1,284 @@
+"""A run from its recipe: data, model, optimizer and loop put together in a run directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from videozoo.config.check import accepted, build
+from videozoo.config.recipe import Recipe
+from videozoo.data.registry import datasets
+from videozoo.engine.distributed import World, join_world
+from videozoo.engine.duration import Horizon
+from videozoo.engine.evaluate import evaluate
+from videozoo.engine.loader import EvalLoader, TrainLoader
+from videozoo.engine.options import Fit
+from videozoo.engine.registry import optimizers, schedules
+from videozoo.engine.trainer import RunResult, Trainer
+from videozoo.errors import ConfigError, WeightsError
+from videozoo.models.registry import models
+from videozoo.tasks.build import build_task
+from videozoo.tasks.task import Task
+from videozoo.transforms.input import build_input
+from videozoo.weights import checkpoint
+from videozoo.weights.checkpoint import Checkpoint
+
+__all__ = ["differences", "load_weights", "train"]
+
+# what may change between a run and its resumption: nothing that it computes depends on these
+FREE = {
+    "fit.decode_timeout_s",
+    "fit.device",
+    "fit.eval_batch_size",
+    "fit.keep",
+    "fit.max_bad_share",
+    "fit.num_workers",
+    "fit.save_every",
+    "fit.tensorboard",
+}
+
+
+def train(
+    recipe: Recipe,
+    out_dir: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    init: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> RunResult:
+    """Trains what a recipe describes; `out_dir` then holds recipe.yaml, log.jsonl, tb/, last.pt and best.pt.
+
+    Under torchrun every process calls this.
+
+    Args:
+        resume: goes on from `last.pt` of `out_dir`; starts from the beginning where there is none yet.
+        init: a checkpoint whose weights the model starts with; its classifier is left out where the number of classes
+            is another.
+
+    Raises:
+        ConfigError: the recipe is wrong, or `out_dir` is in use and it is not to be resumed.
+        DataError, WeightsError: a data set or a checkpoint cannot be used.
+        TrainingError: the run had to stop.
+    """
+    out_dir = Path(out_dir)
+    fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
+    with join_world(fit.device) as world:
+        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+        trainer = _prepare(
+            recipe, fit, out_dir, world=world, resume=resume or restarted, init=init, progress=progress
+        )
+        return trainer.run()
+
+
+def _prepare(
+    recipe: Recipe,
+    fit: Fit,
+    out_dir: Path,
+    *,
+    world: World,
+    resume: bool,
+    init: str | os.PathLike[str] | None,
+    progress: bool,
+) -> Trainer:
+    record = recipe.resolved()
+    records = _build_records(recipe, "train")
+    class_names = tuple(records.class_names)
+    input_spec = build_input(record["input"])
+    record["model"] |= _frames(recipe, input_spec)
+
+    problem = None if resume else _in_use(out_dir)
+    if problem := world.from_first(problem):
+        raise ConfigError(problem)
+    saved = checkpoint.read(out_dir / "last.pt") if resume and (out_dir / "last.pt").is_file() else None
+    if saved is not None:
+        _check_same_run(saved, record, class_names)
+
+    torch.manual_seed(recipe.seed)
+    task = build_task(record if saved is None else _without_pretrained(record), class_names)
+    if init is not None and saved is None:
+        for line in load_weights(task, checkpoint.read(init)) if progress and world.is_first else ():
+            print(line)  # noqa: T201
+    task = _place(task.to(world.device), fit, world)
+
+    pin_memory = world.device.type == "cuda"
+    pipeline_args = {"num_classes": len(class_names)} if getattr(records, "multi_label", False) else {}
+    sharing: dict[str, Any] = {
+        "seed": recipe.seed,
+        "num_workers": fit.num_workers,
+        "timeout_s": fit.decode_timeout_s,
+        "rank": world.rank,
+        "world_size": world.size,
+        "pin_memory": pin_memory,
+    }
+    loader = TrainLoader(
+        records,
+        input_spec.train_pipeline(**pipeline_args),
+        batch_size=fit.batch_size,
+        accumulate=fit.accumulate,
+        **sharing,
+    )
+    score = None
+    if "val" in recipe.data:
+        val_loader = EvalLoader(
+            _build_records(recipe, "val", class_names=class_names),
+            input_spec.eval_pipeline(**pipeline_args),
+            batch_size=fit.eval_batch_size or loader.micro_batch_size,
+            **sharing,
+        )
+
+        def score(task: Task) -> Mapping[str, float]:
+            found = evaluate(task, val_loader, input_spec, device=world.device, precision=fit.precision)
+            return {**found.scores, "num_scored": found.num_scored}
+
+    horizon = Horizon(
+        total_steps=fit.duration.steps(steps_per_epoch=loader.steps_per_epoch, batch_size=fit.batch_size),
+        steps_per_epoch=loader.steps_per_epoch,
+        batch_size=fit.batch_size,
+    )
+    trainer = Trainer(
+        task,
+        loader,
+        optimizer=_build_part(recipe, optimizers, "optim", task=task),
+        schedule=_build_part(recipe, schedules, "schedule", horizon=horizon),
+        input_spec=input_spec,
+        fit=fit,
+        horizon=horizon,
+        out_dir=out_dir,
+        record=record,
+        seed=recipe.seed,
+        world=world,
+        evaluate=score,
+        progress=progress,
+    )
+    if saved is not None:
+        trainer.restore(saved)
+    if world.is_first:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100)
+        (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
+    return trainer
+
+
+def load_weights(task: Task, saved: Checkpoint) -> list[str]:
+    """Starts the task's model with a checkpoint's weights; what was left out is told in a line each.
+
+    Raises:
+        WeightsError: the checkpoint is of another model; nothing has been loaded.
+    """
+    ours = task.model.state_dict()
+    missing = sorted(ours.keys() - saved.model.keys())
+    unknown = sorted(saved.model.keys() - ours.keys())
+    head = sorted(k for k in ours.keys() & saved.model.keys() if ours[k].shape != saved.model[k].shape)
+    wrong = [] if len(saved.class_names) != len(task.class_names) else head
+    wrong += [k for k in head if len(saved.class_names) not in saved.model[k].shape and k not in wrong]
+    if missing or unknown or wrong:
+        lists = (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
+        faults = "; ".join(f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in lists if keys)
+        raise WeightsError(
+            f"{saved.path}: holds the weights of another model ({saved.record['model'].get('name')}): {faults}; "
+            "build the model with the arguments that they were trained with"
+        )
+    task.model.load_state_dict({k: v for k, v in saved.model.items() if k not in head}, strict=False)
+    lines = [f"starting with the weights of {saved.path} (step {saved.step})"]
+    if head:
+        lines.append(
+            f"left out, because there were {len(saved.class_names)} classes and now are {len(task.class_names)}: "
+            f"{', '.join(head)}"
+        )
+    elif saved.class_names != task.class_names:
+        lines.append("its classes have other names, or another order; their weights are kept")
+    return lines
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """(saved, now) by dotted key, of what differs between two records."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in [*saved, *(k for k in now if k not in saved)]:
+        a, b = saved.get(key), now.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found |= {f"{key}.{k}": pair for k, pair in differences(a, b).items()}
+        elif a != b:
+            found[key] = (a, b)
+    return found
+
+
+def _check_same_run(saved: Checkpoint, record: Mapping[str, Any], class_names: Sequence[str]) -> None:
+    found = {key: pair for key, pair in differences(saved.record, record).items() if key not in FREE}
+    if saved.class_names != tuple(class_names):
+        found["class names"] = (list(saved.class_names), list(class_names))
+    if found:
+        listed = "; ".join(f"{key}: {before!r}, {now!r}" for key, (before, now) in found.items())
+        raise ConfigError(
+            f"{saved.path}: was written by another recipe; differing (saved, now): {listed}; give the same recipe and "
+            f"overrides, or start a new run with --init {saved.path}"
+        )
+
+
+def _in_use(out_dir: Path) -> str | None:
+    if out_dir.exists() and not out_dir.is_dir():
+        return f"{out_dir}: is a file; give a folder for the run as --out"
+    if out_dir.is_dir() and any(out_dir.iterdir()):
+        return f"{out_dir}: is not empty; go on with that run by --resume, or give another --out"
+    return None
+
+
+def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | None = None) -> Any:
+    if split not in recipe.data:
+        raise ConfigError(f"{recipe.source}: data.{split}: is missing; say where the samples are")
+    args = dict(recipe.data[split])
+    where = f"{recipe.source}: data.{split}"
+    if "name" not in args:
+        raise ConfigError(f"{where}.name: is missing; name a data set: {', '.join(datasets.names())}")
+    part = datasets.get(args.pop("name"))
+    given = {}
+    if "class_names" in accepted(part) and "class_names" not in args:
+        given["class_names"] = class_names
+    return build(part, args, where=where, **given)
+
+
+def _build_part(recipe: Recipe, registry: Any, section: str, **given: Any) -> Any:
+    args = recipe.section(section)
+    args.pop("name", None)
+    return build(registry.get(recipe.name_of(section)), args, where=f"{recipe.source}: {section}", **given)
+
+
+def _frames(recipe: Recipe, input_spec: Any) -> dict[str, int]:
+    """The model's number of frames or segments, from the input, unless the recipe says it."""
+    num_frames = getattr(input_spec, "num_frames", None)
+    if num_frames is None:
+        return {}
+    found = {"num_frames": num_frames, "num_segments": num_frames // getattr(input_spec, "segment_frames", 1)}
+    said = recipe.section("model")
+    takes = accepted(models.get(recipe.name_of("model")))
+    return {name: value for name, value in found.items() if name in takes and name not in said}
+
+
+def _without_pretrained(record: Mapping[str, Any]) -> dict[str, Any]:
+    model = dict(record["model"])
+    if "pretrained" in model:
+        model["pretrained"] = None  # the checkpoint brings the weights
+    return {**record, "model": model}
+
+
+def _place(task: Task, fit: Fit, world: World) -> Task:
+    """The task as its device likes it."""
+    if fit.channels_last:
+        for parameter in task.model.parameters():
+            if parameter.dim() in (4, 5):
+                form = torch.channels_last if parameter.dim() == 4 else torch.channels_last_3d
+                parameter.data = parameter.data.to(memory_format=form)
+    if fit.sync_bn and world.size > 1:
+        if world.device.type != "cuda":
+            raise ConfigError(
+                f"fit.sync_bn: torch has it on GPUs only, this is {world.device}; set it to false"
+            )
+        task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
+    if fit.compile:
+        task.model.compile()
+    return task

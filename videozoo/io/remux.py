@@ -1,0 +1,73 @@
+"""Putting one file's pictures and another's sound into one file, without decoding either."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from videozoo.errors import DataError
+from videozoo.io.pyav import open_container, reason_of
+
+__all__ = ["add_sound"]
+
+
+def add_sound(
+    video_path: str | os.PathLike[str],
+    sound_path: str | os.PathLike[str],
+    out_path: str | os.PathLike[str],
+    *,
+    start_s: float = 0.0,
+) -> None:
+    """Writes the pictures of one file with the sound of another, packet by packet: nothing is lost, little
+    is held.
+
+    Args:
+        start_s: where in the sound's own clock the pictures begin; what sounds before it is left out.
+
+    Raises:
+        DataError: there is no sound, or the container of `out_path` does not hold its codec.
+    """
+    part = Path(out_path).with_name(f".{Path(out_path).stem}.{os.getpid()}.part{Path(out_path).suffix}")
+    pictures, sound = open_container(os.fspath(video_path)), open_container(os.fspath(sound_path))
+    try:
+        if not sound.streams.audio:
+            raise DataError(f"{sound_path}: has no audio stream to add to {out_path}")
+        with av.open(os.fspath(part), "w", container_options={"fflags": "+bitexact"}) as out:
+            source = sound.streams.best("audio")
+            streams = [out.add_stream_from_template(s) for s in (pictures.streams.video[0], source)]
+            sounds = _packets(sound, source, streams[1], start_s=start_s)
+            seen = _packets(pictures, pictures.streams.video[0], streams[0])
+            for _, _, packet in heapq.merge(seen, sounds, key=lambda item: item[:2]):
+                out.mux(packet)
+        part.replace(out_path)
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = reason_of(error)
+        raise DataError(f"{out_path}: cannot take the sound of {sound_path} as it is ({reason})") from error
+    finally:
+        part.unlink(missing_ok=True)
+        pictures.close()
+        sound.close()
+
+
+def _packets(
+    container: Any, source: Any, target: Any, *, start_s: float = 0.0
+) -> Iterator[tuple[Fraction, int, Any]]:
+    """(time, stream, packet) in decoding order, moved to `target` and back by `start_s`."""
+    offset = round(Fraction(start_s) / source.time_base)
+    for packet in container.demux(source):
+        if packet.dts is None or packet.pts is None or packet.is_corrupt:
+            continue
+        if offset:
+            packet.dts, packet.pts = packet.dts - offset, packet.pts - offset
+            if packet.pts < 0:
+                continue
+        time_s = packet.dts * source.time_base
+        packet.stream = target
+        yield time_s, target.index, packet

@@ -1,0 +1,186 @@
+"""TimeSformer: a vision transformer that attends over time and over space in turn.
+
+Paper: Bertasius et al., arXiv:2102.05095.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.models.image_backbone import Pretrained, image_backbone
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+from videozoo.types import ParamRule
+
+__all__ = ["PPTimesformer", "Timesformer", "vision_transformer"]
+
+
+class DividedBlock(nn.Module):
+    """Attention over time, attention over space, then an MLP, each added to its input ("divided", section 3, eq. 10-12).
+
+    Made from a block of an image transformer: the spatial part is the block itself, the temporal part a copy of its
+    attention, followed by a linear layer that starts at zero in all blocks but the first.
+    """
+
+    def __init__(self, block: nn.Module, *, is_first: bool):
+        super().__init__()
+        self.norm1, self.attn, self.norm2, self.mlp = block.norm1, block.attn, block.norm2, block.mlp
+        self.drop_path = block.drop_path1
+        self.temporal_norm1, self.temporal_attn = copy.deepcopy(block.norm1), copy.deepcopy(block.attn)
+        width = block.norm1.weight.numel()
+        self.temporal_fc = nn.Linear(width, width)
+        nn.init.zeros_(self.temporal_fc.bias)
+        if is_first:
+            nn.init.trunc_normal_(self.temporal_fc.weight, std=0.02)
+        else:
+            nn.init.zeros_(self.temporal_fc.weight)
+
+    def forward(self, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Class tokens [b 1 d] and patches [b n t d] to the same shapes."""
+        b, n, t, _ = patches.shape
+        moments = patches.flatten(0, 1)
+        change = self.temporal_fc(self.drop_path(self.temporal_attn(self.temporal_norm1(moments))))
+        patches = patches + change.unflatten(0, (b, n))
+
+        # the class token looks at every frame, and takes the mean of what it sees
+        frames = torch.cat([cls.unsqueeze(1).expand(-1, t, -1, -1), patches.transpose(1, 2)], 2).flatten(0, 1)
+        change = self.drop_path(self.attn(self.norm1(frames))).unflatten(0, (b, t))
+        cls = cls + change[:, :, :1].mean(1)
+        patches = patches + change[:, :, 1:].transpose(1, 2)
+
+        tokens = torch.cat([cls, patches.flatten(1, 2)], 1)
+        tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return tokens[:, :1], tokens[:, 1:].unflatten(1, (n, t))
+
+
+@register_model
+class Timesformer(VideoModel):
+    """A timm vision transformer with divided space-time attention.
+
+    Differs from the original in nothing that is computed. ImageNet weights start both attentions of a block.
+
+    Input:  clips [b, num_frames, 3, h, w] of the size that the backbone was built for.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args:
+        num_frames: frames of a clip; one time embedding each.
+        backbone: a timm vision transformer with a class token.
+        pretrained: "imagenet" starts from timm's weights; None from random ones.
+        backbone_args: arguments for timm's constructor, e.g. `{"depth": 4, "embed_dim": 192, "num_heads": 3}`.
+        drop_path: rate of dropped residual branches in the last block, rising linearly from 0 in the first.
+        crop_px: height and width of a frame.
+
+    Raises:
+        ConfigError: the backbone is no such transformer, or does not take `backbone_args`.
+        WeightsError: the ImageNet weights cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_frames: int = 8,
+        backbone: str = "vit_base_patch16_224",
+        pretrained: Pretrained = None,
+        backbone_args: dict[str, Any] | None = None,
+        drop_path: float = 0.1,
+        crop_px: int = 224,
+    ):
+        super().__init__()
+        self.input_shape = (num_frames, 3, crop_px, crop_px)
+        args = {"img_size": crop_px, "drop_path_rate": drop_path, **(backbone_args or {})}
+        self.backbone = vision_transformer(backbone, pretrained=pretrained, args=args)
+        blocks = enumerate(self.backbone.blocks)
+        self.backbone.blocks = nn.ModuleList(DividedBlock(block, is_first=i == 0) for i, block in blocks)
+        self.num_features = int(self.backbone.num_features)
+        self.time_embed = nn.Parameter(torch.zeros(1, num_frames, self.num_features))
+        self.reset_classifier(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        b, t = x.shape[:2]
+        if x.shape[1:] != self.input_shape:
+            raise ConfigError(
+                f"{self.name}: the clip has shape {tuple(x.shape[1:])}; the model was built for {self.input_shape} "
+                "[t c h w]: sample as many frames, or say num_frames and crop_px"
+            )
+        vit = self.backbone
+        tokens = vit.patch_embed(x.flatten(0, 1))
+        tokens = torch.cat([vit.cls_token.expand(b * t, -1, -1), tokens], 1) + vit.pos_embed
+        tokens = vit.pos_drop(tokens).unflatten(0, (b, t))
+        cls, patches = tokens[:, 0, :1], tokens[:, :, 1:].transpose(1, 2) + self.time_embed
+        for block in vit.blocks:
+            cls, patches = block(cls, patches)
+        return vit.norm(cls).squeeze(1)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+
+@register_model
+class PPTimesformer(Timesformer):
+    """TimeSformer as PaddleVideo tweaked it: no bias in the attentions, and embeddings that do not decay.
+
+    Its inputs are scaled to 0..1 and not normalised further.
+
+    Input, output, args: as for `timesformer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_frames: int = 8,
+        backbone: str = "vit_base_patch16_224",
+        pretrained: Pretrained = None,
+        backbone_args: dict[str, Any] | None = None,
+        drop_path: float = 0.1,
+        crop_px: int = 224,
+    ):
+        super().__init__(
+            num_classes=num_classes,
+            num_frames=num_frames,
+            backbone=backbone,
+            pretrained=pretrained,
+            backbone_args={"qkv_bias": False, **(backbone_args or {})},
+            drop_path=drop_path,
+            crop_px=crop_px,
+        )
+        self.param_rules = (ParamRule(r"(cls_token|pos_embed|time_embed|^head\.bias)$", weight_decay=0.0),)
+
+
+def vision_transformer(name: str, *, pretrained: Pretrained, args: dict[str, Any]) -> VisionTransformer:
+    """timm's plain vision transformer `name`: class token, learned positions, no layer scale.
+
+    Raises:
+        ConfigError: the model is of another kind, or does not take `args`.
+        WeightsError: the ImageNet weights cannot be fetched.
+    """
+    vit = image_backbone(name, pretrained=pretrained, args=args)
+    plain = (
+        isinstance(vit, VisionTransformer)
+        and vit.cls_token is not None
+        and vit.num_prefix_tokens == 1
+        and vit.pos_embed is not None
+        and isinstance(vit.norm_pre, nn.Identity)
+        and all(isinstance(getattr(block, "ls1", None), nn.Identity) for block in vit.blocks)
+    )
+    if not plain:
+        raise ConfigError(
+            f"backbone: '{name}' is no plain vision transformer with one class token and learned positions; "
+            "take vit_base_patch16_224 or another of timm's vit_* of that form"
+        )
+    return vit

@@ -1,0 +1,94 @@
+"""Token Shift Transformer: an image transformer whose class tokens are shifted between frames.
+
+Paper: Zhang et al., arXiv:2108.02432.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.models.image_backbone import Pretrained
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+from videozoo.models.timesformer import vision_transformer
+
+__all__ = ["Tokenshift"]
+
+
+@register_model
+class Tokenshift(VideoModel):
+    """A timm vision transformer on each frame; before every attention and every MLP the class tokens trade channels.
+
+    The first quarter of a class token comes from the next frame, the second quarter from the one before, zero beyond
+    the ends; patches stay as they are (section 3.2). The frames' scores are averaged.
+
+    Input:  clips [b, num_frames, 3, h, w], normalised with mean 0.5 and deviation 0.5.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args:
+        num_frames: frames of a clip in `input_shape`; the network takes any other number too.
+        backbone, pretrained, backbone_args, drop_path, crop_px: as for `timesformer`.
+
+    Raises:
+        ConfigError: the backbone is no such transformer, or does not take `backbone_args`.
+        WeightsError: the ImageNet weights cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_frames: int = 8,
+        backbone: str = "vit_base_patch16_224",
+        pretrained: Pretrained = None,
+        backbone_args: dict[str, Any] | None = None,
+        drop_path: float = 0.1,
+        crop_px: int = 256,
+    ):
+        super().__init__()
+        self.input_shape = (num_frames, 3, crop_px, crop_px)
+        args = {"img_size": crop_px, "drop_path_rate": drop_path, **(backbone_args or {})}
+        self.backbone = vision_transformer(backbone, pretrained=pretrained, args=args)
+        self.num_features = int(self.backbone.num_features)
+        self.reset_classifier(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        if x.ndim != 5:
+            raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w]")
+        b, t = x.shape[:2]
+        vit = self.backbone
+        tokens = vit.patch_embed(x.flatten(0, 1))
+        tokens = vit.pos_drop(torch.cat([vit.cls_token.expand(b * t, -1, -1), tokens], 1) + vit.pos_embed)
+        for block in vit.blocks:
+            tokens = shift_class_tokens(tokens, t)
+            tokens = tokens + block.drop_path1(block.attn(block.norm1(tokens)))
+            tokens = shift_class_tokens(tokens, t)
+            tokens = tokens + block.drop_path2(block.mlp(block.norm2(tokens)))
+        return vit.norm(tokens[:, 0]).unflatten(0, (b, t)).mean(1)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+
+def shift_class_tokens(tokens: Tensor, num_frames: int) -> Tensor:
+    """Tokens [b*t n d] whose first one has traded channels with its neighbours in time."""
+    cls = tokens[:, 0].unflatten(0, (-1, num_frames))
+    quarter = cls.shape[-1] // 4
+    none = torch.zeros_like(cls[:, :1])
+    after, before = torch.cat([cls[:, 1:], none], 1), torch.cat([none, cls[:, :-1]], 1)
+    shifted = torch.cat(
+        [after[..., :quarter], before[..., quarter : 2 * quarter], cls[..., 2 * quarter :]], -1
+    ).flatten(0, 1)
+    return torch.cat([shifted.unsqueeze(1), tokens[:, 1:]], 1)

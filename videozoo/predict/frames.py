@@ -1,0 +1,172 @@
+"""One reader for everything that a predictor takes: files, folders of frames, arrays; and one for windows."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.errors import ConfigError, DataError, DecodeError
+from videozoo.io.decode import VideoReader, open_video
+from videozoo.io.frame_folder import FrameFolder
+from videozoo.io.reader import TIME_SLACK_S, Frames
+from videozoo.types import VideoInfo
+
+__all__ = ["FrameArray", "SlidingReader", "Video", "name_of", "open_source"]
+
+Video = str | os.PathLike[str] | np.ndarray | Tensor
+
+
+def open_source(video: Video, *, fps: float | None = None) -> VideoReader:
+    """A reader of a video file, a folder of frames, or frames uint8 `[t h w 3]` or `[t 3 h w]` in RGB.
+
+    Args:
+        fps: rate of the frames of a folder or an array, which have none of their own; a file's own rate
+        stands.
+
+    Raises:
+        DecodeError: the file cannot be read.
+        DataError: no frames, frames of another form, or frames without a rate.
+    """
+    if fps is not None and not fps > 0:
+        raise ConfigError(f"fps: got {fps}; needs a rate above 0")
+    if isinstance(video, str | os.PathLike) and not Path(video).is_dir():
+        return open_video(video)
+    if fps is None:
+        raise DataError(
+            f"{name_of(video)}: these are frames without a rate; say it with fps=25 (or --fps 25)"
+        )
+    if isinstance(video, np.ndarray | Tensor):
+        return FrameArray(video, fps=fps)
+    return FrameFolder(video, fps=fps)
+
+
+def name_of(video: Video) -> str:
+    """What messages and results call a video: its path, or "frames"."""
+    return "frames" if isinstance(video, np.ndarray | Tensor) else os.fspath(video)
+
+
+class FrameArray(VideoReader):
+    """Frames in memory, read like a video file; see `VideoReader`.
+
+    Raises:
+        DataError: they are not uint8 `[t h w 3]` or `[t 3 h w]`, or there are none.
+    """
+
+    def __init__(self, frames: np.ndarray | Tensor, *, fps: float):
+        data = torch.as_tensor(frames).cpu()
+        if (
+            data.dtype != torch.uint8
+            or data.ndim != 4
+            or 0 in data.shape
+            or 3 not in (data.shape[1], data.shape[3])
+        ):
+            raise DataError(
+                f"frames: got {data.dtype} {tuple(data.shape)}; "
+                "needs uint8 [t h w 3] or [t 3 h w] with at least one frame"
+            )
+        self.data = data if data.shape[1] == 3 and data.shape[3] != 3 else data.permute(0, 3, 1, 2)
+        num, _, height, width = self.data.shape
+        self.info = VideoInfo(
+            path="frames",
+            duration_s=num / fps,
+            fps=fps,
+            num_frames=num,
+            width_px=width,
+            height_px=height,
+            rotation_deg=0,
+            codec="rawvideo",
+            pixel_format="rgb24",
+            start_s=0.0,
+            size_bytes=data.numel(),
+        )
+
+    def close(self) -> None:
+        pass  # the frames are the caller's
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.data)
+
+    def frames_at(self, times_s: Sequence[float]) -> Frames:
+        indices = np.floor((np.asarray(times_s, float) + TIME_SLACK_S) * self.info.fps).astype(int)
+        return self._frames_by_index(np.clip(indices, 0, self.num_frames - 1).tolist())
+
+    def _frames_by_index(self, indices: list[int]) -> Frames:
+        return Frames(self.data[indices], tuple(i / self.info.fps for i in indices))
+
+    def _sequence(self, start_s: float) -> Iterator[tuple[float, Tensor]]:
+        for i, picture in enumerate(self.data):
+            if i / self.info.fps >= start_s - TIME_SLACK_S:
+                yield i / self.info.fps, picture
+
+    def _picture(self, source: Tensor) -> Tensor:
+        return source
+
+
+class SlidingReader(VideoReader):
+    """Reads windows that overlap, in the order of their start, so that each frame of `reader` is decoded
+    once.
+
+    It holds the decoded frames from the first to the last that the latest call asked for, and turns into
+    pictures only those that were asked for. Times before them, and files with a damaged place, go to
+    `reader` itself.
+    """
+
+    def __init__(self, reader: VideoReader):
+        self.reader = reader
+        self.info = reader.info
+        self._coming: Iterator[tuple[float, Any]] | None = reader._sequence(0.0)
+        self._held: deque[tuple[float, Any]] = deque()
+
+    def close(self) -> None:
+        self._held.clear()
+        self._coming = None
+
+    @property
+    def num_frames(self) -> int:
+        return self.reader.num_frames
+
+    def frames_at(self, times_s: Sequence[float]) -> Frames:
+        if not times_s or (self._held and min(times_s) < self._held[0][0] - TIME_SLACK_S):
+            return self.reader.frames_at(times_s)
+        try:
+            self._advance(min(times_s), max(times_s))
+        except DecodeError:  # there may be a way around the damage
+            self.close()
+        if not self._held:
+            return self.reader.frames_at(times_s)
+        starts_s = [time_s for time_s, _ in self._held]
+        chosen = [max(0, bisect.bisect_right(starts_s, t + TIME_SLACK_S) - 1) for t in times_s]
+        pictures = {i: self.reader._picture(self._held[i][1]) for i in set(chosen)}
+        return Frames(torch.stack([pictures[i] for i in chosen]), tuple(starts_s[i] for i in chosen))
+
+    def _advance(self, first_s: float, last_s: float) -> None:
+        """Decodes until the frame after `last_s`; drops what was shown before `first_s`."""
+        while self._coming is not None and not (self._held and self._held[-1][0] > last_s + TIME_SLACK_S):
+            item = next(self._coming, None)
+            if item is None:
+                break
+            self._held.append(item)
+            self._drop(first_s)
+        self._drop(first_s)
+
+    def _drop(self, first_s: float) -> None:
+        while len(self._held) > 1 and self._held[1][0] <= first_s + TIME_SLACK_S:
+            self._held.popleft()
+
+    def _frames_by_index(self, indices: list[int]) -> Frames:
+        return self.reader._frames_by_index(indices)
+
+    def _sequence(self, start_s: float) -> Iterator[tuple[float, Any]]:
+        return self.reader._sequence(start_s)
+
+    def _picture(self, source: Any) -> Tensor:
+        return self.reader._picture(source)
