@@ -46,7 +46,9 @@ def test_folders_of_frames_are_samples(tmp_path):
 
 
 def test_other_files_are_counted_and_named_and_hidden_ones_skipped(tmp_path, caplog):
-    touch(tmp_path, "run/a.mp4", "run/notes.txt", "readme.md", ".hidden/a.mp4", "run/._a.mp4", "run/poster.jpg")
+    touch(
+        tmp_path, "run/a.mp4", "run/notes.txt", "readme.md", ".hidden/a.mp4", "run/._a.mp4", "run/poster.jpg"
+    )
     with caplog.at_level(logging.WARNING):
         dataset = clip_folder(tmp_path)
     assert [record.id for record in dataset] == ["run/a.mp4"]
@@ -79,7 +81,8 @@ def test_an_unknown_class_folder_is_refused(tmp_path):
     touch(tmp_path, "runing/a.mp4")
     with pytest.raises(
         DataError,
-        match=r"runing: class folder 'runing' is no class, 2 class names are given; did you mean 'running'\?",
+        match=r"runing: class folder 'runing' is no class, the recipe or the training data names 2 classes; "
+        r"did you mean 'running'\?",
     ):
         clip_folder(tmp_path, class_names=("jump", "running"))
 
@@ -90,8 +93,13 @@ def test_train_and_val_folders_are_used(tmp_path):
     assert found(train) == [("jump/b.mp4", (0,), None), ("run/a.mp4", (1,), None)]
     assert found(val) == [("run/c.mp4", (1,), None)]
     assert val.class_names == ("jump", "run")
-    assert clip_folder(tmp_path, subset="val").class_names == ("jump", "run")  # val alone means the same classes
-    with pytest.raises(DataError, match=r"holds train/ and valid/, not class folders; set subset=train or val"):
+    assert clip_folder(tmp_path, subset="val").class_names == (
+        "jump",
+        "run",
+    )  # val alone means the same classes
+    with pytest.raises(
+        DataError, match=r"holds train/ and valid/, not class folders; set subset=train or val"
+    ):
         clip_folder(tmp_path)
 
 
@@ -103,7 +111,9 @@ def test_a_class_of_val_that_train_lacks_is_refused(tmp_path):
 
 def test_half_of_a_split_is_refused(tmp_path):
     touch(tmp_path, "train/run/a.mp4")
-    with pytest.raises(DataError, match=r"holds train/ alone; add the other half, or give .*train as the path"):
+    with pytest.raises(
+        DataError, match=r"holds train/ alone; add the other half, or give .*train as the path"
+    ):
         clip_folder(tmp_path)
 
 
@@ -140,7 +150,9 @@ def test_folders_without_videos(tmp_path, names, message):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere: there is no such folder; give a folder with one sub-folder"):
+    with pytest.raises(
+        DataError, match=r"nowhere: there is no such folder; give a folder with one sub-folder"
+    ):
         clip_folder(tmp_path / "nowhere")
 
 
@@ -164,7 +176,11 @@ def test_it_is_built_from_a_recipe(tmp_path):
         ([("x", ()), ("x", ())], ("a",), "id 'x' stands more than once"),
         ([("x", (0,))], ("a", "a"), "class name 'a' stands more than once"),
         ([("x", (2,))], ("a", "b"), r"label 2 of 'x' is outside 0..1; there are 2 class names"),
-        ([("x", (0, 1))], ("a", "b"), "'x' has 2 labels; single-label data has one each, or set multi_label=true"),
+        (
+            [("x", (0, 1))],
+            ("a", "b"),
+            "'x' has 2 labels; single-label data has one each, or set multi_label=true",
+        ),
     ],
 )
 def test_a_data_set_checks_itself(tmp_path, records, names, message):

@@ -96,7 +96,9 @@ def test_it_goes_on_where_it_stopped(tmp_path, data):
     assert "1 videos written, 1 kept, 0 failed" in run(data, out)
     assert kept.read_bytes() == b"untouched"
     assert sorted(p.name for p in broken_off.iterdir()) == [".done.json", "img_00001.jpg", "img_00002.jpg"]
-    assert "2 videos written, 0 kept, 0 failed" in run(data, out, "--quality", 50)  # other settings: all again
+    assert "2 videos written, 0 kept, 0 failed" in run(
+        data, out, "--quality", 50
+    )  # other settings: all again
     assert json.loads((broken_off / ".done.json").read_text())["quality"] == 50
     draw(data / "run/a.mp4", num_frames=5)  # another video under the same name
     assert "1 videos written, 1 kept, 0 failed" in run(data, out, "--quality", 50)
@@ -111,7 +113,10 @@ def test_broken_videos_are_reported_and_the_others_done(tmp_path, data):
     assert f"failed: {data / 'run/bad.mp4'}: " in output
     assert f"failed: {data / 'run/empty.mp4'}: " in output
     assert "failed videos are left out of the lists" in output
-    assert [record.id for record in clip_list(tmp_path / "out/data.txt")] == ["data/jump/my clip", "data/run/a"]
+    assert [record.id for record in clip_list(tmp_path / "out/data.txt")] == [
+        "data/jump/my clip",
+        "data/run/a",
+    ]
 
 
 def test_a_video_that_breaks_off_leaves_no_frames(tmp_path, monkeypatch):
@@ -139,14 +144,18 @@ def test_a_video_that_breaks_off_leaves_no_frames(tmp_path, monkeypatch):
 def test_nothing_but_broken_videos(tmp_path):
     (tmp_path / "data/run").mkdir(parents=True)
     (tmp_path / "data/run/a.mp4").touch()
-    with pytest.raises(DataError, match=r"data: none of its 1 videos can be decoded \(.*a.mp4: .*\); fetch them again"):
+    with pytest.raises(
+        DataError, match=r"data: none of its 1 videos can be decoded \(.*a.mp4: .*\); fetch them again"
+    ):
         prepare_frames(clip_folder(tmp_path / "data"), tmp_path / "out", "data")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     draw(tmp_path / "a.mp4")
     (tmp_path / "out").touch()
-    with pytest.raises(DataError, match=r"frames: cannot be written \(.*\); make room or choose another folder"):
+    with pytest.raises(
+        DataError, match=r"frames: cannot be written \(.*\); make room or choose another folder"
+    ):
         write_frames(tmp_path / "a.mp4", tmp_path / "out/frames")
 
 
@@ -154,7 +163,10 @@ def test_videos_that_differ_in_their_ending_do_not_meet(tmp_path):
     draw(tmp_path / "data/run/a.mkv", num_frames=1)
     draw(tmp_path / "data/run/a.mp4", num_frames=2)
     run(tmp_path / "data", tmp_path / "out")
-    assert found(clip_list(tmp_path / "out/data.txt")) == [("data/run/a", (0,), 1), ("data/run/a-mp4", (0,), 2)]
+    assert found(clip_list(tmp_path / "out/data.txt")) == [
+        ("data/run/a", (0,), 1),
+        ("data/run/a-mp4", (0,), 2),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_given_class_names_give_the_indices(tmp_path, lists):
     dataset = ucf101(root, lists, class_names=["Basketball", "Diving", "Archery"])
     assert [record.labels for record in dataset] == [(2,), (0,)]
     with pytest.raises(
-        DataError, match=r"trainlist01.txt:2: class folder 'Basketball' is no class, 1 class names"
+        DataError, match=r"trainlist01.txt:2: class folder 'Basketball' is no class, .* names 1 classes"
     ):
         ucf101(root, lists, class_names=["Archery"])
 
@@ -71,8 +71,14 @@ def test_missing_videos(tmp_path, lists):
         ("", r"trainlist01.txt: the list is empty; fetch the splits again"),
         ("v_Archery_g08_c01.avi 1", r"trainlist01.txt:1: 'v_Archery_g08_c01.avi 1' is malformed; a line is"),
         ("Archery/v_Archery_g08_c01.avi one", r"trainlist01.txt:1: .* is malformed"),
-        ("Archery/v_Archery_g08_c01.avi 2", r"trainlist01.txt:1: label 2 is not Archery's; .*classInd.txt gives it 1"),
-        ("Arcery/v_Archery_g08_c01.avi 1", r"'Arcery' is no class, .*classInd.txt names 2 .* did you mean 'Archery'\?"),
+        (
+            "Archery/v_Archery_g08_c01.avi 2",
+            r"trainlist01.txt:1: label 2 is not Archery's; .*classInd.txt gives it 1",
+        ),
+        (
+            "Arcery/v_Archery_g08_c01.avi 1",
+            r"'Arcery' is no class, .*classInd.txt names 2 .* did you mean 'Archery'\?",
+        ),
     ],
 )
 def test_refused_lists(tmp_path, lists, text, message):

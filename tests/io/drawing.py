@@ -42,8 +42,15 @@ def draw(
     container_options: dict[str, str] | None = None,
     rotation_deg: float = 0,
 ) -> Path:
-    """Writes frame i at times[i] / rate seconds; B-frames and a key frame every `gop` frames unless told otherwise."""
-    x264 = {"crf": "10", "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0", "bf": "2", "threads": "1"}
+    """Writes frame i, which shows i % 60, at times[i] / rate seconds; with B-frames unless told otherwise."""
+    x264 = {
+        "crf": "10",
+        "g": str(gop),
+        "keyint_min": str(gop),
+        "sc_threshold": "0",
+        "bf": "2",
+        "threads": "1",
+    }
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         stream: Any = container.add_stream(
             codec, rate=rate, options={**(x264 if codec == "libx264" else {"g": str(gop)}), **(options or {})}
@@ -53,7 +60,9 @@ def draw(
         if rotation_deg:
             stream.set_display_rotation(rotation_deg)
         for number, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(number, width=width, height=height), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                picture(number % 60, width=width, height=height), format="rgb24"
+            )
             frame = frame.reformat(format=pixel_format)
             frame.pts, frame.time_base = time, Fraction(1, rate)
             container.mux(stream.encode(frame))

@@ -101,7 +101,9 @@ def test_each_gop_is_decoded_once_and_the_others_not_at_all(folder, monkeypatch)
     with open_video(path) as video:
         decode = type(video._track)._decode
         monkeypatch.setattr(
-            type(video._track), "_decode", lambda self, packet: (decoded.append(packet.pts), decode(self, packet))
+            type(video._track),
+            "_decode",
+            lambda self, packet: (decoded.append(packet.pts), decode(self, packet)),
         )
         video.frames_at([15.0, 5.0, 5.1, 5.2, 15.2])
     assert len(decoded) == len(set(decoded)) <= 24  # two GOPs of ten, and the frames that prove the GOP's end
@@ -128,9 +130,9 @@ def test_probe_describes_the_upright_video(folder):
 )
 def test_rotated_pictures_come_out_upright(folder, turn, rotation_deg, corner):
     """The dark square lies top left in the stored picture; a clockwise quarter turn takes it to the top right."""
-    path = draw(folder / f"turned{turn}.mp4", times=range(45, 48), rotation_deg=turn, width=64, height=32)
+    path = draw(folder / f"turned{turn}.mp4", rotation_deg=turn, width=64, height=32)
     with open_video(path) as video:
-        (_, frame), *_ = video.stream()
+        frame = video.frames_by_index([50]).data[0]
         sizes = (64, 32) if rotation_deg in (0, 180) else (32, 64)
         assert (video.info.width_px, video.info.height_px) == sizes
         assert (frame.shape[2], frame.shape[1]) == sizes
@@ -305,9 +307,9 @@ def test_files_without_video_are_refused_with_the_reason(folder, make, reason):
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.avi"])
 def test_a_cut_file_gives_what_it_holds_and_names_what_it_lacks(folder, name):
     options = {"movflags": "faststart"} if name.endswith("mp4") else {}
-    whole = draw(folder / f"whole_{name}", container_options=options, pixel_format="yuv444p", options={"crf": "1"})
-    data = whole.read_bytes()
-    path = _text(folder, name, data[: len(data) * 2 // 3])
+    whole = draw(folder / f"whole_{name}", container_options=options)
+    position, size, _ = _packets(whole)[40]
+    path = _text(folder, name, whole.read_bytes()[: position + size // 2])
     with open_video(path) as video:
         assert numbers(video.frames_at([0.0, 0.2]).data) == [0, 6]
         with pytest.raises(DecodeError, match=rf"{name}: the frame at 1\.\d+ s cannot be decoded \(.+\)"):
@@ -318,7 +320,7 @@ def test_a_cut_file_gives_what_it_holds_and_names_what_it_lacks(folder, name):
             for _, frame in video.stream():
                 read.append(frame)
         assert numbers(torch.stack(read)) == list(range(len(read)))
-        assert 10 < len(read) < 50
+        assert 36 <= len(read) <= 40
 
 
 def _packets(path: Path) -> list[tuple[int, int, bool]]:

@@ -171,6 +171,8 @@ def test_labels(steady):
         SMALL.eval_pipeline()(many)
     with pytest.raises(DataError, match=r"steady: a label of \(0, 3\) is outside 0..2"):
         SMALL.eval_pipeline(num_classes=3)(many)
+    none = SMALL.eval_pipeline(num_classes=5)(dataclasses.replace(steady, labels=()))
+    assert none["label"].tolist() == [0] * 5
     assert "label" not in SMALL.eval_pipeline()(dataclasses.replace(steady, labels=()))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def frames(
     num_failed = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     for name, dataset in datasets.items():
-        with Progress(*columns, transient=True) as progress:
+        with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
             total = len({record.path for record in dataset if record.num_frames is None})
             progress.add_task(name, total=total)
             made = prepare_frames(

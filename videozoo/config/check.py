@@ -69,15 +69,18 @@ def _coerce(value: Any, hint: Any, *, where: str) -> Any:
     if isinstance(value, str) and _takes(hint, float) and not _takes(hint, str):
         value = _number(value)
     try:
-        return pydantic.TypeAdapter(
-            hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
-        ).validate_python(value)
-    except pydantic.PydanticUserError:  # a dataclass brings its own config
-        return pydantic.TypeAdapter(hint).validate_python(value)
+        return _adapter(hint).validate_python(value)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         place = ".".join([where, *(str(p) for p in first["loc"] if isinstance(p, int))])
         raise ConfigError(f"{place}: {_sentence(first['msg'])}; got {value!r}") from error
+
+
+def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
+    try:
+        return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
+    except pydantic.PydanticUserError:  # a dataclass brings its own config
+        return pydantic.TypeAdapter(hint)
 
 
 def _number(text: str) -> Any:

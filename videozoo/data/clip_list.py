@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from videozoo.data.dataset import ClipDataset, assemble
 from videozoo.data.files import VIDEO_SUFFIXES, check_missing, read_lines
-from videozoo.data.labels import ClassNames, class_index
+from videozoo.data.labels import ClassNames, class_index, is_number
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.types import ClipRecord
@@ -77,7 +77,7 @@ def clip_list(
         labels = tuple(classes.index(label, where=line.where) for label in line.labels)
         extra = {"fps": fps} if fps is not None and line.num_frames is not None else {}
         if line.exists:
-            records.append(ClipRecord(line.path, start / line.path, labels, line.num_frames, extra=extra))
+            records.append(ClipRecord(line.path, line.place, labels, line.num_frames, extra=extra))
     return assemble(records, classes.names, source=str(file), multi_label=multi_label, notes=notes)
 
 
@@ -91,7 +91,8 @@ def list_line(path: str, labels: tuple[int, ...], *, num_frames: int | None = No
 
 class _Line(NamedTuple):
     where: str
-    path: str
+    path: str  # as written
+    place: Path
     exists: bool
     num_frames: int | None
     labels: list[str]
@@ -99,25 +100,26 @@ class _Line(NamedTuple):
 
 def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
     path, rest = _split_path(line, multi_label=multi_label)
-    is_folder = (start / path).is_dir()
-    exists = is_folder or (start / path).is_file()
+    place = start / path
+    is_file = place.is_file()
+    is_folder = not is_file and place.is_dir()
     counted = _COUNTED.fullmatch(rest)
     num_frames = None
     if is_folder and (counted is None or int(counted[1]) < 1):
         raise DataError(f"{where}: '{path}' is a folder, without a number of frames; {FORMS[multi_label]}")
-    looks_like_folder = Path(path).suffix.lower() not in VIDEO_SUFFIXES and counted and counted[2]
-    if counted and (is_folder or (looks_like_folder and not exists)):
+    if counted and (is_folder or (not is_file and counted[2] and place.suffix.lower() not in VIDEO_SUFFIXES)):
         num_frames, rest = int(counted[1]), counted[2] or ""
     if not multi_label:
         numbers = re.split(GAP, rest)
         if not rest:
             raise DataError(f"{where}: '{line}' has no label; {FORMS[False]}")
-        if len(numbers) > 1 and all(map(_is_number, numbers)):
+        if len(numbers) > 1 and all(map(is_number, numbers)):
             raise DataError(
                 f"{where}: '{path}' has {len(numbers)} labels ({rest}); {FORMS[False]}, "
                 "and several labels need multi_label=true"
             )
-    return _Line(where, path, exists, num_frames, _split_labels(rest) if multi_label else [rest])
+    labels = _split_labels(rest) if multi_label else [rest]
+    return _Line(where, path, place, is_file or is_folder, num_frames, labels)
 
 
 _VIDEO = re.compile(
@@ -146,10 +148,6 @@ def _split_path(line: str, *, multi_label: bool) -> tuple[str, str]:
 def _split_labels(text: str) -> list[str]:
     """Numbers are separated by anything; names by commas or tabs, or by spaces when there are neither."""
     fields = [field for field in re.split(GAP, text) if field]
-    if all(map(_is_number, fields)) or not re.search(r"[\t,]", text):
+    if all(map(is_number, fields)) or not re.search(r"[\t,]", text):
         return fields
     return [field.strip() for field in re.split(r"[\t,]", text) if field.strip()]
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"-?\d+", text, re.ASCII) is not None

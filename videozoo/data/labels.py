@@ -11,7 +11,15 @@ from pathlib import Path
 from videozoo.data.files import read_lines
 from videozoo.errors import ConfigError, DataError, did_you_mean
 
-__all__ = ["CLASS_FILES", "ClassIndex", "ClassNames", "class_index", "given_names", "read_class_names"]
+__all__ = [
+    "CLASS_FILES",
+    "ClassIndex",
+    "ClassNames",
+    "class_index",
+    "given_names",
+    "is_number",
+    "read_class_names",
+]
 
 CLASS_FILES = ("classes.txt", "labels.txt")
 ClassNames = Sequence[str] | Path | None
@@ -91,7 +99,7 @@ def given_names(class_names: ClassNames) -> ClassIndex | None:
         return ClassIndex(names, f"{class_names} names {len(names)} classes")
     if not class_names:
         raise ConfigError("class_names: is empty; name the classes or leave it out")
-    return ClassIndex(tuple(class_names), f"{len(class_names)} class names are given")
+    return ClassIndex(tuple(class_names), f"the recipe or the training data names {len(class_names)} classes")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

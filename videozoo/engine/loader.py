@@ -343,21 +343,23 @@ class _Stream:
     def _open(self, first: int) -> Iterator[Any]:
         fetcher = self.fetcher
         self.batches = None
-        loader = DataLoader(
-            fetcher,
-            batch_size=None,
-            sampler=self.keys_from(first),  # type: ignore[arg-type]
-            collate_fn=_same,
-            num_workers=fetcher.num_workers,
-            # a worker's alarm cuts off Python code; this one is for what hangs inside a decoder
-            timeout=fetcher.timeout_s + 5 if fetcher.timeout_s and fetcher.num_workers else 0,
-            generator=torch.Generator(),  # else its workers' seed is drawn from the global one
-            worker_init_fn=_start_worker if fetcher.num_workers else None,
-            pin_memory=self.pin_memory,
-        )
         with warnings.catch_warnings():
             # a worker takes no lock that another thread may hold while it is forked
             warnings.filterwarnings("ignore", message=".*use of fork.*", category=DeprecationWarning)
+            # the recipe decides; the log's data_wait_share says whether it is right
+            warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
+            loader = DataLoader(
+                fetcher,
+                batch_size=None,
+                sampler=self.keys_from(first),  # type: ignore[arg-type]
+                collate_fn=_same,
+                num_workers=fetcher.num_workers,
+                # a worker's alarm cuts off Python code; this one is for what hangs inside a decoder
+                timeout=fetcher.timeout_s + 5 if fetcher.timeout_s and fetcher.num_workers else 0,
+                generator=torch.Generator(),  # else its workers' seed is drawn from the global one
+                worker_init_fn=_start_worker if fetcher.num_workers else None,
+                pin_memory=self.pin_memory,
+            )
             return iter(loader)
 
     def _next(self) -> Batch | VideoZooError | None:

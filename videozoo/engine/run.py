@@ -125,15 +125,23 @@ def _prepare(
     )
     score = None
     if "val" in recipe.data:
+        val_records = _build_records(recipe, "val", class_names=class_names)
         val_loader = EvalLoader(
-            _build_records(recipe, "val", class_names=class_names),
+            val_records,
             input_spec.eval_pipeline(**pipeline_args),
             batch_size=fit.eval_batch_size or loader.micro_batch_size,
             **sharing,
         )
 
         def score(task: Task) -> Mapping[str, float]:
-            found = evaluate(task, val_loader, input_spec, device=world.device, precision=fit.precision)
+            found = evaluate(
+                task,
+                val_loader,
+                input_spec,
+                device=world.device,
+                precision=fit.precision,
+                num_total=len(val_records),
+            )
             return {**found.scores, "num_scored": found.num_scored}
 
     horizon = Horizon(

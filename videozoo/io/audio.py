@@ -56,7 +56,7 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
     if start_s > _PREROLL_S:
         with contextlib.suppress(av.error.FFmpegError):  # not seekable: read from where it stands
             container.seek(int((origin_s + start_s - _PREROLL_S) / stream.time_base), stream=stream)
-    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate_hz)
+    resampler = av.AudioResampler(format="fltp", rate=rate_hz)
     chunks: list[np.ndarray] = []
     begin_s: float | None = None  # of the first chunk
     num = 0
@@ -70,13 +70,13 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
                 begin_s = time_s
             frame.pts = None  # gaps are for players to bridge; the signal here is continuous
             for part in resampler.resample(frame):
-                chunks.append(part.to_ndarray()[0])
+                chunks.append(_mono(part))
                 num += len(chunks[-1])
             if end_s is not None and begin_s + num / rate_hz >= end_s:
                 break
         else:
             if begin_s is not None:
-                chunks += [part.to_ndarray()[0] for part in resampler.resample(None)]
+                chunks += [_mono(part) for part in resampler.resample(None)]
     except (av.error.FFmpegError, ValueError) as error:
         at_s = (begin_s or 0.0) + num / rate_hz
         raise DecodeError(
@@ -89,6 +89,11 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
     last = len(signal) if end_s is None else first + round((end_s - start_s) * rate_hz)
     silence = np.zeros(max(0, min(-first, last - first)), np.float32)
     return np.clip(np.concatenate([silence, signal[max(0, first) : max(0, last)]]), -1.0, 1.0)
+
+
+def _mono(frame: Any) -> np.ndarray:
+    """The mean of the channels: swresample's own mix of equal channels is louder than each of them, and clips."""
+    return frame.to_ndarray().mean(axis=0, dtype=np.float32)
 
 
 def _aligned(frame: Any, time_s: float, rate_hz: int) -> tuple[Any, float]:

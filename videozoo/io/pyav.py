@@ -29,9 +29,7 @@ __all__ = ["ONE_THREAD", "PyAVReader", "ffmpeg_log", "open_container", "reason_o
 ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 # swscale's quick route from 10 and 12 bits comes out two levels too dark; this one does not.
 _DEEP_COLOUR: dict[str, Any] = {
-    "interpolation": int(
-        Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    )
+    "interpolation": int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 }
 
 
@@ -185,7 +183,8 @@ class PyAVReader(VideoReader):
                     time_s = self._time_s(shot.pts)
                     if time_s >= start_s - TIME_SLACK_S:
                         yield time_s, shot.frame
-                    last, shot = shot, source._track.pull()
+                    last = shot
+                    shot = source._track.pull()
                 source._check_end(last.pts + source._ticks_of(last), last)
             except _Damage as damage:
                 start = self._damage_start(damage, last)

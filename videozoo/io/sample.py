@@ -47,8 +47,8 @@ def segments(
 
     Args:
         split: "even" cuts the video at real-valued borders, so that all of it is seen. "floor" gives each
-            part `num_frames // num_segments` frames and leaves the rest out (PaddleVideo's default); its clips
-            are alike.
+            part `num_frames // num_segments` frames and leaves the rest out (PaddleVideo's default); its
+            clips are alike.
     """
     _check(num_frames, num_segments=num_segments, segment_frames=segment_frames, num_clips=num_clips)
     if short == "first" and num_frames <= num_segments:

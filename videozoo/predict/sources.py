@@ -47,10 +47,10 @@ def _expand(source: str) -> list[Path]:
     if path.is_file():
         return _in_list(path) if path.suffix.lower() in LIST_SUFFIXES else [path]
     if glob.has_magic(source):
-        matched = [Path(p) for p in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207 (absolute
-        patterns) if not matched:
+        matched = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (the pattern may be absolute)
+        if not matched:
             raise DataError(f"{source}: the pattern matches nothing; check it, or quote it for the shell")
-        return [video for p in matched for video in (_in_folder(p) if p.is_dir() else [p])]
+        return [video for name in matched for video in _expand(name)]
     return [path]
 
 
@@ -80,7 +80,7 @@ def _in_list(path: Path) -> list[Path]:
 
 
 def _entry(line: str, list_path: Path, separator: str | None) -> Path:
-    """The video of one line: the line itself when that is a file (names may hold spaces), or its first word."""
+    """The video of one line: the line itself when that is a file (spaces included), else its first word."""
     candidates = [line, line.split(separator)[0].strip()]
     for name in candidates:
         for path in (list_path.parent / name, Path(name)):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videozoo.layers.loss import cross_entropy
+from videozoo.layers.loss import mixed_targets, smooth_targets, soft_cross_entropy
 from videozoo.layers.mix import Mix
 from videozoo.metrics.classification import Classification
 from videozoo.metrics.metric import Metric
@@ -58,18 +58,15 @@ class Classify(Task):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         video, label = batch["video"], batch["label"]
-        if self.mix is None:
-            return {"loss": self.loss(self.model(video), label)}
-        video, label_a, label_b, lam = self.mix(video, label)
-        scores = self.model(video)
-        return {"loss": lam * self.loss(scores, label_a) + (1 - lam) * self.loss(scores, label_b)}
-
-    def loss(self, scores: Tensor, label: Tensor) -> Tensor:
-        """Mean cross-entropy for class indices, mean binary cross-entropy for multi-hot labels; in float32."""
-        scores = scores.float()
-        if label.is_floating_point():
-            return F.binary_cross_entropy_with_logits(scores, label)
-        return cross_entropy(scores, label, label_smoothing=self.label_smoothing)
+        multi_label = label.is_floating_point()
+        target = label if multi_label else smooth_targets(label, len(self.class_names), self.label_smoothing)
+        if self.mix is not None:
+            video, target, other, share = self.mix(video, target)
+            target = mixed_targets(target, other, share)
+        scores = self.model(video).float()
+        if multi_label:
+            return {"loss": F.binary_cross_entropy_with_logits(scores, target)}
+        return {"loss": soft_cross_entropy(scores, target)}
 
     def predict(self, batch: Batch) -> list[Labels]:
         video = batch["video"]

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from videozoo.errors import ConfigError
 
@@ -87,7 +86,7 @@ def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "torch") -> 
     if tuple(clip.shape[-2:]) == tuple(size):
         return clip
     if method == "torch":
-        return TF.resize(clip, list(size), antialias=True)
+        return F.interpolate(clip, size=size, mode="bilinear", antialias=True, align_corners=False)
     if clip.dtype != torch.uint8:
         raise ConfigError(f"resize: method '{method}' takes uint8, got {clip.dtype}; use 'torch' or 'float'")
     return _resize_pillow(clip, size) if method == "pillow" else _resize_opencv(clip, size)
@@ -222,6 +221,8 @@ def color_jitter(
     clip: Tensor, *, brightness: float = 1.0, contrast: float = 1.0, saturation: float = 1.0, hue: float = 0.0
 ) -> Tensor:
     """`clip` with its colours changed by factors (1 changes nothing) and its hue shifted by turns."""
+    from torchvision.transforms.v2 import functional as TF  # half of the package's import time, seldom used
+
     if brightness != 1:
         clip = TF.adjust_brightness(clip, brightness)
     if contrast != 1:

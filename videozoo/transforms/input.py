@@ -213,7 +213,9 @@ class ClipPipeline:
     def __call__(
         self, record: ClipRecord, rng: np.random.Generator | None = None, reader: VideoReader | None = None
     ) -> dict[str, Any]:
-        """The sample of `record`: `video`, `id`, and `label` where the record has any.
+        """The sample of `record`: `video`, `id`, and `label` where there is one.
+
+        Multi-label samples always have one, zeros where nothing is to be seen.
 
         Args:
             rng: needed in training only.
@@ -244,7 +246,7 @@ class ClipPipeline:
         else:
             video = self._viewed(frames, places, self.views)
         made: dict[str, Any] = {"video": video.contiguous(), "id": record.id}
-        if labels:
+        if labels or self.num_classes is not None:
             made["label"] = self._label(record, labels)
         return made
 
@@ -291,7 +293,7 @@ class ClipPipeline:
             return torch.tensor(labels[0], dtype=torch.int64)
         if not all(0 <= label < self.num_classes for label in labels):
             raise DataError(f"{record.id}: a label of {labels} is outside 0..{self.num_classes - 1}")
-        return torch.zeros(self.num_classes).index_fill_(0, torch.tensor(labels), 1.0)
+        return torch.zeros(self.num_classes).index_fill_(0, torch.tensor(labels, dtype=torch.int64), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

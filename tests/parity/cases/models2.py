@@ -173,7 +173,7 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
 
 
 class _Taps:
-    """First outputs of those of our modules that the key map calls by a tapped layer's name, where shapes agree.
+    """First outputs of our modules that the key map calls by a tapped layer's name, where shapes agree.
 
     They locate a fault; the outputs decide.
     """

@@ -1,8 +1,8 @@
 """Frame indices, resizing and crops of the readers of 2019 and 2020; C-TCN's rows are not among them.
 
 Left out, because ours means something else on purpose: Non-local's ten test starts, which run over the whole
-video and wrap at its end, and its outer crops, which lie along the shorter side; and a square that is forced to
-4:3, which becomes upright with us, as in PaddleVideo 2.x, and lying there.
+video and wrap at its end, and its outer crops, which lie along the shorter side; and a square that is forced
+to 4:3, which becomes upright with us, as in PaddleVideo 2.x, and lying there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from videozoo.transforms.clip import (
     normalise,
     resize,
     scaled_size,
-    view_boxes,
 )
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

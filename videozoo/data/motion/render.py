@@ -63,10 +63,9 @@ def _background(rng: np.random.Generator, size_px: int) -> np.ndarray:
     """float32 [h w 3] in 0..255, nearly grey: the shapes' colours stand out from it."""
     place = (np.arange(size_px, dtype=np.float32) + 0.5) / size_px
     u, v = place[None, :], place[:, None]
-    light = _Texture(rng, waves=6, cycles=(1, 6))(u, v)
+    light = _Texture(rng, waves=4, cycles=(0.5, 3))(u, v)
     tint = np.stack([_Texture(rng, cycles=(0.5, 2))(u, v) for _ in range(3)], axis=-1)
-    grain = rng.normal(scale=4, size=(size_px, size_px, 1))
-    picture = rng.uniform(70, 170) + 55 * light[..., None] + 25 * tint + grain
+    picture = rng.uniform(60, 120) + 30 * light[..., None] + 15 * tint
     return picture.clip(0, 255).astype(np.float32)
 
 

@@ -1,0 +1,199 @@
+"""Batches are a function of (seed, step), every sample is accounted for, and data that misbehaves is named."""
+
+import collections
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.toy import ToyPipeline, ToyRecords
+from videozoo.engine.loader import EvalLoader, TrainLoader, collate, sample_order, sample_rng
+from videozoo.errors import ConfigError, DataError, TrainingError
+
+
+def train_loader(num=26, *, pipeline=None, **args):
+    return TrainLoader(ToyRecords(num), pipeline or ToyPipeline(), **{"batch_size": 6, "seed": 3, **args})
+
+
+def videos(loader, start=0, stop=10):
+    return [torch.stack([b["video"] for b in step]) for step in loader.steps(start, stop)]
+
+
+def ids(loader, start=0, stop=10):
+    return [[i for b in step for i in b["id"]] for step in loader.steps(start, stop)]
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_workers_change_nothing(num_workers):
+    for one, other in zip(videos(train_loader()), videos(train_loader(num_workers=num_workers)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_any_step_can_be_the_first():
+    whole = videos(train_loader())
+    for one, other in zip(whole[5:], videos(train_loader(num_workers=1), start=5), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_order_and_noise_are_of_the_seed_and_the_epoch():
+    loader = train_loader(num=24)
+    epochs = [list(itertools.chain(*ids(loader, 4 * e, 4 * e + 4))) for e in (0, 1)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(f"toy{i}" for i in range(24))
+    assert epochs[0] != epochs[1]
+    assert epochs[0] == [f"toy{i}" for i in sample_order(3, 0, 24)]
+    assert ids(loader) != ids(train_loader(num=24, seed=4))
+    draws = [sample_rng(*key).random() for key in ((3, 0, 5), (4, 0, 5), (3, 1, 5), (3, 0, 6))]
+    assert len(set(draws)) == 4
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    videos(train_loader(num_workers=1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_every_split_sees_the_same_step():
+    """Ranks and micro-batches share a step's samples; together they are the big batch."""
+    whole = [sorted(step) for step in ids(train_loader())]
+    for world_size, accumulate in ((2, 1), (1, 3), (2, 3)):
+        parts = [
+            ids(train_loader(rank=rank, world_size=world_size, accumulate=accumulate)) for rank in range(world_size)
+        ]
+        assert [sorted(itertools.chain(*step)) for step in zip(*parts, strict=True)] == whole
+
+
+def test_the_rest_of_an_epoch_is_dropped_and_another_each_time():
+    loader = train_loader(num=26)
+    assert loader.steps_per_epoch == 4
+    seen = [set(itertools.chain(*ids(loader, 4 * e, 4 * e + 4))) for e in range(6)]
+    assert all(len(epoch) == 24 for epoch in seen)
+    assert len(set.union(*seen)) == 26
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"num": 5}, r"fit\.batch_size: is 6, the training data has only 5 samples"),
+        ({"world_size": 4}, r"fit\.batch_size: is 6, which 4 processes with fit\.accumulate 1 cannot share evenly"),
+    ],
+)
+def test_numbers_that_do_not_divide(args, message):
+    with pytest.raises(ConfigError, match=message):
+        train_loader(**args)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_broken_training_records_are_replaced_by_the_next(num_workers):
+    broken = train_loader(num=24, num_workers=num_workers, pipeline=ToyPipeline(broken=(3, 4, 23)))
+    clean = ids(train_loader(num=24), 0, 4)
+    replaced = [[{"toy3": "toy5", "toy4": "toy5", "toy23": "toy0"}.get(i, i) for i in step] for step in clean]
+    bad = collections.Counter()
+    found = []
+    for (batch,) in broken.steps(0, 4):
+        found.append(batch["id"])
+        bad.update(batch["bad"])
+    assert found == replaced
+    reason = "videos/toy{}.mp4: moov atom not found; remove it from the list or fetch it again"
+    assert bad == {("toy3", reason.format(3)): 1, ("toy4", reason.format(4)): 2, ("toy23", reason.format(23)): 1}
+
+
+def test_replacements_have_noise_of_their_own():
+    (step,) = train_loader(num=6, pipeline=ToyPipeline(broken=(1,))).steps(0, 1)
+    twice = [v for i, v in zip(step[0]["id"], step[0]["video"], strict=True) if i == "toy2"]
+    assert len(twice) == 2 and not torch.equal(*twice)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_nothing_but_broken_records(num_workers):
+    loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(broken=tuple(range(26))))
+    with pytest.raises(TrainingError, match=r"^training data: 20 samples in a row cannot be used, the last is videos"):
+        ids(loader)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_evaluation_sees_each_sample_once_and_names_the_others(world_size, num_workers):
+    loaders = [
+        EvalLoader(
+            ToyRecords(26),
+            ToyPipeline(broken=(3, 4, 25)),
+            batch_size=2,
+            num_workers=num_workers,
+            rank=rank,
+            world_size=world_size,
+        )
+        for rank in range(world_size)
+    ]
+    batches = [batch for loader in loaders for batch in loader]
+    assert len(batches) == sum(map(len, loaders))
+    scored = [i for batch in batches for i in batch["id"]]
+    assert sorted(scored) == sorted(f"toy{i}" for i in range(26) if i not in (3, 4, 25))
+    assert sorted(i for batch in batches for i, _ in batch["bad"]) == ["toy25", "toy3", "toy4"]
+    if world_size == 1:
+        assert [b["index"].tolist() for b in batches if b["id"]][0] == [0, 1]
+
+
+def test_a_batch_may_be_empty():
+    batches = list(EvalLoader(ToyRecords(4), ToyPipeline(broken=(0, 1)), batch_size=2))
+    assert batches[0]["id"] == [] and len(batches[0]["bad"]) == 2
+    assert batches[1]["id"] == ["toy2", "toy3"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_slow_record_is_cut_off(num_workers):
+    loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(hang=(3,)), timeout_s=0.2)
+    (bad,) = [b for (batch,) in loader.steps(0, 4) for b in batch["bad"]]
+    assert bad[0] == "toy3"
+    assert bad[1].startswith("videos/toy3.mp4: took longer than 0.2 s to decode and was cut off; re-encode it")
+
+
+@pytest.mark.long
+def test_a_worker_that_hangs_beyond_python_is_replaced():
+    clean = videos(train_loader(pipeline=ToyPipeline(broken=(3,)), accumulate=3), 0, 8)
+    loader = train_loader(
+        num_workers=2, accumulate=3, pipeline=ToyPipeline(hang=(3,), sleep="masked"), timeout_s=1.0
+    )
+    steps = list(loader.steps(0, 8))
+    for one, step in zip(clean, steps, strict=True):
+        assert torch.equal(one, torch.stack([b["video"] for b in step]))
+    assert {b for step in steps for batch in step for b, _ in batch["bad"]} == {"toy3"}
+
+
+def test_a_worker_that_dies_names_the_file():
+    loader = train_loader(num_workers=1, pipeline=ToyPipeline(die=(3,)))
+    with pytest.raises(
+        TrainingError, match=r"^data loading: a worker process died at videos/toy3\.mp4 \(.*\); remove the file"
+    ):
+        ids(loader)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that workers are out of shared memory",
+        "unable to write to file </torch_7_1>: No space left on device (28), shared memory",
+    ],
+)
+def test_full_shared_memory_says_what_to_set(text):
+    loader = train_loader()
+    next(loader.steps(0, 1))
+    with pytest.raises(TrainingError, match=r"shared memory .* is full .*--shm-size=8g.*lower fit\.num_workers"):
+        raise loader.explain(RuntimeError(text))
+    other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert loader.explain(other) is other
+
+
+def test_collate():
+    samples = [
+        {"id": "a", "video": torch.zeros(2, 3), "label": np.int64(1), "weight": 0.5, "names": ["x"]},
+        {"id": "b", "video": torch.ones(2, 3), "label": np.int64(2), "weight": 1, "names": []},
+    ]
+    batch = collate(samples)
+    assert batch["id"] == ["a", "b"] and batch["names"] == [["x"], []]
+    assert batch["video"].shape == (2, 2, 3)
+    assert batch["label"].tolist() == [1, 2] and batch["label"].dtype == torch.int64
+    samples[1]["video"] = torch.ones(2, 4)
+    with pytest.raises(DataError, match=r"batch of a, b: 'video' has the shapes \[\(2, 3\), \(2, 4\)\]"):
+        collate(samples)

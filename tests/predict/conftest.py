@@ -1,0 +1,89 @@
+"""Small videos whose brightness is their class, and a model that reads it: every right answer is known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from videozoo.io.encode import write_video
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+from videozoo.tasks.registry import register_task
+from videozoo.tasks.task import Batch, Task
+from videozoo.transforms.input import ClipInput
+from videozoo.types import Labels
+from videozoo.weights import checkpoint
+
+NAMES = ("dark", "dim", "light", "bright")
+LEVELS = (20, 90, 160, 230)  # grey of each class
+FPS = 10
+
+
+@register_model
+class GreyMeter(VideoModel):
+    """Scores four greys by how near the clip's mean is; no more to learn than one number."""
+
+    def __init__(self, num_classes: int = 4):
+        super().__init__()
+        self.num_classes = num_classes
+        self.sharpness = torch.nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = torch.tensor(LEVELS, device=x.device) / 255
+        return -self.sharpness * (x.float().mean((1, 2, 3, 4))[:, None] - levels).abs()
+
+
+@register_task
+class NameGrey(Task):
+    """Labels of a GreyMeter; keeps what it was given for tests to look at."""
+
+    def __init__(self, model: VideoModel, class_names: Sequence[str]):
+        super().__init__(model, class_names)
+        self.batches: list[Tensor] = []
+
+    def predict(self, batch: Batch) -> list[Labels]:
+        video = batch["video"]
+        self.batches.append(video)
+        scores = self.model(video.flatten(0, 1)).unflatten(0, video.shape[:2]).mean(1)
+        return [Labels(p, self.class_names) for p in scores.softmax(-1).float().cpu().numpy()]
+
+
+SPEC = ClipInput(num_frames=4, short_side_px=16, crop_px=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with a trained GreyMeter."""
+    folder = tmp_path_factory.mktemp("run")
+    record: dict[str, Any] = {
+        "model": {"name": "grey_meter"},
+        "task": {"name": "name_grey"},
+        "input": SPEC.to_dict(),
+    }
+    state = GreyMeter().state_dict()
+    checkpoint.write(folder / "best.pt", {"record": record, "class_names": NAMES, "model": state, "step": 1})
+    return folder
+
+
+@pytest.fixture
+def grey_video(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a video that shows each of `classes` for a second."""
+
+    def write(name: str, classes: Sequence[int], *, size: tuple[int, int] = (32, 48), **options: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, grey_frames(classes, size=size), fps=FPS, **options)
+        return path
+
+    return write
+
+
+def grey_frames(classes: Sequence[int], *, size: tuple[int, int] = (32, 48)) -> np.ndarray:
+    """uint8 [t h w 3], a second of each class."""
+    return np.concatenate([np.full((FPS, *size, 3), LEVELS[c], np.uint8) for c in classes])
