@@ -1,9 +1,9 @@
-"""What a clip costs in a long video: 8 frames spread over 20 seconds and over 10 minutes, for each way to decode.
+"""Eight frames spread over 20 seconds and over 10 minutes: what each way to decode them costs.
 
     python benchmarks/decode.py --out decode.json
 
-Both videos have the same size, rate and key-frame distance. Seeking should cost the same in both (target: at most
-twice as much); reading from the start costs thirty times as much in the long one.
+Both videos have the same size, rate and key-frame distance. Seeking should cost the same in both (target: at
+most twice as much); reading from the start costs up to thirty times as much in the long one.
 """
 
 from __future__ import annotations

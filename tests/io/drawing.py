@@ -1,4 +1,4 @@
-"""Small video files whose pictures tell their own number, made with PyAV in every shape that a container knows."""
+"""Small video files whose pictures tell their own number, made with PyAV in many containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing video: what was given comes back, equal input gives equal bytes, and failures leave nothing behind."""
+"""Writing video: what was given comes back, equal input gives equal bytes, failures leave nothing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def broken_source():
 @pytest.mark.parametrize(
     ("source", "settings", "error", "reason"),
     [
-        (lambda: [], {}, DataError, "there are no frames to write"),
+        (list, {}, DataError, "there are no frames to write"),
         (lambda: frames(width=33), {}, DataError, "33x32 cannot be stored as yuv420p; use even sizes"),
         (
             lambda: [picture(0), picture(0, width=48)],

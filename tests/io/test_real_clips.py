@@ -1,4 +1,4 @@
-"""Clips from the test collections of other projects: each decodes exactly, or fails for the reason listed here."""
+"""Clips from other projects' tests: each decodes exactly, or fails for the reason listed here."""
 
 from __future__ import annotations
 

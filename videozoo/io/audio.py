@@ -92,14 +92,14 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
 
 
 def _mono(frame: Any) -> np.ndarray:
-    """The mean of the channels: swresample's own mix of equal channels is louder than each of them, and clips."""
+    """The mean of the channels; swresample's own mix is louder than each of them, and clips."""
     return frame.to_ndarray().mean(axis=0, dtype=np.float32)
 
 
 def _aligned(frame: Any, time_s: float, rate_hz: int) -> tuple[Any, float]:
     """The frame from its first sample that falls on a sample of the resampled signal, and that sample's time.
 
-    So a read from the middle gives the same samples as one from the start. None when the frame holds no such sample.
+    So a read from the middle gives the same samples as one from the start. None: no sample does.
     """
     step = frame.sample_rate // math.gcd(frame.sample_rate, rate_hz)
     first = round(time_s * frame.sample_rate)

@@ -282,7 +282,7 @@ class _Track:
         self.rate = next((Fraction(r.numerator, r.denominator) for r in _rates(stream) if r), Fraction(25))
         self.frame_ticks = max(1, round(1 / (self.rate * self.time_base)))
         # AVI has no presentation times and FFmpeg's guesses go wrong with B-frames: count instead.
-        self._counts = self._container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+        self._counts = self._format == "avi" and bool(stream.codec_context.has_b_frames)
 
     @property
     def seekable(self) -> bool:
@@ -468,7 +468,7 @@ class _Track:
     @property
     def stated_end_s(self) -> float | None:
         """Where the container says that the video ends, in formats whose reader does not notice a cut."""
-        if self._container.format.name != "avi" and not self._is_matroska:
+        if self._format != "avi" and not self._is_matroska:
             return None
         if self._stream_duration_s is None and len(self._container.streams) == 1:
             return self._container_duration_s
@@ -498,7 +498,11 @@ class _Track:
 
     @property
     def _is_matroska(self) -> bool:
-        return "matroska" in self._container.format.name
+        return "matroska" in self._format
+
+    @property
+    def _format(self) -> str:
+        return str(self._container.format.name)
 
     @property
     def audio_rate_hz(self) -> int | None:

@@ -28,7 +28,7 @@ __all__ = ["render"]
 MIN_SIDE_PX = 256  # text on less cannot be read
 MAX_FPS = 60.0
 PANEL = (12, 14, 20, 150)
-TRACK = (255, 255, 255, 40)
+TRACK = (52, 56, 66, 165)  # replaces the panel where it is drawn
 INK = (255, 255, 255, 255)
 SHADOW = (0, 0, 0, 230)
 

@@ -1,1 +1,1 @@
-"""A module a kind of reference folder; each has `matches(folder, manifest)` and `compare(folder, manifest)`."""
+"""A module a kind of reference folder; each has `matches(folder, manifest)` and `compare(...)`."""

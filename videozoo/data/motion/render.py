@@ -82,6 +82,7 @@ def _draw(frame: np.ndarray, event: Event, state: State, texture: _Texture) -> N
     u = across * math.cos(angle) + down * math.sin(angle)
     v = down * math.cos(angle) - across * math.sin(angle)
     cover = np.clip(0.5 - SHAPES[event.shape](u, v) * radius_px, 0, 1)[..., None]
-    light = 1 + 0.45 * texture(u, v)[..., None]
-    paint = np.minimum(light * np.array(COLOURS[event.colour], np.float32), 255)
+    # bright at its head, dark at its tail, whatever the shape: a small net sees it turn
+    light = 1.05 - 0.65 * v[..., None] + 0.25 * texture(u, v)[..., None]
+    paint = np.clip(light * np.array(COLOURS[event.colour], np.float32), 0, 255)
     window += cover * (paint - window)
