@@ -60,6 +60,6 @@ def test_mistakes_are_named_without_torch(args):
 
 
 def test_unknown_recipe_says_what_there_is():
-    done = run(["train", "motion/tms", "--out", "x"])
+    done = run(["train", "moton/tsm", "--out", "x"])
     assert done.returncode == 1
     assert "did you mean 'motion/tsm'?" in done.stderr

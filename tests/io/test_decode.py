@@ -128,7 +128,7 @@ def test_probe_describes_the_upright_video(folder):
     [(0, 0, (0, 0)), (-90, 90, (0, -1)), (180, 180, (-1, -1)), (90, 270, (-1, 0))],
 )
 def test_rotated_pictures_come_out_upright(folder, turn, rotation_deg, corner):
-    """The dark square lies top left in the stored picture; a clockwise quarter turn takes it to the top right."""
+    """The dark square lies top left in the stored picture; a clockwise quarter turn takes it right."""
     path = draw(folder / f"turned{turn}.mp4", rotation_deg=turn, width=64, height=32)
     with open_video(path) as video:
         frame = video.frames_by_index([50]).data[0]

@@ -1,4 +1,4 @@
-"""Small videos whose brightness is their class, and a model that reads it: every right answer is known beforehand."""
+"""Small videos whose brightness is their class, and a model that reads it: right answers are known."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from videozoo.io.encode import write_video
 from videozoo.models.model import VideoModel
-from videozoo.models.registry import register_model
-from videozoo.tasks.registry import register_task
+from videozoo.models.registry import models
+from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Batch, Task
 from videozoo.transforms.input import ClipInput
 from videozoo.types import Labels
@@ -25,7 +25,6 @@ LEVELS = (20, 90, 160, 230)  # grey of each class
 FPS = 10
 
 
-@register_model
 class GreyMeter(VideoModel):
     """Scores four greys by how near the clip's mean is; no more to learn than one number."""
 
@@ -39,7 +38,6 @@ class GreyMeter(VideoModel):
         return -self.sharpness * (x.float().mean((1, 2, 3, 4))[:, None] - levels).abs()
 
 
-@register_task
 class NameGrey(Task):
     """Labels of a GreyMeter; keeps what it was given for tests to look at."""
 
@@ -57,9 +55,11 @@ class NameGrey(Task):
 SPEC = ClipInput(num_frames=4, short_side_px=16, crop_px=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
-@pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory with a trained GreyMeter."""
+@pytest.fixture
+def run(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run directory with a trained GreyMeter, which can be built by name for as long as the test takes."""
+    monkeypatch.setitem(models._entries, "grey_meter", GreyMeter)
+    monkeypatch.setitem(tasks._entries, "name_grey", NameGrey)
     folder = tmp_path_factory.mktemp("run")
     record: dict[str, Any] = {
         "model": {"name": "grey_meter"},

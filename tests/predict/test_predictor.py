@@ -24,7 +24,7 @@ def best(prediction):
     return [window.labels.best for window in prediction.windows]
 
 
-# ---- loading --------------------------------------------------------------------------------------------------------
+# ---- loading ----
 
 
 def test_a_run_directory_a_checkpoint_and_published_weights_answer_alike(run, grey_video, tmp_path):
@@ -58,7 +58,7 @@ def test_wrong_options(options, message):
         Predictor(NameGrey(GreyMeter(), NAMES), SPEC, **{"device": "cpu", **options})
 
 
-# ---- the whole video ------------------------------------------------------------------------------------------------
+# ---- the whole video ----
 
 
 @pytest.mark.parametrize("grey", range(4))
@@ -90,7 +90,7 @@ def test_mixed_precision(grey_video):
     assert predictor(grey_video("a.mp4", [3])).labels.best == "bright"
 
 
-# ---- windows --------------------------------------------------------------------------------------------------------
+# ---- windows ----
 
 
 def test_labels_over_time(predictor, grey_video):
@@ -142,7 +142,7 @@ def test_windows_are_the_same_by_sliding_and_by_seeking(predictor, grey_video, m
     monkeypatch.setattr(predictor_module, "HELD_BYTES", 0)
     seeking = predictor(video, window_s=0.7, stride_s=0.3)
     assert len(sliding.windows) == len(seeking.windows) == 12
-    torch.testing.assert_close(seen, torch.cat(predictor.task.batches), rtol=0, atol=0)
+    assert torch.equal(seen, torch.cat(predictor.task.batches))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_wrong_arguments(predictor, grey_video, options, message):
         predictor(grey_video("a.mp4", [0]), **options)
 
 
-# ---- what a video can be --------------------------------------------------------------------------------------------
+# ---- what a video can be ----
 
 
 def test_frames_in_memory_and_in_a_folder(predictor, tmp_path):

@@ -98,7 +98,7 @@ def predict(
 
 
 def _outputs(videos: list[Path], wanted: Path | None, *, ending: str) -> dict[Path, Path]:
-    """Where to write for each video: the path itself for one, a name of its own in that folder for several."""
+    """Where to write for each video: the path itself for one, a name in that folder for several."""
     if wanted is None:
         return {}
     if len(videos) == 1 and not wanted.is_dir() and wanted.suffix:
@@ -125,8 +125,11 @@ def _print(console: Console, found: list[Prediction], top: int) -> None:
         return
     for prediction in found:
         info = prediction.info
-        title = f"{prediction.id}  {info.duration_s:.1f} s, {info.width_px}x{info.height_px}"
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, title=Text(title), title_justify="left")
+        console.print(Text(prediction.id, "bold"), soft_wrap=True)
+        console.print(
+            f"{info.duration_s:.1f} s, {info.width_px}x{info.height_px}", style="dim", highlight=False
+        )
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False)
         table.add_column("label")
         table.add_column("probability", justify="right")
         table.add_column("")

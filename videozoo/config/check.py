@@ -37,7 +37,7 @@ def bind(
         ConfigError: an unknown name (with the nearest one), a missing one, or a value of the wrong type.
     """
     given = given or {}
-    name = getattr(part, "__name__", str(part))
+    name = getattr(part, "recipe_name", getattr(part, "__name__", str(part)))
     parameters = {k: p for k, p in accepted(part).items() if k not in given}
     for key in args:
         if key not in parameters:

@@ -41,6 +41,7 @@ class Registry:
         if known is not None and known.__module__ != part.__module__:
             raise ConfigError(f"{self.kind} '{name}': defined in {known.__module__} and in {part.__module__}")
         self._entries[name] = part
+        part.recipe_name = name  # type: ignore[attr-defined]  # what error messages call it
         return part
 
     def names(self) -> list[str]:

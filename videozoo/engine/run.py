@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def _prepare(
     records = _build_records(recipe, "train")
     class_names = tuple(records.class_names)
     input_spec = build_input(record["input"])
-    record["model"] |= _frames(recipe, input_spec)
+    record["model"] |= _sizes(recipe, input_spec)
 
     problem = None if resume else _in_use(out_dir)
     if problem := world.from_first(problem):
@@ -102,8 +103,9 @@ def _prepare(
     torch.manual_seed(recipe.seed)
     task = build_task(record if saved is None else _without_pretrained(record), class_names)
     if init is not None and saved is None:
-        for line in load_weights(task, checkpoint.read(init)) if progress and world.is_first else ():
-            print(line)  # noqa: T201
+        told = load_weights(task, checkpoint.read(init))
+        if progress and world.is_first:
+            print("\n".join(told), file=sys.stderr)  # noqa: T201
     task = _place(task.to(world.device), fit, world)
 
     pin_memory = world.device.type == "cuda"
@@ -256,12 +258,11 @@ def _build_part(recipe: Recipe, registry: Any, section: str, **given: Any) -> An
     return build(registry.get(recipe.name_of(section)), args, where=f"{recipe.source}: {section}", **given)
 
 
-def _frames(recipe: Recipe, input_spec: Any) -> dict[str, int]:
-    """The model's number of frames or segments, from the input, unless the recipe says it."""
-    num_frames = getattr(input_spec, "num_frames", None)
-    if num_frames is None:
-        return {}
-    found = {"num_frames": num_frames, "num_segments": num_frames // getattr(input_spec, "segment_frames", 1)}
+def _sizes(recipe: Recipe, input_spec: Any) -> dict[str, int]:
+    """Frames and pixels that the model is to expect, from the input, unless the recipe says them."""
+    found = {name: getattr(input_spec, name) for name in ("num_frames", "crop_px") if hasattr(input_spec, name)}
+    if "num_frames" in found:
+        found["num_segments"] = found["num_frames"] // getattr(input_spec, "segment_frames", 1)
     said = recipe.section("model")
     takes = accepted(models.get(recipe.name_of("model")))
     return {name: value for name, value in found.items() if name in takes and name not in said}

@@ -12,7 +12,7 @@ import av.error
 import numpy as np
 
 from videozoo.errors import ConfigError, DataError, DecodeError
-from videozoo.io.pyav import open_container, reason_of
+from videozoo.io.pyav import PyAVReader, open_container, reason_of
 
 __all__ = ["read_audio"]
 
@@ -52,7 +52,7 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
     if stream.codec_context is None:
         raise DecodeError(path, "its audio codec is unknown to FFmpeg")
     stream.codec_context.thread_count = 1
-    origin_s = _start_s(container.streams.best("video") or stream)
+    origin_s = _origin_s(path, stream)
     if start_s > _PREROLL_S:
         with contextlib.suppress(av.error.FFmpegError):  # not seekable: read from where it stands
             container.seek(int((origin_s + start_s - _PREROLL_S) / stream.time_base), stream=stream)
@@ -115,5 +115,10 @@ def _aligned(frame: Any, time_s: float, rate_hz: int) -> tuple[Any, float]:
     return cut, (first + skip) / frame.sample_rate
 
 
-def _start_s(stream: Any) -> float:
-    return float((stream.start_time or 0) * stream.time_base)
+def _origin_s(path: str, stream: Any) -> float:
+    """Where time zero lies on the container's clock; what streams state as their start is not always true."""
+    try:
+        with PyAVReader(path) as video:
+            return video.info.start_s
+    except DecodeError:  # no video, or a broken one: the sound stands for itself
+        return float((stream.start_time or 0) * stream.time_base)

@@ -35,10 +35,10 @@ def write_video(
     codec: str = "libx264",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Encodes uint8 RGB frames [h w 3] and mono sound [samples] in [-1, 1]; the file appears when complete.
+    """Encodes uint8 RGB frames [h w 3] and mono sound [samples] in [-1, 1]; the file appears when whole.
 
-    Equal input gives equal bytes (one encoding thread, no date in the file). The frames may be a generator: one
-    at a time is held. The container follows the path's suffix.
+    Equal input gives equal bytes (one encoding thread, no date in the file). The frames may be a generator:
+    one at a time is held. The container follows the path's suffix.
 
     Args:
         crf: constant quality, 0 (lossless) to 51.

@@ -16,7 +16,6 @@ import av.error
 import av.logging
 import numpy as np
 import torch
-from av.video.reformatter import Interpolation
 from torch import Tensor
 
 from videozoo.errors import DecodeError
@@ -25,12 +24,12 @@ from videozoo.types import VideoInfo
 
 __all__ = ["ONE_THREAD", "PyAVReader", "ffmpeg_log", "open_container", "reason_of"]
 
+_IS_OLD = int(av.__version__.split(".")[0]) < 17
 # swscale starts a thread per core unless told not to; older PyAV has neither the threads nor the argument.
-ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
-# swscale's quick route from 10 and 12 bits comes out two levels too dark; this one does not.
-_DEEP_COLOUR: dict[str, Any] = {
-    "interpolation": int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
-}
+ONE_THREAD: dict[str, Any] = {} if _IS_OLD else {"threads": 1}
+# swscale's quick route from 10 and 12 bits comes out two levels too dark; this one does not:
+# SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND, which older PyAV takes only as a number.
+_DEEP_COLOUR: dict[str, Any] = {"interpolation": 1 << 1 | 1 << 13 | 1 << 18}
 
 
 class PyAVReader(VideoReader):
@@ -164,12 +163,26 @@ class PyAVReader(VideoReader):
         return after if damage.pts is None else min(after, damage.pts)
 
     def _broken(self, pts: int, damage: _Damage) -> DecodeError:
-        reason = f"the frame at {self._time_s(pts):.2f} s cannot be decoded ({damage.reason})"
+        said = self._logged(pts) or damage.reason
+        reason = f"the frame at {self._time_s(pts):.2f} s cannot be decoded ({said})"
         with contextlib.suppress(DecodeError):
             presented = self._presented()
             good = int(np.searchsorted(presented, damage.pts if damage.pts is not None else pts))
             reason += f", {good} of {len(presented)} frames come before the damage"
         return DecodeError(self.path, reason)
+
+    def _logged(self, pts: int) -> str:
+        """What FFmpeg logs when it is led to the damage again; its error codes say little."""
+        track = _Track(self.path, num_threads=1)
+        try:
+            with ffmpeg_log() as lines, contextlib.suppress(_Damage):
+                if not (track.seekable and track.seek(pts, key_up_to=pts)):
+                    track.rewind()
+                while (shot := track.pull()) is not None and shot.pts <= pts:
+                    pass
+        finally:
+            track.close()
+        return _one_line(*(message for _, _, message in lines[-1:]))
 
     def _sequence(self, start_s: float) -> Iterator[tuple[float, Any]]:
         start = self._pts_at(start_s)
@@ -192,7 +205,8 @@ class PyAVReader(VideoReader):
 
     def _picture(self, source: Any) -> Tensor:
         width, height = self._size
-        how = {**ONE_THREAD, **(_DEEP_COLOUR if source.format.components[0].bits > 8 else {})}
+        deep = _DEEP_COLOUR if source.format.components[0].bits > 8 else {}
+        how = {**ONE_THREAD, **deep, **_colours(source)}
         rgb = source.reformat(width=width, height=height, format="rgb24", **how).to_ndarray()
         upright = self._orientation.apply(rgb)
         return torch.from_numpy(np.array(upright.transpose(2, 0, 1), order="C"))
@@ -274,6 +288,7 @@ class _Track:
     def __init__(self, path: str, *, num_threads: int):
         self.path = path
         self.num_threads = num_threads
+        self._first_pts: int | None = None
         self._container: Any = None
         self.stream: Any
         self.rewind()
@@ -418,6 +433,8 @@ class _Track:
         else:
             pts = frame.pts
         self._last_pts = pts
+        if self._first_pts is None:
+            self._first_pts = pts
         # Pictures before the key frame that follow it in the file refer to the GOP that was not decoded.
         if self._key_pts is None or pts >= self._key_pts:
             self._ready.append(_Shot(pts, frame))
@@ -493,7 +510,7 @@ class _Track:
     def _from_start_s(self, stated_s: float) -> float | None:
         """Matroska counts from zero, also when its first frame comes later."""
         if self._is_matroska:
-            stated_s -= float((self.stream.start_time or 0) * self.time_base)
+            stated_s -= float((self._first_pts or 0) * self.time_base)
         return stated_s if stated_s > 0 else None
 
     @property
@@ -543,6 +560,19 @@ class _Orientation:
         return picture[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
 
 
+def _colours(frame: av.VideoFrame) -> dict[str, Any]:
+    """The frame's matrix and range as arguments: PyAV before 17 does not pass them on to swscale by itself."""
+    if not _IS_OLD or not frame.format.name.startswith("yuv"):
+        return {}
+    full_range = frame.color_range == 2 or frame.format.name.startswith("yuvj")
+    return {
+        "src_colorspace": int(frame.colorspace),
+        "dst_colorspace": 5,  # any other than the source's: only then does it look at these
+        "src_color_range": 2 if full_range else 1,
+        "dst_color_range": 2,
+    }
+
+
 def open_container(path: str) -> Any:
     """The opened file, for reading.
 
@@ -582,9 +612,11 @@ def ffmpeg_log() -> Iterator[list[Any]]:
 def reason_of(error: BaseException, lines: Sequence[tuple[int, str, str]] = ()) -> str:
     """FFmpeg's own words, in one line."""
     said = getattr(error, "strerror", None) or str(error)
-    logged = [message.strip() for _, _, message in lines if message.strip()]
-    words = f"{said}: {logged[-1]}" if logged else said
-    return " ".join(words.split()).rstrip(".").lower()
+    return _one_line(said, *(message for _, _, message in lines[-1:]))
+
+
+def _one_line(*parts: str) -> str:
+    return ": ".join(" ".join(part.split()).rstrip(".").lower() for part in parts)
 
 
 def _video_stream(container: Any, path: str) -> Any:

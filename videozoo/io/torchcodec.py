@@ -20,10 +20,10 @@ _JUST_BEFORE_S = 1e-6
 
 
 class TorchCodecReader(VideoReader):
-    """See `VideoReader`. TorchCodec scans all packets of the file when it opens it: its seeks rest on that.
+    """See `VideoReader`. TorchCodec scans all packets when it opens a file: its seeks rest on that.
 
-    Differs from PyAV: it believes the times that FFmpeg guesses for AVI files with B-frames, and converts deep
-    colour (10 and 12 bits) to RGB by another route.
+    Differs from PyAV: it believes the times that FFmpeg guesses for AVI files with B-frames, and it converts
+    10 and 12 bits to RGB by another route.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):

@@ -120,15 +120,16 @@ class Nonlocal(VideoModel):
         self.param_rules = (norms_without_decay(self),)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self._windows(x)
+        features = self.forward_windows(x)
         if not self.num_classes:
             return features.mean((1, 2))
         return window_scores(self.dropout(features), self.head)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        return self._windows(x).mean((1, 2))
+        return self.forward_windows(x).mean((1, 2))
 
-    def _windows(self, x: Tensor) -> Tensor:
+    def forward_windows(self, x: Tensor) -> Tensor:
+        """Features [b h' w' c] of each window of clips [b t c h w]; one window if the frames have the crop's size."""
         if x.shape[1] % 2:
             raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number")
         x = self.stem(x.transpose(1, 2))

@@ -96,7 +96,7 @@ class Slowfast(VideoModel):
         return self.forward_paths(*self.split_paths(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        return self._windows(*self.split_paths(x)).mean((1, 2))
+        return self.forward_windows(*self.split_paths(x)).mean((1, 2))
 
     def split_paths(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """A clip [b t c h w] as the slow path's frames [b c t/alpha h w] and the fast path's [b c t h w]."""
@@ -111,12 +111,13 @@ class Slowfast(VideoModel):
 
     def forward_paths(self, slow: Tensor, fast: Tensor) -> Tensor:
         """Scores of two paths `[b c t h w]` that are sampled already; the fast one has alpha times the frames."""
-        features = self._windows(slow, fast)
+        features = self.forward_windows(slow, fast)
         if not self.num_classes:
             return features.mean((1, 2))
         return window_scores(self.dropout(features), self.head)
 
-    def _windows(self, slow: Tensor, fast: Tensor) -> Tensor:
+    def forward_windows(self, slow: Tensor, fast: Tensor) -> Tensor:
+        """Features [b h' w' c] of each window of two paths [b c t h w]; one window if the frames have the crop's size."""
         slow, fast = self.slow_stem(slow), self.fast_stem(fast)
         for lateral, slow_stage, fast_stage in zip(self.laterals, self.slow_stages, self.fast_stages, strict=True):
             slow = slow_stage(torch.cat([slow, lateral(fast)], 1))

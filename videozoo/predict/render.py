@@ -26,7 +26,7 @@ from videozoo.types import VideoInfo
 __all__ = ["render"]
 
 MIN_SIDE_PX = 256  # text on less cannot be read
-MAX_FPS = 60.0
+MIN_FPS, MAX_FPS = 10.0, 60.0  # a file whose frames come irregularly may state less on average
 PANEL = (12, 14, 20, 150)
 TRACK = (52, 56, 66, 165)  # replaces the panel where it is drawn
 INK = (255, 255, 255, 255)
@@ -50,7 +50,7 @@ def render(video: Video, prediction: Prediction, out_path: str | os.PathLike[str
     out = Path(out_path)
     out.parent.mkdir(parents=True, exist_ok=True)
     with open_source(video, fps=prediction.info.fps) as reader:
-        fps = min(max(reader.info.fps, 1.0), MAX_FPS)
+        fps = min(max(reader.info.fps, MIN_FPS), MAX_FPS)
         overlay = _Overlay(prediction, _size(reader.info), top)
         frames = (overlay.draw(frame, time_s) for time_s, frame in _at_rate(reader, fps))
         if not reader.info.has_audio:

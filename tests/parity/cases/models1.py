@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tests.parity.rule import inputs1, load, params1, rel_err
@@ -22,18 +23,48 @@ from videozoo.weights import convert
 from videozoo.weights.importer import key_map
 
 Cfg = Mapping[str, Any]
+Inputs = Mapping[str, Tensor]
 Outputs = dict[str, Tensor]
 
 MAX_LOSS = 1e20  # what the original's -log(p) is clipped to
 
 
-def _softmax_outputs(model: VideoModel, inputs: Mapping[str, Tensor], cfg: Cfg) -> Outputs:
+def _softmax_outputs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Outputs:
     """Of the models that end in a soft-max: probabilities, logits, and the loss of the probabilities."""
     logits = model(inputs["image"])
     picked = logits.softmax(-1).gather(1, inputs["label"])
     loss = -(logits.log_softmax(-1).gather(1, inputs["label"]))
     loss = torch.where(picked > 0, loss, MAX_LOSS).mean().reshape(1)
     return {"logits": logits, "output_0": logits.softmax(-1), "loss_0": loss}
+
+
+def _nonlocal_outputs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Outputs:
+    return _softmax_outputs(model, {"image": inputs["data_224"].transpose(1, 2), "label": inputs["label"]}, cfg)
+
+
+def _nonlocal_large(model: VideoModel, inputs: Inputs) -> Outputs:
+    """Frames larger than the crop: scores of each window, and the mean of their probabilities."""
+    if "data_256" not in inputs:
+        return {}
+    clips = inputs["data_256"].transpose(1, 2)
+    return {
+        "test256_damped_logits": model.head(model.dropout(model.forward_windows(clips))).unsqueeze(1),
+        "test256_damped_output_0": model(clips).softmax(-1),
+    }
+
+
+def _slowfast_outputs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Outputs:
+    logits = model.forward_paths(inputs["slow"], inputs["fast"])
+    loss = F.cross_entropy(logits, inputs["label"].flatten()).reshape(1)
+    return {"logits": logits, "prob": logits.softmax(-1), "loss": loss, "loss_0": loss}
+
+
+def _slowfast_large(model: VideoModel, inputs: Inputs) -> Outputs:
+    paths = inputs["slow96"], inputs["fast96"]
+    return {
+        "damped96_logits_THWC": model.head(model.dropout(model.forward_windows(*paths))).unsqueeze(1),
+        "damped96_prob": model.forward_paths(*paths).softmax(-1),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +74,13 @@ class Family:
     name: our model.
     args: its arguments, from the manifest's `config`.
     outputs: what the folder stores of one run, by name; `loss_0` is what the gradients are of.
+    damped_outputs: what it stores of the damped run alone, by full name.
     """
 
     name: str
     args: Callable[[Cfg], dict[str, Any]]
-    outputs: Callable[[VideoModel, Mapping[str, Tensor], Cfg], Outputs] = _softmax_outputs
+    outputs: Callable[[VideoModel, Inputs, Cfg], Outputs] = _softmax_outputs
+    damped_outputs: Callable[[VideoModel, Inputs], Outputs] = lambda model, inputs: {}
 
 
 def _tsn(cfg: Cfg) -> dict[str, Any]:
@@ -67,7 +100,47 @@ def _tsm(cfg: Cfg) -> dict[str, Any]:
     }
 
 
+def _nonlocal(cfg: Cfg) -> dict[str, Any]:
+    arch, depth = {1: ("c2d", 50), 2: ("i3d", 50), 3: ("c2d", 101), 4: ("i3d", 101)}[cfg["MODEL"]["video_arc_choice"]]
+    return {
+        "num_classes": cfg["MODEL"]["num_classes"],
+        "arch": arch,
+        "depth": depth,
+        "num_frames": cfg["TRAIN"]["video_length"],
+        "crop_px": cfg["TRAIN"]["crop_size"],
+        "dropout": cfg["TRAIN"]["dropout_rate"],
+        "dropout_scaling": "inference",
+    }
+
+
+def _slowfast(cfg: Cfg) -> dict[str, Any]:
+    return {
+        "num_classes": cfg["num_classes"],
+        "num_frames": cfg["num_frames"],
+        "alpha": cfg["alpha"],
+        "beta": cfg["beta"],
+        "crop_px": cfg["crop_size"],
+    }
+
+
+def _stnet(cfg: Cfg) -> dict[str, Any]:
+    return {
+        "num_classes": cfg["MODEL"]["num_classes"],
+        "backbone": f"resnet{cfg['MODEL']['num_layers']}",
+        "num_segments": cfg["MODEL"]["seg_num"],
+        "segment_frames": cfg["MODEL"]["seglen"],
+    }
+
+
+def _stnet_outputs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Outputs:
+    frames = inputs["image"].unflatten(2, (cfg["MODEL"]["seglen"], 3)).flatten(1, 2)
+    return _softmax_outputs(model, {"image": frames, "label": inputs["label"]}, cfg)
+
+
 FAMILIES: dict[str, Family] = {
+    "NONLOCAL": Family("nonlocal", _nonlocal, _nonlocal_outputs, _nonlocal_large),
+    "SLOWFAST (dygraph, dev-static)": Family("slowfast", _slowfast, _slowfast_outputs, _slowfast_large),
+    "STNET": Family("stnet", _stnet, _stnet_outputs),
     "TSN": Family("tsn", _tsn),
     "TSM": Family("tsm", _tsm),
 }
@@ -95,20 +168,26 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
     expected, family, cfg = load(folder), _family(manifest), manifest["config"]
     inputs = {name: torch.from_numpy(value) for name, value in inputs1(manifest["inputs"], expected).items()}
     inputs = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+    if "labels" in manifest:
+        inputs["label"] = torch.tensor(manifest["labels"])
 
     for mode in ("eval", "damped"):
         if not any(name.startswith(mode) for name in expected):
             continue
+        model = build(manifest, damped=mode == "damped").eval()
         with torch.no_grad():
-            outputs = family.outputs(build(manifest, damped=mode == "damped").eval(), inputs, cfg)
-        yield from _compared(mode, outputs, expected)
+            outputs = family.outputs(model, inputs, cfg)
+            outputs = {f"{mode}_{name}": value for name, value in outputs.items()}
+            if mode == "damped":
+                outputs |= family.damped_outputs(model, inputs)
+        yield from _compared(outputs, expected)
 
     if not any(name.startswith("train") for name in expected):
         return
     model = build(manifest).train()
     silence(model)
     outputs = family.outputs(model, inputs, cfg)
-    yield from _compared("train", outputs, expected)
+    yield from _compared({f"train_{name}": value for name, value in outputs.items()}, expected)
     if norms := manifest.get("train_grad_norms"):
         outputs["loss_0"].sum().backward()
         names = key_map(model, source="paddlevideo1")
@@ -121,7 +200,7 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
         )
 
 
-def _compared(mode: str, outputs: Outputs, expected: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
+def _compared(outputs: Outputs, expected: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
     for name, value in outputs.items():
-        if (key := f"{mode}_{name}") in expected:
-            yield key, rel_err(value, expected[key])
+        if name in expected:
+            yield name, rel_err(value, expected[name])

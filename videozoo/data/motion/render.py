@@ -82,7 +82,8 @@ def _draw(frame: np.ndarray, event: Event, state: State, texture: _Texture) -> N
     u = across * math.cos(angle) + down * math.sin(angle)
     v = down * math.cos(angle) - across * math.sin(angle)
     cover = np.clip(0.5 - SHAPES[event.shape](u, v) * radius_px, 0, 1)[..., None]
-    # bright at its head, dark at its tail, whatever the shape: a small net sees it turn
-    light = 1.05 - 0.65 * v[..., None] + 0.25 * texture(u, v)[..., None]
-    paint = np.clip(light * np.array(COLOURS[event.colour], np.float32), 0, 255)
+    # white at its head, black at its tail, whatever the shape: a small net sees it turn
+    light = (0.15 * texture(u, v) - 0.85 * v)[..., None]
+    colour = np.array(COLOURS[event.colour], np.float32)
+    paint = np.clip(colour + np.where(light > 0, light * (255 - colour), light * colour), 0, 255)
     window += cover * (paint - window)

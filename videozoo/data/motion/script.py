@@ -41,9 +41,9 @@ PAUSE = "pauses"
 # Rows: x, y, log radius, angle in degrees; lengths are in sides of the picture. A path lies inside its
 # bounds and is as long as an event's move: long enough to be seen at 64 px, short beside the bounds, so
 # that even the set of a clip's frames says little about the path that was run.
-_RADII = (0.12, 0.24)
-_BOUNDS = np.array([(0.24, 0.76), (0.24, 0.76), np.log(_RADII), (0.0, 360.0)])
-_EXTENTS = np.array([(0.25, 0.38), (0.25, 0.38), np.log((1.45, 1.75)), (120.0, 180.0)])
+_RADII = (0.13, 0.26)
+_BOUNDS = np.array([(0.26, 0.74), (0.26, 0.74), np.log(_RADII), (0.0, 360.0)])
+_EXTENTS = np.array([(0.25, 0.36), (0.25, 0.36), np.log((1.45, 1.75)), (180.0, 300.0)])
 
 _EVENT_S = (1.5, 4.0)
 _PAUSE_S = (0.5, 2.0)

@@ -1,0 +1,174 @@
+"""From a recipe to a run directory, on a few made videos."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from videozoo.cli.main import app
+from videozoo.config.recipe import load_recipe
+from videozoo.data.motion import make_clips
+from videozoo.engine.log import read_log
+from videozoo.engine.run import differences, train
+from videozoo.errors import ConfigError, DataError, TrainingError, WeightsError, VideoZooError
+from videozoo.weights import checkpoint
+
+RECIPE = """
+model: {{name: tsm, backbone: resnet18, backbone_args: {{channels: [4, 4, 8, 8], stem_width: 4}}}}
+input: {{num_frames: 4, short_side_px: 32, crop_px: 32}}
+data:
+  train: {{name: clip_folder, path: {world}/train}}
+  val: {{name: clip_folder, path: {world}/val}}
+optim: {{lr: 0.01}}
+task: {{name: classify, mixup_alpha: 0.2}}
+fit: {{duration: 4st, batch_size: 4, num_workers: 0, eval_every: 2st, save_every: 1st, log_every: 1, tensorboard: false}}
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    out = tmp_path_factory.mktemp("world")
+    make_clips(out, num_train=8, num_val=4, size_px=32, num_classes=4)
+    return out
+
+
+@pytest.fixture
+def recipe(world, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE.format(world=world))
+    return path
+
+
+def run(recipe, out, *overrides, **args):
+    return train(load_recipe(recipe, overrides), out, progress=False, **args)
+
+
+def test_a_run_leaves_its_directory(recipe, tmp_path):
+    result = run(recipe, tmp_path / "run")
+    assert (result.step, result.total_steps, result.stopped_by) == (4, 4, None)
+    assert "top1" in result.scores and result.scores["num_scored"] == 4
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["best.pt", "last.pt", "log.jsonl", "recipe.yaml"]
+    record = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert record["model"]["num_segments"] == 4  # from the input
+    assert record["fit"]["duration"] == "4st" and record["optim"]["momentum"] == 0.9
+    saved = checkpoint.read(tmp_path / "run" / "last.pt")
+    assert saved.record == record and len(saved.class_names) == 4
+    assert [line["step"] for line in read_log(tmp_path / "run" / "log.jsonl")] == [1, 2, 2, 3, 4, 4]
+
+
+def test_the_record_of_a_run_is_a_recipe_of_it(recipe, tmp_path):
+    run(recipe, tmp_path / "a")
+    run(tmp_path / "a" / "recipe.yaml", tmp_path / "b")
+    a, b = (checkpoint.read(tmp_path / name / "last.pt") for name in "ab")
+    assert all(torch.equal(a.model[k], b.model[k]) for k in a.model)
+
+
+def test_resume_of_video_data_is_exact(recipe, tmp_path):
+    run(recipe, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    run(recipe, tmp_path / "half", "fit.duration=2st")  # another horizon, the same start
+    with pytest.raises(ConfigError, match=r"differing \(saved, now\): fit\.duration: '2st', '4st'; give the same"):
+        run(recipe, tmp_path / "half", resume=True)
+
+    from videozoo.engine.trainer import Trainer
+
+    train_step = Trainer._train_step
+
+    def dies(self, *args):
+        if self.step == 3:
+            raise KeyboardInterrupt
+        return train_step(self, *args)
+
+    shutil.rmtree(tmp_path / "cut")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_train_step", dies)
+        run(recipe, tmp_path / "cut")
+    run(recipe, tmp_path / "cut", "fit.num_workers=1", resume=True)
+    a, b = (checkpoint.read(tmp_path / name / "last.pt") for name in ("whole", "cut"))
+    assert all(torch.equal(a.model[k], b.model[k]) for k in a.model)
+    losses = [[x.get("loss") for x in read_log(tmp_path / n / "log.jsonl")] for n in ("whole", "cut")]
+    assert losses[0] == losses[1]
+
+
+def test_a_directory_in_use_is_not_touched(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"run: is not empty; go on with that run by --resume"):
+        run(recipe, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"tiny\.yaml: is a file; give a folder"):
+        run(recipe, recipe)
+
+
+def test_resume_before_the_first_checkpoint_starts(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").write_text('{"step": 1, "loss": 7}\n')
+    assert run(recipe, tmp_path / "run", resume=True).step == 4
+    assert read_log(tmp_path / "run" / "log.jsonl")[0]["loss"] != 7
+
+
+def test_init_drops_another_head_and_says_so(recipe, world, tmp_path, capsys):
+    run(recipe, tmp_path / "four")
+    fewer = [f"data.{split}.path={tmp_path / 'two' / split}" for split in ("train", "val")]
+    for split in ("train", "val"):
+        for folder in sorted((world / split).iterdir())[:2]:
+            shutil.copytree(folder, tmp_path / "two" / split / folder.name)
+    small = ["fit.batch_size=2", "optim.lr=1e-9", "fit.duration=1st"]
+    train(load_recipe(recipe, [*fewer, *small]), tmp_path / "run", init=tmp_path / "four" / "last.pt")
+    out = capsys.readouterr().err
+    assert "starting with the weights of" in out
+    assert "left out, because there were 4 classes and now are 2: " in out and "weight" in out
+    old, new = (checkpoint.read(tmp_path / name / "last.pt").model for name in ("four", "run"))
+    kept = [k for k in old if old[k].shape == new[k].shape and "running" not in k and "num_batches" not in k]
+    assert len(kept) == len([k for k in old if "running" not in k and "num_batches" not in k]) - 2
+    assert all(torch.allclose(old[k], new[k], atol=1e-6) for k in kept)
+
+
+def test_init_from_another_model(recipe, tmp_path):
+    run(recipe, tmp_path / "one")
+    wide = "model.backbone_args={channels: [4, 4, 8, 16], stem_width: 4}"
+    with pytest.raises(WeightsError, match=r"holds the weights of another model \(tsm\): \d+ of another shape: "):
+        run(recipe, tmp_path / "two", wide, init=tmp_path / "one")
+
+
+def test_a_broken_training_video_is_replaced_and_listed(recipe, world, tmp_path):
+    shutil.copytree(world / "train", tmp_path / "train")
+    broken = sorted((tmp_path / "train").rglob("*.mp4"))[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    path = f"data.train.path={tmp_path / 'train'}"
+    assert run(recipe, tmp_path / "run", path, "fit.max_bad_share=0.2").num_bad == 1
+    assert broken.name in (tmp_path / "run" / "bad_files.txt").read_text()
+    with pytest.raises(TrainingError, match=r"1 of 8 training samples cannot be used"):
+        run(recipe, tmp_path / "strict", path, "fit.max_bad_share=0")
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("data.train.path=/nowhere", DataError, r"/nowhere: there is no such folder"),
+        ("fit.batch_size=9", ConfigError, r"fit\.batch_size: is 9, the training data has only 8 samples"),
+        ("fit.device=gpu", ConfigError, r"fit\.device: there is no device 'gpu'; write auto, cpu"),
+        ("schedule.name=cosin", VideoZooError, r"there is no 'cosin'; did you mean 'cosine'\?"),
+    ],
+)
+def test_mistakes_are_named(recipe, tmp_path, override, error, message):
+    with pytest.raises(error, match=message):
+        run(recipe, tmp_path / "run", override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_differences():
+    a = {"optim": {"lr": 0.1, "name": "sgd"}, "seed": 0}
+    assert differences(a, {"optim": {"lr": 0.5, "name": "sgd", "momentum": 0.9}, "seed": 0}) == {
+        "optim.lr": (0.1, 0.5),
+        "optim.momentum": (None, 0.9),
+    }
+
+
+def test_the_command(recipe, tmp_path):
+    result = CliRunner().invoke(app, ["train", str(recipe), "fit.duration=1st", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert f"{tmp_path / 'run'}: trained 1 steps, best " in result.output
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["step"] == 1
