@@ -46,7 +46,7 @@ class Fit:
     accumulate: int = 1
     num_workers: int = 2
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    channels_last: bool = False
+    channels_last: bool = True
     compile: bool = False
     clip_grad_norm: float | None = None
     ema_decay: float | None = None

@@ -25,6 +25,7 @@ from videozoo.engine.trainer import RunResult, Trainer
 from videozoo.errors import ConfigError, WeightsError
 from videozoo.models.registry import models
 from videozoo.tasks.build import build_task
+from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
 from videozoo.transforms.input import build_input
 from videozoo.weights import checkpoint
@@ -109,7 +110,7 @@ def _prepare(
     task = _place(task.to(world.device), fit, world)
 
     pin_memory = world.device.type == "cuda"
-    pipeline_args = {"num_classes": len(class_names)} if getattr(records, "multi_label", False) else {}
+    pipeline_args = {"num_classes": len(class_names)} if multi_label else {}
     sharing: dict[str, Any] = {
         "seed": recipe.seed,
         "num_workers": fit.num_workers,

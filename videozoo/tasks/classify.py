@@ -33,6 +33,8 @@ class Classify(Task):
         mixup_alpha: Beta(alpha, alpha) of mixup (arXiv:1710.09412); 0 turns it off.
         cutmix_alpha: the same for cutmix (arXiv:1905.04899); with both on, each batch draws one of them.
         mix_prob: share of the batches that are mixed at all.
+        multi_label: a clip may have any number of classes: independent probabilities instead of a soft-max. Runs on
+            multi-label data turn it on by themselves.
         average: views are averaged as probabilities ("prob") or before the soft-max ("score").
     """
 
@@ -45,10 +47,13 @@ class Classify(Task):
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
         mix_prob: float = 1.0,
+        multi_label: bool = False,
         average: Literal["prob", "score"] = "score",
     ):
         super().__init__(model, class_names)
         self.label_smoothing = label_smoothing
+        self.multi_label = multi_label
+        self.monitor = "map" if multi_label else "top1"
         self.average = average
         self.mix = (
             Mix(mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha, prob=mix_prob)
@@ -58,13 +63,12 @@ class Classify(Task):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         video, label = batch["video"], batch["label"]
-        multi_label = label.is_floating_point()
-        target = label if multi_label else smooth_targets(label, len(self.class_names), self.label_smoothing)
+        target = label if self.multi_label else smooth_targets(label, len(self.class_names), self.label_smoothing)
         if self.mix is not None:
             video, target, other, share = self.mix(video, target)
             target = mixed_targets(target, other, share)
         scores = self.model(video).float()
-        if multi_label:
+        if self.multi_label:
             return {"loss": F.binary_cross_entropy_with_logits(scores, target)}
         return {"loss": soft_cross_entropy(scores, target)}
 
@@ -72,12 +76,9 @@ class Classify(Task):
         video = batch["video"]
         b, v = video.shape[:2]
         scores = self.model(video.flatten(0, 1)).float().unflatten(0, (b, v))
-        activation = torch.sigmoid if self._multi_label(batch) else lambda x: x.softmax(-1)
+        activation = torch.sigmoid if self.multi_label else lambda x: x.softmax(-1)
         probs = activation(scores).mean(1) if self.average == "prob" else activation(scores.mean(1))
         return [Labels(scores=p, names=self.class_names) for p in probs.cpu().numpy()]
 
     def metrics(self) -> list[Metric]:
         return [Classification(self.class_names)]
-
-    def _multi_label(self, batch: Batch) -> bool:
-        return "label" in batch and batch["label"].is_floating_point()

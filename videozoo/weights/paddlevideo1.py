@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from torch import nn
+
 from videozoo.models.model import VideoModel
 from videozoo.weights import paddlevideo
 from videozoo.weights.keymap import KeyMap, Rename
@@ -17,6 +19,13 @@ NAMED_NORM: list[Rename] = [  # `bn..` with the name of its layer
     (r"(\bbn\w*)\.bias$", r"\1_offset"),
     (r"(\bbn\w*)\.running_mean$", r"\1_mean"),
     (r"(\bbn\w*)\.running_var$", r"\1_variance"),
+]
+
+ANONYMOUS: list[Rename] = [  # parameters are numbered by kind: w_0 and b_0 are learned, w_1 and w_2 running statistics
+    (r"\.weight$", ".w_0"),
+    (r"\.bias$", ".b_0"),
+    (r"\.running_mean$", ".w_1"),
+    (r"\.running_var$", ".w_2"),
 ]
 
 
@@ -73,6 +82,37 @@ def nonlocal_net(model: VideoModel) -> KeyMap:
     )
 
 
+def stnet(model: VideoModel) -> KeyMap:
+    """ResNet; the layers between its stages are numbered among all of their kind, those of the head have names."""
+    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in stage.modules()) for stage in _stages(model)]
+    numbers = 1 + sum(norms[:2]), 2 + sum(norms[:3])  # the stem's is the first
+    head = {
+        "norm": "bn",
+        "depthwise1": "att_conv",
+        "pointwise1": "att_2",
+        "norm1": "bndw",
+        "depthwise2": "att1",
+        "pointwise2": "att1_2",
+        "shortcut": "dw",
+        "norm2": "bn2",
+    }
+    return KeyMap(
+        [
+            *resnet_names(model),
+            (r"^temporal\.(\d)\.conv\b", r"conv3d_\1"),
+            (r"^temporal\.(\d)\.norm\b", lambda m: f"batch_norm_{numbers[int(m[1])]}"),
+            (r"^xception\.(\w+)", lambda m: f"xception_{head[m[1]]}"),
+            (r"^head\.", "fc_0."),
+            *ANONYMOUS,
+        ],
+        linear_in_out=True,
+    )
+
+
+def _stages(model: VideoModel) -> list[nn.Module]:
+    return [model.get_submodule(f"backbone.layer{stage}") for stage in (1, 2, 3, 4)]
+
+
 def slowfast(model: VideoModel) -> KeyMap:
     """The names of PaddleVideo 2.x, without their prefix `backbone`."""
     later = paddlevideo.slowfast(model)
@@ -82,6 +122,7 @@ def slowfast(model: VideoModel) -> KeyMap:
 KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
     "nonlocal": nonlocal_net,
     "slowfast": slowfast,
+    "stnet": stnet,
     "tsm": resnet,
     "tsn": resnet,
 }

@@ -1,0 +1,150 @@
+"""StNet: a 2-D network on stacks of neighbouring frames, with temporal convolutions between its stages.
+
+Paper: He et al., arXiv:1811.01549.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.models.image_backbone import Pretrained, image_backbone
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+
+__all__ = ["Stnet"]
+
+
+class TemporalBlock(nn.Module):
+    """Convolution over three segments, rectifier and normalisation, in this order, added to the input (section 3.2)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+        self.norm = nn.BatchNorm3d(channels)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, num_segments: int) -> Tensor:
+        """Maps [b*s c h w] of `num_segments` segments a clip to the same shape."""
+        clips = x.unflatten(0, (-1, num_segments)).transpose(1, 2)
+        return x + self.norm(F.relu(self.conv(clips))).transpose(1, 2).flatten(0, 1)
+
+
+class TemporalXception(nn.Module):
+    """Two separable convolutions over the segments beside a linear shortcut, then the maximum over time (section 3.3).
+
+    Input: features [b, in_channels, s, 1]. Output: [b, channels].
+    """
+
+    def __init__(self, in_channels: int, channels: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.depthwise1 = nn.Conv2d(in_channels, in_channels, (3, 1), padding=(1, 0), groups=in_channels)
+        self.pointwise1 = nn.Conv2d(in_channels, channels, 1)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.depthwise2 = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=channels)
+        self.pointwise2 = nn.Conv2d(channels, channels, 1)
+        self.shortcut = nn.Conv2d(in_channels, channels, 1)
+        self.norm2 = nn.BatchNorm2d(channels)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        branch = F.relu(self.norm1(self.pointwise1(self.depthwise1(x))))
+        branch = self.pointwise2(self.depthwise2(branch))
+        return F.relu(self.norm2(branch + self.shortcut(x))).amax((2, 3))
+
+
+@register_model
+class Stnet(VideoModel):
+    """A timm ResNet on "super-images" of `segment_frames` frames, with temporal blocks after its second and third stage.
+
+    A super-image has the frames of one segment as its channels, in order (section 3.1). The network takes any number of
+    segments: train with 7 and test with 25.
+
+    Input:  clips [b, s * segment_frames, 3, h, w], segment after segment, normalised as the backbone's images are.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args:
+        num_segments: segments of a training clip.
+        segment_frames: consecutive frames of a segment; the input spec's `segment_frames` must say the same.
+        backbone: a timm ResNet.
+        pretrained: "imagenet" starts from timm's weights; the first convolution gets their mean over the colours,
+            divided by `segment_frames`, in each of its channels. None starts from random ones.
+        backbone_args: arguments for timm's constructor, to change the backbone's size.
+        head_width: channels of the temporal Xception block, and so of the features.
+        crop_px: height and width of a frame in `input_shape`; any size is taken.
+
+    Raises:
+        ConfigError: the backbone is no ResNet, or does not take `backbone_args`; the clip is not made of whole segments.
+        WeightsError: the ImageNet weights cannot be fetched.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_segments: int = 7,
+        segment_frames: int = 5,
+        backbone: str = "resnet50",
+        pretrained: Pretrained = None,
+        backbone_args: dict[str, Any] | None = None,
+        head_width: int = 1024,
+        crop_px: int = 224,
+    ):
+        super().__init__()
+        resnet = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
+        if not isinstance(resnet, ResNet) or not isinstance(resnet.conv1, nn.Conv2d):
+            raise ConfigError(f"backbone: '{backbone}' is no ResNet with one convolution as its stem; take resnet50")
+        resnet.conv1 = _stacked_stem(resnet.conv1, segment_frames, inflate=pretrained is not None)
+        self.segment_frames = segment_frames
+        self.input_shape = (num_segments * segment_frames, 3, crop_px, crop_px)
+        self.backbone = resnet
+        self.temporal = nn.ModuleList(TemporalBlock(resnet.feature_info[stage]["num_chs"]) for stage in (2, 3))
+        self.xception = TemporalXception(resnet.num_features, head_width)
+        self.num_features = head_width
+        self.reset_classifier(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        if x.ndim != 5 or x.shape[1] % self.segment_frames:
+            raise ConfigError(
+                f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] in whole segments of "
+                f"{self.segment_frames} frames"
+            )
+        num_segments = x.shape[1] // self.segment_frames
+        net = self.backbone
+        x = x.unflatten(1, (num_segments, self.segment_frames)).flatten(0, 1).flatten(1, 2)
+        x = net.maxpool(net.act1(net.bn1(net.conv1(x))))
+        x = self.temporal[0](net.layer2(net.layer1(x)), num_segments)
+        x = self.temporal[1](net.layer3(x), num_segments)
+        x = net.global_pool(net.layer4(x)).unflatten(0, (-1, num_segments))
+        return self.xception(x.transpose(1, 2).unsqueeze(-1))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+
+
+def _stacked_stem(conv: nn.Conv2d, frames: int, *, inflate: bool) -> nn.Conv2d:
+    """The stem for images of `frames` frames; `inflate` starts it from the weights of `conv`."""
+    kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
+    stem = nn.Conv2d(3 * frames, conv.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    if inflate:
+        with torch.no_grad():
+            stem.weight.copy_(conv.weight.mean(1, keepdim=True) / frames)
+    return stem
