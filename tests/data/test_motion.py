@@ -165,7 +165,7 @@ def test_shapes_move_where_the_class_says(motion, axis, sign):
         masks = shape_masks(clip(motion, seed=seed))
         centres = np.array([np.argwhere(mask)[:, ::-1].mean(axis=0) for mask in (masks[0], masks[-1])])
         moved = centres[1] - centres[0]
-        assert 0.17 * 64 < sign * moved[axis] < 0.31 * 64
+        assert 0.22 * 64 < sign * moved[axis] < 0.37 * 64
         assert abs(moved[1 - axis]) < 1.5
 
 
@@ -174,7 +174,7 @@ def test_shapes_change_size_as_the_class_says(motion, sign):
     for seed in range(3):
         areas = shape_masks(clip(motion, seed=seed, size_px=128)).sum(axis=(1, 2))
         assert (np.diff(sign * areas) > -0.02 * areas.max()).all()
-        assert sign * np.log(areas[-1] / areas[0]) > 0.4
+        assert sign * np.log(areas[-1] / areas[0]) > 0.6
 
 
 @pytest.mark.parametrize(("motion", "sign"), [("turns clockwise", 1), ("turns counter-clockwise", -1)])
@@ -188,7 +188,7 @@ def test_shapes_turn_as_the_class_says(motion, sign):
     angles = np.unwrap(
         [np.arctan2(down, across) for across, down in heavy_side]
     )  # grows clockwise on the screen
-    assert 105 < sign * np.rad2deg(angles[-1] - angles[0]) < 172
+    assert 170 < sign * np.rad2deg(angles[-1] - angles[0]) < 301
 
 
 def test_a_tone_starts_each_event_and_pauses_are_silent():

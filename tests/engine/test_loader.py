@@ -59,7 +59,8 @@ def test_every_split_sees_the_same_step():
     whole = [sorted(step) for step in ids(train_loader())]
     for world_size, accumulate in ((2, 1), (1, 3), (2, 3)):
         parts = [
-            ids(train_loader(rank=rank, world_size=world_size, accumulate=accumulate)) for rank in range(world_size)
+            ids(train_loader(rank=rank, world_size=world_size, accumulate=accumulate))
+            for rank in range(world_size)
         ]
         assert [sorted(itertools.chain(*step)) for step in zip(*parts, strict=True)] == whole
 
@@ -76,7 +77,10 @@ def test_the_rest_of_an_epoch_is_dropped_and_another_each_time():
     ("args", "message"),
     [
         ({"num": 5}, r"fit\.batch_size: is 6, the training data has only 5 samples"),
-        ({"world_size": 4}, r"fit\.batch_size: is 6, which 4 processes with fit\.accumulate 1 cannot share evenly"),
+        (
+            {"world_size": 4},
+            r"fit\.batch_size: is 6, which 4 processes with fit\.accumulate 1 cannot share evenly",
+        ),
     ],
 )
 def test_numbers_that_do_not_divide(args, message):
@@ -96,7 +100,11 @@ def test_broken_training_records_are_replaced_by_the_next(num_workers):
         bad.update(batch["bad"])
     assert found == replaced
     reason = "videos/toy{}.mp4: moov atom not found; remove it from the list or fetch it again"
-    assert bad == {("toy3", reason.format(3)): 1, ("toy4", reason.format(4)): 2, ("toy23", reason.format(23)): 1}
+    assert bad == {
+        ("toy3", reason.format(3)): 1,
+        ("toy4", reason.format(4)): 2,
+        ("toy23", reason.format(23)): 1,
+    }
 
 
 def test_replacements_have_noise_of_their_own():
@@ -108,7 +116,9 @@ def test_replacements_have_noise_of_their_own():
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_nothing_but_broken_records(num_workers):
     loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(broken=tuple(range(26))))
-    with pytest.raises(TrainingError, match=r"^training data: 20 samples in a row cannot be used, the last is videos"):
+    with pytest.raises(
+        TrainingError, match=r"^training data: 20 samples in a row cannot be used, the last is videos"
+    ):
         ids(loader)
 
 
@@ -146,7 +156,9 @@ def test_a_slow_record_is_cut_off(num_workers):
     loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(hang=(3,)), timeout_s=0.2)
     (bad,) = [b for (batch,) in loader.steps(0, 4) for b in batch["bad"]]
     assert bad[0] == "toy3"
-    assert bad[1].startswith("videos/toy3.mp4: took longer than 0.2 s to decode and was cut off; re-encode it")
+    assert bad[1].startswith(
+        "videos/toy3.mp4: took longer than 0.2 s to decode and was cut off; re-encode it"
+    )
 
 
 @pytest.mark.long
@@ -164,7 +176,8 @@ def test_a_worker_that_hangs_beyond_python_is_replaced():
 def test_a_worker_that_dies_names_the_file():
     loader = train_loader(num_workers=1, pipeline=ToyPipeline(die=(3,)))
     with pytest.raises(
-        TrainingError, match=r"^data loading: a worker process died at videos/toy3\.mp4 \(.*\); remove the file"
+        TrainingError,
+        match=r"^data loading: a worker process died at videos/toy3\.mp4 \(.*\); remove the file",
     ):
         ids(loader)
 
@@ -179,7 +192,9 @@ def test_a_worker_that_dies_names_the_file():
 def test_full_shared_memory_says_what_to_set(text):
     loader = train_loader()
     next(loader.steps(0, 1))
-    with pytest.raises(TrainingError, match=r"shared memory .* is full .*--shm-size=8g.*lower fit\.num_workers"):
+    with pytest.raises(
+        TrainingError, match=r"shared memory .* is full .*--shm-size=8g.*lower fit\.num_workers"
+    ):
         raise loader.explain(RuntimeError(text))
     other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     assert loader.explain(other) is other

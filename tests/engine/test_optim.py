@@ -38,7 +38,10 @@ def test_norms_are_spared_biases_on_request(task):
 
 
 def test_the_first_rule_wins_and_the_recipe_goes_first(task):
-    task.model.param_rules = (ParamRule(r"^fc\.weight", lr_scale=5), ParamRule("bias", lr_scale=10, weight_decay=0))
+    task.model.param_rules = (
+        ParamRule(r"^fc\.weight", lr_scale=5),
+        ParamRule("bias", lr_scale=10, weight_decay=0),
+    )
     found = by_name(task, parameter_groups(task, 0.1, 0.5, [ParamRule("fc", lr_scale=3)]))
     assert found["fc.weight"] == found["fc.bias"] == (pytest.approx(0.3), 0.5)
     assert found["conv.bias"] == (1.0, 0)
@@ -63,7 +66,9 @@ def test_rules_of_a_recipe(task):
 @pytest.mark.parametrize("centered", [False, True])
 def test_rmsprop_by_its_formula(centered):
     p = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
-    optimizer = RMSProp([{"params": [p]}], lr=0.1, rho=0.9, eps=0.3, momentum=0.8, centered=centered, weight_decay=0.5)
+    optimizer = RMSProp(
+        [{"params": [p]}], lr=0.1, rho=0.9, eps=0.3, momentum=0.8, centered=centered, weight_decay=0.5
+    )
     x, s, m, v = p.detach().clone(), 0, 0, 0
     for t in range(5):
         p.grad = torch.tensor([0.5 + t, -1.0], dtype=torch.float64)

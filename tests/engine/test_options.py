@@ -11,7 +11,15 @@ from videozoo.errors import ConfigError
 
 @pytest.mark.parametrize(
     ("text", "steps"),
-    [("50ep", 5000), ("2.5ep", 250), ("3000st", 3000), ("2000000ex", 125000), ("17ex", 2), (3, 300), ("0ep", 0)],
+    [
+        ("50ep", 5000),
+        ("2.5ep", 250),
+        ("3000st", 3000),
+        ("2000000ex", 125000),
+        ("17ex", 2),
+        (3, 300),
+        ("0ep", 0),
+    ],
 )
 def test_duration_in_steps(text, steps):
     assert Duration.parse(text).steps(steps_per_epoch=100, batch_size=16) == steps
@@ -40,7 +48,10 @@ def test_fit_from_a_recipe():
     ("args", "message"),
     [
         ({"batch_size": 0}, r"fit\.batch_size: is 0; it takes a whole number from 1 up"),
-        ({"batch_size": 16, "accumulate": 3}, r"fit\.accumulate: is 3, which does not divide fit\.batch_size 16"),
+        (
+            {"batch_size": 16, "accumulate": 3},
+            r"fit\.accumulate: is 3, which does not divide fit\.batch_size 16",
+        ),
         ({"num_workers": -1}, r"fit\.num_workers: is -1; it takes a number from 0 up"),
         ({"clip_grad_norm": 0}, r"fit\.clip_grad_norm: is 0\.0; it takes a number above 0"),
         ({"ema_decay": 1.5}, r"fit\.ema_decay: is 1\.5; it takes a number between 0 and 1"),

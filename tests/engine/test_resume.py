@@ -43,9 +43,7 @@ def resume(trainer):
 
 
 def logged(out_dir):
-    return [
-        {k: v for k, v in line.items() if k not in TIMES} for line in read_log(out_dir / "log.jsonl")
-    ]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_log(out_dir / "log.jsonl")]
 
 
 def same(a, b):

@@ -82,8 +82,9 @@ def test_onecycle_against_torch():
 
 
 def test_exponential():
-    smooth, stairs = make("exponential", gamma=0.5, every="20st"), make(
-        "exponential", gamma=0.5, every="20st", staircase=True
+    smooth, stairs = (
+        make("exponential", gamma=0.5, every="20st"),
+        make("exponential", gamma=0.5, every="20st", staircase=True),
     )
     assert [smooth(s) for s in (0, 10, 20)] == pytest.approx([1, math.sqrt(0.5), 0.5])
     assert [stairs(s) for s in (0, 19, 20)] == [1, 1, 0.5]

@@ -35,9 +35,7 @@ def test_it_learns(tmp_path):
 def test_accumulation_equals_the_big_batch(tmp_path, accumulate):
     """Without batch norm, dropout and the toy's own random loss, which see a micro-batch at a time."""
     args = {"norm": False, "dropout": 0.0, "steps": 8, "clip_grad_norm": 0.3}
-    big, small = (
-        make_trainer(tmp_path / str(n), accumulate=n, **args) for n in (1, accumulate)
-    )
+    big, small = (make_trainer(tmp_path / str(n), accumulate=n, **args) for n in (1, accumulate))
     for trainer in (big, small):
         trainer._micro_seed = lambda micro, trainer=trainer: trainer.step
         trainer.run()
@@ -204,7 +202,10 @@ def test_gradients_are_clipped_before_the_step(tmp_path):
 
 def test_older_checkpoints_are_kept_on_request(tmp_path):
     make_trainer(tmp_path / "run", keep=2, save_every=Duration(3, "st")).run()
-    assert sorted(p.name for p in (tmp_path / "run").glob("step_*")) == ["step_00000009.pt", "step_00000012.pt"]
+    assert sorted(p.name for p in (tmp_path / "run").glob("step_*")) == [
+        "step_00000009.pt",
+        "step_00000012.pt",
+    ]
     assert checkpoint.read(tmp_path / "run" / "step_00000009.pt").step == 9
 
 
@@ -230,5 +231,6 @@ def test_progress_without_a_terminal_is_lines(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"step 5: top1 [\d.]+", lines[0])
     assert re.fullmatch(
-        r"epoch 3\.0  step 12/12  0:00:00 left  loss [\d.]+  [\d.e+]+ clips/s  waiting for data \d+%", lines[-2]
+        r"epoch 3\.0  step 12/12  0:00:00 left  loss [\d.]+  [\d.e+]+ clips/s  waiting for data \d+%",
+        lines[-2],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -40,7 +41,7 @@ def draw(
     gop: int = 10,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
-    rotation_deg: float = 0,
+    rotation_deg: int = 0,
 ) -> Path:
     """Writes frame i, which shows i % 60, at times[i] / rate seconds; with B-frames unless told otherwise."""
     x264 = {
@@ -57,8 +58,6 @@ def draw(
         )
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.codec_context.time_base = Fraction(1, rate)
-        if rotation_deg:
-            stream.set_display_rotation(rotation_deg)
         for number, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(
                 picture(number % 60, width=width, height=height), format="rgb24"
@@ -67,4 +66,15 @@ def draw(
             frame.pts, frame.time_base = time, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    if rotation_deg:
+        _turn(path, rotation_deg)
     return path
+
+
+def _turn(path: Path, rotation_deg: int) -> None:
+    """Writes a clockwise turn into the matrix of an MP4's track header: x' = a x + c y, y' = b x + d y."""
+    a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[rotation_deg]
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 20] = struct.pack(">5i", *(v << 16 for v in (a, b, 0, c, d)))
+    path.write_bytes(data)

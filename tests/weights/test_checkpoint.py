@@ -8,7 +8,12 @@ import torch
 from videozoo.errors import WeightsError
 from videozoo.weights import checkpoint
 
-PAYLOAD = {"record": {"model": {"name": "tsm"}}, "class_names": ["a", "b"], "model": {"w": torch.ones(2)}, "step": 7}
+PAYLOAD = {
+    "record": {"model": {"name": "tsm"}},
+    "class_names": ["a", "b"],
+    "model": {"w": torch.ones(2)},
+    "step": 7,
+}
 
 
 def test_round_trip(tmp_path):

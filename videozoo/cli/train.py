@@ -35,7 +35,8 @@ def train(
     )
     if result.stopped_by:
         typer.echo(
-            f"{out}: {result.stopped_by} after step {result.step} of {result.total_steps}; saved, go on with --resume"
+            f"{out}: {result.stopped_by} after step {result.step} of {result.total_steps}; saved, go on with "
+            "--resume"
         )
     else:
         typer.echo(f"{out}: trained {result.step} steps{best}")

@@ -14,7 +14,8 @@ __all__ = ["WeightAverage"]
 class WeightAverage:
     """A copy of a task whose weights and batch statistics follow the original's: a = d a + (1 - d) w.
 
-    d is `decay`, or (1 + step) / (10 + step) while that is less, so that the first weights are soon forgotten.
+    d is `decay`, or (1 + step) / (10 + step) while that is less, so that the first weights are soon
+    forgotten.
     """
 
     def __init__(self, task: Task, *, decay: float):

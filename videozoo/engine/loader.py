@@ -1,7 +1,7 @@
 """Batches as a function of (seed, step): whoever decodes them, wherever the run was taken up again.
 
-The order of samples is a function of (seed, epoch), what is random in a sample of (seed, epoch, index). Worker
-processes fetch whole batches by these keys, so neither their number nor a restart changes anything.
+The order of samples is a function of (seed, epoch), what is random in a sample of (seed, epoch, index).
+Worker processes fetch whole batches by these keys, so neither their number nor a restart changes anything.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ def sample_rng(seed: int, epoch: int, index: int, *, tries: int = 0) -> np.rando
 class TrainLoader:
     """The micro-batches of a training run, from any step on.
 
-    An optimizer step sees `batch_size` samples, which `world_size` processes and `accumulate` micro-batches share:
-    who gets which is the only thing that these two numbers change. What is left of an epoch after its last whole
-    step is dropped; it is another part in every epoch.
+    An optimizer step sees `batch_size` samples, which `world_size` processes and `accumulate` micro-batches
+    share: who gets which is the only thing that these two numbers change. What is left of an epoch after its
+    last whole step is dropped; it is another part in every epoch.
 
-    A broken record is replaced by the next of the data set, and the micro-batch says so: `bad` lists (id, reason).
+    A broken record is replaced by the next of the data set, and the micro-batch says so: `bad` lists (id,
+    reason).
 
     Raises:
         ConfigError: the numbers do not divide, or there is less than one batch of samples.
@@ -80,13 +81,15 @@ class TrainLoader:
         self.micro_batch_size, rest = divmod(batch_size, accumulate * world_size)
         if rest or not self.micro_batch_size:
             raise ConfigError(
-                f"fit.batch_size: is {batch_size}, which {world_size} processes with fit.accumulate {accumulate} "
+                f"fit.batch_size: is {batch_size}, which {world_size} processes with fit.accumulate "
+                f"{accumulate} "
                 f"cannot share evenly; give a multiple of {accumulate * world_size}"
             )
         self.steps_per_epoch = len(records) // batch_size
         if not self.steps_per_epoch:
             raise ConfigError(
-                f"fit.batch_size: is {batch_size}, the training data has only {len(records)} samples; lower it"
+                f"fit.batch_size: is {batch_size}, the training data has only {len(records)} samples; lower "
+                "it"
             )
         self.records = records
         self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
@@ -134,8 +137,8 @@ class TrainLoader:
 class EvalLoader:
     """Every sample exactly once over all processes, in the data set's order.
 
-    A broken record is left out and named in `bad`, a list of (id, reason); a batch may thus be smaller than the others,
-    or hold `bad` and an empty `id` alone.
+    A broken record is left out and named in `bad`, a list of (id, reason); a batch may thus be smaller than
+    the others, or hold `bad` and an empty `id` alone.
     """
 
     def __init__(
@@ -280,7 +283,8 @@ class _Fetcher(Dataset[Any]):
 
     def _timed_out(self, record: Any) -> DataError:
         return DataError(
-            f"{getattr(record, 'path', record.id)}: took longer than {self.timeout_s:g} s to decode and was cut off; "
+            f"{getattr(record, 'path', record.id)}: took longer than {self.timeout_s:g} s to decode and was "
+            "cut off; "
             "re-encode it, remove it from the list, or raise fit.decode_timeout_s"
         )
 
@@ -336,7 +340,8 @@ class _Stream:
         dead = {i for slot, i in at_work.items() if slot < len(workers) and not workers[slot].is_alive()}
         names = ", ".join(_name(self.fetcher.records[i]) for i in sorted(dead or at_work.values()))
         return TrainingError(
-            f"data loading: a worker process died at {names or 'no file'} ({reason}); remove the file if it happens "
+            f"data loading: a worker process died at {names or 'no file'} ({reason}); remove the file if it "
+            "happens "
             "there again, lower fit.num_workers if memory ran out"
         )
 

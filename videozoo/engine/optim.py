@@ -112,8 +112,8 @@ class RMSProp(Optimizer):
         v = momentum v + lr g / sqrt(s - m^2 + eps)
         p = p - v
 
-    Differs from torch.optim.RMSprop, whose eps is outside the root and whose rate multiplies v: with MoViNet's eps of 1
-    the two have nothing in common.
+    Differs from torch.optim.RMSprop, whose eps is outside the root and whose rate multiplies v: with
+    MoViNet's eps of 1 the two have nothing in common.
     """
 
     def __init__(
@@ -178,8 +178,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The trainable parameters of a task, those with the same rate and decay together.
 
-    Names are those of the model. The first rule that matches wins, `rules` before the model's own; a rule's own decay
-    holds for norms and biases as well. `base_lr` of a group is what its schedule multiplies.
+    Names are those of the model. The first rule that matches wins, `rules` before the model's own; a rule's
+    own decay holds for norms and biases as well. `base_lr` of a group is what its schedule multiplies.
 
     Raises:
         ConfigError: one of `rules` matches nothing.

@@ -19,16 +19,18 @@ class Fit:
 
     Args:
         duration: length of the run.
-        batch_size: samples that one optimizer step sees, over all processes and micro-batches: a recipe means the
-            same on one device as on eight.
-        eval_batch_size: samples of an evaluation batch on each process; None takes that of a training micro-batch.
+        batch_size: samples that one optimizer step sees, over all processes and micro-batches: a recipe means
+            the same on one device as on eight.
+        eval_batch_size: samples of an evaluation batch on each process; None takes that of a training
+            micro-batch.
         accumulate: micro-batches that a process splits its share of a step into, to fit its memory.
         num_workers: processes that decode, beside each training process; 0 decodes in the training process.
         precision: of the forward pass; parameters and optimizer are float32 always.
         channels_last: convolution weights with the channels last in memory: often faster, on a GPU above all.
         compile: the model through torch.compile.
         clip_grad_norm: the largest global norm of a gradient; None does not clip.
-        ema_decay: evaluate and publish a moving average of the weights with this decay; None publishes the weights.
+        ema_decay: evaluate and publish a moving average of the weights with this decay; None publishes the
+            weights.
         sync_bn: batch statistics over all processes.
         eval_every: between evaluations on the split `val`; there is always one at the end.
         save_every: between checkpoints; there is always one at the end.
@@ -75,7 +77,8 @@ class Fit:
                 )
         if self.batch_size % self.accumulate:
             raise ConfigError(
-                f"fit.accumulate: is {self.accumulate}, which does not divide fit.batch_size {self.batch_size}; "
+                f"fit.accumulate: is {self.accumulate}, which does not divide fit.batch_size "
+                f"{self.batch_size}; "
                 "an optimizer step sees batch_size samples, in accumulate micro-batches of equal size"
             )
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:

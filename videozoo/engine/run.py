@@ -60,8 +60,8 @@ def train(
 
     Args:
         resume: goes on from `last.pt` of `out_dir`; starts from the beginning where there is none yet.
-        init: a checkpoint whose weights the model starts with; its classifier is left out where the number of classes
-            is another.
+        init: a checkpoint whose weights the model starts with; its classifier is left out where the number of
+            classes is another.
 
     Raises:
         ConfigError: the recipe is wrong, or `out_dir` is in use and it is not to be resumed.
@@ -93,6 +93,9 @@ def _prepare(
     class_names = tuple(records.class_names)
     input_spec = build_input(record["input"])
     record["model"] |= _sizes(recipe, input_spec)
+    multi_label = bool(getattr(records, "multi_label", False))
+    if multi_label and "multi_label" in accepted(tasks.get(recipe.name_of("task"))):
+        record["task"]["multi_label"] = True
 
     problem = None if resume else _in_use(out_dir)
     if problem := world.from_first(problem):
@@ -192,14 +195,16 @@ def load_weights(task: Task, saved: Checkpoint) -> list[str]:
         lists = (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
         faults = "; ".join(f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in lists if keys)
         raise WeightsError(
-            f"{saved.path}: holds the weights of another model ({saved.record['model'].get('name')}): {faults}; "
+            f"{saved.path}: holds the weights of another model ({saved.record['model'].get('name')}): "
+            f"{faults}; "
             "build the model with the arguments that they were trained with"
         )
     task.model.load_state_dict({k: v for k, v in saved.model.items() if k not in head}, strict=False)
     lines = [f"starting with the weights of {saved.path} (step {saved.step})"]
     if head:
         lines.append(
-            f"left out, because there were {len(saved.class_names)} classes and now are {len(task.class_names)}: "
+            f"left out, because there were {len(saved.class_names)} classes and now are "
+            f"{len(task.class_names)}: "
             f"{', '.join(head)}"
         )
     elif saved.class_names != task.class_names:
@@ -226,7 +231,8 @@ def _check_same_run(saved: Checkpoint, record: Mapping[str, Any], class_names: S
     if found:
         listed = "; ".join(f"{key}: {before!r}, {now!r}" for key, (before, now) in found.items())
         raise ConfigError(
-            f"{saved.path}: was written by another recipe; differing (saved, now): {listed}; give the same recipe and "
+            f"{saved.path}: was written by another recipe; differing (saved, now): {listed}; give the same "
+            "recipe and "
             f"overrides, or start a new run with --init {saved.path}"
         )
 
@@ -261,7 +267,8 @@ def _build_part(recipe: Recipe, registry: Any, section: str, **given: Any) -> An
 
 def _sizes(recipe: Recipe, input_spec: Any) -> dict[str, int]:
     """Frames and pixels that the model is to expect, from the input, unless the recipe says them."""
-    found = {name: getattr(input_spec, name) for name in ("num_frames", "crop_px") if hasattr(input_spec, name)}
+    known = ("num_frames", "crop_px")
+    found = {name: getattr(input_spec, name) for name in known if hasattr(input_spec, name)}
     if "num_frames" in found:
         found["num_segments"] = found["num_frames"] // getattr(input_spec, "segment_frames", 1)
     said = recipe.section("model")

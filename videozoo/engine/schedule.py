@@ -4,7 +4,8 @@ A schedule gives the factor of the recipe's rate. Each takes the same warm-up:
 
     warmup:        how long the rate rises along a line
     warmup_start:  the factor at step zero
-    warmup_end:    the factor that the line leads to; by default what the schedule gives where the warm-up ends
+    warmup_end:    the factor that the line leads to; by default what the schedule gives where the warm-up
+    ends
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def multistep(
         factors = [gamma**i for i in range(len(milestones) + 1)]
     if len(factors) != len(milestones) + 1:
         raise ConfigError(
-            f"schedule.factors: {len(factors)} for {len(milestones)} milestones; it takes one more than milestones"
+            f"schedule.factors: {len(factors)} for {len(milestones)} milestones; it takes one more than "
+            "milestones"
         )
     steps = [horizon.steps(m) for m in milestones]
     if steps != sorted(steps):
@@ -90,8 +92,8 @@ def cosine(
 
     Args:
         staircase: the cosine moves at whole epochs only.
-        after_warmup: the cosine begins where the warm-up ends; else at step zero, so that the warm-up leads to a point
-            on its way down and never to 1 (PaddleVideo, SlowFast).
+        after_warmup: the cosine begins where the warm-up ends; else at step zero, so that the warm-up leads
+            to a point on its way down and never to 1 (PaddleVideo, SlowFast).
         warmup_scales: the line of the warm-up ends at 1 and multiplies the cosine, instead of leading to it.
     """
     warmup_steps = horizon.steps(warmup)

@@ -1,7 +1,7 @@
 """The training loop: from a step's micro-batches to moved parameters, and whatever is due after it.
 
-Everything that a step depends on is a function of (seed, step) or is in the checkpoint, so that a run that was killed
-and taken up again is the run that was never stopped.
+Everything that a step depends on is a function of (seed, step) or is in the checkpoint, so that a run that
+was killed and taken up again is the run that was never stopped.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class Trainer:
         self.evaluated_step = 0
         self.scores: dict[str, float] = {}
         self.best: dict[str, float] = {}  # score and step
-        self.window: dict[str, tuple[float, int]] = {}  # sum and count of each value since the last line of the log
-        self.bad: dict[str, str] = {}
+        self.window: dict[str, tuple[float, int]] = {}  # sum and count of each value since the last line of
+        the log self.bad: dict[str, str] = {}
 
         self.saved_step: int | None = None
         self._new_bad: list[Bad] = []
@@ -160,7 +160,7 @@ class Trainer:
             num_bad=len(self.bad),
         )
 
-    # ---- one step -------------------------------------------------------------------------------------------------
+    # ---- one step ------------------------------------------------------------------------------------------
 
     def _train_step(self, micro_batches: MicroBatches, stop: StopRequest) -> bool:
         """One optimizer step; True if any process was asked to stop."""
@@ -247,7 +247,7 @@ class Trainer:
         for name, value in (("wait", waited_s), ("step", whole_s), ("steps", 1.0)):
             self._seconds[name] += value
 
-    # ---- what is due after a step ---------------------------------------------------------------------------------
+    # ---- what is due after a step --------------------------------------------------------------------------
 
     def _is_due(self, every: Duration) -> bool:
         return self.step % max(self.horizon.steps(every), 1) == 0 or self.step == self.horizon.total_steps
@@ -292,8 +292,10 @@ class Trainer:
         if len(self.bad) > self.fit.max_bad_share * num_samples:
             some = "; ".join(list(self.bad.values())[:3])
             raise TrainingError(
-                f"step {self.step}: {len(self.bad)} of {num_samples} training samples cannot be used, more than "
-                f"fit.max_bad_share {self.fit.max_bad_share:g}; {self.out_dir / 'bad_files.txt'} lists them ({some})"
+                f"step {self.step}: {len(self.bad)} of {num_samples} training samples cannot be used, more "
+                "than "
+                f"fit.max_bad_share {self.fit.max_bad_share:g}; {self.out_dir / 'bad_files.txt'} lists them "
+                f"({some})"
             )
 
     def _write_bad(self) -> None:
@@ -316,7 +318,7 @@ class Trainer:
             f"step {self.step}: " + "  ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
         )
 
-    # ---- files ----------------------------------------------------------------------------------------------------
+    # ---- files ---------------------------------------------------------------------------------------------
 
     def _open_log(self) -> RunLog:
         self._write_bad()
@@ -329,7 +331,8 @@ class Trainer:
             self._log.write(self.step, values)
         except OSError as error:
             raise TrainingError(
-                f"step {self.step}: the log in {self.out_dir} cannot be written ({error}); free some space and go on "
+                f"step {self.step}: the log in {self.out_dir} cannot be written ({error}); free some space "
+                "and go on "
                 f"with --resume from {self._last_good()}"
             ) from error
 
@@ -419,8 +422,10 @@ class Trainer:
             or "not enough memory" in text
         ):
             return TrainingError(
-                f"step {self.step + 1}: out of memory on {self.world.device} with {self.loader.micro_batch_size} "
-                f"samples at a time (fit.batch_size {self.loader.batch_size}, fit.accumulate {self.fit.accumulate}, "
+                f"step {self.step + 1}: out of memory on {self.world.device} with "
+                f"{self.loader.micro_batch_size} "
+                f"samples at a time (fit.batch_size {self.loader.batch_size}, fit.accumulate "
+                f"{self.fit.accumulate}, "
                 f"{self.world.size} processes); raise fit.accumulate to split the batch further, lower "
                 "fit.batch_size, the clip's frames or size, or set fit.precision=bf16"
             )

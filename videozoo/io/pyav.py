@@ -561,7 +561,7 @@ class _Orientation:
 
 
 def _colours(frame: av.VideoFrame) -> dict[str, Any]:
-    """The frame's matrix and range as arguments: PyAV before 17 does not pass them on to swscale by itself."""
+    """The frame's matrix and range as arguments: PyAV before 17 does not tell swscale by itself."""
     if not _IS_OLD or not frame.format.name.startswith("yuv"):
         return {}
     full_range = frame.color_range == 2 or frame.format.name.startswith("yuvj")

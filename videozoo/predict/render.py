@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -97,6 +98,13 @@ def _size(info: VideoInfo) -> tuple[int, int]:
     return width, height
 
 
+class _Panel(NamedTuple):
+    """A translucent picture, ready to be laid over another: (other * share + light) / 256."""
+
+    share: np.ndarray  # uint16 [h w 1], 0..256
+    light: np.ndarray  # uint16 [h w 3]
+
+
 class _Overlay:
     """What is drawn on the frames; a picture is made for each window, and only blended into each frame."""
 
@@ -118,25 +126,28 @@ class _Overlay:
         """uint8 `[c h w]` in, uint8 `[h w c]` out."""
         picture = np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
         if picture.shape[1::-1] != self.size:
-            picture = np.array(Image.fromarray(picture).resize(self.size, Image.Resampling.BICUBIC))
+            picture = np.array(Image.fromarray(picture).resize(self.size, Image.Resampling.BILINEAR))
         else:
             picture = picture.copy()
         index = min(bisect.bisect_right(self.ends_s, time_s), len(self.timeline) - 1)
         panel = self._panel(index)
-        _blend(picture[self.size[1] - len(panel) :], panel)
+        under = picture[self.size[1] - len(panel.share) :]
+        under[:] = (under * panel.share + panel.light) >> 8
         if self.moving:
             self._draw_playhead(picture, time_s)
         return picture
 
-    def _draw_panel(self, index: int) -> np.ndarray:
-        """The rows of one window as RGBA `[h w 4]`."""
+    def _draw_panel(self, index: int) -> _Panel:
+        """The rows of one window."""
         window = self.timeline[index]
         width, height = self.size[0], self.top * self.row_px + 2 * self.pad_px
         image = Image.new("RGBA", (width, height), PANEL)
         pen = ImageDraw.Draw(image)
         for place, (name, score) in enumerate(ranked(window.answer, top=self.top)):
             self._draw_row(pen, self.pad_px + place * self.row_px, name, score)
-        return np.asarray(image)
+        rgba = np.asarray(image).astype(np.uint16)
+        weight = (rgba[..., 3:] * 256 + 127) // 255
+        return _Panel(share=256 - weight, light=rgba[..., :3] * weight)
 
     def _draw_row(self, pen: ImageDraw.ImageDraw, y: int, name: str, score: float) -> None:
         left, right = 2 * self.pad_px, self.size[0] - 2 * self.pad_px
@@ -177,10 +188,3 @@ class _Overlay:
 
     def _x(self, time_s: float) -> int:
         return min(round(time_s / self.ends_s[-1] * self.size[0]), self.size[0] - 1)
-
-
-def _blend(picture: np.ndarray, panel: np.ndarray) -> None:
-    """Lays RGBA `panel` over `picture` of the same height and width, in place."""
-    alpha = panel[..., 3:].astype(np.uint16)
-    mixed = picture * (255 - alpha) + panel[..., :3] * alpha
-    picture[:] = (mixed + 127) // 255

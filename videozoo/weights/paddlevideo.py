@@ -35,7 +35,12 @@ def resnet(model: VideoModel) -> KeyMap:
 
 def resnet_d(model: VideoModel) -> KeyMap:
     """ResNet-D with blocks `bb_<stage>_<block>`: PP-TSM and PP-TSN."""
-    stem = {"0": "conv1_1._conv", "1": "conv1_1._batch_norm", "3": "conv1_2._conv", "4": "conv1_2._batch_norm"}
+    stem = {
+        "0": "conv1_1._conv",
+        "1": "conv1_1._batch_norm",
+        "3": "conv1_2._conv",
+        "4": "conv1_2._batch_norm",
+    }
     return KeyMap(
         [
             (r"^backbone\.conv1\.([0134])\b", lambda m: f"backbone.{stem[m[1]]}"),

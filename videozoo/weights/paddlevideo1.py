@@ -21,7 +21,9 @@ NAMED_NORM: list[Rename] = [  # `bn..` with the name of its layer
     (r"(\bbn\w*)\.running_var$", r"\1_variance"),
 ]
 
-ANONYMOUS: list[Rename] = [  # parameters are numbered by kind: w_0 and b_0 are learned, w_1 and w_2 running statistics
+ANONYMOUS: list[
+    Rename
+] = [  # parameters are numbered by kind: w_0 and b_0 are learned, w_1 and w_2 running statistics
     (r"\.weight$", ".w_0"),
     (r"\.bias$", ".b_0"),
     (r"\.running_mean$", ".w_1"),
@@ -32,7 +34,8 @@ ANONYMOUS: list[Rename] = [  # parameters are numbered by kind: w_0 and b_0 are 
 def resnet(model: VideoModel) -> KeyMap:
     """ResNet with one anonymous linear layer on top: TSN and TSM."""
     return KeyMap(
-        [*resnet_names(model), (r"^head\.weight$", "fc_0.w_0"), (r"^head\.bias$", "fc_0.b_0")], linear_in_out=True
+        [*resnet_names(model), (r"^head\.weight$", "fc_0.w_0"), (r"^head\.bias$", "fc_0.b_0")],
+        linear_in_out=True,
     )
 
 

@@ -14,8 +14,8 @@ from videozoo.engine import schedule
 from videozoo.engine.duration import Duration, Horizon
 from videozoo.engine.schedule import Schedule
 
-# These come to an epoch by adding 1 / num_iters to it again and again, which makes some boundaries one iteration late.
-# Ours are asked at the same places: what is compared is the curve.
+# These come to an epoch by adding 1 / num_iters to it again and again, which makes some boundaries one
+# iteration late. Ours are asked at the same places: what is compared is the curve.
 BY_SUM = ("CustomWarmupPiecewiseDecay", "CustomWarmupAdjustDecay")
 
 

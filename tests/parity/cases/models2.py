@@ -95,8 +95,16 @@ def _slowfast_probs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> dict[str, Te
 
 
 def _transformer(backbone: Cfg, head: Cfg) -> dict[str, Any]:
-    size = {"embed_dim": backbone["embed_dim"], "depth": backbone["depth"], "num_heads": backbone["num_heads"]}
-    size |= {"mlp_ratio": backbone["mlp_ratio"], "qkv_bias": backbone["qkv_bias"], "patch_size": backbone["patch_size"]}
+    size = {
+        "embed_dim": backbone["embed_dim"],
+        "depth": backbone["depth"],
+        "num_heads": backbone["num_heads"],
+    }
+    size |= {
+        "mlp_ratio": backbone["mlp_ratio"],
+        "qkv_bias": backbone["qkv_bias"],
+        "patch_size": backbone["patch_size"],
+    }
     return {"num_frames": backbone["num_seg"], "crop_px": backbone["img_size"], "backbone_args": size}
 
 
@@ -119,8 +127,12 @@ FAMILIES: dict[str, Family] = {
     "ResNetTweaksTSN": Family("pptsn", _pptsn),
     "ResNetTweaksTSM": Family("pptsm", _pptsm),
     "VisionTransformer": Family("timesformer", _transformer, _transformer_views, _transformer_scores),
-    "VisionTransformer_tweaks": Family("pptimesformer", _transformer, _transformer_views, _transformer_scores),
-    "TokenShiftVisionTransformer": Family("tokenshift", _transformer, _transformer_views, _transformer_scores),
+    "VisionTransformer_tweaks": Family(
+        "pptimesformer", _transformer, _transformer_views, _transformer_scores
+    ),
+    "TokenShiftVisionTransformer": Family(
+        "tokenshift", _transformer, _transformer_views, _transformer_scores
+    ),
     "ResNetSlowFast": Family(
         "slowfast",
         _slowfast,
