@@ -58,9 +58,7 @@ def sequential(path: Path, times_s: list[float]) -> None:
                 break
 
 
-def median_s(
-    run: Callable[[Path, list[float]], None], path: Path, times_s: list[float], repeats: int
-) -> float:
+def median_s(run: Callable[[Path, list[float]], None], path: Path, times_s: list[float], repeats: int) -> float:
     run(path, times_s)  # warm up
     taken = []
     for _ in range(repeats):
@@ -81,9 +79,7 @@ def main() -> None:
         paths = {}
         for duration_s in DURATIONS_S:
             paths[duration_s] = Path(folder) / f"{duration_s}.mp4"
-            write_video(
-                paths[duration_s], pictures(duration_s), fps=FPS, gop_frames=GOP_FRAMES, preset="veryfast"
-            )
+            write_video(paths[duration_s], pictures(duration_s), fps=FPS, gop_frames=GOP_FRAMES, preset="veryfast")
         for name, run in ways.items():
             repeats = args.repeats if name != "sequential" else 3
             try:

@@ -73,9 +73,7 @@ def medians(calls: dict[str, Callable[[], object]], repeats: int, device: str) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--px", type=int, default=224)
     parser.add_argument("--repeats", type=int, default=5)
@@ -98,9 +96,7 @@ def main() -> None:
                 forward = medians({"": lambda s=shift, x=x: s(x, options.frames)}, 20, options.device)[""]
             calls = {"": lambda s=shift, x=x, g=grad: torch.autograd.grad(s(x, options.frames), x, g)}
             both = medians(calls, 20, options.device)[""]
-            print(
-                f"  {channels:4d} x {px:2d}px  {shift.__name__:15s} {forward * 1e3:7.2f}   {both * 1e3:7.2f}"
-            )
+            print(f"  {channels:4d} x {px:2d}px  {shift.__name__:15s} {forward * 1e3:7.2f}   {both * 1e3:7.2f}")
 
     clips = torch.randn(1, options.frames, 3, options.px, options.px, device=options.device)
     networks = {
@@ -116,9 +112,7 @@ def main() -> None:
         networks[name].train()(clips).logsumexp(-1).sum().backward()
 
     for what, call in (("forward", forward), ("training step", step)):
-        times = medians(
-            {name: lambda n=name, c=call: c(n) for name in networks}, options.repeats, options.device
-        )
+        times = medians({name: lambda n=name, c=call: c(n) for name in networks}, options.repeats, options.device)
         ratio = times["tsm"] / times["tsn"]
         print(f"{what}: tsn {times['tsn']:.3f} s, tsm {times['tsm']:.3f} s, ratio {ratio:.3f}")
 

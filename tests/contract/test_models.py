@@ -114,9 +114,7 @@ def test_the_classifier_is_replaced(name):
 def test_exports_with_a_free_batch(name):
     model = tiny(name).eval()
     x = clips(model)
-    program = torch.export.export(
-        model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},)
-    )
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
     other = clips(model, batch=2)
     with torch.no_grad():
         assert_close(program.module()(other), model(other), atol=1e-5, rtol=1e-4)

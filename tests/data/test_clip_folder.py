@@ -46,9 +46,7 @@ def test_folders_of_frames_are_samples(tmp_path):
 
 
 def test_other_files_are_counted_and_named_and_hidden_ones_skipped(tmp_path, caplog):
-    touch(
-        tmp_path, "run/a.mp4", "run/notes.txt", "readme.md", ".hidden/a.mp4", "run/._a.mp4", "run/poster.jpg"
-    )
+    touch(tmp_path, "run/a.mp4", "run/notes.txt", "readme.md", ".hidden/a.mp4", "run/._a.mp4", "run/poster.jpg")
     with caplog.at_level(logging.WARNING):
         dataset = clip_folder(tmp_path)
     assert [record.id for record in dataset] == ["run/a.mp4"]
@@ -97,9 +95,7 @@ def test_train_and_val_folders_are_used(tmp_path):
         "jump",
         "run",
     )  # val alone means the same classes
-    with pytest.raises(
-        DataError, match=r"holds train/ and valid/, not class folders; set subset=train or val"
-    ):
+    with pytest.raises(DataError, match=r"holds train/ and valid/, not class folders; set subset=train or val"):
         clip_folder(tmp_path)
 
 
@@ -111,9 +107,7 @@ def test_a_class_of_val_that_train_lacks_is_refused(tmp_path):
 
 def test_half_of_a_split_is_refused(tmp_path):
     touch(tmp_path, "train/run/a.mp4")
-    with pytest.raises(
-        DataError, match=r"holds train/ alone; add the other half, or give .*train as the path"
-    ):
+    with pytest.raises(DataError, match=r"holds train/ alone; add the other half, or give .*train as the path"):
         clip_folder(tmp_path)
 
 
@@ -150,9 +144,7 @@ def test_folders_without_videos(tmp_path, names, message):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(
-        DataError, match=r"nowhere: there is no such folder; give a folder with one sub-folder"
-    ):
+    with pytest.raises(DataError, match=r"nowhere: there is no such folder; give a folder with one sub-folder"):
         clip_folder(tmp_path / "nowhere")
 
 

@@ -228,9 +228,7 @@ def test_refused_lists(folder, text, args, message):
 
 def test_refused_numbers_of_classes(folder):
     file = write(folder, "a.mp4 run\nb.mp4 jump")
-    with pytest.raises(
-        ConfigError, match=r"num_classes: the recipe says 3, but the list names 2 classes; correct"
-    ):
+    with pytest.raises(ConfigError, match=r"num_classes: the recipe says 3, but the list names 2 classes; correct"):
         clip_list(file, num_classes=3)
     with pytest.raises(ConfigError, match=r"num_classes: should be at least 1; got 0"):
         clip_list(file, num_classes=0)
@@ -244,9 +242,7 @@ def test_lists_that_cannot_be_read(folder):
     with pytest.raises(DataError, match=r"frames1: cannot be read \(.*\); give the path of a list file"):
         clip_list(folder / "frames1")
     (folder / "train.txt").write_bytes(b"a.mp4 0\nb\xff.mp4 1\n")
-    with pytest.raises(
-        DataError, match=r"train.txt:2: is not UTF-8 text \(.*\); save the list file as UTF-8"
-    ):
+    with pytest.raises(DataError, match=r"train.txt:2: is not UTF-8 text \(.*\); save the list file as UTF-8"):
         clip_list(folder / "train.txt")
 
 

@@ -61,9 +61,7 @@ def test_a_video_in_two_folders_is_taken_from_its_class(tmp_path):
 
 
 def test_whole_videos_carry_the_span(tmp_path, csv_file):
-    videos = place(
-        tmp_path, "---QUuC4vJs.mp4", "--3ouPhoy2A_000020_000030.mp4", "-0ihMC0rhX0_000001_000011.mp4"
-    )
+    videos = place(tmp_path, "---QUuC4vJs.mp4", "--3ouPhoy2A_000020_000030.mp4", "-0ihMC0rhX0_000001_000011.mp4")
     dataset = kinetics_csv(csv_file, videos, whole_videos=True)
     assert [(r.start_s, r.end_s) for r in dataset] == [(84.0, 94.0), (None, None), (None, None)]
 
@@ -73,9 +71,7 @@ def test_a_split_takes_its_rows_and_keeps_all_classes(tmp_path, csv_file):
     assert [record.labels for record in dataset] == [(0,)]
     assert len(dataset.class_names) == 3
     assert dataset.notes == ("2 of 3 classes have no samples: eating spaghetti, testifying",)
-    with pytest.raises(
-        DataError, match=r"no row has the split 'vall'; did you mean 'val'\? accepted: train, val"
-    ):
+    with pytest.raises(DataError, match=r"no row has the split 'vall'; did you mean 'val'\? accepted: train, val"):
         kinetics_csv(csv_file, tmp_path / "videos", split="vall")
 
 

@@ -36,9 +36,7 @@ CORNER = State(x=0, y=0, radius=1e-6, angle_deg=0)
 
 
 def clip(motion, *, seed=0, num_frames=24, size_px=64):
-    return clip_script(
-        np.random.default_rng(seed), motion=motion, num_frames=num_frames, fps=12, size_px=size_px
-    )
+    return clip_script(np.random.default_rng(seed), motion=motion, num_frames=num_frames, fps=12, size_px=size_px)
 
 
 def event(start_s, end_s, motion, shape="ring", colour="red", begin=STILL, end=STILL):
@@ -52,9 +50,7 @@ def script(*events, size_px=64):
 def shape_masks(of):
     """Where each frame differs from the same video with its shapes out of the way."""
     away = tuple(dataclasses.replace(e, begin=CORNER, end=CORNER) for e in of.events)
-    frames, empty = (
-        np.stack(list(render(s))).astype(int) for s in (of, dataclasses.replace(of, events=away))
-    )
+    frames, empty = (np.stack(list(render(s))).astype(int) for s in (of, dataclasses.replace(of, events=away)))
     masks = np.abs(frames - empty).max(axis=-1) > 6
     masks[:, 0, 0] = False  # the one pixel that the shape put away may touch
     return masks
@@ -102,9 +98,7 @@ def drawn_states(motion, *, frame=None):
 def test_state_at_a_random_frame_does_not_depend_on_the_motion():
     drawn = {motion: drawn_states(motion) for motion in (*CLASSES, PAUSE)}
     for motion, rows in drawn.items():
-        for name, ours, still in zip(
-            ("x", "y", "radius", "angle", "shape", "colour"), rows, drawn[PAUSE], strict=True
-        ):
+        for name, ours, still in zip(("x", "y", "radius", "angle", "shape", "colour"), rows, drawn[PAUSE], strict=True):
             assert motion == PAUSE or ks_distance(ours, still) < KS_LIMIT, (motion, name)
 
 
@@ -182,12 +176,8 @@ def test_shapes_turn_as_the_class_says(motion, sign):
     of = clip(motion, size_px=128)
     of = dataclasses.replace(of, events=(dataclasses.replace(of.events[0], shape="crescent"),))
     state = of.events[0].begin
-    heavy_side = [
-        np.argwhere(m)[:, ::-1].mean(axis=0) - (state.x * 128, state.y * 128) for m in shape_masks(of)
-    ]
-    angles = np.unwrap(
-        [np.arctan2(down, across) for across, down in heavy_side]
-    )  # grows clockwise on the screen
+    heavy_side = [np.argwhere(m)[:, ::-1].mean(axis=0) - (state.x * 128, state.y * 128) for m in shape_masks(of)]
+    angles = np.unwrap([np.arctan2(down, across) for across, down in heavy_side])  # grows clockwise on the screen
     assert 170 < sign * np.rad2deg(angles[-1] - angles[0]) < 301
 
 
@@ -365,9 +355,7 @@ def test_bad_arguments_leave_nothing_behind(tmp_path, wrong, message):
 
 
 def test_untrimmed_needs_room_for_an_event(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"a length of 5 s leaves no room for events; needs 11\.4 s or more"
-    ):
+    with pytest.raises(ConfigError, match=r"a length of 5 s leaves no room for events; needs 11\.4 s or more"):
         make_untrimmed(tmp_path / "out", length_s=5)
 
 

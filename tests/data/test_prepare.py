@@ -19,9 +19,7 @@ from videozoo.io.frame_folder import FrameFolder
 def draw(path, *, num_frames=3, width_px=48, height_px=32):
     """A video whose frame i has the brightness 60 * i."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(
-        path, [np.full((height_px, width_px, 3), 60 * i, np.uint8) for i in range(num_frames)], fps=10
-    )
+    write_video(path, [np.full((height_px, width_px, 3), 60 * i, np.uint8) for i in range(num_frames)], fps=10)
 
 
 def run(*args, status=0):
@@ -96,9 +94,7 @@ def test_it_goes_on_where_it_stopped(tmp_path, data):
     assert "1 videos written, 1 kept, 0 failed" in run(data, out)
     assert kept.read_bytes() == b"untouched"
     assert sorted(p.name for p in broken_off.iterdir()) == [".done.json", "img_00001.jpg", "img_00002.jpg"]
-    assert "2 videos written, 0 kept, 0 failed" in run(
-        data, out, "--quality", 50
-    )  # other settings: all again
+    assert "2 videos written, 0 kept, 0 failed" in run(data, out, "--quality", 50)  # other settings: all again
     assert json.loads((broken_off / ".done.json").read_text())["quality"] == 50
     draw(data / "run/a.mp4", num_frames=5)  # another video under the same name
     assert "1 videos written, 1 kept, 0 failed" in run(data, out, "--quality", 50)
@@ -144,18 +140,14 @@ def test_a_video_that_breaks_off_leaves_no_frames(tmp_path, monkeypatch):
 def test_nothing_but_broken_videos(tmp_path):
     (tmp_path / "data/run").mkdir(parents=True)
     (tmp_path / "data/run/a.mp4").touch()
-    with pytest.raises(
-        DataError, match=r"data: none of its 1 videos can be decoded \(.*a.mp4: .*\); fetch them again"
-    ):
+    with pytest.raises(DataError, match=r"data: none of its 1 videos can be decoded \(.*a.mp4: .*\); fetch them again"):
         prepare_frames(clip_folder(tmp_path / "data"), tmp_path / "out", "data")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     draw(tmp_path / "a.mp4")
     (tmp_path / "out").touch()
-    with pytest.raises(
-        DataError, match=r"frames: cannot be written \(.*\); make room or choose another folder"
-    ):
+    with pytest.raises(DataError, match=r"frames: cannot be written \(.*\); make room or choose another folder"):
         write_frames(tmp_path / "a.mp4", tmp_path / "out/frames")
 
 
@@ -169,9 +161,7 @@ def test_videos_that_differ_in_their_ending_do_not_meet(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("short_side_px", "size"), [(None, (48, 32)), (256, (48, 32)), (32, (48, 32)), (20, (30, 20))]
-)
+@pytest.mark.parametrize(("short_side_px", "size"), [(None, (48, 32)), (256, (48, 32)), (32, (48, 32)), (20, (30, 20))])
 def test_frames_are_scaled_down_only(tmp_path, short_side_px, size):
     draw(tmp_path / "a.mp4")
     assert write_frames(tmp_path / "a.mp4", tmp_path / "f", short_side_px=short_side_px) == (3, False)

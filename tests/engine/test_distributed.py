@@ -1,4 +1,4 @@
-"""Two processes over gloo: equal to one with the same batch, evaluated once, killed and resumed to the bit."""
+"""Two processes over gloo: equal to one with the same batch, killed and resumed to the bit."""
 
 import os
 import signal
@@ -25,10 +25,12 @@ from videozoo.engine.distributed import join_world
 from videozoo.weights import checkpoint
 
 out_dir, plain = Path(sys.argv[1]), sys.argv[2] == "plain"
-args = {"norm": False, "dropout": 0.0} if plain else {"ema_decay": 0.9, "pipeline": ToyPipeline(broken=(3,
-4))} with join_world("cpu") as world:
-    trainer = make_trainer(out_dir, world=world, steps=int(sys.argv[3]), log_every=3, max_bad_share=0.5,
-    **args) if plain:
+args = {"ema_decay": 0.9, "pipeline": ToyPipeline(broken=(3, 4)), "max_bad_share": 0.5}
+if plain:
+    args = {"norm": False, "dropout": 0.0}
+with join_world("cpu") as world:
+    trainer = make_trainer(out_dir, world=world, steps=int(sys.argv[3]), **args)
+    if plain:
         trainer._micro_seed = lambda micro: trainer.step
     if (out_dir / "last.pt").is_file():
         trainer.restore(checkpoint.read(out_dir / "last.pt"))

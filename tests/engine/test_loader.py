@@ -1,4 +1,4 @@
-"""Batches are a function of (seed, step), every sample is accounted for, and data that misbehaves is named."""
+"""Batches are a function of (seed, step), every sample is accounted for, bad data is named."""
 
 import collections
 import itertools
@@ -26,7 +26,8 @@ def ids(loader, start=0, stop=10):
 
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_workers_change_nothing(num_workers):
-    for one, other in zip(videos(train_loader()), videos(train_loader(num_workers=num_workers)), strict=True):
+    in_workers = videos(train_loader(num_workers=num_workers))
+    for one, other in zip(videos(train_loader()), in_workers, strict=True):
         assert torch.equal(one, other)
 
 
@@ -59,8 +60,7 @@ def test_every_split_sees_the_same_step():
     whole = [sorted(step) for step in ids(train_loader())]
     for world_size, accumulate in ((2, 1), (1, 3), (2, 3)):
         parts = [
-            ids(train_loader(rank=rank, world_size=world_size, accumulate=accumulate))
-            for rank in range(world_size)
+            ids(train_loader(rank=rank, world_size=world_size, accumulate=accumulate)) for rank in range(world_size)
         ]
         assert [sorted(itertools.chain(*step)) for step in zip(*parts, strict=True)] == whole
 
@@ -79,7 +79,7 @@ def test_the_rest_of_an_epoch_is_dropped_and_another_each_time():
         ({"num": 5}, r"fit\.batch_size: is 6, the training data has only 5 samples"),
         (
             {"world_size": 4},
-            r"fit\.batch_size: is 6, which 4 processes with fit\.accumulate 1 cannot share evenly",
+            r"is 6, which 4 processes with fit\.accumulate 1 cannot share evenly; .*multiple of 4",
         ),
     ],
 )
@@ -116,9 +116,7 @@ def test_replacements_have_noise_of_their_own():
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_nothing_but_broken_records(num_workers):
     loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(broken=tuple(range(26))))
-    with pytest.raises(
-        TrainingError, match=r"^training data: 20 samples in a row cannot be used, the last is videos"
-    ):
+    with pytest.raises(TrainingError, match=r"^training data: 20 samples in a row cannot be used, the last is videos"):
         ids(loader)
 
 
@@ -142,7 +140,7 @@ def test_evaluation_sees_each_sample_once_and_names_the_others(world_size, num_w
     assert sorted(scored) == sorted(f"toy{i}" for i in range(26) if i not in (3, 4, 25))
     assert sorted(i for batch in batches for i, _ in batch["bad"]) == ["toy25", "toy3", "toy4"]
     if world_size == 1:
-        assert [b["index"].tolist() for b in batches if b["id"]][0] == [0, 1]
+        assert batches[0]["index"].tolist() == [0, 1]
 
 
 def test_a_batch_may_be_empty():
@@ -156,17 +154,13 @@ def test_a_slow_record_is_cut_off(num_workers):
     loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(hang=(3,)), timeout_s=0.2)
     (bad,) = [b for (batch,) in loader.steps(0, 4) for b in batch["bad"]]
     assert bad[0] == "toy3"
-    assert bad[1].startswith(
-        "videos/toy3.mp4: took longer than 0.2 s to decode and was cut off; re-encode it"
-    )
+    assert bad[1].startswith("videos/toy3.mp4: took longer than 0.2 s to decode and was cut off; re-encode it")
 
 
 @pytest.mark.long
 def test_a_worker_that_hangs_beyond_python_is_replaced():
     clean = videos(train_loader(pipeline=ToyPipeline(broken=(3,)), accumulate=3), 0, 8)
-    loader = train_loader(
-        num_workers=2, accumulate=3, pipeline=ToyPipeline(hang=(3,), sleep="masked"), timeout_s=1.0
-    )
+    loader = train_loader(num_workers=2, accumulate=3, pipeline=ToyPipeline(hang=(3,), sleep="masked"), timeout_s=1.0)
     steps = list(loader.steps(0, 8))
     for one, step in zip(clean, steps, strict=True):
         assert torch.equal(one, torch.stack([b["video"] for b in step]))
@@ -185,16 +179,14 @@ def test_a_worker_that_dies_names_the_file():
 @pytest.mark.parametrize(
     "text",
     [
-        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that workers are out of shared memory",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. Maybe workers are out of shared memory",
         "unable to write to file </torch_7_1>: No space left on device (28), shared memory",
     ],
 )
 def test_full_shared_memory_says_what_to_set(text):
     loader = train_loader()
     next(loader.steps(0, 1))
-    with pytest.raises(
-        TrainingError, match=r"shared memory .* is full .*--shm-size=8g.*lower fit\.num_workers"
-    ):
+    with pytest.raises(TrainingError, match=r"shared memory .* is full .*--shm-size=8g.*lower fit\.num_workers"):
         raise loader.explain(RuntimeError(text))
     other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     assert loader.explain(other) is other

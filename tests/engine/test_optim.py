@@ -1,4 +1,4 @@
-"""Parameter groups, clipping, RMSProp by its formula; PaddleVideo's own numbers are compared in tests/parity."""
+"""Parameter groups, clipping, RMSProp by its formula; PaddleVideo's numbers are in tests/parity."""
 
 import pytest
 import torch
@@ -66,9 +66,7 @@ def test_rules_of_a_recipe(task):
 @pytest.mark.parametrize("centered", [False, True])
 def test_rmsprop_by_its_formula(centered):
     p = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
-    optimizer = RMSProp(
-        [{"params": [p]}], lr=0.1, rho=0.9, eps=0.3, momentum=0.8, centered=centered, weight_decay=0.5
-    )
+    optimizer = RMSProp([{"params": [p]}], lr=0.1, rho=0.9, eps=0.3, momentum=0.8, centered=centered, weight_decay=0.5)
     x, s, m, v = p.detach().clone(), 0, 0, 0
     for t in range(5):
         p.grad = torch.tensor([0.5 + t, -1.0], dtype=torch.float64)

@@ -65,8 +65,8 @@ def test_not_finite_stops_before_the_optimizer_moves(tmp_path, what):
         trainer.task.model.fc.weight.register_hook(lambda g: g * (float("inf") if trainer.step == 5 else 1))
     with pytest.raises(
         TrainingError,
-        match=r"^step \d+: .*(loss nan|grad_norm (nan|inf)).*: not finite \(fp32, samples toy\d+, .*\); the last good "
-        r"checkpoint is (none yet|.*last\.pt \(step 4\)); lower optim\.lr",
+        match=r"^step \d+: .*(loss nan|grad_norm (nan|inf)).*: not finite \(fp32, samples toy\d+, .*\); "
+        r"the last good checkpoint is (none yet|.*last\.pt \(step 4\)); lower optim\.lr",
     ) as caught:
         trainer.run()
     assert ("toy4" in str(caught.value)) == (what == "loss")
@@ -146,8 +146,8 @@ def test_out_of_memory_says_what_to_lower(tmp_path):
     trainer.forward = forward
     with pytest.raises(
         TrainingError,
-        match=r"^step 1: out of memory on cpu with 3 samples at a time \(fit\.batch_size 6, fit\.accumulate 2, "
-        r"1 processes\); raise fit\.accumulate",
+        match=r"^step 1: out of memory on cpu with 3 samples at a time \(fit\.batch_size 6, "
+        r"fit\.accumulate 2, 1 processes\); raise fit\.accumulate",
     ):
         trainer.run()
 

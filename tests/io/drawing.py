@@ -59,9 +59,7 @@ def draw(
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.codec_context.time_base = Fraction(1, rate)
         for number, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(
-                picture(number % 60, width=width, height=height), format="rgb24"
-            )
+            frame = av.VideoFrame.from_ndarray(picture(number % 60, width=width, height=height), format="rgb24")
             frame = frame.reformat(format=pixel_format)
             frame.pts, frame.time_base = time, Fraction(1, rate)
             container.mux(stream.encode(frame))

@@ -36,9 +36,7 @@ def record(path: Path, *, rate_hz: int, codec: str, layout: str = "mono", delay_
         channels = 2 if layout == "stereo" else 1
         for start in range(0, len(signal), 1000):
             samples = np.round(signal[start : start + 1000] * 32767).astype(np.int16)
-            frame = av.AudioFrame.from_ndarray(
-                np.repeat(samples, channels)[None], format="s16", layout=layout
-            )
+            frame = av.AudioFrame.from_ndarray(np.repeat(samples, channels)[None], format="s16", layout=layout)
             frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
             frame.pts = start + round(delay_s * rate_hz)
             container.mux(stream.encode(frame))

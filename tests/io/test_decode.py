@@ -123,9 +123,7 @@ def test_probe_describes_the_upright_video(folder):
     assert not info.has_audio
 
 
-@pytest.mark.parametrize(
-    ("rotation_deg", "corner"), [(0, (0, 0)), (90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))]
-)
+@pytest.mark.parametrize(("rotation_deg", "corner"), [(0, (0, 0)), (90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
 def test_rotated_pictures_come_out_upright(folder, rotation_deg, corner):
     """The dark square lies top left in the stored picture; a clockwise quarter turn takes it right."""
     path = draw(folder / f"turned{rotation_deg}.mp4", rotation_deg=rotation_deg, width=64, height=32)

@@ -41,19 +41,13 @@ def test_indices_are_always_inside_and_of_the_asked_shape(num_frames):
     choices = itertools.product(("even", "floor"), ("spread", "wrap", "hold", "first"), (None, 0), (1, 5))
     for split, short, seed, segment_frames in choices:
         rng = None if seed is None else np.random.default_rng(seed)
-        found = segments(
-            num_frames, 4, segment_frames=segment_frames, num_clips=2, split=split, short=short, rng=rng
-        )
+        found = segments(num_frames, 4, segment_frames=segment_frames, num_clips=2, split=split, short=short, rng=rng)
         assert found.shape == (2, 4 * segment_frames) and found.dtype == np.int64
         assert found.min() >= 0 and found.max() < num_frames, (split, short, seed, segment_frames)
-    places = itertools.product(
-        ("ends", "centers", "starts"), ("stride", "ends"), ("spread", "wrap"), (None, 0)
-    )
+    places = itertools.product(("ends", "centers", "starts"), ("stride", "ends"), ("spread", "wrap"), (None, 0))
     for place, spacing, short, seed in places:
         rng = None if seed is None else np.random.default_rng(seed)
-        found = windows(
-            num_frames, 8, stride=8, num_clips=3, place=place, spacing=spacing, short=short, rng=rng
-        )
+        found = windows(num_frames, 8, stride=8, num_clips=3, place=place, spacing=spacing, short=short, rng=rng)
         assert found.shape == (3, 8)
         assert found.min() >= 0 and found.max() < num_frames, (place, spacing, short, seed)
 

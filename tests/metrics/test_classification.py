@@ -235,9 +235,7 @@ def test_map_agrees_with_thresholds_by_hand_and_ignores_order(drawn):
     metric, shuffled = MeanAveragePrecision(NAMES), MeanAveragePrecision(NAMES)
     metric.update(predictions(scores), batch(truth.astype(np.float32), ids))
     for i in rng.permutation(60):
-        shuffled.update(
-            predictions(scores[i : i + 1]), batch(truth[i : i + 1].astype(np.float32), ids[i : i + 1])
-        )
+        shuffled.update(predictions(scores[i : i + 1]), batch(truth[i : i + 1].astype(np.float32), ids[i : i + 1]))
     expected = [naive_average_precision(scores[:, c], truth[:, c]) for c in range(7) if c != 3]
     hit = [truth[i, min(range(7), key=lambda c: (-scores[i, c], c))] for i in range(60)]
     assert metric.compute() == pytest.approx({"map": 100 * np.mean(expected), "hit1": 100 * np.mean(hit)})

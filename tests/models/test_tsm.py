@@ -60,9 +60,7 @@ def test_families(backbone, args, branches):
 
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "convnext_atto"])
 def test_a_backbone_without_residual_convolutions_is_refused(backbone):
-    with pytest.raises(
-        ConfigError, match=f"backbone: '{backbone}' has no residual convolution .*; tsm takes a ResNet"
-    ):
+    with pytest.raises(ConfigError, match=f"backbone: '{backbone}' has no residual convolution .*; tsm takes a ResNet"):
         create_model("tsm", backbone=backbone)
 
 

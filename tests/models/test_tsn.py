@@ -12,9 +12,7 @@ NARROW = {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]}
 
 
 def narrow(name="tsn", **args):
-    return create_model(
-        name, backbone="resnet18", backbone_args=NARROW, num_classes=7, crop_px=32, **args
-    ).eval()
+    return create_model(name, backbone="resnet18", backbone_args=NARROW, num_classes=7, crop_px=32, **args).eval()
 
 
 def test_consensus_is_the_average_of_the_frames_scores():
@@ -37,9 +35,7 @@ def test_a_misspelt_backbone_is_guessed():
 
 
 def test_a_wrong_backbone_argument_is_named():
-    with pytest.raises(
-        ConfigError, match=r"backbone_args: .*'chanels'; see the arguments of timm's 'resnet18'"
-    ):
+    with pytest.raises(ConfigError, match=r"backbone_args: .*'chanels'; see the arguments of timm's 'resnet18'"):
         create_model("tsn", backbone="resnet18", backbone_args={"chanels": [8]})
 
 
@@ -48,9 +44,7 @@ def test_pretrained_without_network_says_what_to_do(monkeypatch):
         raise OSError("no route to host\nand a long story")
 
     monkeypatch.setattr(timm.models, "load_pretrained", offline)
-    with pytest.raises(
-        WeightsError, match=r"'resnet18': no ImageNet weights \(OSError: no route to host\); connect"
-    ):
+    with pytest.raises(WeightsError, match=r"'resnet18': no ImageNet weights \(OSError: no route to host\); connect"):
         create_model("tsn", backbone="resnet18", pretrained="imagenet")
 
 
@@ -60,7 +54,5 @@ def test_only_imagenet_is_a_pretrained_start():
 
 
 def test_an_image_is_not_a_clip():
-    with pytest.raises(
-        ConfigError, match=r"tsn: the input has shape \(2, 3, 32, 32\); needs clips \[b t c h w\]"
-    ):
+    with pytest.raises(ConfigError, match=r"tsn: the input has shape \(2, 3, 32, 32\); needs clips \[b t c h w\]"):
         narrow()(torch.randn(2, 3, 32, 32))

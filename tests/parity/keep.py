@@ -39,9 +39,7 @@ def keep(folder: Path) -> Path:
     small = {key: manifest[key] for key in MANIFEST if key in manifest}
     (target / "manifest.json").write_text(json.dumps(small, separators=(",", ":")) + "\n", encoding="utf-8")
     with np.load(folder / "expected.npz", allow_pickle=False) as arrays:
-        np.savez_compressed(
-            target / "expected.npz", **{k: arrays[k] for k in arrays.files if k.startswith(ARRAYS)}
-        )
+        np.savez_compressed(target / "expected.npz", **{k: arrays[k] for k in arrays.files if k.startswith(ARRAYS)})
     return target
 
 

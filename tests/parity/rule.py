@@ -33,10 +33,7 @@ __all__ = [
 
 def rel_err(ours: Any, reference: Any) -> float:
     """max |difference| / max |reference|; infinite where shapes differ or only one of the two is nan."""
-    a, b = (
-        np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=np.float64)
-        for x in (ours, reference)
-    )
+    a, b = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=np.float64) for x in (ours, reference))
     if a.shape != b.shape:
         return math.inf
     known = ~np.isnan(b)
@@ -134,9 +131,7 @@ def params1(manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every parameter by its original name, but for the constants that a model computes itself."""
     kinds = manifest["kinds"]
     return {
-        name: param1(name, shape, kinds[name])
-        for name, shape in manifest["parameters"]
-        if kinds[name] != "constant"
+        name: param1(name, shape, kinds[name]) for name, shape in manifest["parameters"] if kinds[name] != "constant"
     }
 
 
@@ -160,6 +155,4 @@ def _input1(spec: Mapping[str, Any], stored: Mapping[str, np.ndarray]) -> np.nda
 
 
 def _rng_of(name: str) -> np.random.Generator:
-    return np.random.Generator(
-        np.random.PCG64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
-    )
+    return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")))

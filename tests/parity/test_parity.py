@@ -19,9 +19,7 @@ def test_kept(folder):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "name", ["paddlevideo2/tsn", "paddlevideo2/tsm", "paddlevideo1/tsn", "paddlevideo1/tsm"]
-)
+@pytest.mark.parametrize("name", ["paddlevideo2/tsn", "paddlevideo2/tsm", "paddlevideo1/tsn", "paddlevideo1/tsm"])
 def test_training_step(name):
     if not ORACLES.is_dir():
         pytest.skip(f"the full reference folders are not at {ORACLES}")

@@ -76,7 +76,14 @@ def compare_train_step(
             group["lr"] = lr * group["base_lr"]
         optimizer.step()
         yield from _deltas(
-            model, before, sizes.rows, step["delta_order"], ours, expected, second=bool(suffix)
+            model,
+            before,
+            sizes.rows,
+            step["delta_order"],
+            ours,
+            expected,
+            linear_in_out=names.linear_in_out,
+            second=bool(suffix),
         )
 
 
@@ -116,6 +123,7 @@ def _deltas(
     ours: Mapping[str, str],
     expected: Mapping[str, np.ndarray],
     *,
+    linear_in_out: bool,
     second: bool,
 ) -> Iterator[tuple[str, float]]:
     """Changes of parameters and of running statistics apart: the statistics move more."""
@@ -130,7 +138,8 @@ def _deltas(
             n = rows[name.rpartition(".")[0]]
             momentum = model.get_submodule(name.rpartition(".")[0]).momentum
             change = (change + momentum * before[name]) * ((n - 1) / n) - momentum * before[name]
-        if is_linear_weight(name, model):
+            after[name].copy_(before[name] + change)  # what the second step starts from
+        if linear_in_out and is_linear_weight(name, model):
             change = change.T
         norms[row] = change.norm().item()
         slices[row] = slice_of(change.numpy(), 8) if change.numel() else 0.0

@@ -41,9 +41,7 @@ def test_labels_over_time(videozoo_predict, grey_video):
 
 def test_json_is_all_there_is_on_stdout(videozoo_predict, grey_video, tmp_path):
     videos = [grey_video("a.mp4", [0]), grey_video("b.mp4", [3])]
-    result = videozoo_predict(
-        *videos, "--json", "--top", "1", "--window", "1", "--out", tmp_path / "new/o.json"
-    )
+    result = videozoo_predict(*videos, "--json", "--top", "1", "--window", "1", "--out", tmp_path / "new/o.json")
     found = json.loads(result.stdout)
     assert [p["id"] for p in found["predictions"]] == [str(v) for v in videos]
     assert [p["labels"][0]["name"] for p in found["predictions"]] == ["dark", "bright"]

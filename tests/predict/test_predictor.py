@@ -30,9 +30,7 @@ def best(prediction):
 def test_a_run_directory_a_checkpoint_and_published_weights_answer_alike(run, grey_video, tmp_path):
     content = checkpoint.read(run)
     published = tmp_path / "published.safetensors"
-    checkpoint.write_safetensors(
-        published, record=content.record, class_names=content.class_names, model=content.model
-    )
+    checkpoint.write_safetensors(published, record=content.record, class_names=content.class_names, model=content.model)
     video = grey_video("a.mp4", [2])
     answers = [load(path, device="cpu")(video).labels for path in (run, run / "best.pt", published)]
     assert [a.best for a in answers] == ["light"] * 3

@@ -70,9 +70,7 @@ def test_lists_that_are_none(tmp_path, name, content, message):
 
 
 def test_nothing_to_look_at(tmp_path):
-    with pytest.raises(
-        DataError, match=r"holds no video file and no frames; the endings looked for are \.3gp"
-    ):
+    with pytest.raises(DataError, match=r"holds no video file and no frames; the endings looked for are \.3gp"):
         find_videos([tmp_path])
     with pytest.raises(DataError, match=r"sources: no video was named"):
         find_videos([])

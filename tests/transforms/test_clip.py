@@ -40,13 +40,10 @@ def test_forced_ratio():
 
 def test_resize_pillow_is_pillow(clip):
     expected = [
-        Image.fromarray(f).resize((30, 20), Image.Resampling.BILINEAR)
-        for f in clip.permute(0, 2, 3, 1).numpy()
+        Image.fromarray(f).resize((30, 20), Image.Resampling.BILINEAR) for f in clip.permute(0, 2, 3, 1).numpy()
     ]
     ours = resize(clip, (20, 30), method="pillow")
-    np.testing.assert_array_equal(
-        ours.permute(0, 2, 3, 1).numpy(), np.stack([np.asarray(f) for f in expected])
-    )
+    np.testing.assert_array_equal(ours.permute(0, 2, 3, 1).numpy(), np.stack([np.asarray(f) for f in expected]))
 
 
 @pytest.mark.parametrize("size", [(20, 30), (50, 90), (40, 37)])
@@ -95,9 +92,7 @@ def test_snap(snap, lefts):
 
 
 def test_crops_that_cannot_be():
-    with pytest.raises(
-        ConfigError, match="64 px do not fit into 60x40 px; lower crop_px or raise short_side_px"
-    ):
+    with pytest.raises(ConfigError, match="64 px do not fit into 60x40 px; lower crop_px or raise short_side_px"):
         view_boxes(40, 60, 64, 1)
     with pytest.raises(ConfigError, match="no protocol with 4 crops; it takes 1, 3, 5 or 10"):
         view_boxes(40, 60, 32, 4)

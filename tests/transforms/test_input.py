@@ -100,9 +100,7 @@ def test_a_stretch_of_the_video(steady):
     for seed in range(5):
         drawn = frame_numbers(SMALL.train_pipeline()(record, np.random.default_rng(seed))["video"])
         assert min(drawn) >= 10 and max(drawn) < 18
-    with pytest.raises(
-        DataError, match=r"steady: the stretch 5.0..6.0 s lies outside the video, which lasts 3.000 s"
-    ):
+    with pytest.raises(DataError, match=r"steady: the stretch 5.0..6.0 s lies outside the video, which lasts 3.000 s"):
         SMALL.eval_pipeline()(dataclasses.replace(steady, start_s=5.0, end_s=6.0))
 
 
@@ -157,9 +155,7 @@ def test_every_crop_fills_the_square(places, kind):
 
 def test_flips_turn_labels(places):
     augment = Augment(crop="center", flip=1.0, flip_label_pairs=((2, 5), (0, 1)))
-    sample = with_(SMALL, short_side_px=60, augment=augment).train_pipeline()(
-        places, np.random.default_rng(0)
-    )
+    sample = with_(SMALL, short_side_px=60, augment=augment).train_pipeline()(places, np.random.default_rng(0))
     assert sample["video"][0, 2, 0].tolist() == list(range(55, 23, -1))
     assert sample["label"] == 5
 

@@ -75,14 +75,10 @@ def test_names_that_do_not_fit_are_all_listed_and_nothing_is_loaded(pair):
 
 def test_unknown_sources_models_and_files(pair, tmp_path):
     model, _ = pair
-    with pytest.raises(
-        WeightsError, match="source 'paddle': not a known project; did you mean 'paddlevideo'"
-    ):
+    with pytest.raises(WeightsError, match="source 'paddle': not a known project; did you mean 'paddlevideo'"):
         convert(model, {}, source="paddle")
     model.name = "tsx"
-    with pytest.raises(
-        WeightsError, match=r"source 'paddlevideo': no key map for the model 'tsx'; it has: .*tsn"
-    ):
+    with pytest.raises(WeightsError, match=r"source 'paddlevideo': no key map for the model 'tsx'; it has: .*tsn"):
         convert(model, {})
     model.name = "tsm"
     with pytest.raises(WeightsError, match=r"no\.pdparams: there is no such file"):
@@ -98,9 +94,7 @@ def test_a_hostile_file_loads_nothing(pair, tmp_path):
         convert(pair[0], path)
 
 
-@pytest.mark.parametrize(
-    ("depth", "blocks"), [(50, {"4b", "4f"}), (101, {"4b1", "4b22"}), (152, {"4b1", "4b35"})]
-)
+@pytest.mark.parametrize(("depth", "blocks"), [(50, {"4b", "4f"}), (101, {"4b1", "4b22"}), (152, {"4b1", "4b35"})])
 def test_long_stages_count_their_blocks(depth, blocks):
     with torch.device("meta"):
         model = create_model("tsn", backbone=f"resnet{depth}")

@@ -56,9 +56,7 @@ def test_anything_else_is_refused_by_name_and_not_run(tmp_path, hostile, name, p
     function, args = hostile.call
     hostile.call = (function, tuple(a.format(mark) if isinstance(a, str) else a for a in args))
     path = written(tmp_path, {"w": np.zeros(2), "x": hostile}, protocol)
-    with pytest.raises(
-        WeightsError, match=rf"weights.pdparams: it asks for '({name})', .*; do not trust this file"
-    ):
+    with pytest.raises(WeightsError, match=rf"weights.pdparams: it asks for '({name})', .*; do not trust this file"):
         unpickle_arrays(path)
     assert not mark.exists()
 
@@ -74,7 +72,5 @@ def test_a_codec_is_refused(tmp_path):
 def test_a_cut_file_is_no_pickle(tmp_path):
     path = written(tmp_path, {"a": np.zeros(100)})
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(
-        WeightsError, match=r"weights.pdparams: not a whole pickle \(.*\); fetch the file again"
-    ):
+    with pytest.raises(WeightsError, match=r"weights.pdparams: not a whole pickle \(.*\); fetch the file again"):
         unpickle_arrays(path)

@@ -28,9 +28,7 @@ class Precision(str, enum.Enum):
 
 def evaluate_command(
     run: Path = typer.Argument(help="A run directory (its best checkpoint is taken) or a weight file."),
-    data: Path = typer.Option(
-        None, help="A folder with one folder a class, or a list file [the run's own data]."
-    ),
+    data: Path = typer.Option(None, help="A folder with one folder a class, or a list file [the run's own data]."),
     split: Split = typer.Option(Split.val, help="Which split of that data."),
     views: str = typer.Option(None, help="Clips x crops a video, e.g. 10x3 [as the run's input says]."),
     batch_size: int = typer.Option(None, min=1, help="Samples a batch [as in training, over the views]."),
@@ -38,9 +36,7 @@ def evaluate_command(
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
     precision: Precision = typer.Option(Precision.fp32, help="Of the forward pass."),
     out: Path = typer.Option(None, help="Folder of the report [RUN/eval/SPLIT, with the views if given]."),
-    as_json: bool = typer.Option(
-        False, "--json", help="Print the scores as JSON on stdout, and nothing else."
-    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON on stdout, and nothing else."),
 ) -> None:
     """Score a trained model: accuracy with its interval, per class, confusions; JSON and an HTML page."""
     import json

@@ -55,9 +55,7 @@ def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list.")) 
 
 
 def show(
-    recipe: str = typer.Argument(
-        help="A packaged recipe's name, a .yaml file, or a folder of class folders."
-    ),
+    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder of class folders."),
     overrides: list[str] = typer.Argument(None, help="key=value, e.g. optim.lr=0.01"),
 ) -> None:
     """Print a recipe with every default filled in, after checking all of its keys."""

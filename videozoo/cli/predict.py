@@ -23,9 +23,7 @@ def predict(
     window: float = typer.Option(None, help="Also answer over time: seconds of a window."),
     stride: float = typer.Option(None, help="Seconds from one window to the next [half a window]."),
     top: int = typer.Option(5, min=1, help="How many labels to show, and to write as JSON."),
-    as_json: bool = typer.Option(
-        False, "--json", help="Print the answers as JSON on stdout, and nothing else."
-    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the answers as JSON on stdout, and nothing else."),
     out: Path = typer.Option(None, help="Write the answers as JSON to this file."),
     render: Path = typer.Option(
         None, help="Write the video with its labels drawn on it; of several videos, into this folder."
@@ -126,9 +124,7 @@ def _print(console: Console, found: list[Prediction], top: int) -> None:
     for prediction in found:
         info = prediction.info
         console.print(Text(prediction.id, "bold"), soft_wrap=True)
-        console.print(
-            f"{info.duration_s:.1f} s, {info.width_px}x{info.height_px}", style="dim", highlight=False
-        )
+        console.print(f"{info.duration_s:.1f} s, {info.width_px}x{info.height_px}", style="dim", highlight=False)
         table = Table(box=box.SIMPLE_HEAD, show_edge=False)
         table.add_column("label")
         table.add_column("probability", justify="right")

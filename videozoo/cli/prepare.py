@@ -25,23 +25,15 @@ def prepare() -> None:
 
 @app.command()
 def frames(
-    data: Path = typer.Argument(
-        help="A folder with one sub-folder a class (or train/ and val/), or a list file."
-    ),
+    data: Path = typer.Argument(help="A folder with one sub-folder a class (or train/ and val/), or a list file."),
     out: Path = typer.Argument(help="Where the frames and their lists go."),
-    short_side: int = typer.Option(
-        256, min=0, help="Frames are scaled down to this short side; 0 leaves them."
-    ),
+    short_side: int = typer.Option(256, min=0, help="Frames are scaled down to this short side; 0 leaves them."),
     quality: int = typer.Option(90, min=2, max=95, help="JPEG quality; 95 is the best and largest."),
     workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos decoded at the same time."),
     root: Path = typer.Option(None, help="Where a list's relative paths start; its own folder by default."),
     class_names: Path = typer.Option(None, help="A file with the class names, one a line."),
-    multi_label: bool = typer.Option(
-        False, "--multi-label", help="A list's clips have any number of labels."
-    ),
-    skip_missing: bool = typer.Option(
-        False, "--skip-missing", help="Leave out a list's videos that are not there."
-    ),
+    multi_label: bool = typer.Option(False, "--multi-label", help="A list's clips have any number of labels."),
+    skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out a list's videos that are not there."),
 ) -> None:
     """Decode videos to folders of JPEG frames, with list files to train from. Run it again to go on."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -52,9 +44,7 @@ def frames(
     class_file = out / CLASS_FILES[0]
     if class_names is None and class_file.is_file():
         class_names = class_file  # a later list of the same data must mean the same classes
-    datasets = _read(
-        data, root=root, class_names=class_names, multi_label=multi_label, skip_missing=skip_missing
-    )
+    datasets = _read(data, root=root, class_names=class_names, multi_label=multi_label, skip_missing=skip_missing)
     names = next(iter(datasets.values())).class_names
     if names != tuple(map(str, range(len(names)))):  # numbers are no names
         out.mkdir(parents=True, exist_ok=True)
@@ -74,16 +64,12 @@ def frames(
                 num_workers=workers,
                 on_done=functools.partial(progress.advance, progress.task_ids[0]),
             )
-        typer.echo(
-            f"{made.path}: {made.num_written} videos written, {made.num_kept} kept, {len(made.failed)} failed"
-        )
+        typer.echo(f"{made.path}: {made.num_written} videos written, {made.num_kept} kept, {len(made.failed)} failed")
         for video, reason in made.failed.items():
             typer.echo(f"  failed: {video}: {reason}", err=True)
         num_failed += len(made.failed)
     if num_failed:
-        typer.echo(
-            "failed videos are left out of the lists; fetch them again and run the command again", err=True
-        )
+        typer.echo("failed videos are left out of the lists; fetch them again and run the command again", err=True)
         raise typer.Exit(1)
 
 

@@ -41,7 +41,7 @@ def synth(
     }
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(f"drawing {kind}", total=None)
         KINDS[kind](
             out,

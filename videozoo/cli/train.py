@@ -10,9 +10,7 @@ __all__ = ["train"]
 
 
 def train(
-    recipe: str = typer.Argument(
-        help="A packaged recipe's name, a .yaml file, or a folder with one folder a class."
-    ),
+    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder with one folder a class."),
     overrides: list[str] = typer.Argument(None, help="key=value, e.g. optim.lr=0.01"),
     out: Path = typer.Option(..., "--out", "-o", help="The run directory."),
     resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
@@ -30,13 +28,10 @@ def train(
     result = run(loaded, out, resume=resume, init=init, progress=not quiet)
     if quiet:
         return
-    best = (
-        f", best {result.best_score:.4g} at step {result.best_step}" if result.best_score is not None else ""
-    )
+    best = f", best {result.best_score:.4g} at step {result.best_step}" if result.best_score is not None else ""
     if result.stopped_by:
         typer.echo(
-            f"{out}: {result.stopped_by} after step {result.step} of {result.total_steps}; saved, go on with "
-            "--resume"
+            f"{out}: {result.stopped_by} after step {result.step} of {result.total_steps}; saved, go on with --resume"
         )
     else:
         typer.echo(f"{out}: trained {result.step} steps{best}")

@@ -48,9 +48,7 @@ def bind(
         if key in args:
             bound[key] = _coerce(args[key], hints.get(key, Any), where=f"{where}.{key}")
         elif parameter.default is inspect.Parameter.empty:
-            raise ConfigError(
-                f"{where}.{key}: {name} needs it and the recipe does not say it; add `{key}: ...`"
-            )
+            raise ConfigError(f"{where}.{key}: {name} needs it and the recipe does not say it; add `{key}: ...`")
         elif not _is_factory(parameter.default):
             bound[key] = parameter.default
     return bound

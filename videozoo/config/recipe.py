@@ -87,9 +87,7 @@ class Recipe:
         record: dict[str, Any] = {}
         for name, section in SECTIONS.items():
             record[name] = self._resolve(section, self.section(name), where=name)
-        record["data"] = {
-            split: self._resolve(DATA, args, where=f"data.{split}") for split, args in self.data.items()
-        }
+        record["data"] = {split: self._resolve(DATA, args, where=f"data.{split}") for split, args in self.data.items()}
         record["seed"] = self.seed
         return record
 
@@ -148,11 +146,7 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
-    if (
-        dataclasses.is_dataclass(value)
-        and not isinstance(value, type)
-        and type(value).__str__ is object.__str__
-    ):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__str__ is object.__str__:
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return str(value)
 
@@ -209,9 +203,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ConfigError(
-            f"{path}: there is no such recipe file; `videozoo list recipes` names the packaged ones"
-        )
+        raise ConfigError(f"{path}: there is no such recipe file; `videozoo list recipes` names the packaged ones")
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader)
     except ConfigError as error:

@@ -108,6 +108,5 @@ def _source_of(module: str) -> Path:
 def _snake(name: str) -> str:
     """`ClipFolder` -> `clip_folder`; names already in lower case stay."""
     return "".join(
-        f"_{c.lower()}" if c.isupper() and i and not name[i - 1].isupper() else c.lower()
-        for i, c in enumerate(name)
+        f"_{c.lower()}" if c.isupper() and i and not name[i - 1].isupper() else c.lower() for i, c in enumerate(name)
     )

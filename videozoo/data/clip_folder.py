@@ -68,9 +68,7 @@ def clip_folder(
         return assemble(records, classes.names, source=source, notes=notes)
     if subset is None:
         found = " and ".join(f"{half.name}/" for half in halves.values())
-        raise DataError(
-            f"{root}: holds {found}, not class folders; set subset=train or val, or name one of them"
-        )
+        raise DataError(f"{root}: holds {found}, not class folders; set subset=train or val, or name one of them")
     if classes is None and subset == "val":
         names = [folder.name for folder in _folders(halves["train"])]
         classes = ClassIndex(tuple(names), f"{halves['train']} has {len(names)} class folders")
@@ -120,22 +118,17 @@ def _read(
         entries = [(video, None) for video in clips.videos] + clips.frame_folders
         for path, num_frames in entries:
             name = path.relative_to(root).as_posix()
-            records.append(
-                ClipRecord(name, path, (label,), num_frames, extra=extra if num_frames is not None else {})
-            )
+            records.append(ClipRecord(name, path, (label,), num_frames, extra=extra if num_frames is not None else {}))
         others += clips.others
     if not records:
         found = f"{len(folders)} folders and {len(others)} files" if folders or others else "nothing"
         raise DataError(
-            f"{root}: holds no videos in class folders, but {found}; "
-            f"it should look like {root.name}/<class>/clip.mp4"
+            f"{root}: holds no videos in class folders, but {found}; it should look like {root.name}/<class>/clip.mp4"
         )
     notes = []
     if others:
         names = [file.relative_to(root).as_posix() for file in others]
-        notes.append(
-            f"left out {len(others)} files that are neither videos nor frames: {some_of(sorted(names))}"
-        )
+        notes.append(f"left out {len(others)} files that are neither videos nor frames: {some_of(sorted(names))}")
     return records, classes, notes
 
 

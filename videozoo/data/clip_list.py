@@ -122,9 +122,7 @@ def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
     return _Line(where, path, place, is_file or is_folder, num_frames, labels)
 
 
-_VIDEO = re.compile(
-    rf"(.*(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))}))(?:{GAP}(.*))?", re.IGNORECASE
-)
+_VIDEO = re.compile(rf"(.*(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))}))(?:{GAP}(.*))?", re.IGNORECASE)
 _QUOTED = re.compile(rf"""(["'])(.+?)\1(?:{GAP}(.*))?""")
 _TAB = re.compile(r"([^\t]+)\t(.*)")
 _NUMBERS = {

@@ -43,9 +43,7 @@ class ClipDataset:
         for kind, names in (("class name", self.class_names), ("id", (r.id for r in self.records))):
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
-                raise DataError(
-                    f"{self.source}: {kind} '{twice[0]}' stands more than once; each must be unique"
-                )
+                raise DataError(f"{self.source}: {kind} '{twice[0]}' stands more than once; each must be unique")
         for record in self.records:
             if len(record.labels) > 1 and not self.multi_label:
                 raise DataError(
@@ -93,9 +91,7 @@ def assemble(
     unique, repeated = _unique_ids(records)
     notes = list(notes)
     if repeated:
-        notes.append(
-            f"{sum(repeated.values())} samples are listed again and count as often: {some_of(list(repeated))}"
-        )
+        notes.append(f"{sum(repeated.values())} samples are listed again and count as often: {some_of(list(repeated))}")
     dataset = ClipDataset(tuple(class_names), unique, multi_label, source)
     empty = [name for name, count in zip(class_names, dataset.class_counts(), strict=True) if not count]
     if empty and any(record.labels for record in unique):

@@ -89,18 +89,14 @@ def read_text(path: Path, *, what: str) -> str:
         raise DataError(f"{path}: there is no such {what}; correct the path") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}:{line}: is not UTF-8 text ({error.reason}); save the {what} as UTF-8"
-        ) from error
+        raise DataError(f"{path}:{line}: is not UTF-8 text ({error.reason}); save the {what} as UTF-8") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of a {what}") from error
 
 
 def read_lines(path: Path, *, what: str) -> list[tuple[str, str]]:
     """`("file:line", text)` of each line, stripped, without blank lines and those that begin with `#`."""
-    lines = (
-        (f"{path}:{n}", line.strip()) for n, line in enumerate(read_text(path, what=what).split("\n"), 1)
-    )
+    lines = ((f"{path}:{n}", line.strip()) for n, line in enumerate(read_text(path, what=what).split("\n"), 1))
     return [(where, line) for where, line in lines if line and not line.startswith("#")]
 
 
@@ -118,9 +114,7 @@ def check_missing(
     source = where.rpartition(":")[0]
     if skip and len(missing) < total:
         lines = some_of([w.rpartition(":")[2] for w, _ in missing])
-        return [
-            f"left out {len(missing)} of {total} entries whose video is missing ({searched}): lines {lines}"
-        ]
+        return [f"left out {len(missing)} of {total} entries whose video is missing ({searched}): lines {lines}"]
     also = f" (also lines {some_of([w.rpartition(':')[2] for w, _ in rest])})" if rest else ""
     if skip:
         raise DataError(f"{source}: all {total} entries lack their video ({searched}); {advice}")

@@ -61,9 +61,7 @@ def prepare_frames(
     failed: dict[str, str] = {}
     with ThreadPoolExecutor(num_workers) as pool:  # decoding, scaling and JPEG all let other threads run
         jobs = {
-            pool.submit(
-                write_frames, video, out_dir / place, short_side_px=short_side_px, quality=quality
-            ): video
+            pool.submit(write_frames, video, out_dir / place, short_side_px=short_side_px, quality=quality): video
             for video, place in places.items()
         }
         try:
@@ -87,17 +85,14 @@ def prepare_frames(
     if not lines:
         path, reason = next(iter(failed.items()))
         raise DataError(
-            f"{dataset.source}: none of its {len(failed)} videos can be decoded ({path}: {reason}); "
-            "fetch them again"
+            f"{dataset.source}: none of its {len(failed)} videos can be decoded ({path}: {reason}); fetch them again"
         )
     _write_text(out_dir / f"{name}.txt", "".join(f"{line}\n" for line in lines))
     num_kept = sum(kept for _, kept in done.values())
     return FrameList(out_dir / f"{name}.txt", len(done) - num_kept, num_kept, dict(sorted(failed.items())))
 
 
-def write_frames(
-    video: Path, folder: Path, *, short_side_px: int | None = 256, quality: int = 90
-) -> tuple[int, bool]:
+def write_frames(video: Path, folder: Path, *, short_side_px: int | None = 256, quality: int = 90) -> tuple[int, bool]:
     """Writes every frame of a video as img_00001.jpg, ...: how many, and whether they were there already.
 
     Args:

@@ -57,9 +57,7 @@ def kinetics_csv(
     )
     chosen = [row for row in rows if split is None or row.split == split]
     if not chosen:
-        raise DataError(
-            f"{file}: no row has the split '{split}'{did_you_mean(str(split), {r.split for r in rows})}"
-        )
+        raise DataError(f"{file}: no row has the split '{split}'{did_you_mean(str(split), {r.split for r in rows})}")
     stems = find_stems(Path(video_dir))
     absent: list[tuple[str, str]] = []
     records: list[ClipRecord] = []

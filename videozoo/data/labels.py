@@ -56,9 +56,7 @@ class ClassIndex:
             DataError: no class has the name.
         """
         if name not in self.indices:
-            raise DataError(
-                f"{where}: {what} '{name}' is no class, {self.said_by}{_nearest(name, self.names)}"
-            )
+            raise DataError(f"{where}: {what} '{name}' is no class, {self.said_by}{_nearest(name, self.names)}")
         return self.indices[name]
 
 
@@ -84,8 +82,7 @@ def class_index(
         found = _from_labels(labels, num_classes)
     if num_classes is not None and len(found.names) != num_classes:
         raise ConfigError(
-            f"num_classes: the recipe says {num_classes}, but {found.said_by}; "
-            "correct one of them or leave one out"
+            f"num_classes: the recipe says {num_classes}, but {found.said_by}; correct one of them or leave one out"
         )
     return found
 
@@ -128,9 +125,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise DataError(
-                f"{path}: class name '{name}' stands more than once; each class needs its own name"
-            )
+            raise DataError(f"{path}: class name '{name}' stands more than once; each class needs its own name")
         seen.add(name)
     return tuple(names)
 

@@ -89,9 +89,7 @@ def _device(name: str, *, local_rank: int) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(
-            f"fit.device: there is no device '{name}'; write auto, cpu, cuda or cuda:1"
-        ) from error
+        raise ConfigError(f"fit.device: there is no device '{name}'; write auto, cpu, cuda or cuda:1") from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError("fit.device: is cuda, and torch sees no GPU here; write auto or cpu")

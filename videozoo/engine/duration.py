@@ -42,8 +42,7 @@ class Duration:
         found = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
         if found is None:
             raise ConfigError(
-                f"duration: {value!r} has no unit that is known; write 50ep (epochs), 3000st (steps) or "
-                "2000000ex"
+                f"duration: {value!r} has no unit that is known; write 50ep (epochs), 3000st (steps) or 2000000ex"
             )
         return cls(float(found[1]), found[2])  # type: ignore[arg-type]
 

@@ -47,9 +47,7 @@ class Evaluation:
 
     def parts(self) -> list[Part]:
         """Intervals, tables and matrices of the metrics that have them."""
-        return [
-            part for metric in self.metrics if isinstance(metric, HasParts) for part in metric.report_parts()
-        ]
+        return [part for metric in self.metrics if isinstance(metric, HasParts) for part in metric.report_parts()]
 
     def intervals(self) -> dict[str, Interval]:
         """The confidence intervals of the scores that have one, by score."""
@@ -100,9 +98,7 @@ def evaluate(
     num_seen = len(scored) + len(not_scored)
     _check_once(scored, not_scored)
     if num_total is not None and num_seen != num_total:
-        raise DataError(
-            f"evaluation: {num_seen} of {num_total} samples came out of the loader; it must give each once"
-        )
+        raise DataError(f"evaluation: {num_seen} of {num_total} samples came out of the loader; it must give each once")
     if not scored:
         first = f"; the first is {not_scored[0][0]}: {not_scored[0][1]}" if not_scored else ""
         raise DataError(f"evaluation: none of {num_seen} samples could be scored{first}")
@@ -117,9 +113,7 @@ def evaluate(
     )
 
 
-Share = tuple[
-    list[Metric], list[str], list[tuple[str, str]]
-]  # metrics, ids scored, (id, reason) of the others
+Share = tuple[list[Metric], list[str], list[tuple[str, str]]]  # metrics, ids scored, (id, reason) of the others
 
 
 def _run(

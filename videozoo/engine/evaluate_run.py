@@ -101,9 +101,7 @@ def evaluate_run(
     return found
 
 
-def report_dir(
-    run: StrPath, *, data: StrPath | None = None, split: str = "val", views: str | None = None
-) -> Path:
+def report_dir(run: StrPath, *, data: StrPath | None = None, split: str = "val", views: str | None = None) -> Path:
     """Where the report of an evaluation goes unless it is told otherwise."""
     parts = [split] if data is None else [Path(data).resolve().stem, *([split] if split != "val" else [])]
     return weights.find(run).parent / "eval" / "-".join([*parts, *([views] if views else [])])

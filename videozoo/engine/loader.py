@@ -57,8 +57,7 @@ class TrainLoader:
     share: who gets which is the only thing that these two numbers change. What is left of an epoch after its
     last whole step is dropped; it is another part in every epoch.
 
-    A broken record is replaced by the next of the data set, and the micro-batch says so: `bad` lists (id,
-    reason).
+    A broken record is replaced by the next of the data set; `bad` of the micro-batch lists (id, reason).
 
     Raises:
         ConfigError: the numbers do not divide, or there is less than one batch of samples.
@@ -82,14 +81,12 @@ class TrainLoader:
         if rest or not self.micro_batch_size:
             raise ConfigError(
                 f"fit.batch_size: is {batch_size}, which {world_size} processes with fit.accumulate "
-                f"{accumulate} "
-                f"cannot share evenly; give a multiple of {accumulate * world_size}"
+                f"{accumulate} cannot share evenly; give a multiple of {accumulate * world_size}"
             )
         self.steps_per_epoch = len(records) // batch_size
         if not self.steps_per_epoch:
             raise ConfigError(
-                f"fit.batch_size: is {batch_size}, the training data has only {len(records)} samples; lower "
-                "it"
+                f"fit.batch_size: is {batch_size}, the training data has only {len(records)} samples; lower it"
             )
         self.records = records
         self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
@@ -130,7 +127,7 @@ class TrainLoader:
                     step = []
 
     def explain(self, error: RuntimeError) -> Exception:
-        """What to raise in place of `error` if it is about a worker: torch reports their death anywhere in a step."""
+        """What to raise in place of `error` if a worker is behind it: torch reports its death anywhere."""
         return self._stream.explain(error) if self._stream is not None else error
 
 
@@ -223,7 +220,7 @@ class _Fetcher(Dataset[Any]):
         self.since_s = torch.zeros(max(num_workers, 1), dtype=torch.float64).share_memory_()
 
     def __getitem__(self, keys: Sequence[Key]) -> Batch | VideoZooError:
-        """The batch, or the error that it cannot be made for: an exception out of a worker loses its one line."""
+        """The batch, or the error that speaks against it: torch would wrap a raised one in a traceback."""
         samples: list[Mapping[str, Any]] = []
         bad: list[Bad] = []
         try:
@@ -262,9 +259,7 @@ class _Fetcher(Dataset[Any]):
         slot = worker.id if worker else 0
         self.since_s[slot], self.at_index[slot] = time.monotonic(), index
         alarm = (
-            self.timeout_s > 0
-            and hasattr(signal, "SIGALRM")
-            and threading.current_thread() is threading.main_thread()
+            self.timeout_s > 0 and hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
         )
 
         def ring(signum: int, frame: FrameType | None) -> None:
@@ -284,8 +279,7 @@ class _Fetcher(Dataset[Any]):
     def _timed_out(self, record: Any) -> DataError:
         return DataError(
             f"{getattr(record, 'path', record.id)}: took longer than {self.timeout_s:g} s to decode and was "
-            "cut off; "
-            "re-encode it, remove it from the list, or raise fit.decode_timeout_s"
+            "cut off; re-encode it, remove it from the list, or raise fit.decode_timeout_s"
         )
 
 
@@ -341,8 +335,7 @@ class _Stream:
         names = ", ".join(_name(self.fetcher.records[i]) for i in sorted(dead or at_work.values()))
         return TrainingError(
             f"data loading: a worker process died at {names or 'no file'} ({reason}); remove the file if it "
-            "happens "
-            "there again, lower fit.num_workers if memory ran out"
+            "happens there again, lower fit.num_workers if memory ran out"
         )
 
     def _open(self, first: int) -> Iterator[Any]:
@@ -378,13 +371,9 @@ class _Stream:
                     return None
 
     def _give_up_hung(self) -> bool:
-        """Ends the workers that are over their time and leaves out what they were at; False when all is well."""
+        """Ends the workers that are over their time and gives up what they were at; False if none is."""
         now, limit_s = time.monotonic(), self.fetcher.timeout_s
-        hung = {
-            slot: i
-            for slot, i in self._at_work().items()
-            if now - float(self.fetcher.since_s[slot]) > limit_s
-        }
+        hung = {slot: i for slot, i in self._at_work().items() if now - float(self.fetcher.since_s[slot]) > limit_s}
         self.fetcher.given_up.update(hung.values())
         for slot, worker in enumerate(self._workers()):
             if slot in hung:

@@ -100,7 +100,7 @@ def rmsprop(
     decay_biases: bool = True,
     groups: Sequence[ParamRule] = (),
 ) -> Optimizer:
-    """RMSProp with eps inside the square root and the rate inside the momentum; decay is added to the gradient."""
+    """RMSProp with eps inside the root and the rate inside the momentum; decay is added to the gradient."""
     params = parameter_groups(task, lr, weight_decay, groups, norms=decay_norms, biases=decay_biases)
     return RMSProp(params, lr=lr, rho=rho, eps=eps, momentum=momentum, centered=centered)
 
@@ -184,9 +184,7 @@ def parameter_groups(
     Raises:
         ConfigError: one of `rules` matches nothing.
     """
-    norm_params = {
-        id(p) for module in task.modules() if _is_norm(module) for p in module.parameters(recurse=False)
-    }
+    norm_params = {id(p) for module in task.modules() if _is_norm(module) for p in module.parameters(recurse=False)}
     named = {name.removeprefix("model."): p for name, p in task.named_parameters() if p.requires_grad}
     for i, rule in enumerate(rules):
         if not any(re.search(rule.match, name) for name in named):
@@ -196,9 +194,7 @@ def parameter_groups(
             )
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, p in named.items():
-        rule = next(
-            (r for r in [*rules, *task.model.param_rules] if re.search(r.match, name)), ParamRule(match="")
-        )
+        rule = next((r for r in [*rules, *task.model.param_rules] if re.search(r.match, name)), ParamRule(match=""))
         is_norm = id(p) in norm_params
         spared = (is_norm and not norms) or (not is_norm and not biases and name.endswith("bias"))
         decay = rule.weight_decay if rule.weight_decay is not None else 0.0 if spared else weight_decay

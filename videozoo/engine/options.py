@@ -72,9 +72,7 @@ class Fit:
                 raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes a number from 0 up")
         for name in ("duration", "eval_every", "save_every"):
             if getattr(self, name).amount == 0:
-                raise ConfigError(
-                    f"fit.{name}: is {getattr(self, name)}; it takes more than nothing, e.g. 1ep"
-                )
+                raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes more than nothing, e.g. 1ep")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"fit.accumulate: is {self.accumulate}, which does not divide fit.batch_size "
@@ -82,12 +80,8 @@ class Fit:
                 "an optimizer step sees batch_size samples, in accumulate micro-batches of equal size"
             )
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
-            raise ConfigError(
-                f"fit.clip_grad_norm: is {self.clip_grad_norm}; it takes a number above 0, or null"
-            )
+            raise ConfigError(f"fit.clip_grad_norm: is {self.clip_grad_norm}; it takes a number above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ConfigError(
-                f"fit.ema_decay: is {self.ema_decay}; it takes a number between 0 and 1, or null"
-            )
+            raise ConfigError(f"fit.ema_decay: is {self.ema_decay}; it takes a number between 0 and 1, or null")
         if not 0 <= self.max_bad_share < 1:
             raise ConfigError(f"fit.max_bad_share: is {self.max_bad_share}; it takes a share, 0..1")

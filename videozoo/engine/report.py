@@ -49,12 +49,8 @@ def to_json(evaluation: Evaluation, parts: Sequence[Part]) -> dict[str, Any]:
         "seconds": round(evaluation.seconds, 3),
         "protocol": evaluation.protocol,
         "videozoo": __version__,
-        "tables": {
-            t.name: [dict(zip(t.columns, map(_finite, row), strict=True)) for row in t.rows] for t in tables
-        },
-        "matrices": {
-            m.name: {"class_names": list(m.class_names), "counts": m.counts.tolist()} for m in matrices
-        },
+        "tables": {t.name: [dict(zip(t.columns, map(_finite, row), strict=True)) for row in t.rows] for t in tables},
+        "matrices": {m.name: {"class_names": list(m.class_names), "counts": m.counts.tolist()} for m in matrices},
     }
 
 
@@ -86,9 +82,7 @@ details summary { cursor: pointer; color: var(--fill); }
 """
 
 
-def render_html(
-    evaluation: Evaluation, parts: Sequence[Part], pictures: Mapping[str, bytes], *, title: str
-) -> str:
+def render_html(evaluation: Evaluation, parts: Sequence[Part], pictures: Mapping[str, bytes], *, title: str) -> str:
     """The page, with pictures inside and no outside resource; `pictures` are PNGs by matrix name."""
     intervals = {part.score: part for part in parts if isinstance(part, Interval)}
     sections = [_not_scored(evaluation)]
@@ -139,9 +133,7 @@ def _protocol(evaluation: Evaluation) -> str:
 
 def _value(value: Any, prefix: str = "") -> str:
     if isinstance(value, Mapping):  # nested keys become dotted ones
-        return "<br>".join(
-            _value(inner, f"{prefix}.{key}" if prefix else str(key)) for key, inner in value.items()
-        )
+        return "<br>".join(_value(inner, f"{prefix}.{key}" if prefix else str(key)) for key, inner in value.items())
     if isinstance(value, list | tuple):
         value = ", ".join(map(str, value))
     return (f'<span class="soft">{_text(prefix)}</span> ' if prefix else "") + _text(value)
@@ -198,9 +190,7 @@ def draw_matrix(matrix: Matrix) -> Image.Image:
     labelled = num_classes <= MAX_LABELLED
     cell = int(np.clip(960 // num_classes, 18, 64)) if labelled else max(1, math.ceil(960 / num_classes))
     colours = (_LOW + np.sqrt(shares)[..., None] * (_HIGH - _LOW)).astype(np.uint8)
-    cells = Image.fromarray(colours).resize(
-        (num_classes * cell, num_classes * cell), Image.Resampling.NEAREST
-    )
+    cells = Image.fromarray(colours).resize((num_classes * cell, num_classes * cell), Image.Resampling.NEAREST)
     if not labelled:
         return cells
 

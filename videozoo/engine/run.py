@@ -72,9 +72,7 @@ def train(
     fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
     with join_world(fit.device) as world:
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-        trainer = _prepare(
-            recipe, fit, out_dir, world=world, resume=resume or restarted, init=init, progress=progress
-        )
+        trainer = _prepare(recipe, fit, out_dir, world=world, resume=resume or restarted, init=init, progress=progress)
         return trainer.run()
 
 
@@ -232,8 +230,7 @@ def _check_same_run(saved: Checkpoint, record: Mapping[str, Any], class_names: S
         listed = "; ".join(f"{key}: {before!r}, {now!r}" for key, (before, now) in found.items())
         raise ConfigError(
             f"{saved.path}: was written by another recipe; differing (saved, now): {listed}; give the same "
-            "recipe and "
-            f"overrides, or start a new run with --init {saved.path}"
+            f"recipe and overrides, or start a new run with --init {saved.path}"
         )
 
 
@@ -292,9 +289,7 @@ def _place(task: Task, fit: Fit, world: World) -> Task:
                 parameter.data = parameter.data.to(memory_format=form)
     if fit.sync_bn and world.size > 1:
         if world.device.type != "cuda":
-            raise ConfigError(
-                f"fit.sync_bn: torch has it on GPUs only, this is {world.device}; set it to false"
-            )
+            raise ConfigError(f"fit.sync_bn: torch has it on GPUs only, this is {world.device}; set it to false")
         task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
     if fit.compile:
         task.model.compile()

@@ -1,11 +1,10 @@
-"""Learning-rate schedules: pure functions of the optimizer step, so that a resumed run has nothing to restore.
+"""Learning-rate schedules: pure functions of the optimizer step, with nothing to save or restore.
 
 A schedule gives the factor of the recipe's rate. Each takes the same warm-up:
 
     warmup:        how long the rate rises along a line
     warmup_start:  the factor at step zero
-    warmup_end:    the factor that the line leads to; by default what the schedule gives where the warm-up
-    ends
+    warmup_end:    the factor that the line leads to; by default the schedule's own where the warm-up ends
 """
 
 from __future__ import annotations
@@ -56,19 +55,16 @@ def multistep(
     warmup_start: float = 0.0,
     warmup_end: float | None = None,
 ) -> Schedule:
-    """Times `gamma` at each milestone, or the factor of each stretch between them, one more than the milestones."""
+    """Times `gamma` at each milestone; or `factors`, one for each stretch that the milestones part."""
     if factors is None:
         factors = [gamma**i for i in range(len(milestones) + 1)]
     if len(factors) != len(milestones) + 1:
         raise ConfigError(
-            f"schedule.factors: {len(factors)} for {len(milestones)} milestones; it takes one more than "
-            "milestones"
+            f"schedule.factors: {len(factors)} for {len(milestones)} milestones; it takes one more than milestones"
         )
     steps = [horizon.steps(m) for m in milestones]
     if steps != sorted(steps):
-        raise ConfigError(
-            f"schedule.milestones: {[str(m) for m in milestones]} do not rise; write them in order"
-        )
+        raise ConfigError(f"schedule.milestones: {[str(m) for m in milestones]} do not rise; write them in order")
     return _warmed(
         lambda step: factors[bisect.bisect_right(steps, step)],
         horizon.steps(warmup),

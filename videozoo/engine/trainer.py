@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,8 @@ class Trainer:
         self.evaluated_step = 0
         self.scores: dict[str, float] = {}
         self.best: dict[str, float] = {}  # score and step
-        self.window: dict[str, tuple[float, int]] = {}  # sum and count of each value since the last line of
-        the log self.bad: dict[str, str] = {}
+        self.window: dict[str, tuple[float, int]] = {}  # (sum, count) since the last line of the log
+        self.bad: dict[str, str] = {}
 
         self.saved_step: int | None = None
         self._new_bad: list[Bad] = []
@@ -126,9 +126,7 @@ class Trainer:
             stop = stack.enter_context(StopRequest())
             steps = stack.enter_context(contextlib.closing(self.loader.steps(self.step, total)))
             self._log = stack.enter_context(self._open_log()) if first else None
-            self._line = stack.enter_context(
-                ProgressLine(total, start=self.step, shown=self.progress and first)
-            )
+            self._line = stack.enter_context(ProgressLine(total, start=self.step, shown=self.progress and first))
             stopped = False
             self._evaluate_if_due()  # a stop may have come between a step and its evaluation
             while self.step < total and not stopped:
@@ -216,7 +214,7 @@ class Trainer:
         return torch.autocast(self.world.device.type, dtype=dtype) if dtype else contextlib.nullcontext()
 
     def _agree(self, values: Mapping[str, Tensor], stop: StopRequest) -> tuple[dict[str, float], bool]:
-        """Every value's mean over the processes, and whether one was asked to stop: one exchange, one wait."""
+        """Each value's mean over the processes, and whether one was asked to stop: one exchange, one wait."""
         asked = torch.full((), float(stop.name is not None), device=self.world.device)
         numbers = self.world.mean(torch.stack([*values.values(), asked])).tolist()
         return dict(zip(values, numbers[:-1], strict=True)), numbers[-1] > 0
@@ -278,9 +276,7 @@ class Trainer:
 
     def _settle_bad(self) -> None:
         """Puts together what every process could not read, and stops the run when it is too much."""
-        found = {
-            id_: why for part in self.world.gather(self._new_bad) for id_, why in part if id_ not in self.bad
-        }
+        found = {id_: why for part in self.world.gather(self._new_bad) for id_, why in part if id_ not in self.bad}
         self._new_bad = []
         if not found:
             return
@@ -293,9 +289,8 @@ class Trainer:
             some = "; ".join(list(self.bad.values())[:3])
             raise TrainingError(
                 f"step {self.step}: {len(self.bad)} of {num_samples} training samples cannot be used, more "
-                "than "
-                f"fit.max_bad_share {self.fit.max_bad_share:g}; {self.out_dir / 'bad_files.txt'} lists them "
-                f"({some})"
+                f"than fit.max_bad_share {self.fit.max_bad_share:g}; {self.out_dir / 'bad_files.txt'} lists "
+                f"them ({some})"
             )
 
     def _write_bad(self) -> None:
@@ -314,9 +309,7 @@ class Trainer:
         if score is not None and (not self.best or score > self.best["score"]):
             self.best = {"score": score, "step": self.step}
             self._write("best.pt", self._published())
-        self._line.say(
-            f"step {self.step}: " + "  ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
-        )
+        self._line.say(f"step {self.step}: " + "  ".join(f"{name} {value:.4g}" for name, value in self.scores.items()))
 
     # ---- files ---------------------------------------------------------------------------------------------
 
@@ -332,8 +325,7 @@ class Trainer:
         except OSError as error:
             raise TrainingError(
                 f"step {self.step}: the log in {self.out_dir} cannot be written ({error}); free some space "
-                "and go on "
-                f"with --resume from {self._last_good()}"
+                f"and go on with --resume from {self._last_good()}"
             ) from error
 
     def _published(self) -> dict[str, Any]:
@@ -372,9 +364,7 @@ class Trainer:
         try:
             checkpoint.write(self.out_dir / name, payload)
         except WeightsError as error:
-            raise TrainingError(
-                f"step {self.step}: {error}; go on with --resume from {self._last_good()}"
-            ) from error
+            raise TrainingError(f"step {self.step}: {error}; go on with --resume from {self._last_good()}") from error
 
     def _keep(self) -> None:
         """Keeps last.pt under its step's name as well, and only the newest of those."""
@@ -416,11 +406,7 @@ class Trainer:
 
     def _explain(self, error: RuntimeError) -> Exception:
         text = str(error)
-        if (
-            isinstance(error, torch.OutOfMemoryError)
-            or "can't allocate memory" in text
-            or "not enough memory" in text
-        ):
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text:
             return TrainingError(
                 f"step {self.step + 1}: out of memory on {self.world.device} with "
                 f"{self.loader.micro_batch_size} "

@@ -35,9 +35,7 @@ def read_audio(
     if rate_hz < 1:
         raise ConfigError(f"read_audio.rate_hz: got {rate_hz}; needs at least 1")
     if not (start_s >= 0 and (end_s is None or end_s >= start_s)):
-        raise DataError(
-            f"{path}: cannot read audio from {start_s} s to {end_s} s; needs 0 <= start_s <= end_s"
-        )
+        raise DataError(f"{path}: cannot read audio from {start_s} s to {end_s} s; needs 0 <= start_s <= end_s")
     container = open_container(path)
     try:
         if not container.streams.audio:
@@ -79,9 +77,7 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
                 chunks += [_mono(part) for part in resampler.resample(None)]
     except (av.error.FFmpegError, ValueError) as error:
         at_s = (begin_s or 0.0) + num / rate_hz
-        raise DecodeError(
-            path, f"its audio cannot be decoded after {at_s:.2f} s ({reason_of(error)})"
-        ) from error
+        raise DecodeError(path, f"its audio cannot be decoded after {at_s:.2f} s ({reason_of(error)})") from error
     if begin_s is None:
         return np.zeros(0, dtype=np.float32)
     signal = np.concatenate([*chunks, np.zeros(0, np.float32)])

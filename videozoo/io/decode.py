@@ -26,9 +26,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         return video.info
 
 
-def open_video(
-    path: str | os.PathLike[str], *, decoder: Decoder = "auto", num_threads: int = 1
-) -> VideoReader:
+def open_video(path: str | os.PathLike[str], *, decoder: Decoder = "auto", num_threads: int = 1) -> VideoReader:
     """A reader of the file's frames, to be used in a `with` statement.
 
     Args:

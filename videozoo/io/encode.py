@@ -88,9 +88,7 @@ class _Writer:
         try:
             self.container: Any = av.open(os.fspath(part), "w", container_options=options)
         except (av.error.FFmpegError, ValueError) as error:
-            raise ConfigError(
-                f"{name}: cannot be written ({reason_of(error)}); end the name in .mp4"
-            ) from error
+            raise ConfigError(f"{name}: cannot be written ({reason_of(error)}); end the name in .mp4") from error
         self.container.metadata.update(metadata)
 
     def __enter__(self) -> _Writer:

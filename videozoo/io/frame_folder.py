@@ -122,9 +122,7 @@ def _read_image(file: Path) -> np.ndarray:
         with Image.open(file) as image:
             return np.array(image.convert("RGB"))
     except FileNotFoundError as error:
-        raise DataError(
-            f"{file}: this frame is missing; extract the frames again or correct the list"
-        ) from error
+        raise DataError(f"{file}: this frame is missing; extract the frames again or correct the list") from error
     except (OSError, UnidentifiedImageError) as error:
         raise DataError(f"{file}: cannot be read as an image ({error}); extract the frames again") from error
 

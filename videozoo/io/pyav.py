@@ -92,11 +92,7 @@ class PyAVReader(VideoReader):
                 pictures[shot.pts] = self._picture(shot.frame)
         shape = (0, 3, self.info.height_px, self.info.width_px)
         chosen = [found[pts] for pts in wanted]
-        data = (
-            torch.stack([pictures[pts] for pts in chosen])
-            if chosen
-            else torch.empty(shape, dtype=torch.uint8)
-        )
+        data = torch.stack([pictures[pts] for pts in chosen]) if chosen else torch.empty(shape, dtype=torch.uint8)
         return Frames(data, tuple(self._time_s(pts) for pts in chosen))
 
     def _shot_at(self, pts: int) -> _Shot:
@@ -235,9 +231,7 @@ class PyAVReader(VideoReader):
             while (shot := track.pull()) is not None:
                 times.append(shot.pts)
         except _Damage as damage:
-            raise DecodeError(
-                self.path, f"it decodes for {len(times)} frames only ({damage.reason})"
-            ) from damage
+            raise DecodeError(self.path, f"it decodes for {len(times)} frames only ({damage.reason})") from damage
         finally:
             track.close()
         return np.array(times, dtype=np.int64)

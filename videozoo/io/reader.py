@@ -119,8 +119,7 @@ class VideoReader(abc.ABC):
         """
         if not (window_s > 0 and stride_s > 0 and (fps is None or fps > 0)):
             raise DataError(
-                f"{self.info.path}: windows need window_s, stride_s and fps above 0, "
-                f"got {window_s=} {stride_s=} {fps=}"
+                f"{self.info.path}: windows need window_s, stride_s and fps above 0, got {window_s=} {stride_s=} {fps=}"
             )
         held: deque[tuple[float, Any]] = deque()
         start_s = 0.0
@@ -149,9 +148,7 @@ class VideoReader(abc.ABC):
             chosen = [i for i, t in enumerate(times) if start_s - TIME_SLACK_S <= t < end_s - TIME_SLACK_S]
         else:
             num = max(0, math.ceil((end_s - start_s) * fps - 1e-6))
-            chosen = [
-                max(0, bisect.bisect_right(times, start_s + i / fps + TIME_SLACK_S) - 1) for i in range(num)
-            ]
+            chosen = [max(0, bisect.bisect_right(times, start_s + i / fps + TIME_SLACK_S) - 1) for i in range(num)]
         if not chosen or not held:
             return None
         pictures = {i: self._picture(held[i][1]) for i in set(chosen)}

@@ -56,9 +56,7 @@ def add_sound(
         sound.close()
 
 
-def _packets(
-    container: Any, source: Any, target: Any, *, start_s: float = 0.0
-) -> Iterator[tuple[Fraction, int, Any]]:
+def _packets(container: Any, source: Any, target: Any, *, start_s: float = 0.0) -> Iterator[tuple[Fraction, int, Any]]:
     """(time, stream, packet) in decoding order, moved to `target` and back by `start_s`."""
     offset = round(Fraction(start_s) / source.time_base)
     for packet in container.demux(source):

@@ -75,9 +75,7 @@ def _even_starts(
     return np.clip(starts, 0, max(num_frames - segment_frames, 0))
 
 
-def _floor_starts(
-    num_frames: int, num_segments: int, segment_frames: int, rng: np.random.Generator | None
-) -> Indices:
+def _floor_starts(num_frames: int, num_segments: int, segment_frames: int, rng: np.random.Generator | None) -> Indices:
     length = num_frames // num_segments
     room = length - segment_frames
     if length == 0:

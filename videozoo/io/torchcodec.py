@@ -27,13 +27,9 @@ class TorchCodecReader(VideoReader):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):
-        decoders = require(
-            "torchcodec.decoders", extra="gpu-decode", purpose="open_video with decoder='torchcodec'"
-        )
+        decoders = require("torchcodec.decoders", extra="gpu-decode", purpose="open_video with decoder='torchcodec'")
         self.path = os.fspath(path)
-        with PyAVReader(
-            self.path
-        ) as known:  # both decoders describe a file, and refuse it, in the same words
+        with PyAVReader(self.path) as known:  # both decoders describe a file, and refuse it, in the same words
             self.info = known.info
         try:
             self._decoder: Any = decoders.VideoDecoder(
@@ -94,6 +90,4 @@ class TorchCodecReader(VideoReader):
 
     def _broken(self, error: Exception) -> DecodeError:
         said = str(error).strip().splitlines()
-        return DecodeError(
-            self.path, f"torchcodec cannot decode it ({said[0] if said else type(error).__name__})"
-        )
+        return DecodeError(self.path, f"torchcodec cannot decode it ({said[0] if said else type(error).__name__})")

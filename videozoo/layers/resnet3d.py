@@ -33,9 +33,7 @@ class Bottleneck3d(nn.Module):
     The last normalisation starts at zero, so that a fresh block is the identity (arXiv:1706.02677, section 5.1).
     """
 
-    def __init__(
-        self, in_channels: int, width: int, out_channels: int, *, temporal_kernel: int = 1, stride: int = 1
-    ):
+    def __init__(self, in_channels: int, width: int, out_channels: int, *, temporal_kernel: int = 1, stride: int = 1):
         super().__init__()
         self.a = ConvNorm3d(in_channels, width, (temporal_kernel, 1, 1))
         self.b = ConvNorm3d(width, width, (1, 3, 3), stride=(1, stride, stride))

@@ -102,9 +102,7 @@ class Accuracy:
                 "needs one class index a sample (multi-label data is judged by mean average precision)"
             )
         for i in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
-            raise DataError(
-                f"{ids[i]}: label {labels[i]} is outside 0..{num_classes - 1}, the model's classes"
-            )
+            raise DataError(f"{ids[i]}: label {labels[i]} is outside 0..{num_classes - 1}, the model's classes")
         rows, index = np.arange(len(ids)), np.arange(num_classes)
         own = scores[rows, labels][:, None]
         ahead = (scores > own) | ((scores == own) & (index < labels[:, None]))
@@ -159,9 +157,7 @@ class Accuracy:
             for i, (name, n, c) in enumerate(zip(self.class_names, count, correct, strict=True))
         ]
         rows.sort(key=lambda row: (row[4] is None, row[4]))  # worst first; classes without samples last
-        return Table(
-            "classes", "Classes, worst first", ("index", "class", "samples", "correct", "accuracy %"), rows
-        )
+        return Table("classes", "Classes, worst first", ("index", "class", "samples", "correct", "accuracy %"), rows)
 
     def _confused_pairs(self, confusion: np.ndarray) -> Table:
         wrong = confusion - np.diag(confusion.diagonal())
@@ -225,9 +221,7 @@ class MeanAveragePrecision:
     def compute(self) -> dict[str, float]:
         precision = self.class_precision()
         if np.isnan(precision).all():
-            raise DataError(
-                "mean average precision: no scored sample has a label; there is nothing to average"
-            )
+            raise DataError("mean average precision: no scored sample has a label; there is nothing to average")
         return {"map": 100 * float(np.nanmean(precision)), "hit1": 100 * float(self._hits().mean())}
 
     def class_precision(self) -> np.ndarray:
@@ -268,9 +262,7 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, *, num_positive:
         return 0.0  # none of the positives was listed
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(positive[order])
-    ends = np.flatnonzero(
-        np.append(ranked[1:] != ranked[:-1], True)
-    )  # the last place of each group of equals
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last place of each group of equals
     gained = np.diff(hits[ends], prepend=0)
     total = int(hits[-1]) if num_positive is None else num_positive
     return float(np.sum(gained * hits[ends] / (ends + 1)) / total)
@@ -282,9 +274,7 @@ def batch_scores(predictions: Sequence[Labels], ids: Sequence[str], num_classes:
         raise DataError(f"metric: {len(predictions)} predictions for {len(ids)} samples; needs one each")
     for id_, prediction in zip(ids, predictions, strict=True):
         if len(prediction.scores) != num_classes:
-            raise DataError(
-                f"{id_}: {len(prediction.scores)} scores; the metric was made for {num_classes} classes"
-            )
+            raise DataError(f"{id_}: {len(prediction.scores)} scores; the metric was made for {num_classes} classes")
         if np.isnan(prediction.scores).any():
             raise DataError(f"{id_}: the model's scores are nan; check its weights, or evaluate in fp32")
     return np.stack([p.scores for p in predictions])
@@ -298,9 +288,7 @@ def batch_labels(batch: Mapping[str, Any], ids: Sequence[str]) -> np.ndarray:
     """
     labels = batch.get("label")
     if labels is None:
-        raise DataError(
-            f"{ids[0]}: has no label; evaluation needs data with answers, `videozoo predict` does not"
-        )
+        raise DataError(f"{ids[0]}: has no label; evaluation needs data with answers, `videozoo predict` does not")
     array = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
     if len(array) != len(ids):
         raise DataError(f"metric: {len(array)} labels for {len(ids)} samples; needs one each")
@@ -310,9 +298,7 @@ def batch_labels(batch: Mapping[str, Any], ids: Sequence[str]) -> np.ndarray:
 def multi_hot(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Labels of 0 and 1 `[b k]` as booleans, checked."""
     if labels.shape != shape:
-        raise DataError(
-            f"metric: labels of shape {labels.shape}; multi-label data needs 0 or 1 a class, {shape}"
-        )
+        raise DataError(f"metric: labels of shape {labels.shape}; multi-label data needs 0 or 1 a class, {shape}")
     if not np.isin(labels, (0, 1)).all():
         raise DataError("metric: labels are not all 0 or 1; evaluate on data as it is, without mixing")
     return labels.astype(bool)

@@ -16,9 +16,7 @@ __all__ = ["Pretrained", "image_backbone"]
 Pretrained = Literal["imagenet"] | None
 
 
-def image_backbone(
-    name: str, *, pretrained: Pretrained = None, args: Mapping[str, Any] | None = None
-) -> nn.Module:
+def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[str, Any] | None = None) -> nn.Module:
     """The timm model `name` without its classifier: images `[n c h w]` to pooled features `[n num_features]`.
 
     `args` go to timm as they are, e.g. `{"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}` for a narrow

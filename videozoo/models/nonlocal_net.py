@@ -43,9 +43,7 @@ class NonlocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pool(x) if min(x.shape[-2:]) > 1 else x
-        query, key, value = (
-            y.flatten(2).transpose(1, 2) for y in (self.theta(x), self.phi(pooled), self.g(pooled))
-        )
+        query, key, value = (y.flatten(2).transpose(1, 2) for y in (self.theta(x), self.phi(pooled), self.g(pooled)))
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         return x + self.norm(self.out(attended.reshape(x.shape[0], -1, *x.shape[2:])))
 
@@ -90,9 +88,7 @@ class Nonlocal(VideoModel):
     ):
         super().__init__()
         if num_frames % 2:
-            raise ConfigError(
-                f"nonlocal: num_frames={num_frames} is odd; time is halved inside, give an even number"
-            )
+            raise ConfigError(f"nonlocal: num_frames={num_frames} is odd; time is halved inside, give an even number")
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         self.window = _map_px(crop_px)
         inflated = arch == "i3d"
@@ -118,9 +114,7 @@ class Nonlocal(VideoModel):
             in_channels = 4 * width * 2**stage
         self.stages = nn.ModuleList(stages)
         self.time_pool = nn.MaxPool3d((2, 1, 1))
-        self.dropout = (
-            nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
-        )
+        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
         self.num_features = in_channels
         self.reset_classifier(num_classes)
         self.param_rules = (norms_without_decay(self),)
@@ -137,9 +131,7 @@ class Nonlocal(VideoModel):
     def forward_windows(self, x: Tensor) -> Tensor:
         """Features [b h' w' c] of each window of clips [b t c h w]; one window if the frames have the crop's size."""
         if x.shape[1] % 2:
-            raise ConfigError(
-                f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number"
-            )
+            raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number")
         x = self.stem(x.transpose(1, 2))
         for index, stage in enumerate(self.stages):
             x = stage(x)
@@ -157,9 +149,7 @@ class Nonlocal(VideoModel):
 
 
 class _Stage(nn.Module):
-    def __init__(
-        self, in_channels: int, width: int, *, temporal_kernels: list[int], stride: int, attention_every: int
-    ):
+    def __init__(self, in_channels: int, width: int, *, temporal_kernels: list[int], stride: int, attention_every: int):
         super().__init__()
         out_channels = 4 * width
         self.blocks = nn.ModuleList(

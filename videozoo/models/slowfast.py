@@ -119,9 +119,7 @@ class Slowfast(VideoModel):
     def forward_windows(self, slow: Tensor, fast: Tensor) -> Tensor:
         """Features [b h' w' c] of each window of two paths [b c t h w]; one window if the frames have the crop's size."""
         slow, fast = self.slow_stem(slow), self.fast_stem(fast)
-        for lateral, slow_stage, fast_stage in zip(
-            self.laterals, self.slow_stages, self.fast_stages, strict=True
-        ):
+        for lateral, slow_stage, fast_stage in zip(self.laterals, self.slow_stages, self.fast_stages, strict=True):
             slow = slow_stage(torch.cat([slow, lateral(fast)], 1))
             fast = fast_stage(fast)
         return torch.cat([pool_windows(path, self.window) for path in (slow, fast)], -1)

@@ -104,16 +104,12 @@ class Stnet(VideoModel):
         super().__init__()
         resnet = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
         if not isinstance(resnet, ResNet) or not isinstance(resnet.conv1, nn.Conv2d):
-            raise ConfigError(
-                f"backbone: '{backbone}' is no ResNet with one convolution as its stem; take resnet50"
-            )
+            raise ConfigError(f"backbone: '{backbone}' is no ResNet with one convolution as its stem; take resnet50")
         resnet.conv1 = _stacked_stem(resnet.conv1, segment_frames, inflate=pretrained is not None)
         self.segment_frames = segment_frames
         self.input_shape = (num_segments * segment_frames, 3, crop_px, crop_px)
         self.backbone = resnet
-        self.temporal = nn.ModuleList(
-            TemporalBlock(resnet.feature_info[stage]["num_chs"]) for stage in (2, 3)
-        )
+        self.temporal = nn.ModuleList(TemporalBlock(resnet.feature_info[stage]["num_chs"]) for stage in (2, 3))
         self.xception = TemporalXception(resnet.num_features, head_width)
         self.num_features = head_width
         self.reset_classifier(num_classes)

@@ -73,18 +73,14 @@ class TSM(TSN):
             crop_px=crop_px,
         )
         if not 0 <= shift_fraction <= 0.5:
-            raise ConfigError(
-                f"shift_fraction: got {shift_fraction}; needs 0 (no shift) to 0.5 (every channel)"
-            )
+            raise ConfigError(f"shift_fraction: got {shift_fraction}; needs 0 (no shift) to 0.5 (every channel)")
         if not shift_residuals(self.backbone, num_frames=num_segments, fraction=shift_fraction):
             raise ConfigError(
                 f"backbone: '{backbone}' has no residual convolution to shift the input of; tsm takes a "
                 "ResNet, ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, tsn any other"
             )
         self.num_segments = num_segments
-        self.dropout = (
-            nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
-        )
+        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
         self.param_rules = (
             ParamRule(r"^head\.weight$", lr_scale=5),
             ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),

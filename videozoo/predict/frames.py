@@ -40,9 +40,7 @@ def open_source(video: Video, *, fps: float | None = None) -> VideoReader:
     if isinstance(video, str | os.PathLike) and not Path(video).is_dir():
         return open_video(video)
     if fps is None:
-        raise DataError(
-            f"{name_of(video)}: these are frames without a rate; say it with fps=25 (or --fps 25)"
-        )
+        raise DataError(f"{name_of(video)}: these are frames without a rate; say it with fps=25 (or --fps 25)")
     if isinstance(video, np.ndarray | Tensor):
         return FrameArray(video, fps=fps)
     return FrameFolder(video, fps=fps)
@@ -62,12 +60,7 @@ class FrameArray(VideoReader):
 
     def __init__(self, frames: np.ndarray | Tensor, *, fps: float):
         data = torch.as_tensor(frames).cpu()
-        if (
-            data.dtype != torch.uint8
-            or data.ndim != 4
-            or 0 in data.shape
-            or 3 not in (data.shape[1], data.shape[3])
-        ):
+        if data.dtype != torch.uint8 or data.ndim != 4 or 0 in data.shape or 3 not in (data.shape[1], data.shape[3]):
             raise DataError(
                 f"frames: got {data.dtype} {tuple(data.shape)}; "
                 "needs uint8 [t h w 3] or [t 3 h w] with at least one frame"

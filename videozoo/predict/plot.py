@@ -53,9 +53,7 @@ def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, t
 class _Page:
     """One picture: where seconds and names lie on it."""
 
-    def __init__(
-        self, image: Image.Image, prediction: Prediction, timeline: Sequence[Window], names: Sequence[str]
-    ):
+    def __init__(self, image: Image.Image, prediction: Prediction, timeline: Sequence[Window], names: Sequence[str]):
         self.pen = ImageDraw.Draw(image)
         self.prediction = prediction
         self.timeline = timeline
@@ -100,9 +98,7 @@ class _Page:
             if text := fit(self.pen, name, x1 - x0 - 16, TEXT_PX - 4):
                 if text.endswith("…") and len(text) < 5:
                     continue
-                self.pen.text(
-                    ((x0 + x1) / 2, y + STRIP_PX / 2), text, PAPER, font=font(TEXT_PX - 4), anchor="mm"
-                )
+                self.pen.text(((x0 + x1) / 2, y + STRIP_PX / 2), text, PAPER, font=font(TEXT_PX - 4), anchor="mm")
             self.pen.line((x1, y, x1, y + STRIP_PX), PAPER, 2)
 
     def _lane(self, name: str, y: int, ticks: Sequence[float], *, scale: bool) -> None:
@@ -129,9 +125,7 @@ class _Page:
 
     def _name(self, name: str, y: float, ink: RGB) -> None:
         if name in self.colour:
-            self.pen.rectangle(
-                (self.left - 10, y - LANE_PX / 2, self.left - 4, y + LANE_PX / 2), self.colour[name]
-            )
+            self.pen.rectangle((self.left - 10, y - LANE_PX / 2, self.left - 4, y + LANE_PX / 2), self.colour[name])
         text = fit(self.pen, name, self.left - MARGIN_PX - 20, TEXT_PX)
         self.pen.text((self.left - 20, y), text, ink, font=font(TEXT_PX), anchor="rm")
 
@@ -139,9 +133,7 @@ class _Page:
         step_s = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
         for tick in ticks:
             self.pen.line((self.x(tick), y, self.x(tick), y + 10), FAINT, 2)
-            self.pen.text(
-                (self.x(tick), y + 18), clock(tick, step_s=step_s), FAINT, font=font(22), anchor="mt"
-            )
+            self.pen.text((self.x(tick), y + 18), clock(tick, step_s=step_s), FAINT, font=font(22), anchor="mt")
 
 
 def _runs(timeline: Sequence[Window]) -> list[tuple[float, float, str]]:

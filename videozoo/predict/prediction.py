@@ -90,9 +90,7 @@ def ranked(answer: Any, *, top: int | None = None) -> Sequence[tuple[str, float]
     Raises:
         DataError: this kind of answer has no such form.
     """
-    raise DataError(
-        f"prediction: {type(answer).__name__} cannot be shown as names with scores; use to_dict()"
-    )
+    raise DataError(f"prediction: {type(answer).__name__} cannot be shown as names with scores; use to_dict()")
 
 
 @functools.singledispatch
@@ -102,9 +100,7 @@ def as_json(answer: Any, *, top: int | None = None) -> dict[str, Any]:
     Raises:
         DataError: this kind of answer has no such form.
     """
-    raise DataError(
-        f"prediction: {type(answer).__name__} cannot be written as JSON; register it with as_json"
-    )
+    raise DataError(f"prediction: {type(answer).__name__} cannot be written as JSON; register it with as_json")
 
 
 @ranked.register

@@ -136,9 +136,7 @@ class Predictor:
         answers = self._answers(records, reader, batch_size=batch_size)
         return tuple(Window(*span, answer) for span, answer in zip(times, answers, strict=True))
 
-    def _answers(
-        self, records: Iterable[ClipRecord], reader: VideoReader, *, batch_size: int
-    ) -> Iterator[Any]:
+    def _answers(self, records: Iterable[ClipRecord], reader: VideoReader, *, batch_size: int) -> Iterator[Any]:
         for chunk in _chunks(records, batch_size):
             samples = [self._pipeline(record, reader=reader) for record in chunk]
             yield from self._predict(default_collate(samples))
@@ -199,7 +197,5 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"device: '{name}' cannot be used here ({reason}); use auto, cpu or cuda"
-        ) from error
+        raise ConfigError(f"device: '{name}' cannot be used here ({reason}); use auto, cpu or cuda") from error
     return device

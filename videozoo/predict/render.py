@@ -166,9 +166,7 @@ class _Overlay:
             (right - self.pad_px, share, "rm"),
         ):
             stroke = max(1, self.text_px // 14)
-            pen.text(
-                (x, middle), text, INK, font(self.text_px), anchor, stroke_width=stroke, stroke_fill=SHADOW
-            )
+            pen.text((x, middle), text, INK, font(self.text_px), anchor, stroke_width=stroke, stroke_fill=SHADOW)
 
     @functools.cached_property
     def _strip(self) -> np.ndarray:

@@ -68,9 +68,7 @@ def _in_list(path: Path) -> list[Path]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a list of videos ({error}); write one path a line"
-        ) from error
+        raise DataError(f"{path}: cannot be read as a list of videos ({error}); write one path a line") from error
     separator = "," if path.suffix.lower() == ".csv" else None
     lines = (line.strip() for line in text.splitlines())
     videos = [_entry(line, path, separator) for line in lines if line and not line.startswith("#")]

@@ -63,9 +63,7 @@ class Classify(Task):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         video, label = batch["video"], batch["label"]
-        target = (
-            label if self.multi_label else smooth_targets(label, len(self.class_names), self.label_smoothing)
-        )
+        target = label if self.multi_label else smooth_targets(label, len(self.class_names), self.label_smoothing)
         if self.mix is not None:
             video, target, other, share = self.mix(video, target)
             target = mixed_targets(target, other, share)

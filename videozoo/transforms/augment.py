@@ -50,14 +50,10 @@ class Augment:
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < s <= 1 for s in self.scales):
-            raise ConfigError(
-                f"input.augment.scales: is {self.scales}; give parts of the short side, in 0..1"
-            )
+            raise ConfigError(f"input.augment.scales: is {self.scales}; give parts of the short side, in 0..1")
         for name, (low, high) in {"area": self.area, "ratio": self.ratio}.items():
             if not 0 < low <= high:
-                raise ConfigError(
-                    f"input.augment.{name}: is {(low, high)}; give [smallest, largest], above 0"
-                )
+                raise ConfigError(f"input.augment.{name}: is {(low, high)}; give [smallest, largest], above 0")
         if self.area[1] > 1:
             raise ConfigError(f"input.augment.area: is {self.area}; a crop holds at most 1 of the frame")
         if self.short_side_range_px and not 0 < self.short_side_range_px[0] <= self.short_side_range_px[1]:

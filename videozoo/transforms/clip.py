@@ -160,9 +160,7 @@ def view_boxes(
         ConfigError: the frame is smaller than the crop, or there is no such protocol.
     """
     if size > min(height, width):
-        raise ConfigError(
-            f"crop: {size} px do not fit into {width}x{height} px; lower crop_px or raise short_side_px"
-        )
+        raise ConfigError(f"crop: {size} px do not fit into {width}x{height} px; lower crop_px or raise short_side_px")
     y0, y1, y2 = _stops(height - size, snap)
     x0, x1, x2 = _stops(width - size, snap)
     center = (y1, x1)

@@ -131,9 +131,7 @@ class ClipInput:
                 "the crop must fit into the frame"
             )
         if self.force_ratio is not None and self.force_ratio < 1:
-            raise ConfigError(
-                f"input.force_ratio: is {self.force_ratio}; it is long / short side, at least 1"
-            )
+            raise ConfigError(f"input.force_ratio: is {self.force_ratio}; it is long / short side, at least 1")
         if min(self.std) <= 0:
             raise ConfigError(f"input.std: is {self.std}; it must be above 0")
         self._check_views(Views.parse(self.views))
@@ -160,9 +158,7 @@ class ClipInput:
         """The spec as plain values; `build_input` takes it back."""
         return {"name": "clip", **dataclasses.asdict(self)}
 
-    def sample(
-        self, num_ticks: int, *, num_clips: int = 1, rng: np.random.Generator | None = None
-    ) -> sample.Indices:
+    def sample(self, num_ticks: int, *, num_clips: int = 1, rng: np.random.Generator | None = None) -> sample.Indices:
         """The ticks `[num_clips num_frames]` that make clips, out of `num_ticks` of them."""
         if self.sampling == "segments":
             return sample.segments(
@@ -193,8 +189,7 @@ class ClipInput:
     def _check_views(self, views: Views) -> None:
         if self.sampling == "uniform" and views.clips > 1:
             raise ConfigError(
-                f"input.views: {views.clips} clips of sampling 'uniform' would be the same; "
-                f"use 1x{views.crops}"
+                f"input.views: {views.clips} clips of sampling 'uniform' would be the same; use 1x{views.crops}"
             )
 
 
@@ -232,9 +227,7 @@ class ClipPipeline:
                 reader = stack.enter_context(self._open(record))
             clock = _Clock.of(record, reader.info, self.spec.fps)
             num_clips = 1 if self.views is None else self.views.clips
-            ticks = self.spec.sample(
-                clock.num_ticks, num_clips=num_clips, rng=rng if self.views is None else None
-            )
+            ticks = self.spec.sample(clock.num_ticks, num_clips=num_clips, rng=rng if self.views is None else None)
             wanted, inverse = np.unique(ticks, return_inverse=True)
             frames = reader.frames_at(clock.times_s(wanted)).data
         places = torch.from_numpy(inverse.reshape(ticks.shape))
@@ -254,9 +247,7 @@ class ClipPipeline:
         if record.num_frames is None:
             return open_video(record.path, num_threads=1)
         rate = record.extra.get("fps")
-        if rate is None and (
-            self.spec.fps is not None or record.start_s is not None or record.end_s is not None
-        ):
+        if rate is None and (self.spec.fps is not None or record.start_s is not None or record.end_s is not None):
             raise DataError(
                 f"{record.path}: a folder of frames has no frame rate, and input.fps, start_s and end_s need "
                 "one; set input.fps to null and leave out the times, or give the record extra['fps']"

@@ -112,9 +112,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         )
     version = int(content.pop("version"))
     if version > VERSION:
-        raise WeightsError(
-            f"{path}: has format version {version}, this videozoo reads {VERSION}; upgrade videozoo"
-        )
+        raise WeightsError(f"{path}: has format version {version}, this videozoo reads {VERSION}; upgrade videozoo")
     for old in range(version, VERSION):
         content = MIGRATIONS[old](content)
     try:
@@ -127,9 +125,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
             resume={key: value for key, value in content.items() if key != "format"},
         )
     except KeyError as error:
-        raise WeightsError(
-            f"{path}: the checkpoint has no {error}; it was not written by videozoo"
-        ) from error
+        raise WeightsError(f"{path}: the checkpoint has no {error}; it was not written by videozoo") from error
 
 
 def _read_pt(path: Path) -> dict[str, Any]:

@@ -25,9 +25,7 @@ SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", 
 Model = TypeVar("Model", bound=VideoModel)
 
 
-def convert(
-    model: Model, state: str | os.PathLike[str] | Mapping[str, Any], *, source: str = "paddlevideo"
-) -> Model:
+def convert(model: Model, state: str | os.PathLike[str] | Mapping[str, Any], *, source: str = "paddlevideo") -> Model:
     """Loads another project's weights into `model`, in place, and gives the model back.
 
     `state` is a file (`.pdparams`, `.safetensors`, `.pth`, `.pyth`, `.pt`) or a mapping from their names to
@@ -80,9 +78,7 @@ def key_map(model: VideoModel, *, source: str) -> KeyMap:
         raise WeightsError(f"source '{source}': not a known project{did_you_mean(source, SOURCES)}")
     maps = importlib.import_module(f"videozoo.weights.{source}").KEY_MAPS
     if model.name not in maps:
-        raise WeightsError(
-            f"source '{source}': no key map for the model '{model.name}'; it has: {', '.join(maps)}"
-        )
+        raise WeightsError(f"source '{source}': no key map for the model '{model.name}'; it has: {', '.join(maps)}")
     return maps[model.name](model)
 
 
@@ -132,10 +128,7 @@ def _array(value: Any, *, where: str) -> np.ndarray:
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     if isinstance(value, tuple) and len(value) == 2:  # PaddlePaddle pickles a tensor as (its name, its array)
         value = value[1]
-    if (
-        not isinstance(value, np.ndarray | np.generic | int | float)
-        or np.asarray(value).dtype.kind not in "fiub"
-    ):
+    if not isinstance(value, np.ndarray | np.generic | int | float) or np.asarray(value).dtype.kind not in "fiub":
         raise WeightsError(f"{where}: is a {type(value).__name__}; needs an array of numbers")
     return np.asarray(value)
 

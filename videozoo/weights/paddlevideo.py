@@ -88,6 +88,38 @@ def vision_transformer(model: VideoModel) -> KeyMap:
     return KeyMap([(r"^time_embed$", "backbone.time_embed"), (r"^head\.", "head.fc.")], linear_in_out=True)
 
 
+def videoswin(model: VideoModel) -> KeyMap:
+    """Our names are theirs; the index of relative positions, which they store, follows from the window."""
+    return KeyMap(
+        [(r"^(?!head\.)", "backbone."), (r"^head\.", "head.fc.")],
+        ignored=[r"\.relative_position_index$"],
+        linear_in_out=True,
+    )
+
+
+def movinet(model: VideoModel) -> KeyMap:
+    """`conv_1` is over space (or all of it), `conv_2` over time; the classifier's layers are 1 x 1 x 1 convolutions."""
+
+    def residual(match: re.Match[str]) -> str:
+        is_pooled = not isinstance(model.get_submodule(f"blocks.{match[1]}.pool"), nn.Identity)
+        return f"blocks.{match[1]}.res.{int(is_pooled)}"
+
+    return KeyMap(
+        [
+            (r"^blocks\.(\d+)\.shortcut\b", residual),
+            (r"\.space\.", ".conv_1."),
+            (r"\.time\.", ".conv_2."),
+            (r"^stem\b", "conv1"),
+            (r"^last\b", "conv7"),
+            (r"^hidden\b", "classifier.0.conv_1.0"),
+            (r"^head\b", "classifier.3.conv_1.0"),
+            (r"^", "backbone."),
+            *NORM_STATS,
+        ],
+        builders={r"^(hidden|head)\.weight$": lambda name, state: state[name].reshape(state[name].shape[:2])},
+    )
+
+
 def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
     """`layer3.2` is block c of its stage; the long third stage of ResNet-101 and 152 counts a, b1, b2 ..."""
     stage, block = match[1], int(match[2])
@@ -97,6 +129,7 @@ def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
 
 
 KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
+    "movinet": movinet,
     "pptimesformer": vision_transformer,
     "pptsm": resnet_d,
     "pptsn": resnet_d,
@@ -105,4 +138,5 @@ KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
     "tokenshift": vision_transformer,
     "tsm": resnet,
     "tsn": resnet,
+    "videoswin": videoswin,
 }

@@ -21,9 +21,7 @@ NAMED_NORM: list[Rename] = [  # `bn..` with the name of its layer
     (r"(\bbn\w*)\.running_var$", r"\1_variance"),
 ]
 
-ANONYMOUS: list[
-    Rename
-] = [  # parameters are numbered by kind: w_0 and b_0 are learned, w_1 and w_2 running statistics
+ANONYMOUS: list[Rename] = [  # parameters are numbered by kind: w_0 and b_0 are learned, w_1 and w_2 running statistics
     (r"\.weight$", ".w_0"),
     (r"\.bias$", ".b_0"),
     (r"\.running_mean$", ".w_1"),

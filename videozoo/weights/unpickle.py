@@ -42,9 +42,7 @@ def unpickle_arrays(path: str | os.PathLike[str]) -> Any:
 def _latin1_bytes(text: str, encoding: str = "latin1") -> bytes:
     """What Python 3 writes for bytes in protocol 2; `codecs.encode` itself would accept any codec."""
     if encoding != "latin1":
-        raise WeightsError(
-            f"it asks to encode with '{encoding}', which no array needs; do not trust this file"
-        )
+        raise WeightsError(f"it asks to encode with '{encoding}', which no array needs; do not trust this file")
     return codecs.encode(text, "latin1")
 
 

@@ -32,9 +32,7 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
     )
     yield "dml/loss", rel_err(symmetric_divergence(stored["dml/x"], stored["dml/t"]), stored["dml/loss"])
     # multi-label losses are summed over classes and batch
-    summed = F.binary_cross_entropy_with_logits(
-        stored["bce_sum/logits"], stored["bce_sum/y"], reduction="sum"
-    )
+    summed = F.binary_cross_entropy_with_logits(stored["bce_sum/logits"], stored["bce_sum/y"], reduction="sum")
     yield "bce_sum/loss", rel_err(summed, stored["bce_sum/loss"])
 
 

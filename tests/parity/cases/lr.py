@@ -91,13 +91,11 @@ def build(config: Mapping[str, Any], horizon: Horizon) -> tuple[float, Schedule]
 
 
 def _places(num_steps: int, num_iters: int) -> list[float]:
-    return [
-        epoch * num_iters for epoch in itertools.accumulate([1 / num_iters] * (num_steps - 1), initial=0.0)
-    ]
+    return [epoch * num_iters for epoch in itertools.accumulate([1 / num_iters] * (num_steps - 1), initial=0.0)]
 
 
 def _of_title(title: str) -> dict[str, Any]:
-    """The settings of the one case that is described by its title, `Name(base,warmup,gamma,[boundaries],itersN)`."""
+    """The settings of the case whose title has them: `Name(base,warmup,gamma,[boundaries],itersN)`."""
     found = re.fullmatch(r"(\w+)\(([^,]+),([^,]+),([^,]+),(\[[^]]*\]),iters(\d+)\)", title)
     if found is None:
         raise ValueError(f"lr: {title}: has no settings")

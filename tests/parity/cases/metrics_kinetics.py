@@ -31,9 +31,7 @@ def compare(folder: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, float
     log = "\n".join(results["multicrop_log"])
     num_clips = int(re.search(r"Max num of clips in a video: (\d+)", log)[1])
     ids, probs, truth = arrays["mc_video_ids"], arrays["mc_probs"], arrays["mc_gt"]
-    first = [
-        np.flatnonzero(ids == video)[:num_clips] for video in range(len(truth))
-    ]  # later ones were skipped
+    first = [np.flatnonzero(ids == video)[:num_clips] for video in range(len(truth))]  # later ones were skipped
     scores = scored(Accuracy, np.stack([probs[clips].mean(axis=0) for clips in first]), truth).compute()
     for k in (1, 5):
         theirs = float(re.search(rf"top-{k} accuracy: ([\d.]+)", log)[1])

@@ -39,9 +39,7 @@ def _softmax_outputs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Outputs:
 
 
 def _nonlocal_outputs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Outputs:
-    return _softmax_outputs(
-        model, {"image": inputs["data_224"].transpose(1, 2), "label": inputs["label"]}, cfg
-    )
+    return _softmax_outputs(model, {"image": inputs["data_224"].transpose(1, 2), "label": inputs["label"]}, cfg)
 
 
 def _nonlocal_large(model: VideoModel, inputs: Inputs) -> Outputs:
@@ -103,9 +101,7 @@ def _tsm(cfg: Cfg) -> dict[str, Any]:
 
 
 def _nonlocal(cfg: Cfg) -> dict[str, Any]:
-    arch, depth = {1: ("c2d", 50), 2: ("i3d", 50), 3: ("c2d", 101), 4: ("i3d", 101)}[
-        cfg["MODEL"]["video_arc_choice"]
-    ]
+    arch, depth = {1: ("c2d", 50), 2: ("i3d", 50), 3: ("c2d", 101), 4: ("i3d", 101)}[cfg["MODEL"]["video_arc_choice"]]
     return {
         "num_classes": cfg["MODEL"]["num_classes"],
         "arch": arch,

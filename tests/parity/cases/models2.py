@@ -121,18 +121,40 @@ def _transformer_scores(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Tensor:
     return model(inputs["imgs"].transpose(1, 2))
 
 
+def _videoswin(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    return {
+        "width": backbone["embed_dim"],
+        "depths": tuple(backbone["depths"]),
+        "num_heads": tuple(backbone["num_heads"]),
+        "window": tuple(backbone["window_size"]),
+        "patch": tuple(backbone["patch_size"]),
+        "mlp_ratio": backbone["mlp_ratio"],
+        "small_maps": "prefix",
+    }
+
+
+def _videoswin_logits(model: VideoModel, inputs: Inputs, cfg: Cfg) -> dict[str, Tensor]:
+    return {"logits_forward_net": model(inputs["imgs"].transpose(1, 2))}
+
+
+def _movinet(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    return {
+        "is_causal": backbone.get("causal", True),
+        "conv_type": backbone.get("conv_type", "3d"),
+        "norm_momentum": 0.9,  # the original's 0.1 means the share that is kept
+    }
+
+
 FAMILIES: dict[str, Family] = {
     "ResNet": Family("tsn", _tsn),
     "ResNetTSM": Family("tsm", _tsm),
     "ResNetTweaksTSN": Family("pptsn", _pptsn),
     "ResNetTweaksTSM": Family("pptsm", _pptsm),
     "VisionTransformer": Family("timesformer", _transformer, _transformer_views, _transformer_scores),
-    "VisionTransformer_tweaks": Family(
-        "pptimesformer", _transformer, _transformer_views, _transformer_scores
-    ),
-    "TokenShiftVisionTransformer": Family(
-        "tokenshift", _transformer, _transformer_views, _transformer_scores
-    ),
+    "VisionTransformer_tweaks": Family("pptimesformer", _transformer, _transformer_views, _transformer_scores),
+    "TokenShiftVisionTransformer": Family("tokenshift", _transformer, _transformer_views, _transformer_scores),
+    "SwinTransformer3D": Family("videoswin", _videoswin, _videoswin_logits, _transformer_scores),
+    "MoViNet": Family("movinet", _movinet),
     "ResNetSlowFast": Family(
         "slowfast",
         _slowfast,
@@ -173,9 +195,7 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
     if "train_step" in manifest:
         model = build(manifest)
         inputs = inputs2(manifest["train_step"]["inputs"])
-        targets = smooth_targets(
-            inputs["labels"].flatten(), model.num_classes, cfg.get("head", {}).get("ls_eps", 0.0)
-        )
+        targets = smooth_targets(inputs["labels"].flatten(), model.num_classes, cfg.get("head", {}).get("ls_eps", 0.0))
         yield from compare_train_step(
             model,
             manifest,

@@ -33,9 +33,7 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
     with np.load(folder / "optim.npz", allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}
     for case, config in manifest["cases"].items():
-        ours = trajectory(
-            config, manifest["lr_used"], {name: stored[f"{case}/{name}"].shape[1:] for name in NAMES}
-        )
+        ours = trajectory(config, manifest["lr_used"], {name: stored[f"{case}/{name}"].shape[1:] for name in NAMES})
         for name in NAMES:
             yield f"{case}/{name}", rel_err(ours[name], stored[f"{case}/{name}"])
 
@@ -98,9 +96,7 @@ def build(config: Mapping[str, Any], task: Task) -> Optimizer:
     if kind == "Adam":
         return optim.adam(task, lr=1, betas=betas, eps=config.get("epsilon", 1e-8), **l2)
     if kind == "AdamW":  # names decide what decays
-        spared = tuple(
-            ParamRule(word, weight_decay=0.0) for word in config.get("no_weight_decay_name", "").split()
-        )
+        spared = tuple(ParamRule(word, weight_decay=0.0) for word in config.get("no_weight_decay_name", "").split())
         rates = (ParamRule("^fc_w$", lr_scale=5), ParamRule("^fc_b$", lr_scale=10, weight_decay=0.0))
         return optim.adamw(task, lr=1, betas=betas, weight_decay=decay, groups=(*rates, *spared))
     raise ValueError(f"optim: no optimizer of ours stands for {kind}")

@@ -52,9 +52,7 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
         if size != "255x255":
             yield f"group_scale/{size}", float(scaled_size(h, w, 256, force_ratio=4 / 3) != (height, width))
     boxes = [box for places in multi_scale_boxes(256, 341, (1, 0.875, 0.75, 0.66)) for box in places]
-    for i, (left, top, right, bottom) in enumerate(
-        manifest["results"]["tsm_multi_scale_crop_341x256_seeds0to5"]
-    ):
+    for i, (left, top, right, bottom) in enumerate(manifest["results"]["tsm_multi_scale_crop_341x256_seeds0to5"]):
         box = (round(top), round(left), int(bottom - top), int(right - left), False)
         yield f"multi_scale/seed{i}", float(box not in boxes)
     yield from _images(load(folder))

@@ -67,9 +67,7 @@ def _sampled(
     if linspace_sample:
         return spaced(0, num_frames - 1, num_seg, num_frames=num_frames)
     if frame_interval:
-        return windows(
-            num_frames, seg_len, stride=frame_interval, num_clips=num_seg, place="centers", short="wrap"
-        )
+        return windows(num_frames, seg_len, stride=frame_interval, num_clips=num_seg, place="centers", short="wrap")
     if select_left:
         return segments(num_frames, num_seg, short="first")
     return segments(num_frames, num_seg, split="floor", short="wrap")

@@ -34,9 +34,7 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
         for name, case in manifest["cases"].items():
             shape, texture, pipeline = name.split("/")
             frames = _frames(manifest["shapes_THW"][shape], texture, manifest["seed_of_noise"])
-            ours = np.ascontiguousarray(
-                PIPELINES[pipeline](torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy()
-            )
+            ours = np.ascontiguousarray(PIPELINES[pipeline](torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy())
             yield name, _error(ours, case, stored.get(f"{name}/slice"))
 
 
@@ -137,9 +135,7 @@ PIPELINES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "slowfast_test_crop1_uint8": lambda x: _slowfast(x, 1),
     "slowfast_test_crop2_uint8": lambda x: _slowfast(x, 2),
     "slowfast_test_crop1_norm": lambda x: _thwc(normalise(_slowfast(x, 1).permute(0, 3, 1, 2), *GREY)),
-    "timesformer_test": lambda x: _cthw(
-        normalise(_views(_scaled(x, 224, method="float"), 224, 3, snap="half"), *GREY)
-    ),
+    "timesformer_test": lambda x: _cthw(normalise(_views(_scaled(x, 224, method="float"), 224, 3, snap="half"), *GREY)),
     "pptimesformer_test": lambda x: _cthw(
         normalise(_views(_scaled(x, 224, method="float"), 224, 3, snap="half"), *UNIT)
     ),

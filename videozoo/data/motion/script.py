@@ -153,9 +153,7 @@ class Script:
             )
             return cls(events=events, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(
-                f"script: {text[:60]!r} cannot be read ({error}); needs a line of scripts.jsonl"
-            ) from error
+            raise DataError(f"script: {text[:60]!r} cannot be read ({error}); needs a line of scripts.jsonl") from error
 
 
 def clip_script(rng: np.random.Generator, *, motion: str, num_frames: int, fps: int, size_px: int) -> Script:

@@ -86,9 +86,7 @@ def make_clips(
             lines.append(f"{path} {label}\n")
         texts[f"{split}.txt"] = "".join(lines)
     texts |= _common_texts(videos, num_classes)
-    _write(
-        Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress
-    )
+    _write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
 
 
 def make_untrimmed(
@@ -130,18 +128,14 @@ def make_untrimmed(
                 "duration": script.duration_s,
                 "subset": subset,
                 "resolution": f"{size_px}x{size_px}",
-                "annotations": [
-                    {"segment": [s.start_s, s.end_s], "label": s.label} for s in segments(script)
-                ],
+                "annotations": [{"segment": [s.start_s, s.end_s], "label": s.label} for s in segments(script)],
             }
     annotations = {"version": f"motion world {_VERSION}", "database": database}
     texts = {
         "annotations.json": json.dumps(annotations, indent=1) + "\n",
         **_common_texts(videos, num_classes),
     }
-    _write(
-        Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress
-    )
+    _write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
 
 
 KINDS: dict[str, Callable[..., None]] = {"clips": make_clips, "untrimmed": make_untrimmed}
@@ -177,9 +171,7 @@ def _rng(seed: int, split: str, index: int) -> np.random.Generator:
 def _common_texts(videos: Sequence[_Video], num_classes: int) -> dict[str, str]:
     return {
         "classes.txt": "".join(f"{name}\n" for name in CLASSES[:num_classes]),
-        "scripts.jsonl": "".join(
-            f'{{"path": "{path}", "script": {script.to_json()}}}\n' for path, script in videos
-        ),
+        "scripts.jsonl": "".join(f'{{"path": "{path}", "script": {script.to_json()}}}\n' for path, script in videos),
     }
 
 
@@ -232,20 +224,14 @@ def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
             _remove(path)
     elif before != asked:
         differ = [name for name in {**before, **asked} if before.get(name) != asked.get(name)]
-        raise ConfigError(
-            f"{out_dir}: holds another world ({', '.join(differ)} differ); add --overwrite to replace it"
-        )
+        raise ConfigError(f"{out_dir}: holds another world ({', '.join(differ)} differ); add --overwrite to replace it")
     elif is_complete:
-        raise ConfigError(
-            f"{out_dir}: already holds this world; nothing to do, or add --overwrite to draw it again"
-        )
+        raise ConfigError(f"{out_dir}: already holds this world; nothing to do, or add --overwrite to draw it again")
 
 
 def _mark(out_dir: Path, asked: dict[str, Any], holds: Sequence[str], *, complete: bool) -> None:
     """Says in the folder what was asked for, which names in it belong to that, and whether all is there."""
-    _write_text(
-        out_dir / _MARKER, json.dumps({"asked": asked, "complete": complete, "holds": holds}, indent=1)
-    )
+    _write_text(out_dir / _MARKER, json.dumps({"asked": asked, "complete": complete, "holds": holds}, indent=1))
 
 
 def _remove(path: Path) -> None:
@@ -275,9 +261,7 @@ def _write_one(job: tuple[Path, Script]) -> None:
 
     path, script = job
     audio = sound(script, rate_hz=_AUDIO_RATE_HZ)
-    write_video(
-        path, render(script), fps=script.fps, audio=audio, audio_rate_hz=_AUDIO_RATE_HZ, preset=_PRESET
-    )
+    write_video(path, render(script), fps=script.fps, audio=audio, audio_rate_hz=_AUDIO_RATE_HZ, preset=_PRESET)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -1,0 +1,303 @@
+"""Video Swin Transformer: attention in small windows of space and time that move from block to block.
+
+Paper: Liu et al., arXiv:2106.13230.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+from videozoo.types import ParamRule
+
+__all__ = ["Videoswin"]
+
+Size = tuple[int, int, int]  # along t, h and w
+SmallMaps = Literal["positions", "prefix"]
+
+MASKED = -100.0  # what the published weights were trained with; e^-100 is nothing
+
+
+class WindowAttention(nn.Module):
+    """Attention among the tokens of one window, with a learned bias for each relative position (section 3.2).
+
+    `small_maps` says which rows of the bias table a window has that is clipped to a smaller map, see `videoswin`.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(self, width: int, num_heads: int, window: Size, small_maps: SmallMaps):
+        super().__init__()
+        self.num_heads, self.window, self.small_maps = num_heads, window, small_maps
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.relative_position_bias_table = nn.Parameter(
+            torch.empty(math.prod(2 * size - 1 for size in window), num_heads)
+        )
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer("relative_position_index", _relative_positions(window), persistent=False)
+
+    def forward(self, x: Tensor, window: Size, mask: Tensor | None) -> Tensor:
+        """Windows [b w n c] of size `window`, and what [w n n] to add to the scores, to the same shape."""
+        b, w, n, _ = x.shape
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        bias = self._bias(window)
+        if mask is None:  # one bias for all windows
+            query, key, value = qkv.flatten(1, 2)
+        else:
+            query, key, value = qkv.flatten(2, 3)
+            bias = (bias + mask.unsqueeze(1)).flatten(0, 1)
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype).unsqueeze(0))
+        return self.proj(y.reshape(b, w, self.num_heads, n, -1).transpose(2, 3).flatten(3))
+
+    def _bias(self, window: Size) -> Tensor:
+        """Of a window no larger than the table's: [heads n n]."""
+        index = self.relative_position_index
+        if window != self.window:
+            n = math.prod(window)
+            tokens = torch.arange(index.shape[0], device=index.device)
+            if self.small_maps == "positions":
+                t, h, w = window
+                tokens = tokens.view(self.window)[:t, :h, :w].flatten()
+            index = index[tokens[:n]][:, tokens[:n]]
+        return self.relative_position_bias_table[index].permute(2, 0, 1)
+
+
+class SwinBlock(nn.Module):
+    """Window attention, then an MLP, each normalised first and added to its input."""
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        window: Size,
+        *,
+        is_shifted: bool,
+        mlp_ratio: float,
+        drop_path: float,
+        small_maps: SmallMaps,
+    ):
+        super().__init__()
+        self.is_shifted = is_shifted
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = WindowAttention(width, num_heads, window, small_maps)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, window: Size, shift: Size, mask: Tensor | None) -> Tensor:
+        """Maps [b t h w c]; `shift` and `mask` matter to a shifted block alone."""
+        if not self.is_shifted:
+            shift, mask = (0, 0, 0), None
+        y = _pad(self.norm1(x), window)
+        padded = y.shape[1:4]
+        y = torch.roll(y, [-by for by in shift], (1, 2, 3)) if any(shift) else y
+        y = _unsplit(self.attn(_split(y, window), window, mask), window, padded)
+        y = torch.roll(y, shift, (1, 2, 3)) if any(shift) else y
+        x = x + self.drop_path(y[:, : x.shape[1], : x.shape[2], : x.shape[3]])
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class PatchMerging(nn.Module):
+    """Halves height and width: four neighbours become one token of twice the width."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * width)
+        self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _pad(x, (1, 2, 2))
+        corners = [x[:, :, i::2, j::2] for j in (0, 1) for i in (0, 1)]
+        return self.reduction(self.norm(torch.cat(corners, -1)))
+
+
+class SwinStage(nn.Module):
+    """Blocks on maps of one size, every second one with shifted windows; then the merging, but for the last stage."""
+
+    def __init__(self, blocks: list[SwinBlock], window: Size, downsample: nn.Module | None):
+        super().__init__()
+        self.window = window
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample: nn.Module = downsample or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, t, h, w, _ = x.shape
+        (t0, h0, w0) = self.window
+        window = min(t, t0), min(h, h0), min(w, w0)
+        # along an axis that one window covers there is nothing to shift
+        shift = t0 // 2 if t > t0 else 0, h0 // 2 if h > h0 else 0, w0 // 2 if w > w0 else 0
+        mask = _mask((t, h, w), window, shift, x) if any(shift) and len(self.blocks) > 1 else None
+        for block in self.blocks:
+            x = block(x, window, shift, mask)
+        return self.downsample(x)
+
+
+class PatchEmbed(nn.Module):
+    """Clips [b c t h w] to normalised tokens [b t' h' w' width], one for each patch."""
+
+    def __init__(self, width: int, patch: Size):
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv3d(3, width, patch, patch)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _pad(x.movedim(1, -1), self.patch).movedim(-1, 1)
+        return self.norm(self.proj(x).movedim(1, -1))
+
+
+@register_model
+class Videoswin(VideoModel):
+    """A pyramid of four stages of window attention (section 3.1).
+
+    The defaults are the small model; base is `width=128, num_heads=(4, 8, 16, 32)`, tiny `depths=(2, 2, 6, 2)`.
+    Frames are grouped in pairs by the patches; a clip may have any length and size.
+
+    Input:  clips [b, t, 3, h, w], normalised by ImageNet's mean and deviation.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args:
+        num_frames: frames of a clip in `input_shape`.
+        width: channels of the first stage; each later one has twice as many.
+        depths: blocks of the stages.
+        num_heads: heads of the stages.
+        window: largest window, in tokens along t, h and w.
+        patch: size of a patch, in frames and pixels.
+        drop_path: rate of dropped residual branches in the last block, rising linearly from 0 in the first.
+        dropout: share of the features left out in training, once they are averaged.
+        small_maps: which biases a window gets that is clipped to a map smaller than it: those of its own
+            "positions", or those of the "prefix" of a full window, as the original code takes. The two are the same
+            when only time is short, as at 224 px.
+        crop_px: height and width of a frame in `input_shape`.
+
+    Raises:
+        ConfigError: a stage's width is no multiple of its heads, or the input is no clip.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_frames: int = 32,
+        width: int = 96,
+        depths: tuple[int, int, int, int] = (2, 2, 18, 2),
+        num_heads: tuple[int, int, int, int] = (3, 6, 12, 24),
+        window: Size = (8, 7, 7),
+        patch: Size = (2, 4, 4),
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.1,
+        dropout: float = 0.5,
+        small_maps: SmallMaps = "positions",
+        crop_px: int = 224,
+    ):
+        super().__init__()
+        self.input_shape = (num_frames, 3, crop_px, crop_px)
+        self.patch_embed = PatchEmbed(width, patch)
+        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        stages = []
+        for i, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
+            channels = width * 2**i
+            if channels % heads:
+                raise ConfigError(f"videoswin: stage {i} has {channels} channels, no multiple of {heads} heads")
+            blocks = [
+                SwinBlock(
+                    channels,
+                    heads,
+                    window,
+                    is_shifted=j % 2 == 1,
+                    mlp_ratio=mlp_ratio,
+                    drop_path=rates.pop(0),
+                    small_maps=small_maps,
+                )
+                for j in range(depth)
+            ]
+            stages.append(SwinStage(blocks, window, PatchMerging(channels) if i < len(depths) - 1 else None))
+        self.layers = nn.ModuleList(stages)
+        self.num_features = width * 2 ** (len(depths) - 1)
+        self.norm = nn.LayerNorm(self.num_features)
+        self.dropout = nn.Dropout(dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        self.reset_classifier(num_classes)
+        self.param_rules = (
+            ParamRule(r"^head\.", lr_scale=10),
+            ParamRule(r"norm|relative_position_bias_table", weight_decay=0.0),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.forward_features(x)
+        return self.head(self.dropout(features)) if self.num_classes else features
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        if x.ndim != 5:
+            raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w]")
+        x = self.patch_embed(x.transpose(1, 2))
+        for stage in self.layers:
+            x = stage(x)
+        return self.norm(x).mean((1, 2, 3))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
+
+
+def _pad(x: Tensor, multiple: Size) -> Tensor:
+    """Maps [b t h w c] with zeros at their ends, up to multiples of `multiple`."""
+    t, h, w = (-size % of for size, of in zip(x.shape[1:4], multiple, strict=True))
+    return F.pad(x, (0, 0, 0, w, 0, h, 0, t)) if t or h or w else x
+
+
+def _split(x: Tensor, window: Size) -> Tensor:
+    """Maps [b t h w c] to windows [b w n c]."""
+    t, h, w = window
+    x = x.unflatten(3, (-1, w)).unflatten(2, (-1, h)).unflatten(1, (-1, t))
+    return x.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4, 6).flatten(1, 3)
+
+
+def _unsplit(x: Tensor, window: Size, size: Size) -> Tensor:
+    """Windows [b w n c] to the maps [b t h w c] of that `size`."""
+    counts = [whole // part for whole, part in zip(size, window, strict=True)]
+    x = x.unflatten(2, window).unflatten(1, counts).permute(0, 1, 4, 2, 5, 3, 6, 7)
+    return x.flatten(5, 6).flatten(3, 4).flatten(1, 2)
+
+
+def _mask(size: Size, window: Size, shift: Size, like: Tensor) -> Tensor:
+    """What to add to scores of shifted windows [w n n], so that tokens from opposite ends of the map stay apart."""
+    regions = torch.zeros(1, 1, 1, 1, 1, device=like.device)
+    for axis in range(3):
+        padded = size[axis] + -size[axis] % window[axis]
+        place = torch.arange(padded, device=like.device)
+        region = (place >= padded - window[axis]).int() + (place >= padded - shift[axis]).int()
+        shape = [1] * 5
+        shape[1 + axis] = padded
+        regions = 3 * regions + (region.view(shape) if shift[axis] else 0)
+    padded_size = [whole + -whole % part for whole, part in zip(size, window, strict=True)]
+    region = _split(regions.expand(1, *padded_size, 1), window).flatten(2).squeeze(0)
+    apart = region.unsqueeze(1) != region.unsqueeze(2)
+    return apart.to(like.dtype) * MASKED
+
+
+def _relative_positions(window: Size) -> Tensor:
+    """Row of the bias table for each pair of a window's tokens [n n]."""
+    axes = torch.meshgrid(*(torch.arange(size) for size in window), indexing="ij")
+    index = torch.zeros((), dtype=torch.long)
+    for size, axis in zip(window, axes, strict=True):
+        place = axis.flatten()
+        index = index * (2 * size - 1) + place.unsqueeze(1) - place.unsqueeze(0) + size - 1
+    return index
