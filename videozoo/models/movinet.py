@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from timm.layers import make_divisible
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
@@ -153,7 +154,7 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: int, flavour: Flavour):
         super().__init__()
         factor = 2 if flavour.is_causal else 1
-        squeezed = _multiple_of_8(channels // 4 * factor)
+        squeezed = make_divisible(channels // 4 * factor)
         self.mean = CumulativeMean() if flavour.is_causal else None
         self.fc1 = Conv(channels * factor, squeezed, flavour, is_normed=False)
         self.fc2 = Conv(squeezed, channels, flavour, is_normed=False, is_active=False)
@@ -289,9 +290,3 @@ class Movinet(VideoModel):
         self.head: nn.Module = nn.Identity()
         if num_classes:
             self.head = nn.Linear(self.num_features, num_classes)
-
-
-def _multiple_of_8(channels: int) -> int:
-    """The nearest multiple of 8 that is at least 8 and at least nine tenths of `channels`."""
-    near = max(8, (channels + 4) // 8 * 8)
-    return near + 8 if near < 0.9 * channels else near

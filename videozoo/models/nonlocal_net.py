@@ -23,8 +23,8 @@ __all__ = ["Nonlocal", "NonlocalBlock"]
 class NonlocalBlock(nn.Module):
     """Embedded-Gaussian attention over space and time, added to its input (section 3.2, figure 2).
 
-    Keys and values are pooled 2 x 2 in space ("sub-sampling", section 3.3). The last normalisation starts at zero, so that a
-    fresh block changes nothing.
+    Keys and values are pooled 2 x 2 in space ("sub-sampling", section 3.3). The last normalisation starts at zero, so
+    that a fresh block changes nothing.
     """
 
     def __init__(self, channels: int, *, init_std: float = 0.01):
@@ -129,7 +129,7 @@ class Nonlocal(VideoModel):
         return self.forward_windows(x).mean((1, 2))
 
     def forward_windows(self, x: Tensor) -> Tensor:
-        """Features [b h' w' c] of each window of clips [b t c h w]; one window if the frames have the crop's size."""
+        """Features [b h' w' c] of each window of clips [b t c h w]; frames of the crop's size are one window."""
         if x.shape[1] % 2:
             raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number")
         x = self.stem(x.transpose(1, 2))

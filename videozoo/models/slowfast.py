@@ -64,7 +64,8 @@ class Slowfast(VideoModel):
         super().__init__()
         if num_frames % alpha or width % beta:
             raise ConfigError(
-                f"slowfast: num_frames={num_frames} and width={width} must be multiples of alpha={alpha} and beta={beta}"
+                f"slowfast: num_frames={num_frames} and width={width} must be multiples of "
+                f"alpha={alpha} and beta={beta}"
             )
         self.alpha = alpha
         self.input_shape = (num_frames, 3, crop_px, crop_px)
@@ -117,7 +118,7 @@ class Slowfast(VideoModel):
         return window_scores(self.dropout(features), self.head)
 
     def forward_windows(self, slow: Tensor, fast: Tensor) -> Tensor:
-        """Features [b h' w' c] of each window of two paths [b c t h w]; one window if the frames have the crop's size."""
+        """Features [b h' w' c] of each window of two paths [b c t h w]; frames of the crop's size are one window."""
         slow, fast = self.slow_stem(slow), self.fast_stem(fast)
         for lateral, slow_stage, fast_stage in zip(self.laterals, self.slow_stages, self.fast_stages, strict=True):
             slow = slow_stage(torch.cat([slow, lateral(fast)], 1))

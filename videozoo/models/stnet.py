@@ -66,10 +66,10 @@ class TemporalXception(nn.Module):
 
 @register_model
 class Stnet(VideoModel):
-    """A timm ResNet on "super-images" of `segment_frames` frames, with temporal blocks after its second and third stage.
+    """A timm ResNet on stacks of `segment_frames` frames, with temporal blocks after its second and third stage.
 
-    A super-image has the frames of one segment as its channels, in order (section 3.1). The network takes any number of
-    segments: train with 7 and test with 25.
+    A stack, the paper's "super-image", has the frames of one segment as its channels, in order (section 3.1). The
+    network takes any number of segments: train with 7 and test with 25.
 
     Input:  clips [b, s * segment_frames, 3, h, w], segment after segment, normalised as the backbone's images are.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
@@ -85,7 +85,7 @@ class Stnet(VideoModel):
         crop_px: height and width of a frame in `input_shape`; any size is taken.
 
     Raises:
-        ConfigError: the backbone is no ResNet, or does not take `backbone_args`; the clip is not made of whole segments.
+        ConfigError: the backbone is no ResNet, or does not take `backbone_args`; the clip is not of whole segments.
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
@@ -102,13 +102,13 @@ class Stnet(VideoModel):
         crop_px: int = 224,
     ):
         super().__init__()
-        resnet = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
-        if not isinstance(resnet, ResNet) or not isinstance(resnet.conv1, nn.Conv2d):
+        resnet: Any = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
+        if type(resnet) is not ResNet or not isinstance(resnet.conv1, nn.Conv2d):
             raise ConfigError(f"backbone: '{backbone}' is no ResNet with one convolution as its stem; take resnet50")
         resnet.conv1 = _stacked_stem(resnet.conv1, segment_frames, inflate=pretrained is not None)
         self.segment_frames = segment_frames
         self.input_shape = (num_segments * segment_frames, 3, crop_px, crop_px)
-        self.backbone = resnet
+        self.backbone: Any = resnet
         self.temporal = nn.ModuleList(TemporalBlock(resnet.feature_info[stage]["num_chs"]) for stage in (2, 3))
         self.xception = TemporalXception(resnet.num_features, head_width)
         self.num_features = head_width

@@ -22,13 +22,13 @@ __all__ = ["PPTimesformer", "Timesformer", "vision_transformer"]
 
 
 class DividedBlock(nn.Module):
-    """Attention over time, attention over space, then an MLP, each added to its input ("divided", section 3, eq. 10-12).
+    """Attention over time, over space, then an MLP, each added to its input ("divided", section 3, eq. 10-12).
 
     Made from a block of an image transformer: the spatial part is the block itself, the temporal part a copy of its
     attention, followed by a linear layer that starts at zero in all blocks but the first.
     """
 
-    def __init__(self, block: nn.Module, *, is_first: bool):
+    def __init__(self, block: Any, *, is_first: bool):
         super().__init__()
         self.norm1, self.attn, self.norm2, self.mlp = block.norm1, block.attn, block.norm2, block.mlp
         self.drop_path = block.drop_path1
@@ -95,7 +95,7 @@ class Timesformer(VideoModel):
         super().__init__()
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         args = {"img_size": crop_px, "drop_path_rate": drop_path, **(backbone_args or {})}
-        self.backbone = vision_transformer(backbone, pretrained=pretrained, args=args)
+        self.backbone: Any = vision_transformer(backbone, pretrained=pretrained, args=args)
         blocks = enumerate(self.backbone.blocks)
         self.backbone.blocks = nn.ModuleList(DividedBlock(block, is_first=i == 0) for i, block in blocks)
         self.num_features = int(self.backbone.num_features)
@@ -169,7 +169,7 @@ def vision_transformer(name: str, *, pretrained: Pretrained, args: dict[str, Any
         ConfigError: the model is of another kind, or does not take `args`.
         WeightsError: the ImageNet weights cannot be fetched.
     """
-    vit = image_backbone(name, pretrained=pretrained, args=args)
+    vit: Any = image_backbone(name, pretrained=pretrained, args=args)
     plain = (
         isinstance(vit, VisionTransformer)
         and vit.cls_token is not None

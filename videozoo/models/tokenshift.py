@@ -52,7 +52,7 @@ class Tokenshift(VideoModel):
         super().__init__()
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         args = {"img_size": crop_px, "drop_path_rate": drop_path, **(backbone_args or {})}
-        self.backbone = vision_transformer(backbone, pretrained=pretrained, args=args)
+        self.backbone: Any = vision_transformer(backbone, pretrained=pretrained, args=args)
         self.num_features = int(self.backbone.num_features)
         self.reset_classifier(num_classes)
 

@@ -6,6 +6,7 @@ Paper: Liu et al., arXiv:2106.13230.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -98,7 +99,7 @@ class SwinBlock(nn.Module):
         if not self.is_shifted:
             shift, mask = (0, 0, 0), None
         y = _pad(self.norm1(x), window)
-        padded = y.shape[1:4]
+        _, *padded, _ = y.shape
         y = torch.roll(y, [-by for by in shift], (1, 2, 3)) if any(shift) else y
         y = _unsplit(self.attn(_split(y, window), window, mask), window, padded)
         y = torch.roll(y, shift, (1, 2, 3)) if any(shift) else y
@@ -270,7 +271,7 @@ def _split(x: Tensor, window: Size) -> Tensor:
     return x.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4, 6).flatten(1, 3)
 
 
-def _unsplit(x: Tensor, window: Size, size: Size) -> Tensor:
+def _unsplit(x: Tensor, window: Size, size: Sequence[int]) -> Tensor:
     """Windows [b w n c] to the maps [b t h w c] of that `size`."""
     counts = [whole // part for whole, part in zip(size, window, strict=True)]
     x = x.unflatten(2, window).unflatten(1, counts).permute(0, 1, 4, 2, 5, 3, 6, 7)

@@ -120,6 +120,34 @@ def movinet(model: VideoModel) -> KeyMap:
     )
 
 
+def pptsm_v2(model: VideoModel) -> KeyMap:
+    """Blocks of several kernels list them, and store beside them the one that they could be fused to."""
+
+    def depthwise(match: re.Match[str]) -> str:
+        several = len(model.get_submodule(f"{match[1]}.depthwise.branches")) > 1  # type: ignore[arg-type]
+        return f"{match[1]}.dw_conv_list.{match[2]}" if several else f"{match[1]}.dw_conv"
+
+    def pointwise(match: re.Match[str]) -> str:
+        several = len(model.get_submodule(f"{match[1]}.pointwise")) > 1  # type: ignore[arg-type]
+        return f"{match[1]}.pw_conv_{int(match[2]) + 1}" if several else f"{match[1]}.pw_conv"
+
+    return KeyMap(
+        [
+            (r"^attention\.", "global_attention."),
+            (r"^([\w.]+)\.depthwise\.branches\.(\d)", depthwise),
+            (r"^([\w.]+)\.pointwise\.(\d)", pointwise),
+            (r"\.attention\.fc(\d)", r".se.conv\1"),
+            (r"\.norm\b", ".bn"),
+            (r"^last\b", "last_conv"),
+            (r"^head\b", "fc"),
+            (r"^", "backbone."),
+            *NORM_STATS,
+        ],
+        ignored=[r"\.dw_conv\.(weight|bias)$"],
+        linear_in_out=True,
+    )
+
+
 def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
     """`layer3.2` is block c of its stage; the long third stage of ResNet-101 and 152 counts a, b1, b2 ..."""
     stage, block = match[1], int(match[2])
@@ -132,6 +160,7 @@ KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
     "movinet": movinet,
     "pptimesformer": vision_transformer,
     "pptsm": resnet_d,
+    "pptsm_v2": pptsm_v2,
     "pptsn": resnet_d,
     "slowfast": slowfast,
     "timesformer": vision_transformer,

@@ -145,6 +145,16 @@ def _movinet(backbone: Cfg, head: Cfg) -> dict[str, Any]:
     }
 
 
+def _pptsm_v2(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    num_segments = backbone.get("num_seg", 8)
+    return {
+        "num_segments": num_segments,
+        "shift_fraction": 1 / num_segments,
+        "frame_attention": bool(backbone.get("use_temporal_att", False)),
+        "dropout_scaling": "inference",
+    }
+
+
 FAMILIES: dict[str, Family] = {
     "ResNet": Family("tsn", _tsn),
     "ResNetTSM": Family("tsm", _tsm),
@@ -155,6 +165,7 @@ FAMILIES: dict[str, Family] = {
     "TokenShiftVisionTransformer": Family("tokenshift", _transformer, _transformer_views, _transformer_scores),
     "SwinTransformer3D": Family("videoswin", _videoswin, _videoswin_logits, _transformer_scores),
     "MoViNet": Family("movinet", _movinet),
+    "PPTSM_v2": Family("pptsm_v2", _pptsm_v2),
     "ResNetSlowFast": Family(
         "slowfast",
         _slowfast,

@@ -1,0 +1,196 @@
+"""PP-TSMv2: one temporal shift in a small convolutional network.
+
+Origin: PaddleVideo 2.x; the network is PP-LCNetV2 of PaddleClas, the shift that of Lin et al., arXiv:1811.08383, the
+parallel convolutions those of Ding et al., arXiv:2101.03697.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import torch.nn.functional as F
+from timm.layers import SqueezeExcite, make_divisible
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.temporal_shift import temporal_shift
+from videozoo.models.model import VideoModel, norms_without_decay
+from videozoo.models.registry import register_model
+from videozoo.types import ParamRule
+
+__all__ = ["PptsmV2"]
+
+DEPTHS = (2, 2, 6, 2)  # blocks of the stages
+SHIFTED_STAGE = 2  # its input is shifted
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, padded to keep the size at stride 1, batch normalisation and mostly a rectifier."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, is_active: bool = True
+    ):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.is_active = is_active
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x))
+        return F.relu(x) if self.is_active else x
+
+
+class Depthwise(nn.Module):
+    """Depthwise convolutions of several sizes side by side, added up and rectified."""
+
+    def __init__(self, channels: int, kernels: tuple[int, ...], stride: int):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            ConvNorm(channels, channels, kernel, stride=stride, groups=channels, is_active=False) for kernel in kernels
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(sum(branch(x) for branch in self.branches))
+
+
+class SeparableBlock(nn.Module):
+    """Depthwise convolution, channel attention and pointwise convolutions, each where the stage has it."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernels: tuple[int, ...],
+        *,
+        stride: int = 1,
+        has_attention: bool = False,
+        is_narrowed: bool = False,
+        has_shortcut: bool = False,
+    ):
+        super().__init__()
+        self.depthwise = Depthwise(inputs, kernels, stride)
+        self.attention = SqueezeExcite(inputs, rd_channels=inputs // 4) if has_attention else nn.Identity()
+        widths = (inputs, outputs // 2, outputs) if is_narrowed else (inputs, outputs)
+        self.pointwise = nn.Sequential(*(ConvNorm(a, b, 1) for a, b in itertools.pairwise(widths)))
+        self.has_shortcut = has_shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pointwise(self.attention(self.depthwise(x)))
+        return x + y if self.has_shortcut else y
+
+
+class FrameAttention(nn.Module):
+    """Frames weighted by numbers in 0..1 that one linear layer makes of the means of all of them."""
+
+    def __init__(self, num_frames: int):
+        super().__init__()
+        self.fc = nn.Linear(num_frames, num_frames)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [b*t c h w] to the same shape."""
+        means = x.mean((1, 2, 3)).unflatten(0, (-1, self.fc.in_features))
+        return x * self.fc(means).sigmoid().flatten().view(-1, 1, 1, 1)
+
+
+@register_model
+class PptsmV2(VideoModel):
+    """PP-LCNetV2 on each frame, shifted once, at the start of its third stage; the frames' features are averaged.
+
+    Input:  clips [b, num_segments, 3, h, w], normalised by ImageNet's mean and deviation.
+    Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+
+    Args:
+        num_segments: frames of a clip.
+        scale: channels of all stages, relative to the published size.
+        last_width: channels of the last convolution, and so of the features.
+        shift_fraction: share of the channels that moves each way. PaddleVideo has 1 / num_segments.
+        frame_attention: weights the frames before the shift, as PaddleVideo's distilled models of 16 frames do.
+        dropout: share of each frame's features left out in training, before they are averaged.
+        dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
+        crop_px: height and width of a frame in `input_shape`; any size is taken.
+
+    Raises:
+        ConfigError: the input is no clip of `num_segments` frames.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 400,
+        num_segments: int = 8,
+        scale: float = 1.0,
+        last_width: int = 1280,
+        shift_fraction: float = 1 / 8,
+        frame_attention: bool = False,
+        dropout: float = 0.2,
+        dropout_scaling: Literal["training", "inference"] = "training",
+        crop_px: int = 224,
+    ):
+        super().__init__()
+        self.input_shape = (num_segments, 3, crop_px, crop_px)
+        self.num_segments, self.shift_fraction = num_segments, shift_fraction
+        widths = [make_divisible(channels * scale) for channels in (32, 64, 128, 256, 512, 1024)]
+        self.stem = nn.Sequential(ConvNorm(3, widths[0], 3, stride=2), SeparableBlock(widths[0], widths[1], (3,)))
+        self.stages = nn.ModuleList(_stage(i, widths[i + 1], widths[i + 2]) for i in range(len(DEPTHS)))
+        self.attention = FrameAttention(num_segments) if frame_attention else nn.Identity()
+        self.last = nn.Conv2d(widths[-1], last_width, 1, bias=False)
+        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.num_features = last_width
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        self.reset_classifier(num_classes)
+        self.param_rules = (norms_without_decay(self),)
+        if frame_attention:
+            self.param_rules += (
+                ParamRule(r"^attention\.fc\.weight$", lr_scale=5),
+                ParamRule(r"^attention\.fc\.bias$", lr_scale=10, weight_decay=0.0),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.forward_frames(x)
+        return self.head(self.dropout(features).mean(1)) if self.num_classes else features.mean(1)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_frames(x).mean(1)
+
+    def forward_frames(self, x: Tensor) -> Tensor:
+        """Clips [b t c h w] to the features of each frame [b t num_features]."""
+        if x.ndim != 5 or x.shape[1] != self.num_segments:
+            raise ConfigError(
+                f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] of {self.num_segments} "
+                "frames: sample as many, or say num_segments"
+            )
+        x = self.stem(x.flatten(0, 1))
+        for i, stage in enumerate(self.stages):
+            if i == SHIFTED_STAGE:
+                x = temporal_shift(self.attention(x), self.num_segments, self.shift_fraction)
+            x = stage(x)
+        x = F.relu(self.last(x.mean((2, 3), keepdim=True)))
+        return x.flatten(1).unflatten(0, (-1, self.num_segments))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+
+
+def _stage(index: int, inputs: int, outputs: int) -> nn.Sequential:
+    """The first block halves the size; the last two stages have larger kernels, side by side with smaller ones."""
+
+    def kernels(stride: int) -> tuple[int, ...]:
+        if index < 2:
+            return (3,)
+        return (5, 3, 1) if stride == 1 else (5, 3)
+
+    kind = {"has_attention": index == 2, "is_narrowed": index == 2}
+    return nn.Sequential(
+        SeparableBlock(inputs, outputs, kernels(2), stride=2, **kind),
+        *(
+            SeparableBlock(outputs, outputs, kernels(1), has_shortcut=index == 3, **kind)
+            for _ in range(DEPTHS[index] - 1)
+        ),
+    )
