@@ -1,6 +1,7 @@
 # Everything here works from a bare clone: the first target that needs it makes .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test test-long lint format docs bench wheel-check clean
 

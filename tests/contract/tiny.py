@@ -5,8 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 NARROW_RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]}
+NARROW_RESNET_D = {**NARROW_RESNET, "stem_width": 8}
+SMALL_VIT = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
 
 TINY: dict[str, dict[str, Any]] = {
+    "movinet": {"num_frames": 3, "crop_px": 64, "num_classes": 5},
+    "nonlocal": {"depth": 26, "num_frames": 4, "width": 4, "crop_px": 64, "num_classes": 5},
+    "pptimesformer": {"backbone_args": SMALL_VIT, "num_frames": 2, "crop_px": 16, "num_classes": 5},
+    "pptsm": {
+        "backbone": "resnet18d",
+        "backbone_args": NARROW_RESNET_D,
+        "num_segments": 4,
+        "crop_px": 32,
+        "num_classes": 5,
+    },
+    "pptsm_v2": {
+        "num_segments": 4,
+        "scale": 0.125,
+        "last_width": 16,
+        "frame_attention": True,
+        "crop_px": 64,
+        "num_classes": 5,
+    },
+    "pptsn": {
+        "backbone": "resnet18d",
+        "backbone_args": NARROW_RESNET_D,
+        "num_segments": 3,
+        "crop_px": 32,
+        "num_classes": 5,
+    },
+    "slowfast": {"depth": 26, "num_frames": 8, "alpha": 4, "width": 16, "crop_px": 32, "num_classes": 5},
+    "stnet": {
+        "backbone": "resnet18",
+        "backbone_args": NARROW_RESNET,
+        "num_segments": 3,
+        "segment_frames": 2,
+        "head_width": 16,
+        "crop_px": 64,
+        "num_classes": 5,
+    },
+    "timesformer": {"backbone_args": SMALL_VIT, "num_frames": 2, "crop_px": 16, "num_classes": 5},
+    "tokenshift": {"backbone_args": SMALL_VIT, "num_frames": 2, "crop_px": 16, "num_classes": 5},
     "tsm": {
         "backbone": "resnet18",
         "backbone_args": NARROW_RESNET,
@@ -19,6 +58,15 @@ TINY: dict[str, dict[str, Any]] = {
         "backbone_args": NARROW_RESNET,
         "num_segments": 3,
         "crop_px": 32,
+        "num_classes": 5,
+    },
+    "videoswin": {
+        "num_frames": 8,
+        "width": 8,
+        "depths": (2, 1, 1, 1),
+        "num_heads": (1, 1, 2, 2),
+        "window": (2, 4, 4),
+        "crop_px": 48,
         "num_classes": 5,
     },
 }

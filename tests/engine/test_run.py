@@ -17,7 +17,7 @@ from videozoo.errors import ConfigError, DataError, TrainingError, VideoZooError
 from videozoo.weights import checkpoint
 
 RECIPE = """
-model: {{name: tsm, backbone: resnet18, backbone_args: {{channels: [4, 4, 8, 8], stem_width: 4}}}}
+model: {{name: tsm, backbone: resnet18, backbone_args: {{channels: [8, 8, 16, 16], stem_width: 8}}}}
 input: {{num_frames: 4, short_side_px: 32, crop_px: 32}}
 data:
   train: {{name: clip_folder, path: {world}/train}}
@@ -131,7 +131,7 @@ def test_init_drops_another_head_and_says_so(recipe, world, tmp_path, capsys):
 
 def test_init_from_another_model(recipe, tmp_path):
     run(recipe, tmp_path / "one")
-    wide = "model.backbone_args={channels: [4, 4, 8, 16], stem_width: 4}"
+    wide = "model.backbone_args={channels: [8, 8, 16, 24], stem_width: 8}"
     with pytest.raises(WeightsError, match=r"the weights of another model \(tsm\): \d+ of another shape"):
         run(recipe, tmp_path / "two", wide, init=tmp_path / "one")
 
@@ -176,3 +176,16 @@ def test_the_command(recipe, tmp_path):
     assert result.exit_code == 0, result.output
     assert f"{tmp_path / 'run'}: trained 1 steps, best " in result.output
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["step"] == 1
+
+
+@pytest.mark.parametrize(("narrow", "last"), [(True, False), (False, True)])
+def test_channels_last_spares_models_that_it_would_break(narrow, last):
+    from tests.engine.toy import ToyModel, ToyTask
+    from videozoo.engine.distributed import World
+    from videozoo.engine.options import Fit
+    from videozoo.engine.run import _place
+
+    model = ToyModel()
+    model.shortcut = torch.nn.Conv2d(4 if narrow else 8, 8, 1, stride=2)
+    _place(ToyTask(model, "abc"), Fit(channels_last=True), World())
+    assert model.conv.weight.is_contiguous(memory_format=torch.channels_last) == last

@@ -16,12 +16,13 @@ from typing import Any
 from tests.parity import cases
 
 TOLERANCE = 1e-4
-# Training through batch statistics of a few pixels amplifies float32 noise: the same step of ours in float64
-# is as far from the reference as the one in float32. Norms keep three digits; single values, and the second
-# step, hardly two.
+# The reference trains in float32, ours in float64, so what differs is the reference's own rounding. Batch norms over a
+# few values and rectifiers at their kink make 1e-6 in the loss 1e-3 in the norms of gradients, and the second step,
+# which starts there, keeps hardly two digits; so do single values beside the largest. (Ours in float32 is farther off:
+# PP-TSN's norms 9e-4 where float64 has 1.4e-4, PP-TSMv2's 2.3e-3 where it has 1e-3.)
 LOOSE = {
-    "train/grad": 1e-3,
-    "train/delta_l2": 1e-3,
+    "train/grad": 2e-3,
+    "train/delta_l2": 2e-3,
     "train/delta_slice8 stats": 1e-3,
     "train/delta_slice8 params": 5e-2,
     "train/delta2": 5e-2,

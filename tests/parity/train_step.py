@@ -5,7 +5,7 @@ the norm and sum of each gradient, each parameter's learning rate and decay, and
 entry.
 
 PaddlePaddle stores the biased batch variance in the running variance, torch the unbiased one; ours is
-converted before the comparison.
+converted before the comparison and before the second step.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 __all__ = ["BLOCKS_BY_DEPTH", "Bottleneck3d", "ConvNorm3d"]
 
-# blocks in the stages res2 to res5
-BLOCKS_BY_DEPTH = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+# blocks in the stages res2 to res5; 26 is no paper's, for small data
+BLOCKS_BY_DEPTH = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 class ConvNorm3d(nn.Sequential):

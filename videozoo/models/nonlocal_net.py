@@ -62,7 +62,7 @@ class Nonlocal(VideoModel):
 
     Args:
         arch: "c2d" or "i3d".
-        depth: 50, 101 or 152.
+        depth: 50, 101 or 152; 26 for small data.
         attention: False leaves the non-local blocks out: the paper's baselines.
         width: channels of the stem.
         crop_px: size that one window of the classifier covers.
@@ -78,7 +78,7 @@ class Nonlocal(VideoModel):
         *,
         num_classes: int = 400,
         arch: Literal["c2d", "i3d"] = "i3d",
-        depth: Literal[50, 101, 152] = 50,
+        depth: Literal[26, 50, 101, 152] = 50,
         num_frames: int = 8,
         attention: bool = True,
         width: int = 64,

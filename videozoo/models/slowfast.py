@@ -34,7 +34,7 @@ class Slowfast(VideoModel):
             then logarithms of probabilities.
 
     Args:
-        depth: 50, 101 or 152.
+        depth: 50, 101 or 152; 26 for small data.
         num_frames: frames of the fast path; a multiple of `alpha`.
         alpha: frames of the fast path to one of the slow path.
         beta: channels of the slow path to one of the fast path.
@@ -51,7 +51,7 @@ class Slowfast(VideoModel):
         self,
         *,
         num_classes: int = 400,
-        depth: Literal[50, 101, 152] = 50,
+        depth: Literal[26, 50, 101, 152] = 50,
         num_frames: int = 32,
         alpha: int = 8,
         beta: int = 8,

@@ -102,13 +102,14 @@ class Stnet(VideoModel):
         crop_px: int = 224,
     ):
         super().__init__()
-        resnet: Any = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
-        if type(resnet) is not ResNet or not isinstance(resnet.conv1, nn.Conv2d):
+        found = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
+        if not isinstance(found, ResNet) or not isinstance(found.conv1, nn.Conv2d):
             raise ConfigError(f"backbone: '{backbone}' is no ResNet with one convolution as its stem; take resnet50")
+        resnet: Any = found
         resnet.conv1 = _stacked_stem(resnet.conv1, segment_frames, inflate=pretrained is not None)
         self.segment_frames = segment_frames
         self.input_shape = (num_segments * segment_frames, 3, crop_px, crop_px)
-        self.backbone: Any = resnet
+        self.backbone = resnet
         self.temporal = nn.ModuleList(TemporalBlock(resnet.feature_info[stage]["num_chs"]) for stage in (2, 3))
         self.xception = TemporalXception(resnet.num_features, head_width)
         self.num_features = head_width

@@ -95,9 +95,9 @@ class Timesformer(VideoModel):
         super().__init__()
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         args = {"img_size": crop_px, "drop_path_rate": drop_path, **(backbone_args or {})}
-        self.backbone: Any = vision_transformer(backbone, pretrained=pretrained, args=args)
-        blocks = enumerate(self.backbone.blocks)
-        self.backbone.blocks = nn.ModuleList(DividedBlock(block, is_first=i == 0) for i, block in blocks)
+        vit: Any = vision_transformer(backbone, pretrained=pretrained, args=args)
+        vit.blocks = nn.ModuleList(DividedBlock(block, is_first=i == 0) for i, block in enumerate(vit.blocks))
+        self.backbone = vit
         self.num_features = int(self.backbone.num_features)
         self.time_embed = nn.Parameter(torch.zeros(1, num_frames, self.num_features))
         self.reset_classifier(num_classes)

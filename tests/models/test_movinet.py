@@ -1,0 +1,53 @@
+"""MoViNet on streams, and its two kinds of convolution."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from videozoo.errors import ConfigError
+from videozoo.models import create_model
+
+
+def small(**args):
+    torch.manual_seed(0)
+    model = create_model("movinet", num_classes=4, **args).eval()
+    with torch.no_grad():
+        for block in model.blocks:
+            block.alpha.fill_(0.5)  # starts at zero, which would hide the branches
+    return model
+
+
+@pytest.mark.parametrize("conv_type", ["3d", "2plus1d"])
+@torch.no_grad()
+def test_a_stream_in_chunks_is_the_whole_clip(conv_type):
+    model = small(is_causal=True, conv_type=conv_type)
+    clip = torch.randn(2, 7, 3, 64, 64)
+    memory = {}
+    for chunk in clip.split([1, 4, 2], 1):
+        scores = model.stream(chunk, memory)
+    assert_close(scores, model(clip), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(scores, model(clip[:, 5:]), atol=1e-3)  # a stream without its past is another
+
+
+@torch.no_grad()
+def test_a_causal_network_does_not_see_later_frames():
+    model = small(is_causal=True)
+    seen = []
+    model.last.register_forward_hook(lambda module, args, output: seen.append(output))
+    clip = torch.randn(1, 4, 3, 64, 64)
+    model(clip)
+    model(torch.cat([clip[:, :3], torch.randn(1, 1, 3, 64, 64)], 1))
+    assert_close(seen[0][:, :, :3], seen[1][:, :, :3])
+    assert not torch.allclose(seen[0][:, :, 3], seen[1][:, :, 3])
+
+
+def test_only_causal_networks_stream():
+    with pytest.raises(ConfigError, match=r"movinet: sees later frames.*is_causal: true"):
+        small().stream(torch.zeros(1, 1, 3, 64, 64), {})
+
+
+def test_small_frames_are_an_error():
+    with pytest.raises(ConfigError, match=r"needs clips \[b t c h w\] of 64 px or more"):
+        small()(torch.zeros(1, 2, 3, 32, 64))
