@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
+import re
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,24 +60,23 @@ def seconds(way: Callable[[Tensor], Tensor], x: Tensor, *, backward: bool) -> fl
 
 
 def peak_bytes(name: str, *, backward: bool, threads: int) -> int:
-    """Growth of the peak memory of a fresh process by one run, the mask included."""
+    """What one run adds to the memory of a fresh process at its peak, with the mask or the sparse matrices (Linux)."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_grown, (name, backward, threads))
+        return pool.apply(_peak_bytes, (name, backward, threads))
 
 
-def _grown(name: str, backward: bool, threads: int) -> int:
+def _peak_bytes(name: str, backward: bool, threads: int) -> int:
     layer, x = setup(threads)
-    unit = 1 if sys.platform == "darwin" else 1024
-    if name == "dense":  # its mask is part of the cost; the sparse matrices, made beside it, are too
-        layer_of_one = BoundaryMatching(IN, OUT, num_snippets=T, max_duration=1, num_samples=N)
-        del layer
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        mask = torch.zeros(T, N * D * T)
-        seconds(lambda x: dense(x, mask, layer_of_one), x, backward=backward)
-    else:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        seconds(layer, x, backward=backward)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
+    mask = torch.rand(T, N * D * T) if name == "dense" else torch.empty(0)
+    held = mask.nbytes if name == "dense" else sum(buffer.nbytes for buffer in layer.buffers())
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = _status_bytes("VmRSS")
+    seconds(layer if name == "sparse" else lambda x: dense(x, mask, layer), x, backward=backward)
+    return held + _status_bytes("VmHWM") - before
+
+
+def _status_bytes(field: str) -> int:
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "weights": {"layers", "models"},
     "io": set(),
     "transforms": {"io"},
-    "data": {"io", "transforms"},
+    "data": {"io", "transforms", "weights"},  # weights: the unpickler
     "metrics": set(),
     "tasks": {"layers", "models", "weights", "transforms", "metrics"},
     "engine": {"layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},

@@ -63,6 +63,20 @@ def test_evaluation_is_deterministic_and_batch_independent(name):
     assert_close(alone, tree_map(lambda t: t[1:2], together), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name in sorted(TINY) if "feature_dims" in TINY[name]])
+def test_padding_changes_no_answer(name):
+    model = tiny(name).eval()
+    x = clips(model)
+    num_frames = x.shape[1]
+    padded = torch.cat([x, torch.full_like(x, 100.0)], dim=1)
+    mask = torch.arange(2 * num_frames).expand(BATCH, -1) < num_frames
+    with torch.no_grad():
+        assert_close(model(padded, mask), model(x), atol=1e-5, rtol=1e-4)
+        short = model(padded, mask & (torch.arange(2 * num_frames) < 2))
+        assert_close(short, model(x[:, :2]), atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(short, model(x))
+
+
 @every_model
 def test_saved_is_loaded(name):
     model, other = tiny(name), tiny(name)

@@ -8,8 +8,19 @@ NARROW_RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]}
 NARROW_RESNET_D = {**NARROW_RESNET, "stem_width": 8}
 SMALL_VIT = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
 
+FEATURES = {"feature_dims": (6, 4), "num_frames": 5, "num_classes": 5}
+
 TINY: dict[str, dict[str, Any]] = {
+    "attention_cluster": {**FEATURES, "cluster_sizes": (3, 2), "hidden_dims": (8, 6)},
+    "attention_lstm": {**FEATURES, "embedding_dim": 4, "lstm_dim": 3, "hidden_dims": (8, 6)},
     "movinet": {"num_frames": 3, "crop_px": 64, "num_classes": 5},
+    "nextvlad": {
+        **FEATURES,
+        "num_clusters": 3,
+        "num_groups": 2,
+        "hidden_dim": 8,
+        "gating_reduction": 2,
+    },
     "nonlocal": {"depth": 26, "num_frames": 4, "width": 4, "crop_px": 64, "num_classes": 5},
     "pptimesformer": {"backbone_args": SMALL_VIT, "num_frames": 2, "crop_px": 16, "num_classes": 5},
     "pptsm": {

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.engine.toy import ToyPipeline, ToyRecords
-from videozoo.engine.loader import EvalLoader, TrainLoader, collate, sample_order, sample_rng
+from videozoo.engine.loader import EvalLoader, TrainLoader, collate, sample_rng
+from videozoo.engine.order import sample_order
 from videozoo.errors import ConfigError, DataError, TrainingError
 
 

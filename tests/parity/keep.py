@@ -24,11 +24,11 @@ MANIFEST = (
     "state_dict_aliases",
     "param_rule",
     "inputs",
-) + (
+    "labels",
     "parameters",
     "kinds",
 )
-ARRAYS = ("out/", "damped_", "input_")
+ARRAYS = ("out/", "damped", "test256_damped", "input_")
 
 
 def keep(folder: Path) -> Path:

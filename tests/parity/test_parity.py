@@ -12,14 +12,38 @@ from tests.parity.keep import KEPT
 ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 
 
-@pytest.mark.parametrize("folder", sorted(KEPT.iterdir()), ids=lambda folder: folder.name)
+# large models: five seconds and more each
+HEAVY = {
+    "paddlevideo1_nonlocal",
+    "paddlevideo1_nonlocal_i3d",
+    "paddlevideo2_pptimesformer",
+    "paddlevideo2_pptsm",
+    "paddlevideo2_pptsn",
+    "paddlevideo2_slowfast",
+    "paddlevideo2_timesformer",
+    "paddlevideo2_tokenshift",
+    "paddlevideo2_videoswin_small",
+}
+TRAINED = (
+    *("paddlevideo1/" + name for name in ("nonlocal", "slowfast", "stnet", "tsm", "tsn")),
+    *("paddlevideo2/" + name for name in ("movinet", "pptsm", "pptsm_v2_lcnet", "pptsn", "slowfast", "tsm", "tsn")),
+)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(folder, id=folder.name, marks=pytest.mark.long if folder.name in HEAVY else ())
+        for folder in sorted(KEPT.iterdir())
+    ],
+)
 def test_kept(folder):
     line, errors = run(folder)
     assert line["passed"], (line, errors)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["paddlevideo2/tsn", "paddlevideo2/tsm", "paddlevideo1/tsn", "paddlevideo1/tsm"])
+@pytest.mark.parametrize("name", TRAINED)
 def test_training_step(name):
     if not ORACLES.is_dir():
         pytest.skip(f"the full reference folders are not at {ORACLES}")

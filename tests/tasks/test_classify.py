@@ -1,12 +1,18 @@
 """Classification: the loss against a written-out formula, views averaged as told, mixing that changes both sides."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from videozoo.data.dataset import ClipDataset
+from videozoo.errors import ConfigError
+from videozoo.layers import loss as losses
 from videozoo.models.model import VideoModel
 from videozoo.tasks.classify import Classify
+from videozoo.types import ClipRecord
 
 NAMES = ("a", "b", "c")
 
@@ -82,3 +88,59 @@ def test_multi_label_predictions_are_independent_probabilities():
         found = task.predict({"video": views})[0]
         expected = task.model(views[0]).sigmoid()[0]
     torch.testing.assert_close(torch.from_numpy(found.scores), expected)
+
+
+PRESENT = torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ({"loss": "focal", "focal_gamma": 3.0}, lambda s, t: losses.focal_loss(s, t, gamma=3.0)),
+        ({"class_weights": [1, 2, 3]}, lambda s, t: losses.soft_cross_entropy(s, t, weights=torch.tensor([1, 2, 3]))),
+        (
+            {"loss": "focal", "class_weights": [1, 2, 3]},
+            lambda s, t: losses.focal_loss(s, t, weights=torch.tensor([1, 2, 3])),
+        ),
+    ],
+)
+def test_losses_for_unequal_classes(video, args, expected):
+    task = Classify(Linear(), NAMES, **args)
+    one_hot = F.one_hot(LABEL, 3).float()
+    torch.testing.assert_close(task({"video": video, "label": LABEL})["loss"], expected(task.model(video), one_hot))
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ({"loss": "focal", "focal_gamma": 1.0}, lambda s, t: losses.binary_focal_loss(s, t, gamma=1.0)),
+        ({"loss": "asymmetric"}, losses.asymmetric_loss),
+        ({"class_weights": [1, 2, 3]}, lambda s, t: losses.binary_cross_entropy(s, t, weights=torch.tensor([1, 2, 3]))),
+    ],
+)
+def test_multi_label_losses_for_unequal_classes(video, args, expected):
+    task = Classify(Linear(), NAMES, multi_label=True, **args)
+    torch.testing.assert_close(task({"video": video, "label": PRESENT})["loss"], expected(task.model(video), PRESENT))
+
+
+def test_balanced_weights_come_from_the_training_data():
+    records = [ClipRecord(str(i), Path("x"), (label,)) for i, label in enumerate([0, 0, 0, 1, 2, 2])]
+    filled = Classify.fill_in({"class_weights": "balanced", "loss": "focal"}, ClipDataset(NAMES, records))
+    assert filled == {"class_weights": pytest.approx([2 / 3, 2, 1]), "loss": "focal"}
+    assert Classify.fill_in({"class_weights": [1.0]}, None) == {"class_weights": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"loss": "asymmetric"}, r"task\.loss: 'asymmetric' is for multi-label data"),
+        ({"focal_gamma": 0.5}, r"task\.focal_gamma: is 0\.5; it takes 0, or numbers from 1 up"),
+        ({"asymmetric_margin": 1.0}, r"task\.asymmetric_margin: is 1\.0; it takes a probability below 1"),
+        ({"class_weights": "balanced"}, r"task\.class_weights: 'balanced' is known in a training run only"),
+        ({"class_weights": [1.0, 2.0]}, r"task\.class_weights: are 2 for 3 classes"),
+        ({"class_weights": [1.0, 2.0, -1.0]}, r"task\.class_weights: holds -1\.0; weights are numbers from 0 up"),
+    ],
+)
+def test_losses_that_make_no_sense(args, message):
+    with pytest.raises(ConfigError, match=message):
+        Classify(Linear(), NAMES, **args)

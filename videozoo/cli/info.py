@@ -19,6 +19,7 @@ class Kind(str, enum.Enum):
     inputs = "inputs"
     optimizers = "optimizers"
     schedules = "schedules"
+    weights = "weights"
 
 
 _HOMES = {
@@ -40,6 +41,9 @@ def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list.")) 
 
     from videozoo.config.recipe import list_recipes, read_header
 
+    if kind is Kind.weights:
+        _list_weights()
+        return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column(kind.value.rstrip("s"), no_wrap=True)
     table.add_column("what it is")
@@ -51,6 +55,21 @@ def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list.")) 
         registry = getattr(importlib.import_module(module), attribute)
         for name in registry.names():
             table.add_row(name, registry.summary(name))
+    print(table)
+
+
+def _list_weights() -> None:
+    from rich import box, print
+    from rich.table import Table
+
+    from videozoo.weights.cards import CARDS
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("weights", no_wrap=True)
+    table.add_column("score that its publisher states, and where it is", overflow="fold")
+    for name, card in CARDS.items():
+        note = "" if card.is_usable() else " (this version has no such model)"
+        table.add_row(name, f"{card.published}{note}\n{card.urls[0]} ({card.license})")
     print(table)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from videozoo.cli import demo, eval, info, predict, prepare, synth, train
+from videozoo.cli import bench, demo, eval, info, model, predict, prepare, runs, synth, train, weights
 from videozoo.errors import VideoZooError
 
 __all__ = ["app", "main"]
@@ -36,12 +36,16 @@ def root(
 
 
 app.command("train")(train.train)
+app.command("runs")(runs.runs)
 app.command("eval")(eval.evaluate_command)
 app.command("predict")(predict.predict)
 app.command("synth")(synth.synth)
 app.add_typer(prepare.app, name="prepare")
 app.command("show")(info.show)
 app.command("list")(info.list_parts)
+app.command("info")(model.info)
+app.command("import")(weights.import_weights)
+app.command("export")(weights.export_weights)
 app.command("demo")(demo.demo)
 
 

@@ -11,7 +11,7 @@ __all__ = ["synth"]
 
 def synth(
     out: Path = typer.Argument(help="An empty or new folder."),
-    kind: str = typer.Option("clips", help="clips (one motion each) or untrimmed (segments in long videos)."),
+    kind: str = typer.Option("clips", help="clips (one motion each), untrimmed (long videos) or yt8m (features)."),
     num_train: int = typer.Option(None, help="Training videos [clips: 800, untrimmed: 80]."),
     num_val: int = typer.Option(None, help="Held-out videos [clips: 200, untrimmed: 20]."),
     size: int = typer.Option(None, help="Side of the picture in pixels [64]."),

@@ -62,8 +62,9 @@ def build(part: Callable[..., Any], args: Mapping[str, Any], *, where: str, **gi
 def _coerce(value: Any, hint: Any, *, where: str) -> Any:
     if hint is Any or hint is inspect.Parameter.empty:
         return value
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
-        return hint(**bind(hint, value, where=where))  # a nested value: its own keys are spell-checked too
+    nested = _dataclass_of(hint)
+    if nested is not None and isinstance(value, Mapping):
+        return nested(**bind(nested, value, where=where))  # its own keys are spell-checked too
     if isinstance(value, str) and _takes(hint, float) and not _takes(hint, str):
         value = _number(value)
     try:
@@ -79,6 +80,13 @@ def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
         return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
     except pydantic.PydanticUserError:  # a dataclass brings its own config
         return pydantic.TypeAdapter(hint)
+
+
+def _dataclass_of(hint: Any) -> Callable[..., Any] | None:
+    """The dataclass that `hint` is, alone or beside None."""
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    found = [kind for kind in kinds if dataclasses.is_dataclass(kind) and isinstance(kind, type)]
+    return found[0] if len(found) == 1 else None
 
 
 def _number(text: str) -> Any:

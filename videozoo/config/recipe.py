@@ -44,7 +44,9 @@ class Section:
 
 SECTIONS = {
     "model": Section("videozoo.models.registry:models", given=("num_classes",)),
-    "task": Section("videozoo.tasks.registry:tasks", given=("model", "class_names"), default="classify"),
+    "task": Section(
+        "videozoo.tasks.registry:tasks", given=("model", "class_names", "input_spec", "new_model"), default="classify"
+    ),
     "input": Section("videozoo.transforms.registry:inputs", default="clip"),
     "optim": Section("videozoo.engine.registry:optimizers", given=("task",), default="sgd"),
     "schedule": Section("videozoo.engine.registry:schedules", given=("horizon",), default="constant"),

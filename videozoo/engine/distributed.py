@@ -19,6 +19,7 @@ __all__ = ["World", "join_world"]
 
 
 CPU = torch.device("cpu")
+TIMEOUT = timedelta(minutes=30)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,11 @@ def join_world(device: str = "auto") -> Iterator[World]:
     ours = not dist.is_initialized()
     if ours:
         backend = "nccl" if found.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=30))
+        # torchrun's store outlives a restart: a new attempt must not find the addresses of dead processes in it
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        store = dist.PrefixStore(f"videozoo/attempt_{attempt}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=found)
     finally:

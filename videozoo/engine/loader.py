@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
+from videozoo.engine.order import order_of
 from videozoo.errors import ConfigError, DataError, TrainingError, VideoZooError
 
-__all__ = ["Bad", "EvalLoader", "Records", "TrainLoader", "collate", "sample_order", "sample_rng"]
+__all__ = ["Bad", "EvalLoader", "Records", "TrainLoader", "collate", "sample_rng"]
 
 Batch = dict[str, Any]
 Bad = tuple[str, str]  # (id of a record, why it cannot be used)
@@ -40,11 +41,6 @@ class Records(Protocol):
     def __getitem__(self, index: int) -> Any: ...
 
 
-def sample_order(seed: int, epoch: int, num_samples: int) -> np.ndarray:
-    """The order in which an epoch goes through the data set, int64 `[num_samples]`."""
-    return np.random.default_rng((seed, epoch)).permutation(num_samples)
-
-
 def sample_rng(seed: int, epoch: int, index: int, *, tries: int = 0) -> np.random.Generator:
     """The generator of everything that is random in one sample; a replacement has its own."""
     return np.random.default_rng((seed, epoch, index, tries))
@@ -59,6 +55,9 @@ class TrainLoader:
 
     A broken record is replaced by the next of the data set; `bad` of the micro-batch lists (id, reason).
 
+    Args:
+        sampler: "uniform" goes through all samples once an epoch, "balanced" draws as many of every class.
+
     Raises:
         ConfigError: the numbers do not divide, or there is less than one batch of samples.
     """
@@ -70,6 +69,7 @@ class TrainLoader:
         *,
         batch_size: int,
         seed: int = 0,
+        sampler: str = "uniform",
         accumulate: int = 1,
         num_workers: int = 0,
         rank: int = 0,
@@ -91,6 +91,8 @@ class TrainLoader:
         self.records = records
         self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
         self.rank, self.world_size = rank, world_size
+        self._order = order_of(sampler, records)
+        self._epoch = (-1, np.empty(0, dtype=np.int64))  # the last epoch that was asked for, and its order
         self._fetcher = _Fetcher(
             records, pipeline, seed=seed, replace=True, num_workers=num_workers, timeout_s=timeout_s
         )
@@ -100,13 +102,18 @@ class TrainLoader:
     def keys(self, step: int) -> list[list[Key]]:
         """(epoch, index) of every sample of this process in one step, a list for each micro-batch."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = sample_order(self.seed, epoch, len(self.records))
+        order = self._order_of(epoch)
         size = self.micro_batch_size
         keys = []
         for micro in range(self.accumulate):
             first = place * self.batch_size + (micro * self.world_size + self.rank) * size
             keys.append([(epoch, int(index)) for index in order[first : first + size]])
         return keys
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, self._order(self.seed, epoch))
+        return self._epoch[1]
 
     def steps(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
         """The micro-batches of steps start, start + 1, ... stop - 1."""

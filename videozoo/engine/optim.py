@@ -185,15 +185,16 @@ def parameter_groups(
         ConfigError: one of `rules` matches nothing.
     """
     norm_params = {id(p) for module in task.modules() if _is_norm(module) for p in module.parameters(recurse=False)}
-    named = {name.removeprefix("model."): p for name, p in task.named_parameters() if p.requires_grad}
+    # a task may hold a second network like its model, whose parameters go by the same rules
+    named = [(re.sub(r"^(model|peer)\.", "", name), p) for name, p in task.named_parameters() if p.requires_grad]
     for i, rule in enumerate(rules):
-        if not any(re.search(rule.match, name) for name in named):
+        if not any(re.search(rule.match, name) for name, _ in named):
             raise ConfigError(
                 f"optim.groups.{i}.match: '{rule.match}' matches no trainable parameter of the model, "
-                f"whose names are like '{next(iter(named), '')}'"
+                f"whose names are like '{named[0][0] if named else ''}'"
             )
     groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, p in named.items():
+    for name, p in named:
         rule = next((r for r in [*rules, *task.model.param_rules] if re.search(r.match, name)), ParamRule(match=""))
         is_norm = id(p) in norm_params
         spared = (is_norm and not norms) or (not is_norm and not biases and name.endswith("bias"))

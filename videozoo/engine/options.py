@@ -24,6 +24,8 @@ class Fit:
         eval_batch_size: samples of an evaluation batch on each process; None takes that of a training
             micro-batch.
         accumulate: micro-batches that a process splits its share of a step into, to fit its memory.
+        sampler: "uniform" shows every training sample once an epoch; "balanced" draws as many of every class,
+            those of small classes more than once.
         num_workers: processes that decode, beside each training process; 0 decodes in the training process.
         precision: of the forward pass; parameters and optimizer are float32 always.
         channels_last: convolution weights with the channels last in memory: often faster, on a GPU above all.
@@ -46,6 +48,7 @@ class Fit:
     batch_size: int = 16
     eval_batch_size: int | None = None
     accumulate: int = 1
+    sampler: Literal["uniform", "balanced"] = "uniform"
     num_workers: int = 2
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True

@@ -94,6 +94,7 @@ def _prepare(
     multi_label = bool(getattr(records, "multi_label", False))
     if multi_label and "multi_label" in accepted(tasks.get(recipe.name_of("task"))):
         record["task"]["multi_label"] = True
+    record["task"] = tasks.get(recipe.name_of("task")).fill_in(record["task"], records)  # type: ignore[attr-defined]
 
     problem = None if resume else _in_use(out_dir)
     if problem := world.from_first(problem):
@@ -124,6 +125,7 @@ def _prepare(
         records,
         input_spec.train_pipeline(**pipeline_args),
         batch_size=fit.batch_size,
+        sampler=fit.sampler,
         accumulate=fit.accumulate,
         **sharing,
     )
@@ -290,7 +292,8 @@ def _place(task: Task, fit: Fit, world: World) -> Task:
     if fit.sync_bn and world.size > 1:
         if world.device.type != "cuda":
             raise ConfigError(f"fit.sync_bn: torch has it on GPUs only, this is {world.device}; set it to false")
-        task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
+        for name, module in list(task.named_children()):  # a second student has statistics, too
+            setattr(task, name, nn.SyncBatchNorm.convert_sync_batchnorm(module))
     if fit.compile:
         task.model.compile()
     return task

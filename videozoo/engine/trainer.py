@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -168,12 +169,11 @@ class Trainer:
 
         try:
             parts = self._accumulate_gradients(micro_batches)
+            self.scaler.unscale_(self.optimizer)
+            norm = gradient_norm(self.params)
+            values, stopped = self._agree({**parts, "grad_norm": norm}, stop)
         except RuntimeError as error:
             raise self._explain(error) from error
-
-        self.scaler.unscale_(self.optimizer)
-        norm = gradient_norm(self.params)
-        values, stopped = self._agree({**parts, "grad_norm": norm}, stop)
         self._check_finite(values, micro_batches)
         if self.fit.clip_grad_norm is not None:
             clip_gradients(self.params, norm, self.fit.clip_grad_norm)
@@ -414,5 +414,10 @@ class Trainer:
                 f"{self.fit.accumulate}, "
                 f"{self.world.size} processes); raise fit.accumulate to split the batch further, lower "
                 "fit.batch_size, the clip's frames or size, or set fit.precision=bf16"
+            )
+        if self.world.size > 1 and (isinstance(error, dist.DistError) or "by peer" in text):
+            return TrainingError(
+                f"step {self.step + 1}: process {self.world.rank} lost the others ({text.partition(chr(10))[0]}); what "
+                f"stopped them is in their output; go on with --resume from {self._last_good()}"
             )
         return self.loader.explain(error)

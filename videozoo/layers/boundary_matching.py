@@ -5,11 +5,12 @@ Paper: Lin et al., BMN, arXiv:1907.09702, section 3.3.
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -86,7 +87,9 @@ class BoundaryMatching(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, _, t = x.shape
         if t != self.num_snippets:
-            raise ConfigError(f"boundary matching: the input has {t} columns; this layer was built for {self.num_snippets}")
+            raise ConfigError(
+                f"boundary matching: the input has {t} columns; the layer is built for {self.num_snippets}"
+            )
         projected = x.permute(2, 0, 1).reshape(1, t * b, -1) @ self.weight.permute(2, 1, 0)  # [N, t b, c]
         projected = projected.reshape(self.weight.shape[2] * t, -1)
         dtype = torch.float64 if projected.dtype == torch.float64 else torch.float32
@@ -103,10 +106,12 @@ class BoundaryMatching(nn.Module):
     def _dense(self, dtype: torch.dtype) -> Tensor:
         """The sampling matrix in full, for exported graphs, which know no sparse tensors."""
         starts, columns, values = self._sparse("forward")
-        rows = torch.from_numpy(np.repeat(np.arange(len(starts) - 1), np.diff(starts.cpu().numpy())))
+        rows = (
+            torch.bucketize(torch.arange(len(columns), device=starts.device), starts, right=True, out_int32=False) - 1
+        )
         width = self.weight.shape[2] * self.num_snippets
         flat = torch.zeros((len(starts) - 1) * width, dtype=dtype, device=values.device)
-        at = rows.to(values.device) * width + columns.long()
+        at = rows * width + columns.long()
         return flat.scatter(0, at, values.to(dtype)).view(-1, width)
 
 
@@ -127,9 +132,18 @@ class _SparseProduct(torch.autograd.Function):
 
 def _product(parts: tuple[Tensor, ...], dense: Tensor) -> Tensor:
     starts, columns, values = parts
+    _silence_beta_warning()
     size = (len(starts) - 1, len(dense))
     matrix = torch.sparse_csr_tensor(starts, columns, values.to(dense.dtype), size, check_invariants=False)
     return matrix @ dense
+
+
+@functools.cache
+def _silence_beta_warning() -> None:
+    """Torch warns once a process that its compressed sparse matrices may gain features; we need none of those."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        torch.eye(1).to_sparse_csr()
 
 
 def matching_weights(

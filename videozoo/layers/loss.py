@@ -2,18 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["mixed_targets", "smooth_targets", "soft_cross_entropy", "symmetric_divergence"]
+__all__ = [
+    "asymmetric_loss",
+    "balanced_weights",
+    "binary_cross_entropy",
+    "binary_distillation",
+    "binary_focal_loss",
+    "binary_symmetric_divergence",
+    "distillation",
+    "focal_loss",
+    "mixed_targets",
+    "smooth_targets",
+    "soft_cross_entropy",
+    "symmetric_divergence",
+]
+
+# ---- one label a sample: targets are distributions [b k] -------------------------------------------------
 
 
-def soft_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of scores `[b k]` against distributions `[b k]`; computed in float32 or wider."""
-    if scores.dtype in (torch.float16, torch.bfloat16):
-        scores = scores.float()
-    return -(targets * F.log_softmax(scores, dim=-1)).sum(-1).mean()
+def soft_cross_entropy(scores: Tensor, targets: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of scores `[b k]` against distributions `[b k]`; computed in float32 or wider.
+
+    Args:
+        weights: `[k]`, of each class. The mean is over samples, not over weights as in torch: halves of a batch
+            then average to the whole batch.
+    """
+    return -(_weighted(targets, weights) * F.log_softmax(_wide(scores), dim=-1)).sum(-1).mean()
+
+
+def focal_loss(scores: Tensor, targets: Tensor, *, gamma: float = 2.0, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy that samples which are right already weigh less in: -(1 - p)^gamma log p.
+
+    Paper: Focal Loss, arXiv:1708.02002, equation 4, with a soft-max; `weights` take the place of its alpha.
+    """
+    log_p = F.log_softmax(_wide(scores), dim=-1)
+    return -(_weighted(targets, weights) * (1 - log_p.exp()) ** gamma * log_p).sum(-1).mean()
+
+
+# ---- any number of labels: targets are 0..1 for each class [b k] -----------------------------------------
+
+
+def binary_cross_entropy(scores: Tensor, targets: Tensor, *, weights: Tensor | None = None) -> Tensor:
+    """Mean over samples and classes of the cross-entropy of independent answers.
+
+    Args:
+        weights: `[k]`, of the presence of each class.
+    """
+    return F.binary_cross_entropy_with_logits(_wide(scores), targets, pos_weight=weights)
+
+
+def binary_focal_loss(scores: Tensor, targets: Tensor, *, gamma: float = 2.0, weights: Tensor | None = None) -> Tensor:
+    """`focal_loss` of independent answers: arXiv:1708.02002, equation 4, for presence and absence."""
+    return asymmetric_loss(scores, targets, gammas=(gamma, gamma), margin=0.0, weights=weights)
+
+
+def asymmetric_loss(
+    scores: Tensor,
+    targets: Tensor,
+    *,
+    gammas: tuple[float, float] = (0.0, 4.0),
+    margin: float = 0.05,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Binary cross-entropy in which the many classes that are absent, and easily told to be, count for little.
+
+    Paper: Asymmetric Loss, arXiv:2009.14119, equations 4-7. Differs: the mean over classes, not their sum.
+
+    Args:
+        gammas: focusing of (presence, absence).
+        margin: probabilities below it are no error for an absent class.
+        weights: `[k]`, of the presence of each class.
+    """
+    scores = _wide(scores)
+    p = scores.sigmoid()
+    present = (1 - p) ** gammas[0] * F.logsigmoid(scores)
+    if margin:
+        shifted = (p - margin).clamp(min=0)
+        absent = shifted ** gammas[1] * torch.log1p(-shifted)
+    else:
+        absent = p ** gammas[1] * F.logsigmoid(-scores)
+    return -(_weighted(targets, weights) * present + (1 - targets) * absent).mean()
+
+
+def balanced_weights(counts: Sequence[int]) -> list[float]:
+    """A weight for each class by which all of them count alike in the sum over `counts` samples.
+
+    They average to 1 over the samples, so that the learning rate keeps its meaning. A class without samples
+    weighs 1.
+    """
+    present = sum(count > 0 for count in counts)
+    return [sum(counts) / (present * count) if count else 1.0 for count in counts]
+
+
+# ---- targets ---------------------------------------------------------------------------------------------
 
 
 def smooth_targets(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
@@ -33,7 +120,47 @@ def mixed_targets(targets: Tensor, others: Tensor, share: float | Tensor) -> Ten
     return targets * share + others * (1 - share)
 
 
+# ---- networks that learn from each other -----------------------------------------------------------------
+
+
+def distillation(scores: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """T^2 KL(teacher || student) of the distributions that scores `[b k]` make at a temperature T, mean over samples.
+
+    Paper: Distilling the Knowledge in a Neural Network, arXiv:1503.02531, section 2. T^2 keeps the size of the
+    gradient where T changes.
+    """
+    log_p, log_q = (F.log_softmax(_wide(x) / temperature, dim=-1) for x in (teacher, scores))
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+
+
+def binary_distillation(scores: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """`distillation` of independent answers: the mean over samples and classes."""
+    scores, teacher = _wide(scores) / temperature, _wide(teacher) / temperature
+    return temperature**2 * _binary_divergence(teacher, scores)
+
+
+def binary_symmetric_divergence(scores: Tensor, others: Tensor) -> Tensor:
+    """`symmetric_divergence` of independent answers: the mean over samples and classes."""
+    scores, others = _wide(scores), _wide(others)
+    return (_binary_divergence(scores, others) + _binary_divergence(others, scores)) / 2
+
+
 def symmetric_divergence(scores: Tensor, others: Tensor) -> Tensor:
     """Mean of both Kullback-Leibler divergences between two networks' scores `[b k]`."""
     p, q = F.log_softmax(scores, dim=-1), F.log_softmax(others, dim=-1)
     return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean() / 2
+
+
+def _binary_divergence(scores: Tensor, others: Tensor) -> Tensor:
+    p = scores.sigmoid()
+    present = p * (F.logsigmoid(scores) - F.logsigmoid(others))
+    absent = (1 - p) * (F.logsigmoid(-scores) - F.logsigmoid(-others))
+    return (present + absent).mean()
+
+
+def _weighted(targets: Tensor, weights: Tensor | None) -> Tensor:
+    return targets if weights is None else targets * weights
+
+
+def _wide(scores: Tensor) -> Tensor:
+    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores

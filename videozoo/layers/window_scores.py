@@ -19,7 +19,7 @@ def pool_windows(x: Tensor, window: int) -> Tensor:
 
 
 def window_scores(features: Tensor, classifier: nn.Module) -> Tensor:
-    """Scores [b, k] of window features [b, h, w, c]: of one window its own, of several the log of their mean probability.
+    """Scores [b, k] of window features [b, h, w, c]: a window's own, or the log of the mean probability of several.
 
     The soft-max of the answer is the mean of the windows' soft-maxes, as fully convolutional testing averages them.
     """

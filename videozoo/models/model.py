@@ -21,6 +21,7 @@ class VideoModel(nn.Module):
         num_classes: width of the output; 0 makes `forward` return the features.
         num_features: width of the features.
         input_shape: shape of one sample without the batch axis, e.g. (8, 3, 224, 224) for clips `[t c h w]`.
+        is_classifier: whether `forward` gives one score a class; detectors and localizers give a tuple of their own.
         param_rules: groups of parameters that learn at another rate, or with another decay, by the model's paper.
     """
 
@@ -28,6 +29,7 @@ class VideoModel(nn.Module):
     num_classes: int
     num_features: int
     input_shape: tuple[int, ...]
+    is_classifier: bool = True
     param_rules: Sequence[ParamRule] = ()
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -80,6 +80,7 @@ class TSM(TSN):
                 "ResNet, ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, tsn any other"
             )
         self.num_segments = num_segments
+        self.shift_fraction = shift_fraction
         self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
         self.param_rules = (
             ParamRule(r"^head\.weight$", lr_scale=5),

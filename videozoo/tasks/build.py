@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videozoo.config.check import build
+from videozoo.config.check import accepted, build
 from videozoo.errors import WeightsError
 from videozoo.models.registry import create_model
 from videozoo.tasks.registry import tasks
@@ -23,10 +24,12 @@ def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
         ConfigError: a value that the model or the task does not take.
     """
     model_args = {"num_classes": len(class_names), **record["model"]}
-    model = create_model(model_args.pop("name"), **model_args)
+    new_model = functools.partial(create_model, model_args.pop("name"), **model_args)
     task_args = dict(record["task"])
     part = tasks.get(task_args.pop("name"))
-    return build(part, task_args, where="task", model=model, class_names=tuple(class_names))
+    given = {"input_spec": lambda: build_input(record["input"]), "new_model": lambda: new_model}
+    taken = {name: make() for name, make in given.items() if name in accepted(part)}
+    return build(part, task_args, where="task", model=new_model(), class_names=tuple(class_names), **taken)
 
 
 def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
@@ -36,6 +39,8 @@ def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
         WeightsError: the weights do not fit the model that the checkpoint's own record describes.
     """
     record = {**checkpoint.record, "model": {**checkpoint.record["model"]}}
+    only_training = tasks.get(record["task"]["name"]).training_args  # type: ignore[attr-defined]
+    record["task"] = {key: value for key, value in record["task"].items() if key not in only_training}
     if "pretrained" in record["model"]:
         record["model"]["pretrained"] = None  # the weights are right here
     task = build_task(record, checkpoint.class_names)

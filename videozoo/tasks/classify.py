@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from videozoo.layers.loss import mixed_targets, smooth_targets, soft_cross_entropy
+from videozoo.errors import ConfigError
+from videozoo.layers import loss as losses
+from videozoo.layers.loss import mixed_targets, smooth_targets
 from videozoo.layers.mix import Mix
 from videozoo.metrics.classification import Classification
 from videozoo.metrics.metric import Metric
 from videozoo.models.model import VideoModel
+from videozoo.tasks.distill import Distill, Mutual, Teacher
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
 from videozoo.types import Labels
@@ -35,8 +37,24 @@ class Classify(Task):
         mix_prob: share of the batches that are mixed at all.
         multi_label: a clip may have any number of classes: independent probabilities instead of a soft-max. Runs on
             multi-label data turn it on by themselves.
+        loss: "cross_entropy" (of a soft-max, or binary where `multi_label`), "focal" (arXiv:1708.02002), or
+            "asymmetric" (arXiv:2009.14119), which is for multi-label data.
+        focal_gamma: how much less a clip counts that is right already; 0 is the cross-entropy.
+        asymmetric_gammas: the same for (presence, absence) of a class.
+        asymmetric_margin: probabilities below it are no error for an absent class.
+        class_weights: of a clip of each class in the loss; "balanced" makes all classes count alike in the
+            training data, and the run's record then holds the numbers.
+        distill: learn from a trained model as well; see `tasks.distill.Distill`.
+        mutual: train two students that learn from each other; see `tasks.distill.Mutual`.
         average: views are averaged as probabilities ("prob") or before the soft-max ("score").
+        input_spec, new_model: given by whoever builds the task: what a teacher's input is compared with, and how a
+            second student is made.
+
+    Raises:
+        ConfigError: values that do not fit each other, or a teacher that does not fit the student.
     """
+
+    training_args = ("distill", "mutual")
 
     def __init__(
         self,
@@ -48,13 +66,34 @@ class Classify(Task):
         cutmix_alpha: float = 0.0,
         mix_prob: float = 1.0,
         multi_label: bool = False,
+        loss: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy",
+        focal_gamma: float = 2.0,
+        asymmetric_gammas: tuple[float, float] = (0.0, 4.0),
+        asymmetric_margin: float = 0.05,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+        distill: Distill | None = None,
+        mutual: Mutual | None = None,
         average: Literal["prob", "score"] = "score",
+        input_spec: Any = None,
+        new_model: Callable[[], VideoModel] | None = None,
     ):
         super().__init__(model, class_names)
         self.label_smoothing = label_smoothing
         self.multi_label = multi_label
         self.monitor = "map" if multi_label else "top1"
         self.average = average
+        self.loss, self.focal_gamma = loss, focal_gamma
+        self.asymmetric_gammas, self.asymmetric_margin = asymmetric_gammas, asymmetric_margin
+        self._check_loss()
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", self._weights(class_weights), persistent=False)
+        self.distill, self.mutual = distill, mutual
+        if distill is not None:
+            self.teacher = Teacher(distill.teacher, class_names=class_names, input_spec=input_spec)
+        if mutual is not None:
+            if new_model is None:
+                raise ConfigError("task.mutual: needs new_model, which makes the second student; give one")
+            self.peer = new_model()  # in the task, not in its model: trained and kept for resuming, not published
         self.mix = (
             Mix(mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha, prob=mix_prob)
             if mixup_alpha or cutmix_alpha
@@ -68,9 +107,12 @@ class Classify(Task):
             video, target, other, share = self.mix(video, target)
             target = mixed_targets(target, other, share)
         scores = self.model(video).float()
-        if self.multi_label:
-            return {"loss": F.binary_cross_entropy_with_logits(scores, target)}
-        return {"loss": soft_cross_entropy(scores, target)}
+        parts = {"loss": self._label_loss(scores, target)}
+        if self.distill is not None:
+            parts = self._distilled(parts["loss"], scores, video, self.distill)
+        if self.mutual is not None:
+            parts = self._beside_peer(parts, scores, video, target, self.mutual)
+        return parts
 
     def predict(self, batch: Batch) -> list[Labels]:
         video = batch["video"]
@@ -82,3 +124,63 @@ class Classify(Task):
 
     def metrics(self) -> list[Metric]:
         return [Classification(self.class_names)]
+
+    @classmethod
+    def fill_in(cls, args: Mapping[str, Any], records: Any) -> dict[str, Any]:
+        if args.get("class_weights") != "balanced":
+            return dict(args)
+        if not hasattr(records, "class_counts"):
+            raise ConfigError(
+                "task.class_weights: 'balanced' needs data that counts its classes; give a list of numbers"
+            )
+        return {**args, "class_weights": losses.balanced_weights(records.class_counts())}
+
+    def _label_loss(self, scores: Tensor, target: Tensor) -> Tensor:
+        weights = self.class_weights
+        if self.loss == "asymmetric":
+            gammas, margin = self.asymmetric_gammas, self.asymmetric_margin
+            return losses.asymmetric_loss(scores, target, gammas=gammas, margin=margin, weights=weights)
+        if self.loss == "focal":
+            focal = losses.binary_focal_loss if self.multi_label else losses.focal_loss
+            return focal(scores, target, gamma=self.focal_gamma, weights=weights)
+        plain = losses.binary_cross_entropy if self.multi_label else losses.soft_cross_entropy
+        return plain(scores, target, weights=weights)
+
+    def _distilled(self, loss: Tensor, scores: Tensor, video: Tensor, distill: Distill) -> dict[str, Tensor]:
+        distillation = losses.binary_distillation if self.multi_label else losses.distillation
+        soft = distillation(scores, self.teacher(video).float(), temperature=distill.temperature)
+        total = (1 - distill.weight) * loss + distill.weight * soft
+        return {"loss": total, "label_loss": loss, "teacher_loss": soft}
+
+    def _beside_peer(
+        self, parts: Mapping[str, Tensor], scores: Tensor, video: Tensor, target: Tensor, mutual: Mutual
+    ) -> dict[str, Tensor]:
+        divergence = losses.binary_symmetric_divergence if self.multi_label else losses.symmetric_divergence
+        others = self.peer(video).float()
+        peer_loss, apart = self._label_loss(others, target), divergence(scores, others)
+        total = parts["loss"] + peer_loss + mutual.weight * apart
+        return {**parts, "loss": total, "student_loss": parts["loss"], "peer_loss": peer_loss, "divergence": apart}
+
+    def _check_loss(self) -> None:
+        if self.loss == "asymmetric" and not self.multi_label:
+            raise ConfigError("task.loss: 'asymmetric' is for multi-label data; take 'focal' or 'cross_entropy'")
+        gammas = {"focal_gamma": (self.focal_gamma,), "asymmetric_gammas": self.asymmetric_gammas}
+        for name, values in gammas.items():
+            if any(value != 0 and value < 1 for value in values):  # between, the gradient has no end at p = 1
+                raise ConfigError(f"task.{name}: is {getattr(self, name)}; it takes 0, or numbers from 1 up")
+        if not 0 <= self.asymmetric_margin < 1:
+            raise ConfigError(f"task.asymmetric_margin: is {self.asymmetric_margin}; it takes a probability below 1")
+
+    def _weights(self, weights: Literal["balanced"] | Sequence[float] | None) -> Tensor | None:
+        if weights is None:
+            return None
+        if isinstance(weights, str):
+            raise ConfigError("task.class_weights: 'balanced' is known in a training run only; give a list of numbers")
+        if len(weights) != len(self.class_names):
+            raise ConfigError(
+                f"task.class_weights: are {len(weights)} for {len(self.class_names)} classes; give one each, "
+                "in the order of the classes, or 'balanced'"
+            )
+        if min(weights) < 0:
+            raise ConfigError(f"task.class_weights: holds {min(weights)}; weights are numbers from 0 up")
+        return torch.tensor(weights)

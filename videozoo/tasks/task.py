@@ -23,15 +23,22 @@ class Task(nn.Module):
         class_names: what the outputs are called, in order; travels in the checkpoint.
         monitor: the metric that decides which checkpoint is the best, e.g. "top1"; greater is better.
         input_name: the input spec that recipes of this task use when they name none.
+        training_args: arguments that only training needs; a task that is built to predict goes without them.
     """
 
     input_name: str = "clip"
     monitor: str = "top1"
+    training_args: tuple[str, ...] = ()
 
     def __init__(self, model: VideoModel, class_names: Sequence[str]):
         super().__init__()
         self.model = model
         self.class_names = tuple(class_names)
+
+    @classmethod
+    def fill_in(cls, args: Mapping[str, Any], records: Any) -> dict[str, Any]:
+        """A recipe's arguments with what only the training data can tell; the answer goes into the record."""
+        return dict(args)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Training: "loss" and its scalar parts, by name."""

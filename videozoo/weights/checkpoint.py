@@ -23,7 +23,7 @@ from torch import Tensor
 
 from videozoo.errors import WeightsError
 
-__all__ = ["FORMAT", "VERSION", "Checkpoint", "find", "read", "write", "write_safetensors"]
+__all__ = ["FORMAT", "VERSION", "Checkpoint", "find", "read", "replace_file", "write", "write_safetensors"]
 
 FORMAT = "videozoo"
 VERSION = 1
@@ -77,7 +77,7 @@ def write(path: str | os.PathLike[str], payload: Mapping[str, Any]) -> None:
     """
     path = Path(path)
     content = {"format": FORMAT, "version": VERSION, **payload}
-    _replace(path, lambda temporary: torch.save(content, temporary))
+    replace_file(path, lambda temporary: torch.save(content, temporary))
 
 
 def write_safetensors(
@@ -95,7 +95,7 @@ def write_safetensors(
         "class_names": json.dumps(class_names),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
-    _replace(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=header))
+    replace_file(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=header))
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -168,7 +168,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     }
 
 
-def _replace(path: Path, write_to: Callable[[str], None]) -> None:
+def replace_file(path: str | os.PathLike[str], write_to: Callable[[str], None]) -> None:
+    """Writes a file through `write_to`, which gets a temporary name, and renames it: whole or not at all.
+
+    Raises:
+        WeightsError: it cannot be written; an older file of that name is still there.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = ""
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from videozoo.models.model import VideoModel
 from videozoo.weights.keymap import KeyMap, Tensors
 from videozoo.weights.unpickle import unpickle_arrays
 
-__all__ = ["SOURCES", "convert", "key_map", "read_foreign"]
+__all__ = ["SOURCES", "Match", "convert", "count_classes", "key_map", "match", "read_foreign"]
 
 SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", "timesformer")
 
@@ -38,8 +39,39 @@ def convert(model: Model, state: str | os.PathLike[str] | Mapping[str, Any], *, 
     """
     where = os.fspath(state) if isinstance(state, str | os.PathLike) else f"{source} weights"
     theirs = read_foreign(state) if isinstance(state, str | os.PathLike) else _arrays(state)
+    found = match(model, theirs, source=source)
+    if found.faults:
+        faults = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in found.faults.items()]
+        raise WeightsError(
+            f"{where}: does not fit {model.name}: {'; '.join(faults)}; build the model with "
+            "the arguments that these weights were trained with"
+        )
+    model.load_state_dict(found.tensors, strict=False)
+    return model
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """What of another project's weights fits a model.
+
+    tensors: the model's own state, by its own names.
+    faults: names by the kind of fault ("missing", "unmatched", "of another shape"); empty when all fits.
+    ignored: their names that have no counterpart here and need none.
+    """
+
+    tensors: Mapping[str, Tensor]
+    faults: Mapping[str, Sequence[str]]
+    ignored: Sequence[str]
+
+
+def match(model: VideoModel, state: Tensors, *, source: str) -> Match:
+    """Every tensor of `model` from their `state`, and what is missing or left over; nothing is loaded.
+
+    Raises:
+        WeightsError: the project has no such model, or two of their names mean the same tensor.
+    """
     names = key_map(model, source=source)
-    seen = _Seen(theirs)
+    seen = _Seen(_clean(state, names))
     ours: dict[str, Tensor] = {}
     missing: list[str] = []
     misshapen: list[str] = []
@@ -53,19 +85,20 @@ def convert(model: Model, state: str | os.PathLike[str] | Mapping[str, Any], *, 
             misshapen.append(f"{names.theirs(name)} {tuple(value.shape)} (our {name} {tuple(tensor.shape)})")
             continue
         ours[name] = torch.from_numpy(np.array(value)).to(tensor.dtype)
-    unmatched = sorted(name for name in theirs if name not in seen.used and not names.is_ignored(name))
-    faults = [
-        f"{len(found)} {kind}: {', '.join(found)}"
-        for kind, found in (("missing", missing), ("unmatched", unmatched), ("of another shape", misshapen))
-        if found
-    ]
-    if faults:
-        raise WeightsError(
-            f"{where}: does not fit {model.name}: {'; '.join(faults)}; build the model with "
-            "the arguments that these weights were trained with"
-        )
-    model.load_state_dict(ours, strict=False)
-    return model
+    left = sorted(name for name in seen if name not in seen.used)
+    ignored = [name for name in left if names.is_ignored(name) or name.endswith("num_batches_tracked")]
+    unmatched = [name for name in left if name not in ignored]
+    kinds = (("missing", missing), ("unmatched", unmatched), ("of another shape", misshapen))
+    return Match(ours, {kind: found for kind, found in kinds if found}, ignored)
+
+
+def count_classes(model: VideoModel, state: Tensors, *, source: str) -> int | None:
+    """Width of the classifier in another project's weights for such a `model`; None when they have none."""
+    names = key_map(model, source=source)
+    try:
+        return int(names.read("head.weight", model, _clean(state, names)).shape[0])
+    except KeyError:
+        return None
 
 
 def key_map(model: VideoModel, *, source: str) -> KeyMap:
@@ -104,6 +137,15 @@ def read_foreign(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     return _arrays(state, where=str(path))
+
+
+def _clean(state: Tensors, names: KeyMap) -> dict[str, np.ndarray]:
+    cleaned: dict[str, np.ndarray] = {}
+    for name, value in state.items():
+        known = cleaned.setdefault(names.cleaned(name), value)
+        if known is not value:
+            raise WeightsError(f"{name}: there are two tensors of that name once wrappers are left out; remove one")
+    return cleaned
 
 
 def _wanted(model: VideoModel) -> Iterator[tuple[str, Tensor]]:

@@ -25,18 +25,24 @@ class KeyMap:
         reads from the mapping what it needs; what it has read counts as used.
     ignored: patterns of their names that have no counterpart here: buffers, second names of the same tensor.
     linear_in_out: their linear layers are stored [in, out], ours [out, in].
+    cleaning: renames of their names, before anything is looked up: wrappers, older names of the same tensor.
+    writers: for the way back, what turns an array of ours into theirs: the inverse of a builder, by the same pattern.
     """
 
     renames: Sequence[Rename]
     builders: Mapping[str, Callable[[str, Tensors], np.ndarray]] = dataclasses.field(default_factory=dict)
     ignored: Sequence[str] = ()
     linear_in_out: bool = False
+    cleaning: Sequence[Rename] = ()
+    writers: Mapping[str, Callable[[np.ndarray], np.ndarray]] = dataclasses.field(default_factory=dict)
 
     def theirs(self, name: str) -> str:
         """Their name for our parameter, buffer or module `name`."""
-        for pattern, replacement in self.renames:
-            name = re.sub(pattern, replacement, name)
-        return name
+        return _renamed(name, self.renames)
+
+    def cleaned(self, name: str) -> str:
+        """A name of theirs without wrappers."""
+        return _renamed(name, self.cleaning)
 
     def is_ignored(self, name: str) -> bool:
         return any(re.search(pattern, name) for pattern in self.ignored)
@@ -48,6 +54,19 @@ class KeyMap:
                 return builder(self.theirs(name), state)
         value = state[self.theirs(name)]
         return value.T if self.linear_in_out and is_linear_weight(name, model) else value
+
+    def write(self, name: str, model: nn.Module, value: np.ndarray) -> np.ndarray:
+        """Our tensor `name` in their layout; KeyError where the map knows the way in, but not the way out."""
+        for pattern in self.builders:
+            if re.search(pattern, name):
+                return self.writers[pattern](value)
+        return value.T if self.linear_in_out and is_linear_weight(name, model) else value
+
+
+def _renamed(name: str, renames: Sequence[Rename]) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def is_linear_weight(name: str, model: nn.Module) -> bool:

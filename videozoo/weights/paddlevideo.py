@@ -104,6 +104,7 @@ def movinet(model: VideoModel) -> KeyMap:
         is_pooled = not isinstance(model.get_submodule(f"blocks.{match[1]}.pool"), nn.Identity)
         return f"blocks.{match[1]}.res.{int(is_pooled)}"
 
+    linear, axes = r"^(hidden|head)\.weight$", model.get_parameter("stem.space.0.weight").ndim - 2
     return KeyMap(
         [
             (r"^blocks\.(\d+)\.shortcut\b", residual),
@@ -116,7 +117,8 @@ def movinet(model: VideoModel) -> KeyMap:
             (r"^", "backbone."),
             *NORM_STATS,
         ],
-        builders={r"^(hidden|head)\.weight$": lambda name, state: state[name].reshape(state[name].shape[:2])},
+        builders={linear: lambda name, state: state[name].reshape(state[name].shape[:2])},
+        writers={linear: lambda value: value.reshape(*value.shape, *[1] * axes)},
     )
 
 
@@ -148,6 +150,38 @@ def pptsm_v2(model: VideoModel) -> KeyMap:
     )
 
 
+def bmn(model: VideoModel) -> KeyMap:
+    """Layers by branch: `b` base, `ts` and `te` start and end, `p` proposals; the 3-D layer joins the samples."""
+    return KeyMap(
+        [*BMN_BRANCHES, (r"^matching\b", "p_conv3d1"), (r"^", "backbone.")],
+        builders={r"^matching\.weight$": lambda name, state: state[name].squeeze((-1, -2))},
+    )
+
+
+BMN_BRANCHES: list[Rename] = [
+    (r"^base\.([02])\b", lambda m: f"b_conv{int(m[1]) // 2 + 1}"),
+    (r"^(start|end)\.([02])\b", lambda m: f"t{m[1][0]}_conv{int(m[2]) // 2 + 1}"),
+    (r"^reduce\b", "p_conv1"),
+    (r"^confidence\.([0246])\b", lambda m: f"p_conv2d{int(m[1]) // 2 + 1}"),
+]
+
+
+def attention_lstm(model: VideoModel) -> KeyMap:
+    """Two directions in one layer, stored under second names too; biases of the attention scores do nothing."""
+    return KeyMap(
+        [
+            (r"^readers\.(\d)\.embedding\b", r"head.fc_feature\1"),
+            (r"^readers\.(\d)\.attention\b", r"head.att_fc\1"),
+            (r"^readers\.(\d)\.forward_lstm\b", r"head.bi_lstm\1"),
+            (r"^readers\.(\d)\.backward_lstm\.(\w+)$", r"head.bi_lstm\1.\2_reverse"),
+            (r"^fc(\d)\b", r"head.fc_out\1"),
+            (r"^head\.(weight|bias)$", r"head.fc_logit.\1"),
+        ],
+        ignored=[r"\.0\.cell_(fw|bw)\.", r"\.att_fc\d\.bias$"],
+        linear_in_out=True,
+    )
+
+
 def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
     """`layer3.2` is block c of its stage; the long third stage of ResNet-101 and 152 counts a, b1, b2 ..."""
     stage, block = match[1], int(match[2])
@@ -157,6 +191,8 @@ def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
 
 
 KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
+    "attention_lstm": attention_lstm,
+    "bmn": bmn,
     "movinet": movinet,
     "pptimesformer": vision_transformer,
     "pptsm": resnet_d,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+import numpy as np
 from torch import nn
 
 from videozoo.models.model import VideoModel
 from videozoo.weights import paddlevideo
-from videozoo.weights.keymap import KeyMap, Rename
+from videozoo.weights.keymap import KeyMap, Rename, Tensors
 from videozoo.weights.paddlevideo import resnet_block_letters
 
 __all__ = ["KEY_MAPS", "NAMED_NORM", "resnet_names"]
@@ -120,7 +121,176 @@ def slowfast(model: VideoModel) -> KeyMap:
     return KeyMap([*later.renames, (r"^backbone\.", "")], linear_in_out=True)
 
 
+def bmn(model: VideoModel) -> KeyMap:
+    """`Base_1`, `TEM_s1`, `PEM_2d1`: 1-D layers are stored as 2-D ones of height 1; the sampling mask is computed."""
+    return KeyMap(
+        [
+            (r"^base\.([02])\b", lambda m: f"Base_{int(m[1]) // 2 + 1}"),
+            (r"^(start|end)\.([02])\b", lambda m: f"TEM_{m[1][0]}{int(m[2]) // 2 + 1}"),
+            (r"^reduce\b", "PEM_1d"),
+            (r"^matching\b", "PEM_3d1"),
+            (r"^confidence\.([0246])\b", lambda m: f"PEM_2d{int(m[1]) // 2 + 1}"),
+            *ANONYMOUS,
+        ],
+        builders={
+            r"^(base|start|end)\..*weight$|^reduce\.weight$": _without_height,
+            r"^matching\.weight$": lambda name, state: state[name].squeeze((-1, -2)),
+        },
+        ignored=[r"^sample_mask$"],
+    )
+
+
+def bsn_tem(model: VideoModel) -> KeyMap:
+    return KeyMap(
+        [(r"^base\.([02])\b", lambda m: f"Base_{int(m[1]) // 2 + 1}"), (r"^head\b", "Pred"), *ANONYMOUS],
+        builders={r"\.weight$": _without_height},
+    )
+
+
+def bsn_pem(model: VideoModel) -> KeyMap:
+    """The weights of 2019 have a hidden layer that nothing reads; without one of ours it is left out."""
+    ignored = [] if "hidden.weight" in model.state_dict() else [r"^fc_0\."]
+    return KeyMap([(r"^hidden\b", "fc_0"), (r"^head\b", "fc_1"), *ANONYMOUS], ignored=ignored, linear_in_out=True)
+
+
+def ctcn(model: VideoModel) -> KeyMap:
+    """Anonymous layers, numbered in the order in which they were made; the heads have names."""
+    order = [
+        *(name for name, _ in _convs(model, "stem")),
+        *(name for name, _ in _convs(model, "stages")),
+        *(f"coarse.{i}" for i in range(4)),
+        *(f"laterals.{i}" for i in range(4)),
+        *(f"smooth.{i}" for i in range(3)),
+    ]
+    convs = {name: f"conv2d_{i}" for i, name in enumerate(order)}
+    norms = [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    numbers = convs | {name: f"batch_norm_{i}" for i, name in enumerate(norms)}
+    heads = {"offsets": "loc", "scores": "cls"}
+    return KeyMap(
+        [
+            (
+                r"^(offsets|scores)\.([01])\.(weight|bias)$",
+                lambda m: f"{heads[m[1]]}_pred_conv{int(m[2]) + 1}_{m[3]}{'s' if m[3] == 'weight' else ''}",
+            ),
+            (r"^(\w+(?:\.\w+)*)\.(?=(weight|bias|running_\w+)$)", lambda m: f"{numbers[m[1]]}."),
+            *ANONYMOUS,
+        ]
+    )
+
+
+def _convs(model: VideoModel, part: str) -> list[tuple[str, nn.Module]]:
+    named = model.get_submodule(part).named_modules(prefix=part)
+    return [(name, module) for name, module in named if isinstance(module, nn.Conv2d)]
+
+
+def _without_height(name: str, state: Tensors) -> np.ndarray:
+    return state[name].squeeze(2)
+
+
+def attention_cluster(model: VideoModel) -> KeyMap:
+    """`satt0` for the first modality; attention as 1 x 1 convolutions, whose biases do nothing."""
+    return KeyMap(
+        [
+            (r"^clusters\.(\d)\.attention\.", r"satt\1.conv."),
+            (r"^clusters\.(\d)\.shift_scale$", r"satt\1.shift_w"),
+            (r"^clusters\.(\d)\.shift$", r"satt\1.shift_b"),
+            (r"^(fc\d)\.weight$", r"\1.weights"),
+            (r"^head\.weight$", "logistic.weights"),
+            (r"^head\.", "logistic."),
+        ],
+        builders={r"\.attention\.weight$": lambda name, state: state[name][:, :, 0, 0]},
+        ignored=[r"^satt\d\.conv\.bias$"],
+        linear_in_out=True,
+    )
+
+
+def attention_lstm(model: VideoModel) -> KeyMap:
+    """Layers are numbered: of each modality four linear ones, around two LSTMs; then the last three.
+
+    An LSTM's gates lie as candidate, input, forget, output; its bias ends with the peepholes.
+    """
+    num_modalities = len(model.get_submodule("readers"))  # type: ignore[arg-type]
+    directions = {"forward": 0, "backward": 1}
+
+    def lstm(match: re.Match[str]) -> str:
+        reader, direction = int(match[1]), directions[match[2]]
+        if match[3].startswith("inputs"):
+            return f"fc_{4 * reader + 1 + direction}{match[3].removeprefix('inputs')}"
+        return f"lstm_{2 * reader + direction}" + {"hidden.weight": ".weight", "peepholes": ".bias"}[match[3]]
+
+    def bias(name: str, state: Tensors) -> np.ndarray:
+        number = int(name.removeprefix("fc_").removesuffix(".b_0"))
+        own = state[f"lstm_{2 * (number // 4) + number % 4 - 1}.b_0"].reshape(7, -1)[:4]
+        return _torch_gates(state[name] + own.reshape(-1))
+
+    return KeyMap(
+        [
+            (r"^readers\.(\d)\.(forward|backward)_lstm\.([\w.]+)$", lstm),
+            (r"^readers\.(\d)\.embedding\b", lambda m: f"fc_{4 * int(m[1])}"),
+            (r"^readers\.(\d)\.attention\b", lambda m: f"fc_{4 * int(m[1]) + 3}"),
+            (r"^fc1\b", f"fc_{4 * num_modalities}"),
+            (r"^fc2\b", f"fc_{4 * num_modalities + 1}"),
+            (r"^head\b", f"fc_{4 * num_modalities + 2}"),
+            *ANONYMOUS,
+        ],
+        builders={
+            r"_lstm\.(inputs|hidden)\.weight$": lambda name, state: _torch_gates(state[name].T),
+            r"_lstm\.inputs\.bias$": bias,
+            r"_lstm\.peepholes$": lambda name, state: state[name].reshape(7, -1)[4:],
+        },
+        ignored=[rf"^fc_({'|'.join(str(4 * i + 3) for i in range(num_modalities))})\.b_0$"],
+        linear_in_out=True,
+    )
+
+
+def _torch_gates(value: np.ndarray) -> np.ndarray:
+    """Rows in PaddlePaddle 1.x's order (candidate, input, forget, output), in torch's."""
+    candidate, of_input, forget, output = np.split(value, 4)
+    return np.concatenate([of_input, forget, candidate, output])
+
+
+def nextvlad(model: VideoModel) -> KeyMap:
+    """Modalities are called `video` and `audio`; `eigen_param` scales the features of the first."""
+    modality = {"0": "video", "1": "audio"}
+    layers = {"expand": "fc_expansion", "attention": "fc_group_attention"}
+    norms = {"assign_norm": 0, "norm": 1}
+    count = 2 * len(model.get_submodule("aggregators"))  # type: ignore[arg-type]
+
+    def scale(name: str, state: Tensors) -> np.ndarray:
+        whole = np.ones(tuple(model.get_buffer("feature_scale").shape), np.float32)
+        known = state[name].reshape(-1)
+        whole[: len(known)] = known
+        return whole
+
+    return KeyMap(
+        [
+            (r"^feature_scale$", "eigen_param"),
+            (r"^aggregators\.(\d)\.(expand|attention)\.(w|b)\w+$", lambda m: f"{modality[m[1]]}_{layers[m[2]]}_{m[3]}"),
+            (r"^aggregators\.(\d)\.assign\.weight$", lambda m: f"{modality[m[1]]}_cluster_weights"),
+            (r"^aggregators\.(\d)\.centers$", lambda m: f"{modality[m[1]]}_cluster_weights2"),
+            (r"^aggregators\.(\d)\.(assign_norm|norm)\b", lambda m: f"batch_norm_{2 * int(m[1]) + norms[m[2]]}"),
+            (r"^hidden\.weight$", "hidden1_fc_weights"),
+            (r"^gate_in\.weight$", "gating_fc1_weights"),
+            (r"^gate_out\.weight$", "gating_fc2_weights"),
+            (r"^hidden_norm\b", f"batch_norm_{count}"),
+            (r"^gate_norm\b", f"batch_norm_{count + 1}"),
+            (r"^head\.weight$", "logits_clf_weights"),
+            (r"^head\.bias$", "logits_clf_bias"),
+            *ANONYMOUS,
+        ],
+        builders={r"^feature_scale$": scale},
+        linear_in_out=True,
+    )
+
+
 KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
+    "attention_cluster": attention_cluster,
+    "attention_lstm": attention_lstm,
+    "bmn": bmn,
+    "bsn_pem": bsn_pem,
+    "bsn_tem": bsn_tem,
+    "ctcn": ctcn,
+    "nextvlad": nextvlad,
     "nonlocal": nonlocal_net,
     "slowfast": slowfast,
     "stnet": stnet,

@@ -1,0 +1,43 @@
+"""`videozoo runs`: a table of the runs in a folder, and their curves as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+__all__ = ["runs"]
+
+
+def runs(
+    folder: Path = typer.Argument(Path("runs"), help="A run, or a folder of runs at any depth."),
+    plot: Path = typer.Option(None, "--plot", help="Write the curves of loss and scores to this PNG."),
+    sort: bool = typer.Option(False, "--sort", help="Best first, by the first score; by name otherwise."),
+) -> None:
+    """List runs with their best scores, and how far they came."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from videozoo.engine.curves import find_runs, plot_curves
+
+    found = find_runs(folder)
+    if sort:
+        found.sort(key=lambda run: -next(iter(run.best.values()), float("-inf")))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for column in ("run", "model", "data", "best scores", "at step", "steps", "status"):
+        table.add_column(column, overflow="fold")
+    for run in found:
+        table.add_row(
+            run.name,
+            run.model,
+            run.data,
+            "  ".join(f"{name} {value:.4g}" for name, value in run.best.items()) or "none yet",
+            "" if run.best_step is None else str(run.best_step),
+            f"{run.step}/{run.total_steps or '?'}",
+            run.status,
+        )
+    console = Console(highlight=False)
+    console.print(table) if console.is_terminal else Console(highlight=False, width=200).print(table)
+    if plot is not None:
+        typer.echo(plot_curves(found, plot))

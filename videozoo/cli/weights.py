@@ -1,0 +1,160 @@
+"""`videozoo import` and `videozoo export`: weights from other projects, and back to them."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from videozoo.weights.cards import Card
+
+__all__ = ["export_weights", "import_weights"]
+
+
+class Source(str, enum.Enum):
+    """The projects whose names we know."""
+
+    mit_tsm = "mit_tsm"
+    mmaction2 = "mmaction2"
+    paddlevideo = "paddlevideo"
+    paddlevideo1 = "paddlevideo1"
+    pyslowfast = "pyslowfast"
+    timesformer = "timesformer"
+
+
+class Format(str, enum.Enum):
+    """What `videozoo export` writes."""
+
+    paddle = "paddle"
+    safetensors = "safetensors"
+
+
+def import_weights(
+    file: str = typer.Argument(help="A weight file of another project, or a card of `videozoo list weights`."),
+    args: list[str] = typer.Argument(None, help="Of the model: key=value; of its input: input.key=value."),
+    model: str = typer.Option(None, "--model", help="The model; a card or a recipe says it, too."),
+    source: Source = typer.Option(None, "--source", help="The project that wrote the file; a card says it."),
+    out: Path = typer.Option(..., "--out", "-o", help="Where to write: a name ending in .safetensors."),
+    labels: Path = typer.Option(None, help="A file with the class names, one a line."),
+    recipe: str = typer.Option(None, help="A recipe whose input, task and optimizer the file is to carry."),
+) -> None:
+    """Convert another project's weights; every name that does not fit is listed, and nothing is written then."""
+    from videozoo.errors import ConfigError
+    from videozoo.weights.cards import CARDS, find_card
+
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out {out}: published weights are safetensors; give a name ending in .safetensors")
+    sections = _sections(args or [])
+    card = find_card(file) if file in CARDS or not (Path(file).suffix or Path(file).exists()) else None
+    if card is None and source is None:
+        raise ConfigError(
+            f"import: which project wrote {file} is not said; give --source {'|'.join(s.value for s in Source)}"
+        )
+
+    from videozoo.data.labels import read_class_names
+    from videozoo.errors import WeightsError
+    from videozoo.transforms.input import build_input
+    from videozoo.weights.bring import bring
+    from videozoo.weights.checkpoint import write_safetensors
+    from videozoo.weights.importer import read_foreign
+
+    path = Path(file) if card is None else _download(card)
+    said = source.value if source is not None else card.source if card is not None else ""
+    brought = bring(
+        read_foreign(path),
+        source=said,
+        name=model or (card.model if card is not None else None),
+        args={**(card.args if card is not None else {}), **sections["model"]},
+        input_args={**(card.input if card is not None else {}), **sections["input"]},
+        recipe=recipe,
+        class_names=None if labels is None else read_class_names(labels),
+    )
+    found, name = brought.match, brought.model.name
+    for kind, names in found.faults.items():
+        typer.echo(f"{len(names)} {kind}:", err=True)
+        for one in names:
+            typer.echo(f"  {one}", err=True)
+    if found.faults:
+        counts = ", ".join(f"{len(names)} {kind}" for kind, names in found.faults.items())
+        raise WeightsError(
+            f"{path}: does not fit {name} ({counts}, listed above); build the model with the arguments that these "
+            "weights were trained with: key=value after the file"
+        )
+    build_input(brought.record["input"])  # what cannot be built must not be published
+    write_safetensors(out, record=brought.record, class_names=brought.class_names, model=brought.model.state_dict())
+    typer.echo(f"{out}: {name} with {len(brought.class_names)} classes, {len(found.tensors)} tensors from {path}")
+    for one in found.ignored:
+        if not one.endswith("num_batches_tracked"):
+            typer.echo(f"  not needed: {one}")
+    if labels is None:
+        typer.echo("classes are called by their numbers; give --labels FILE to name them")
+    if card is not None:
+        typer.echo(f"its publisher states: {card.published}; not measured here")
+
+
+def export_weights(
+    run: Path = typer.Argument(help="A run directory (its best checkpoint is taken) or a weight file."),
+    format: Format = typer.Option(Format.safetensors, "--format", help="safetensors, or paddle with original names."),
+    source: Source = typer.Option(Source.paddlevideo, "--source", help="Whose names: paddlevideo or paddlevideo1."),
+    out: Path = typer.Option(..., "--out", "-o", help="The file to write."),
+) -> None:
+    """Publish a run's weights, for videozoo or for PaddleVideo."""
+    from videozoo.errors import ConfigError
+
+    ending = ".pdparams" if format is Format.paddle else ".safetensors"
+    if out.suffix != ending:
+        raise ConfigError(f"--out {out}: the format {format.value} is written to a name ending in {ending}")
+    if source not in (Source.paddlevideo, Source.paddlevideo1):
+        raise ConfigError(f"--source {source.value}: exports have the names of paddlevideo or paddlevideo1")
+
+    from videozoo.weights import checkpoint
+
+    saved = checkpoint.read(run)
+    if format is Format.safetensors:
+        checkpoint.write_safetensors(out, record=saved.record, class_names=saved.class_names, model=saved.model)
+        typer.echo(f"{out}: {saved.record['model']['name']} with {len(saved.class_names)} classes from {saved.path}")
+        return
+
+    from videozoo.tasks.build import task_from_checkpoint
+    from videozoo.weights.exporter import write_pdparams
+
+    task, _ = task_from_checkpoint(saved)
+    count = write_pdparams(out, task.model, source=source.value)
+    typer.echo(f"{out}: {count} arrays with the names of {source.value} from {saved.path}")
+
+
+def _download(card: Card) -> Path:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from videozoo.weights.cards import download
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task(card.name, total=None)
+        path: Path = download(card, progress=lambda done, total: bar.update(shown, completed=done, total=total))
+    return path
+
+
+def _sections(args: list[str]) -> dict[str, dict[str, Any]]:
+    """`key=value` as arguments of the model, `input.key=value` as fields of its input; values are YAML."""
+    import yaml
+
+    from videozoo.errors import ConfigError
+
+    sections: dict[str, dict[str, Any]] = {"model": {}, "input": {}}
+    for arg in args:
+        key, equals, text = arg.partition("=")
+        section, dot, field = key.partition(".")
+        if not dot:
+            section, field = "model", key
+        if not equals or not field or section not in sections:
+            raise ConfigError(f"{arg}: is no argument; write key=value for the model, input.key=value for its input")
+        try:
+            sections[section][field] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{arg}: the value is not YAML; quote it") from error
+    return sections

@@ -1,0 +1,325 @@
+"""YouTube-8M: TFRecord shards of frame-level or video-level features, and PaddleVideo's pickles of them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import glob
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videozoo.data.files import read_lines, some_of
+from videozoo.data.labels import ClassNames, read_class_names
+from videozoo.data.registry import register_dataset
+from videozoo.errors import DataError, WeightsError
+from videozoo.io.tfrecord import TFRecordFile, parse_example
+from videozoo.weights.unpickle import unpickle_arrays
+
+__all__ = ["NUM_CLASSES", "FeatureShards", "PickledVideos", "read_vocabulary", "youtube8m", "youtube8m_pkl"]
+
+log = logging.getLogger(__name__)
+
+NUM_CLASSES = 3862
+OPEN_SHARDS = 64  # of each process
+Answer = tuple[str, list[np.ndarray], tuple[int, ...] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardRecord:
+    """One video of a shard; `read` gives (its id, one array `[t d]` a modality, labels or None)."""
+
+    path: Path
+    offset: int
+    names: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{self.path} at byte {self.offset}"
+
+    def read(self) -> Answer:
+        data = _open_shard(self.path).at(self.offset)
+        try:
+            context, lists = parse_example(data)
+            return _answer(context, lists, self.names)
+        except DataError as error:
+            raise DataError(f"{self.id}: {error}") from error
+
+
+class FeatureShards(Sequence[ShardRecord]):
+    """The videos of many shards: two numbers a video, whatever the shards' size.
+
+    Attributes:
+        class_names: the name of label 0, 1, ...
+        multi_label: always.
+        notes: what was left out, one sentence each.
+    """
+
+    multi_label = True
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        class_names: Sequence[str],
+        *,
+        names: tuple[str, ...] | None = None,
+        shuffle_shards: int | None = None,
+        source: str = "youtube8m",
+    ):
+        self.class_names = tuple(class_names)
+        self.paths = tuple(paths)
+        self.shuffle_shards = shuffle_shards
+        offsets, notes = [], []
+        for path in self.paths:
+            file = TFRecordFile(path)
+            offsets.append(file.offsets)
+            if file.problem:
+                notes.append(file.problem)
+            if names is None:
+                names = _modalities(file)
+            file.close()
+        self.names = names or ()
+        self._offsets = np.concatenate(offsets)
+        self._ends = np.cumsum([len(part) for part in offsets])
+        self.notes = tuple(notes)
+        for note in notes:
+            log.warning("%s", note)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: int) -> ShardRecord:  # type: ignore[override]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        return ShardRecord(self.paths[shard], int(self._offsets[index]), self.names)
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """The order of an epoch: all videos at random, or those of `shuffle_shards` random shards at a time."""
+        if self.shuffle_shards is None:
+            return rng.permutation(len(self))
+        starts = np.concatenate([[0], self._ends[:-1]])
+        shards = rng.permutation(len(self.paths))
+        groups = [shards[i : i + self.shuffle_shards] for i in range(0, len(shards), self.shuffle_shards)]
+        return np.concatenate(
+            [rng.permutation(np.concatenate([np.arange(starts[s], self._ends[s]) for s in group])) for group in groups]
+        )
+
+
+@register_dataset
+def youtube8m(
+    path: str | Path,
+    *,
+    class_names: ClassNames = None,
+    num_classes: int = NUM_CLASSES,
+    vocabulary: str | Path | None = None,
+    features: tuple[str, ...] | None = None,
+    shuffle_shards: int | None = None,
+) -> FeatureShards:
+    """YouTube-8M's own files, read where they lie: TFRecord shards, compressed or not, by folder, pattern or list.
+
+    Frame-level files hold `rgb` and `audio` as bytes a frame; video-level ones `mean_rgb` and `mean_audio`, which
+    read as videos of one frame. Shards are walked once, header by header. A shard with a damaged end is used up to
+    there, and noted; a record with a damaged body is counted and named by the run.
+
+    Args:
+        path: a folder with *.tfrecord or *.tfrecord.gz, a pattern (quoted in a shell), one file, or a .list or .txt
+            file with one a line, relative to its own folder.
+        class_names: the classes in order, or a file with one a line.
+        num_classes: how many there are, when nothing names them.
+        vocabulary: YouTube-8M's vocabulary.csv, whose columns Index and Name give the names.
+        features: names of the modalities in the files; by default those that the first record has.
+        shuffle_shards: shuffle within so many shards at a time, for disks that are slow at random places and for
+            compressed shards, which are in memory as a whole; None shuffles all records.
+
+    Raises:
+        DataError: no shards, one that is empty or no TFRecord, or records without known features.
+    """
+    paths = find_shards(path, ("*.tfrecord", "*.tfrecord.gz"))
+    names = _class_names(class_names, vocabulary, num_classes)
+    return FeatureShards(paths, names, names=features, shuffle_shards=shuffle_shards, source=str(path))
+
+
+def find_shards(path: str | Path, patterns: Sequence[str]) -> list[Path]:
+    """The files that a folder, a pattern, a list file or a file means, in the order of their names.
+
+    Raises:
+        DataError: there are none, or one stands in a list twice.
+    """
+    place = Path(path)
+    if place.is_dir():
+        found = sorted(p for pattern in patterns for p in place.glob(pattern))
+        missing = f"holds no {' or '.join(patterns)}"
+    elif place.is_file() and place.suffix in (".list", ".txt"):
+        found = [place.parent / line for _, line in read_lines(place, what="list file")]
+        gone = [str(p) for p in found if not p.is_file()]
+        if gone:
+            raise DataError(
+                f"{place}: {len(gone)} of {len(found)} files are missing: {some_of(gone)}; correct the list"
+            )
+        twice = [str(p) for p, count in Counter(found).items() if count > 1]
+        if twice:
+            raise DataError(f"{place}: '{twice[0]}' stands more than once; each shard counts once")
+        missing = "the list is empty"
+    else:
+        found = [place] if place.is_file() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
+        missing = "there is no such file, folder or pattern"
+    if not found:
+        raise DataError(f"{path}: {missing}; give a folder, a pattern or a list of shards")
+    return found
+
+
+def read_vocabulary(path: str | Path, num_classes: int = NUM_CLASSES) -> tuple[str, ...]:
+    """Class names from YouTube-8M's vocabulary.csv; classes that it leaves out are called by their number.
+
+    Names that stand for two classes get their number in brackets.
+
+    Raises:
+        DataError: no such file, no columns Index and Name, or an index that is no class.
+    """
+    path = Path(path)
+    names = [str(i) for i in range(num_classes)]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"Index", "Name"} <= set(reader.fieldnames or ()):
+                raise DataError(f"{path}: has the columns {reader.fieldnames}; a vocabulary has Index and Name")
+            for row in reader:
+                if not (row["Index"].isdecimal() and int(row["Index"]) < num_classes):
+                    raise DataError(
+                        f"{path}:{reader.line_num}: index '{row['Index']}' is outside 0..{num_classes - 1}; "
+                        "correct num_classes"
+                    )
+                names[int(row["Index"])] = row["Name"] or row["Index"]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path of the vocabulary") from error
+    often = Counter(names)
+    return tuple(f"{name} ({i})" if often[name] > 1 else name for i, name in enumerate(names))
+
+
+def _class_names(class_names: ClassNames, vocabulary: str | Path | None, num_classes: int) -> tuple[str, ...]:
+    if class_names is not None:
+        return tuple(read_class_names(Path(class_names)) if isinstance(class_names, str | Path) else class_names)
+    if vocabulary is not None:
+        return read_vocabulary(vocabulary, num_classes)
+    return tuple(str(i) for i in range(num_classes))
+
+
+LEVELS = (("rgb", "audio"), ("mean_rgb", "mean_audio"))
+
+
+def _modalities(file: TFRecordFile) -> tuple[str, ...]:
+    """The names of the features in a file's first record."""
+    try:
+        context, lists = parse_example(file[0])
+    except DataError as error:
+        raise DataError(f"{file.path} at byte 0: {error}") from error
+    for level in LEVELS:
+        found = tuple(name for name in level if name in lists or name in context)
+        if found:
+            return found
+    has = ", ".join(sorted([*context, *lists])) or "nothing"
+    raise DataError(f"{file.path}: its first record has {has}; needs rgb and audio, or mean_rgb and mean_audio")
+
+
+def _answer(context: dict[str, Any], lists: dict[str, Any], names: Sequence[str]) -> Answer:
+    id_ = context.get("id", context.get("video_id"))
+    if not (isinstance(id_, list) and len(id_) == 1):
+        raise DataError("has no id; every YouTube-8M record has one")
+    parts = []
+    for name in names:
+        if name in lists:
+            part = lists[name]
+            if not isinstance(part, np.ndarray):
+                raise DataError(f"the frames of '{name}' are not all of one width; fetch the file again")
+        elif name in context and isinstance(context[name], np.ndarray) and context[name].dtype.kind == "f":
+            part = context[name][None]
+        else:
+            has = ", ".join(sorted([*context, *lists]))
+            raise DataError(f"has no '{name}', only {has}; do not mix frame-level and video-level shards")
+        parts.append(part)
+    if len({part.dtype for part in parts}) > 1:
+        raise DataError("mixes bytes and floats; its features must be all of one kind")
+    if "labels" not in context:
+        return id_[0].decode(), parts, None
+    return id_[0].decode(), parts, tuple(int(label) for label in context["labels"])
+
+
+@functools.lru_cache(maxsize=OPEN_SHARDS)
+def _open_shard(path: Path) -> TFRecordFile:
+    return TFRecordFile(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class PickledRecord:
+    """One video of a pickle that PaddleVideo's converter wrote."""
+
+    path: Path
+    number: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.path} item {self.number}"
+
+    def read(self) -> Answer:
+        item = _open_pickle(self.path)[self.number]
+        try:
+            num_frames = int(item["nframes"])
+            parts = [np.asarray(item[name])[:num_frames] for name in ("feature", "audio")]
+            labels = tuple(int(label) for label in item["label"]) if "label" in item else None
+            id_ = item["video"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self.id}: lacks {error}; needs video, feature, audio, label and nframes") from error
+        return id_ if isinstance(id_, str) else id_.decode("latin1"), parts, labels
+
+
+class PickledVideos(Sequence[PickledRecord]):
+    """The videos of many pickles; as `FeatureShards`."""
+
+    multi_label = True
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, paths: Sequence[Path], class_names: Sequence[str]):
+        self.class_names = tuple(class_names)
+        self._records = [PickledRecord(path, i) for path in paths for i in range(len(_open_pickle(path)))]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> PickledRecord:  # type: ignore[override]
+        return self._records[index]
+
+
+@register_dataset
+def youtube8m_pkl(
+    path: str | Path,
+    *,
+    class_names: ClassNames = None,
+    num_classes: int = NUM_CLASSES,
+    vocabulary: str | Path | None = None,
+) -> PickledVideos:
+    """The pickles that PaddleVideo's tf2pkl makes of YouTube-8M, by folder, pattern or list; nothing in them is run.
+
+    Each is opened once to count its videos. Arguments as for `youtube8m`.
+
+    Raises:
+        DataError: no such files, or one that is no pickle of videos.
+    """
+    return PickledVideos(find_shards(path, ("*.pkl",)), _class_names(class_names, vocabulary, num_classes))
+
+
+@functools.lru_cache(maxsize=2)
+def _open_pickle(path: Path) -> list[Any]:
+    try:
+        found = unpickle_arrays(path)
+    except WeightsError as error:
+        raise DataError(str(error)) from error
+    items = [found] if isinstance(found, dict) else found
+    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
+        raise DataError(f"{path}: holds no list of videos; needs what PaddleVideo's tf2pkl writes")
+    return items

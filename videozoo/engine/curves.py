@@ -1,0 +1,203 @@
+"""Many runs side by side: what each is, how far it came, how good it got; and their curves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image, ImageDraw, ImageFont
+
+from videozoo.engine.duration import Duration
+from videozoo.engine.log import read_log
+from videozoo.errors import DataError
+
+__all__ = ["RunSummary", "find_runs", "plot_curves", "read_run"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+    """A run directory, read without loading its weights.
+
+    Attributes:
+        name: its path below the folder that was searched.
+        best: the scores of the evaluation whose first score was the highest; empty before the first.
+        total_steps: None before the first line of the log.
+        lines: of the log.
+        idle_s: since the log was written to.
+    """
+
+    name: str
+    model: str
+    data: str
+    step: int
+    total_steps: int | None
+    best: Mapping[str, float]
+    best_step: int | None
+    lines: Sequence[Mapping[str, Any]] = dataclasses.field(repr=False)
+    idle_s: float
+
+    @property
+    def status(self) -> str:
+        """`finished`, or for how long nothing has been written."""
+        if self.total_steps is not None and self.step >= self.total_steps:
+            return "finished"
+        return f"unfinished, last line {_age(self.idle_s)} ago" if self.lines else "not begun"
+
+    def curve(self, name: str) -> list[tuple[float, float]]:
+        """(step, value) of what the log calls `name`."""
+        return [(line["step"], line[name]) for line in self.lines if isinstance(line.get(name), int | float)]
+
+
+def find_runs(folder: Path) -> list[RunSummary]:
+    """The run directories at and below `folder`, by name.
+
+    Raises:
+        DataError: there is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; give the one that holds your runs")
+    found = sorted(path.parent for path in folder.rglob("recipe.yaml") if (path.parent / "log.jsonl").is_file())
+    if not found:
+        raise DataError(
+            f"{folder}: holds no run; a run is a folder with recipe.yaml and log.jsonl, made by train --out"
+        )
+    return [read_run(path, name=str(path.relative_to(folder)) if path != folder else path.name) for path in found]
+
+
+def read_run(path: Path, *, name: str) -> RunSummary:
+    """The summary of one run directory.
+
+    Raises:
+        DataError: its recipe.yaml is not a record.
+    """
+    try:
+        record = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
+        model, train, fit = record["model"], record["data"]["train"], record["fit"]
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path / 'recipe.yaml'}: is no record of a run ({error!r}); remove the folder") from error
+    log = path / "log.jsonl"
+    lines = read_log(log)
+    scored = [(line["step"], scores) for line in lines if (scores := _scores(line))]
+    best_step, best = max(scored, key=lambda entry: next(iter(entry[1].values())), default=(None, {}))
+    return RunSummary(
+        name=name,
+        model=" ".join(str(model[key]) for key in ("name", "backbone") if model.get(key)),
+        data=str(train.get("path") or train.get("name", "")),
+        step=lines[-1]["step"] if lines else 0,
+        total_steps=_total_steps(lines, fit),
+        best=best,
+        best_step=best_step,
+        lines=lines,
+        idle_s=max(time.time() - log.stat().st_mtime, 0.0),
+    )
+
+
+def _scores(line: Mapping[str, Any]) -> dict[str, float]:
+    named = {key.removeprefix("val/"): value for key, value in line.items() if key.startswith("val/")}
+    return {key: value for key, value in named.items() if key != "num_scored" and math.isfinite(value)}
+
+
+def _total_steps(lines: Sequence[Mapping[str, Any]], fit: Mapping[str, Any]) -> int | None:
+    for line in lines:
+        if line.get("epoch"):
+            steps_per_epoch = round(line["step"] / line["epoch"])
+            duration = Duration.parse(fit["duration"])
+            return duration.steps(steps_per_epoch=steps_per_epoch, batch_size=fit["batch_size"])
+    return None
+
+
+def _age(seconds: float) -> str:
+    for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+# ---- the picture ------------------------------------------------------------------------------------------
+
+WIDTH_PX, PANEL_PX, GAP_PX, MARGIN_PX, AXIS_PX, LINE_PX = 1400, 360, 70, 40, 110, 30
+INK, FAINT, RULE, PAPER = (28, 32, 40), (110, 116, 128), (224, 227, 232), (255, 255, 255)
+# told apart by people who see fewer colours, too (Okabe and Ito, 2008)
+PALETTE = ((0, 114, 178), (230, 130, 0), (0, 158, 115), (204, 90, 160), (86, 180, 233), (213, 70, 30), (120, 94, 160))
+
+Curve = Sequence[tuple[float, float]]
+
+
+def plot_curves(runs: Sequence[RunSummary], out_path: Path) -> Path:
+    """Writes a picture of the training loss and of every score of the runs over their steps; gives its path.
+
+    Raises:
+        DataError: none of the runs has logged anything.
+    """
+    names = dict.fromkeys(["loss", *(f"val/{score}" for run in runs for score in run.best)])
+    panels = {name: {run.name: run.curve(name) for run in runs if run.curve(name)} for name in names}
+    panels = {name: curves for name, curves in panels.items() if curves}
+    if not panels:
+        raise DataError(f"{', '.join(run.name for run in runs)}: nothing has been logged yet; wait for the first line")
+    height = MARGIN_PX + len(panels) * (PANEL_PX + GAP_PX) + len(runs) * LINE_PX + MARGIN_PX
+    image = Image.new("RGB", (WIDTH_PX, height), PAPER)
+    pen = ImageDraw.Draw(image)
+    colour = {run.name: PALETTE[i % len(PALETTE)] for i, run in enumerate(runs)}
+    last_step = max(step for curves in panels.values() for curve in curves.values() for step, _ in curve)
+    for i, (name, curves) in enumerate(panels.items()):
+        _draw_panel(pen, MARGIN_PX + i * (PANEL_PX + GAP_PX), name, curves, colour=colour, last_step=last_step)
+    for i, run in enumerate(runs):
+        y = height - MARGIN_PX - (len(runs) - i) * LINE_PX
+        pen.rectangle((AXIS_PX, y + 8, AXIS_PX + 36, y + 13), colour[run.name])
+        best = "  ".join(f"{name} {value:.4g}" for name, value in run.best.items())
+        pen.text((AXIS_PX + 50, y), f"{run.name}   {best}", INK, font=_font(19))
+    out_path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(out_path, format="PNG")
+    return out_path
+
+
+def _draw_panel(
+    pen: ImageDraw.ImageDraw,
+    top: int,
+    name: str,
+    curves: Mapping[str, Curve],
+    *,
+    colour: Mapping[str, tuple[int, int, int]],
+    last_step: float,
+) -> None:
+    left, right, bottom = AXIS_PX, WIDTH_PX - MARGIN_PX, top + PANEL_PX
+    values = [value for curve in curves.values() for _, value in curve if math.isfinite(value)]
+    ticks = _ticks(min(values, default=0.0), max(values, default=1.0))
+    low, high = ticks[0], ticks[-1]
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        return left + (right - left) * step / max(last_step, 1), bottom - PANEL_PX * (value - low) / (high - low)
+
+    pen.text((left, top - 30), name, INK, font=_font(22))
+    for tick in ticks:
+        y = place(0, tick)[1]
+        pen.line((left, y, right, y), RULE)
+        pen.text((left - 10, y), f"{tick:g}", FAINT, font=_font(17), anchor="rm")
+    for step in _ticks(0, last_step):
+        if step <= last_step:
+            pen.text((place(step, low)[0], bottom + 8), f"{step:g}", FAINT, font=_font(17), anchor="mt")
+    for run, curve in curves.items():
+        points = [place(step, value) for step, value in curve if math.isfinite(value)]
+        if len(points) > 1:
+            pen.line(points, colour[run], 3, joint="curve")
+        if len(points) < 40:
+            for x, y in points:
+                pen.ellipse((x - 4, y - 4, x + 4, y + 4), colour[run])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers from at or below `low` to at or above `high`, about five of them."""
+    span = max(high - low, abs(high) * 1e-3, 1e-9)
+    size = 10 ** math.floor(math.log10(span / 5))
+    step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 6)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
+
+
+def _font(size_px: int) -> Any:
+    return ImageFont.load_default(size_px)

@@ -1,0 +1,64 @@
+"""The order of samples in an epoch, a function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from videozoo.errors import ConfigError
+
+__all__ = ["Order", "balanced_order", "class_groups", "order_of", "sample_order"]
+
+Order = Callable[[int, int], np.ndarray]  # (seed, epoch) -> indices, int64 [num_samples]
+
+
+def order_of(sampler: str, records: Any) -> Order:
+    """The order that `fit.sampler` names, over the samples of a data set.
+
+    Raises:
+        ConfigError: "balanced", and no sample has a label.
+    """
+    if sampler == "balanced":
+        groups = class_groups(records)
+        return lambda seed, epoch: balanced_order(seed, epoch, groups, len(records))
+    return lambda seed, epoch: sample_order(seed, epoch, len(records))
+
+
+def sample_order(seed: int, epoch: int, num_samples: int) -> np.ndarray:
+    """Each sample once, shuffled."""
+    return np.random.default_rng((seed, epoch)).permutation(num_samples)
+
+
+def balanced_order(seed: int, epoch: int, groups: Sequence[np.ndarray], num_samples: int) -> np.ndarray:
+    """`num_samples` draws, as many from each group (to within one), shuffled.
+
+    A group is gone through whole before a sample of it comes again. Large groups show another part of
+    themselves in every epoch.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    shares = np.full(len(groups), num_samples // len(groups))
+    shares[rng.permutation(len(groups))[: num_samples % len(groups)]] += 1
+    draws = []
+    for group, share in zip(groups, shares.tolist(), strict=True):
+        rounds = [rng.permutation(group) for _ in range(-(-share // len(group)))]
+        draws += [part[: share - i * len(group)] for i, part in enumerate(rounds)]
+    return rng.permutation(np.concatenate(draws))
+
+
+def class_groups(records: Any) -> list[np.ndarray]:
+    """The indices of the samples of each class that has any; a sample of several classes is in several groups.
+
+    Samples without a label (nothing to be seen, in multi-label data) are a group of their own.
+
+    Raises:
+        ConfigError: no sample has a label.
+    """
+    members: dict[int, list[int]] = {}
+    for index in range(len(records)):
+        for label in getattr(records[index], "labels", ()) or (-1,):
+            members.setdefault(label, []).append(index)
+    if set(members) <= {-1}:
+        raise ConfigError("fit.sampler: 'balanced' needs samples with class labels, this data has none; take 'uniform'")
+    return [np.array(members[label], dtype=np.int64) for label in sorted(members)]

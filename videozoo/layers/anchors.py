@@ -1,0 +1,178 @@
+"""Anchor segments on a time axis: their places, targets for them, their loss, and detections from what was learnt.
+
+As C-TCN uses them. Segments are `[n 2]` arrays of start and end, anchors of centre and length, both on an axis of
+`num_snippets`, 512 in the original.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videozoo.layers.proposals import segment_iou
+
+__all__ = ["anchors", "decode", "detect", "encode", "multibox_losses", "nms", "num_anchors", "score_decay"]
+
+NUM_LEVELS = 8
+STEPS = (0.1, 0.2, 0.3)  # the seven lengths: the stride itself, and shorter and longer by these shares
+VARIANCES = (0.1, 0.2)  # offsets are divided by these, so that they are of about unit size
+
+
+def num_anchors() -> int:
+    """Anchors at one place."""
+    return 1 + 2 * len(STEPS)
+
+
+def anchors(num_snippets: int = 512) -> np.ndarray:
+    """Centre and length of every anchor, `[7 (t/4 + t/8 + ... + t/512), 2]`, finest level first.
+
+    The coarsest level, as long as the axis, has no longer ones: shorter ones by other shares instead.
+    """
+    found = []
+    for level in range(NUM_LEVELS):
+        stride = float(4 << level)
+        ratios = [1.0]
+        for step in STEPS:
+            longer = 1 - (step + 0.05) if level == NUM_LEVELS - 1 else 1 + step
+            ratios += [1 - step, longer]
+        centres = (np.arange(num_snippets // (4 << level)) + 0.5) * stride
+        pairs = np.meshgrid(centres, np.array(ratios) * stride, indexing="ij")
+        found.append(np.stack(pairs, -1).reshape(-1, 2))
+    return np.concatenate(found)
+
+
+def encode(
+    segments: np.ndarray,
+    labels: np.ndarray,
+    boxes: np.ndarray,
+    *,
+    min_iou: float = 0.5,
+    skip_lone_anchor: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(offsets `[n 2]`, classes `[n]`) that the anchors are to learn; class 0 is the background.
+
+    Each segment gets the anchor it overlaps most, best pairs first; then each other anchor with an overlap of
+    `min_iou` takes its best segment. Offsets of background anchors are zero.
+
+    Args:
+        labels: classes of the segments, counted from 1.
+        boxes: anchors `[n 2]` of centre and length.
+        skip_lone_anchor: gives nothing to such an anchor when there is only one, as the original code does.
+    """
+    iou = segment_iou(_edges(boxes), segments)
+    chosen = np.full(len(boxes), -1)
+    left = iou.copy()
+    for _ in range(len(segments)):
+        anchor, segment = np.unravel_index(left.argmax(), left.shape)
+        if left[anchor, segment] < 1e-6:
+            break
+        chosen[anchor] = segment
+        left[anchor], left[:, segment] = 0, 0
+    others = (chosen < 0) & (iou.max(1, initial=0.0) >= min_iou)
+    if not (skip_lone_anchor and others.sum() == 1):
+        chosen[others] = iou[others].argmax(1) if others.any() else -1
+    offsets, classes = np.zeros((len(boxes), 2)), np.zeros(len(boxes), np.int64)
+    hit = chosen >= 0
+    matched, anchor = segments[chosen[hit]], boxes[hit]
+    centre, length = matched.mean(1), matched[:, 1] - matched[:, 0]
+    offsets[hit, 0] = (centre - anchor[:, 0]) / anchor[:, 1] / VARIANCES[0]
+    offsets[hit, 1] = (length / anchor[:, 1] - 1) / VARIANCES[1]
+    classes[hit] = labels[chosen[hit]]
+    return offsets, classes
+
+
+def decode(offsets: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The segments `[n 2]` that offsets `[n 2]` make of the anchors `[n 2]`."""
+    centre = offsets[:, 0] * VARIANCES[0] * boxes[:, 1] + boxes[:, 0]
+    length = (offsets[:, 1] * VARIANCES[1] + 1) * boxes[:, 1]
+    return np.stack([centre - length / 2, centre + length / 2], -1)
+
+
+def _edges(boxes: np.ndarray) -> np.ndarray:
+    return np.stack([boxes[:, 0] - boxes[:, 1] / 2, boxes[:, 0] + boxes[:, 1] / 2], -1)
+
+
+def multibox_losses(
+    offsets: Tensor, scores: Tensor, *, offset_target: Tensor, class_target: Tensor, negatives: int = 3
+) -> dict[str, Tensor]:
+    """ "loss" = "offset" + "class", each a mean over the anchors that are not background.
+
+    The class loss counts, in each sample, `negatives` times as many background anchors as others: the worst ones.
+
+    Args:
+        offsets, offset_target: `[b n 2]`; scores: `[b n 1 + k]` before the soft-max; class_target: `[b n]`.
+    """
+    positive = class_target > 0
+    num_positive = positive.sum().clamp(min=1)
+    offset = 2 * F.smooth_l1_loss(offsets[positive], offset_target[positive], reduction="sum") / num_positive
+    each = F.cross_entropy(scores.flatten(0, 1), class_target.flatten(), reduction="none").view_as(class_target)
+    order = each.detach().masked_fill(positive, 0.0).argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    counted = positive | (rank < negatives * positive.sum(1, keepdim=True))
+    of_class = (each * counted).sum() / num_positive
+    return {"loss": offset + of_class, "offset": offset, "class": of_class}
+
+
+def nms(segments: np.ndarray, scores: np.ndarray, *, max_iou: float) -> np.ndarray:
+    """Indices of the segments that no better one overlaps by more than `max_iou`, best first."""
+    order = np.argsort(scores, kind="stable")[::-1]
+    kept: list[int] = []
+    while len(order):
+        kept.append(int(order[0]))
+        iou = segment_iou(segments[order[:1]], segments[order[1:]])[0]
+        order = order[1:][iou <= max_iou]
+    return np.array(kept, np.int64)
+
+
+def score_decay(
+    segments: np.ndarray, scores: np.ndarray, *, sigma: float, min_score: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, scores) by gaussian soft-NMS (arXiv:1704.04503): each pick lowers the rest to `exp(-iou^2 / sigma)`.
+
+    What falls below `min_score` is dropped.
+    """
+    left, live = np.asarray(scores, np.float64).copy(), np.arange(len(scores))
+    picks: list[int] = []
+    kept: list[float] = []
+    while len(live):
+        best = int(live[left[live].argmax()])
+        picks.append(best)
+        kept.append(float(left[best]))
+        live = live[live != best]
+        iou = segment_iou(segments[best : best + 1], segments[live])[0]
+        left[live] *= np.exp(-np.square(iou) / sigma)
+        live = live[left[live] >= min_score]
+    return np.array(picks, np.int64), np.array(kept)
+
+
+def detect(
+    offsets: np.ndarray,
+    probs: np.ndarray,
+    boxes: np.ndarray,
+    *,
+    min_score: float = 0.001,
+    max_iou: float = 0.8,
+    sigma: float = 0.9,
+    min_decayed: float = 0.004,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(segments `[m 2]`, classes `[m]` counted from 0 without the background, scores `[m]`) of one video, by class.
+
+    Of each class the anchors over `min_score` go through plain and then gaussian soft suppression.
+
+    Args:
+        offsets: `[n 2]`; probs: `[n 1 + k]`; boxes: anchors `[n 2]`.
+    """
+    segments = decode(offsets, boxes)
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for k in range(probs.shape[1] - 1):
+        score = probs[:, k + 1]
+        candidates = np.nonzero(score > min_score)[0]
+        candidates = candidates[nms(segments[candidates], score[candidates], max_iou=max_iou)]
+        picks, kept = score_decay(segments[candidates], score[candidates], sigma=sigma, min_score=min_decayed)
+        parts.append((segments[candidates[picks]], np.full(len(picks), k), kept))
+    found = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return found[0], found[1], found[2]

@@ -1,0 +1,214 @@
+"""From annotated segments to what boundary networks learn, and from their answers back to segments.
+
+Papers: BSN, arXiv:1806.02964, section 3.3; BMN, arXiv:1907.09702, sections 4.2 and 4.3. Segments are `[n 2]` arrays of
+start and end as shares of the video's length; a sequence has t snippets, and cell (i, s) of a map is the segment of
+i + 1 snippets from snippet s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+__all__ = [
+    "Proposals",
+    "action_target",
+    "boundary_targets",
+    "is_boundary",
+    "map_segments",
+    "overlap_target",
+    "pair_boundaries",
+    "proposal_features",
+    "segment_iou",
+    "soft_nms",
+]
+
+
+def segment_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of each of a `[n 2]` with each of b `[m 2]`: `[n m]`; 0 where both are points."""
+    shared = _shared(a, b)
+    union = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(a[:, None, 0], b[:, 0]), np.minimum(a[:, None, 1], b[:, 1])
+    return np.maximum(high - low, 0.0)
+
+
+# --- targets ------------------------------------------------------------------------------------------------
+
+
+def map_segments(num_snippets: int, max_duration: int) -> np.ndarray:
+    """The segment of each cell of a map, `[d t 2]`; those of late starts reach beyond 1."""
+    duration, start = np.meshgrid(np.arange(max_duration), np.arange(num_snippets), indexing="ij")
+    return np.stack([start, start + duration + 1], -1) / num_snippets
+
+
+def overlap_target(segments: np.ndarray, *, num_snippets: int, max_duration: int) -> np.ndarray:
+    """Each cell's best overlap with an annotated segment, `[d t]` float32."""
+    cells = map_segments(num_snippets, max_duration).reshape(-1, 2)
+    best = segment_iou(cells, _clipped(segments)).max(1, initial=0.0)
+    return best.reshape(max_duration, num_snippets).astype(np.float32)
+
+
+def boundary_targets(
+    segments: np.ndarray, *, num_snippets: int, width: float | None = None, width_ratio: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each snippet lies in a window around a start, and around an end: `[t]` and `[t]` float32.
+
+    Args:
+        width: of the windows, as a share of the video; BMN takes three snippets. None takes `width_ratio` of the
+            segment's length, at least a snippet, as BSN does.
+    """
+    segments = _clipped(segments)
+    length = np.maximum(1 / num_snippets, width_ratio * (segments[:, 1] - segments[:, 0])) if width is None else width
+    start, end = (_coverage(np.stack([at - length / 2, at + length / 2], -1), num_snippets) for at in segments.T)
+    return start, end
+
+
+def action_target(segments: np.ndarray, *, num_snippets: int) -> np.ndarray:
+    """How much of each snippet is covered by one annotated segment, `[t]` float32."""
+    return _coverage(_clipped(segments), num_snippets)
+
+
+def _coverage(windows: np.ndarray, num_snippets: int) -> np.ndarray:
+    edges = np.arange(num_snippets + 1) / num_snippets
+    snippets = np.stack([edges[:-1], edges[1:]], -1)
+    return (_shared(snippets, windows).max(1, initial=0.0) * num_snippets).astype(np.float32)
+
+
+def _clipped(segments: np.ndarray) -> np.ndarray:
+    return np.clip(np.asarray(segments, dtype=np.float64).reshape(-1, 2), 0.0, 1.0)
+
+
+# --- proposals ----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposals:
+    """Candidate segments of one video with the snippets they begin and end at.
+
+    `scores` is the product of both boundaries' probabilities.
+    """
+
+    segments: np.ndarray  # [n 2], shares of the video
+    scores: np.ndarray  # [n]
+    start: np.ndarray  # [n] int, index of the first snippet
+    end: np.ndarray  # [n] int, index of the last snippet
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def best(self, k: int) -> Proposals:
+        """The k of highest score, best first; ties keep their order."""
+        order = np.argsort(-self.scores, kind="stable")[:k]
+        return Proposals(self.segments[order], self.scores[order], self.start[order], self.end[order])
+
+
+def is_boundary(probs: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
+    """Where a sequence `[t]` of probabilities is over `threshold` of its maximum, or above its neighbours."""
+    before, after = np.append(-1.0, probs[:-1]), np.append(probs[1:], -1.0)
+    return (probs > threshold * probs.max()) | ((probs > before) & (probs > after))
+
+
+def pair_boundaries(
+    start: np.ndarray, end: np.ndarray, *, max_duration: int | None = None, threshold: float = 0.5
+) -> Proposals:
+    """Every likely start with every likely end behind it, shortest first; the first snippet and the last count always.
+
+    Args:
+        start, end: probabilities `[t]`.
+        max_duration: longest segment in snippets; None for any.
+        threshold: share of the maximum over which a snippet is a boundary without being a peak.
+    """
+    t = len(start)
+    starts, ends = is_boundary(start, threshold=threshold), is_boundary(end, threshold=threshold)
+    starts[0] = ends[-1] = True
+    s, e = np.nonzero(starts[:, None] & ends & (np.arange(t)[:, None] <= np.arange(t)))
+    if max_duration is not None:
+        kept = e - s < max_duration
+        s, e = s[kept], e[kept]
+    order = np.lexsort((s, e - s))
+    s, e = s[order], e[order]
+    segments = np.stack([s, e + 1], -1) / t
+    return Proposals(segments, np.asarray(start, np.float64)[s] * np.asarray(end, np.float64)[e], s, e)
+
+
+def proposal_features(
+    action: np.ndarray,
+    segments: np.ndarray,
+    *,
+    num_action: int = 16,
+    num_boundary: int = 8,
+    num_subsamples: int = 3,
+    boundary_ratio: float = 0.25,
+) -> np.ndarray:
+    """BSN's boundary-sensitive features `[n, num_action + 2 num_boundary]`: the action probability in and around each.
+
+    Points are spread over the segment, then over windows of `boundary_ratio` of its length to both sides of its
+    start and of its end; a point is the mean of `num_subsamples` + 1 interpolated values. Outside of the video the
+    probability is zero.
+
+    Args:
+        action: probability of an action at each snippet `[t]`.
+    """
+    t = len(action)
+    outside = np.zeros(t // 4 + 10)
+    values = np.concatenate([outside, action, outside])
+    centres = (np.arange(len(values)) - len(outside) + 0.5) / t
+
+    def sample(low: np.ndarray, high: np.ndarray, num: int) -> np.ndarray:
+        step = (high - low) / (num - 1)
+        at = (low - step / 2)[:, None] + (step / num_subsamples)[:, None] * np.arange(num * num_subsamples + 1)
+        read = np.interp(at, centres, values)
+        windows = np.lib.stride_tricks.sliding_window_view(read, num_subsamples + 1, axis=1)
+        return windows[:, ::num_subsamples].mean(-1)
+
+    low, high = np.asarray(segments, np.float64).T
+    reach = (high - low) * boundary_ratio
+    parts = [
+        sample(low, high, num_action),
+        sample(low - reach, low + reach, num_boundary),
+        sample(high - reach, high + reach, num_boundary),
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def soft_nms(
+    segments: np.ndarray,
+    scores: np.ndarray,
+    *,
+    alpha: float = 0.4,
+    low: float = 0.55,
+    high: float = 0.9,
+    max_kept: int = 100,
+    drop_last: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, decayed scores) of the best segments, in the order in which they are picked.
+
+    Each pick lowers what overlaps it by more than a threshold, to `exp(-iou^2 / alpha)` of its score; the threshold
+    grows with the picked segment's length, from `low` to `high` at the whole video.
+
+    Args:
+        segments: `[n 2]`, shares of the video.
+        drop_last: stop before the last candidate of two or more, as the code of the papers does.
+    """
+    order = np.argsort(-scores, kind="stable")
+    start, end = np.asarray(segments, np.float64)[order].T
+    left = np.asarray(scores, np.float64)[order]
+    length = end - start
+    picks: list[int] = []
+    kept: list[float] = []
+    num_kept = min(max_kept, len(left) - (drop_last and len(left) > 1))
+    for _ in range(num_kept):
+        best = int(left.argmax())
+        picks.append(best)
+        kept.append(float(left[best]))
+        left[best] = -np.inf
+        shared = np.maximum(np.minimum(end, end[best]) - np.maximum(start, start[best]), 0.0)
+        iou = shared / np.maximum(length + length[best] - shared, np.finfo(np.float64).tiny)
+        near = iou > low + (high - low) * length[best]
+        left[near] *= np.exp(-np.square(iou[near]) / alpha)
+    return order[picks], np.array(kept)

@@ -1,0 +1,103 @@
+"""Sequences of different lengths in one batch: padding that changes no answer.
+
+A batch of sequences is `[b t d]` beside a mask `[b t]`, True where a frame is real; padding follows the frames.
+`None` stands for a mask without padding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+
+__all__ = ["PeepholeLSTM", "masked_norm", "masked_softmax", "reverse", "split_modalities", "zero_padding"]
+
+
+def split_modalities(
+    x: Tensor, mask: Tensor | None, feature_dims: tuple[int, ...], *, where: str
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Features `[b t sum(feature_dims)]` as one (features, mask) a modality.
+
+    A mask `[b t m]` gives each of the m modalities its own length.
+
+    Raises:
+        ConfigError: the features have another width, or the mask another shape.
+    """
+    if x.ndim != 3 or x.shape[2] != sum(feature_dims):
+        raise ConfigError(
+            f"{where}: the input has shape {tuple(x.shape)}; needs features [b t {sum(feature_dims)}] "
+            f"(the widths {' + '.join(map(str, feature_dims))} side by side)"
+        )
+    if mask is not None and tuple(mask.shape) not in ((*x.shape[:2],), (*x.shape[:2], len(feature_dims))):
+        raise ConfigError(
+            f"{where}: the mask has shape {tuple(mask.shape)}; needs [b t] = {tuple(x.shape[:2])}, "
+            f"or one more axis of {len(feature_dims)} modalities"
+        )
+    parts = x.split(feature_dims, dim=2)
+    if mask is None or mask.ndim == 2:
+        return [(part, mask) for part in parts]
+    return [(part, mask[..., i]) for i, part in enumerate(parts)]
+
+
+def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Soft-max over time of scores `[b t k]`; padding gets exactly 0."""
+    if mask is not None:
+        scores = scores.masked_fill(~mask.unsqueeze(-1), torch.finfo(scores.dtype).min)
+    return zero_padding(scores.softmax(dim=1), mask)
+
+
+def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
+    """`x` `[b t d]` with zeros where the mask says padding, whatever stood there."""
+    return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def masked_norm(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Batch normalisation of frames `[b t d]` whose statistics are those of real frames alone."""
+    if mask is None or not norm.training:
+        y: Tensor = norm(x.flatten(0, 1))
+        return y.unflatten(0, x.shape[:2])
+    out = torch.zeros_like(x)
+    out[mask] = norm(x[mask]).to(out.dtype)
+    return out
+
+
+def reverse(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Each sequence `[t d]` of the batch back to front, its padding still behind it; twice is nothing."""
+    if mask is None:
+        return x.flip(1)
+    num_frames = mask.sum(1, keepdim=True)
+    at = torch.arange(x.shape[1], device=x.device)
+    index = torch.where(at < num_frames, num_frames - 1 - at, at)
+    return x.gather(1, index.unsqueeze(-1).expand_as(x))
+
+
+class PeepholeLSTM(nn.Module):
+    """An LSTM whose gates also see the cell, as PaddlePaddle 1.x has it by default.
+
+    Paper: Gers and Schmidhuber, "Recurrent nets that time and count", IJCNN 2000, section 3.
+
+    Input and output: as `nn.LSTM` with `batch_first`: features `[b t d]` to (hidden states `[b t h]`, None). The
+    gates lie in torch's order: input, forget, candidate, output.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.inputs = nn.Linear(input_size, 4 * hidden_size)
+        self.hidden = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
+        self.peepholes = nn.Parameter(torch.zeros(3, hidden_size))  # of the input, forget and output gate
+        for weight in (self.inputs.weight, self.hidden.weight):
+            nn.init.uniform_(weight, -(hidden_size**-0.5), hidden_size**-0.5)
+        nn.init.zeros_(self.inputs.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        of_input, of_forget, of_output = self.peepholes.unbind()
+        gates = self.inputs(x)
+        h = x.new_zeros(x.shape[0], self.peepholes.shape[1])
+        c, outputs = h, []
+        for t in range(x.shape[1]):
+            i, f, g, o = (gates[:, t] + self.hidden(h)).chunk(4, dim=-1)
+            c = (f + of_forget * c).sigmoid() * c + (i + of_input * c).sigmoid() * g.tanh()
+            h = (o + of_output * c).sigmoid() * c.tanh()
+            outputs.append(h)
+        return torch.stack(outputs, dim=1), None

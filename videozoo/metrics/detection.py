@@ -1,0 +1,179 @@
+"""Mean average precision of segments in time, as ActivityNet's and THUMOS's evaluations define it, and of spotting."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from typing_extensions import Self
+
+from videozoo.errors import DataError
+from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
+from videozoo.metrics.segment import group_pairs, pair_iou
+from videozoo.types import Span
+
+__all__ = ["THUMOS_TIOUS", "DetectionMap", "SpottingMap", "Table", "average_precision", "spotting_precision"]
+
+THUMOS_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Segments of many videos, one a row."""
+
+    video: np.ndarray  # [n] int, any numbering that truth and predictions share
+    label: np.ndarray  # [n] int
+    segment: np.ndarray  # [n 2], seconds
+    score: np.ndarray  # [n]; unused in the truth
+
+    @classmethod
+    def of(cls, spans: Mapping[str, Sequence[Span]], videos: Sequence[str], class_names: Sequence[str]) -> Table:
+        """Of the listed videos; spans with another label, which counts against nobody, are left out."""
+        number = {name: i for i, name in enumerate(class_names)}
+        rows = [
+            (v, number[s.label], s.start_s, s.end_s, s.score)
+            for v, video in enumerate(videos)
+            for s in spans.get(video, ())
+            if s.label in number
+        ]
+        array = np.array(rows, np.float64).reshape(-1, 5)
+        return cls(array[:, 0].astype(np.int64), array[:, 1].astype(np.int64), array[:, 2:4], array[:, 4])
+
+
+def average_precision(
+    truth: Table, predictions: Table, *, num_classes: int, tious: Sequence[float] = ACTIVITYNET_TIOUS
+) -> np.ndarray:
+    """Interpolated average precision `[tIoUs k]`, 0..1; nan for classes without an annotated segment.
+
+    Predictions are taken by falling score; each takes the free segment of its class and video that it overlaps
+    most, if that is enough. Predictions in videos of no annotation count as wrong.
+    """
+    return _precisions(truth, predictions, num_classes, np.asarray(tious, np.float64), pair_iou)
+
+
+def spotting_precision(
+    truth: Table, predictions: Table, *, num_classes: int, tolerances_s: Sequence[float]
+) -> np.ndarray:
+    """Interpolated average precision `[tolerances k]` of the middles of segments.
+
+    A prediction is right when it is at most the tolerance away from a free event of its class; it takes the nearest.
+    """
+
+    def closeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return -np.abs(a.mean(1) - b.mean(1))
+
+    return _precisions(truth, predictions, num_classes, -np.asarray(tolerances_s, np.float64), closeness)
+
+
+def _precisions(
+    truth: Table, predictions: Table, num_classes: int, thresholds: np.ndarray, likeness: Any
+) -> np.ndarray:
+    """Average precision `[thresholds k]` where a match needs a likeness of at least the threshold."""
+    order = np.lexsort((np.arange(len(predictions.score)), predictions.score))[::-1]
+    video, label, segment = predictions.video[order], predictions.label[order], predictions.segment[order]
+    right = np.zeros((len(thresholds), len(order)), bool)
+    num_videos = 1 + max(truth.video.max(initial=0), video.max(initial=0))
+    by_group = np.argsort(truth.label * num_videos + truth.video, kind="stable")
+    groups = (truth.label * num_videos + truth.video)[by_group]
+    p, t = group_pairs(label * num_videos + video, groups)
+    value = likeness(segment[p], truth.segment[by_group][t])
+    near = value >= thresholds.min()
+    p, t, value = p[near], t[near], value[near]
+    by_turn = np.lexsort((-t, -value, p))  # predictions by score, then segments by likeness
+    p, t, value = p[by_turn], t[by_turn], value[by_turn]
+
+    # Groups (a class in a video) share nothing, so that the n-th pairs of all groups are decided at once.
+    taken = np.zeros((len(thresholds), len(groups)), bool)
+    turn = _position_in_group(groups[t])
+    by_step = np.argsort(turn, kind="stable")
+    for step in np.split(by_step, np.bincount(turn).cumsum()[:-1]) if len(turn) else ():
+        ps, ts = p[step], t[step]
+        match = (value[step] >= thresholds[:, None]) & ~taken[:, ts] & ~right[:, ps]
+        taken[:, ts] |= match
+        right[:, ps] |= match
+
+    result = np.full((len(thresholds), num_classes), np.nan)
+    positives = np.bincount(truth.label, minlength=num_classes)
+    for k in np.nonzero(positives)[0]:
+        result[:, k] = _interpolated(right[:, label == k], int(positives[k]))
+    return result
+
+
+def _position_in_group(groups: np.ndarray) -> np.ndarray:
+    """How many earlier entries are of the same group."""
+    order = np.argsort(groups, kind="stable")
+    ranked = groups[order]
+    first = np.searchsorted(ranked, ranked, "left")
+    position = np.empty_like(order)
+    position[order] = np.arange(len(groups)) - first
+    return position
+
+
+def _interpolated(right: np.ndarray, num_truths: int) -> np.ndarray:
+    """Area below the precision that falls nowhere, for ranked hits `[thresholds n]`."""
+    hits = right.cumsum(1)
+    precision = hits / np.arange(1, right.shape[1] + 1)
+    best_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray((best_from_here * right).sum(1) / num_truths)
+
+
+class DetectionMap:
+    """Mean average precision of labelled spans: `map@<tIoU>` and `map`, their mean, 0..1.
+
+    Predictions are the spans of each video; the batch holds `id` and the true `spans`. Classes that no video of the
+    data set shows are left out of the mean.
+    """
+
+    def __init__(self, class_names: Sequence[str], *, tious: Sequence[float] = ACTIVITYNET_TIOUS):
+        self.class_names = tuple(class_names)
+        self.thresholds = tuple(tious)
+        self.truth: dict[str, Sequence[Span]] = {}
+        self.found: dict[str, Sequence[Span]] = {}
+
+    def update(self, predictions: Sequence[Sequence[Span]], batch: Mapping[str, Any]) -> None:
+        for id_, found, spans in zip(batch["id"], predictions, batch["spans"], strict=True):
+            self._add(id_, spans, found)
+
+    def merge(self, other: Self) -> None:
+        for id_, spans in other.truth.items():
+            self._add(id_, spans, other.found[id_])
+
+    def _add(self, id_: str, spans: Sequence[Span], found: Sequence[Span]) -> None:
+        if id_ in self.truth:
+            raise DataError(f"{id_}: was scored twice; ids must be unique in a data set")
+        for span in spans:
+            if span.label not in self.class_names:
+                raise DataError(f"{id_}: the annotated class '{span.label}' is unknown; add it to the class names")
+        self.truth[id_], self.found[id_] = tuple(spans), tuple(found)
+
+    def _tables(self) -> tuple[Table, Table]:
+        videos = sorted(self.truth)  # the order in which ranks were merged must not change a digit
+        truth, found = (Table.of(spans, videos, self.class_names) for spans in (self.truth, self.found))
+        if not len(truth.label):
+            raise DataError(f"detection: no annotated segment in {len(videos)} videos; evaluate on data with answers")
+        return truth, found
+
+    def compute(self) -> dict[str, float]:
+        truth, found = self._tables()
+        table = average_precision(truth, found, num_classes=len(self.class_names), tious=self.thresholds)
+        return _means(table, [f"map@{tiou:.2f}" for tiou in self.thresholds])
+
+
+class SpottingMap(DetectionMap):
+    """Mean average precision of events by time alone: `map@<tolerance>s` and `map`, their mean, 0..1."""
+
+    def __init__(self, class_names: Sequence[str], *, tolerances_s: Sequence[float] = (1.0, 2.0, 3.0, 4.0, 5.0)):
+        super().__init__(class_names)
+        self.thresholds = tuple(tolerances_s)
+
+    def compute(self) -> dict[str, float]:
+        truth, found = self._tables()
+        table = spotting_precision(truth, found, num_classes=len(self.class_names), tolerances_s=self.thresholds)
+        return _means(table, [f"map@{tolerance:g}s" for tolerance in self.thresholds])
+
+
+def _means(table: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    rows = table[:, ~np.isnan(table[0])].mean(1)
+    return {"map": float(rows.mean()), **{name: float(row) for name, row in zip(names, rows, strict=True)}}

@@ -1,0 +1,108 @@
+"""Attention clusters: many weighted averages of a video's frames, each turned its own way.
+
+Paper: Long et al., arXiv:1711.09550, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.sequence import masked_softmax, split_modalities
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+
+__all__ = ["AttentionCluster"]
+
+
+@register_model
+class AttentionCluster(VideoModel):
+    """Attention clusters with the shifting operation on each modality's features, then two layers and the classifier.
+
+    Differs from PaddleVideo: the attention scores have no bias, which a soft-max over frames takes out again.
+
+    Input:  features [b, t, d] with the modalities side by side, d = sum(feature_dims); mask [b, t], True on frames.
+    Output: scores [b, num_classes], or features [b, hidden_dims[1]] when `num_classes` is 0.
+
+    Args:
+        feature_dims: width of each modality.
+        cluster_sizes: attention units of each modality.
+        hidden_dims: widths of the two layers before the classifier.
+        dropout: share of the clusters' outputs left out in training.
+        dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
+        num_frames: frames in `input_shape`; the network takes any number.
+
+    Raises:
+        ConfigError: the modalities are counted differently.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 3862,
+        feature_dims: Sequence[int] = (1024, 128),
+        cluster_sizes: Sequence[int] = (32, 32),
+        hidden_dims: tuple[int, int] = (1024, 4096),
+        dropout: float = 0.5,
+        dropout_scaling: Literal["training", "inference"] = "training",
+        num_frames: int = 100,
+    ):
+        super().__init__()
+        if len(feature_dims) != len(cluster_sizes):
+            raise ConfigError(
+                f"attention_cluster.cluster_sizes: {len(cluster_sizes)} for {len(feature_dims)} feature_dims; "
+                "give one each"
+            )
+        self.feature_dims = tuple(feature_dims)
+        self.input_shape = (num_frames, sum(feature_dims))
+        self.clusters = nn.ModuleList(_Cluster(d, n) for d, n in zip(feature_dims, cluster_sizes, strict=True))
+        width = sum(d * n for d, n in zip(feature_dims, cluster_sizes, strict=True))
+        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.fc1 = nn.Linear(width, hidden_dims[0])
+        self.fc2 = nn.Linear(hidden_dims[0], hidden_dims[1])
+        for layer in (self.fc1, self.fc2):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.num_features = hidden_dims[1]
+        self.reset_classifier(num_classes)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.head(self.forward_features(x, mask))
+
+    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        parts = split_modalities(x, mask, self.feature_dims, where=self.name)
+        pooled = [cluster(*part) for cluster, part in zip(self.clusters, parts, strict=True)]
+        x = torch.tanh(self.fc1(self.dropout(torch.cat(pooled, dim=-1))))
+        return torch.tanh(self.fc2(x))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
+
+
+class _Cluster(nn.Module):
+    """`num_units` attentions over frames `[b t d]`, shifted (eq. 5): `[b num_units * d]`, of length 1 all together."""
+
+    def __init__(self, width: int, num_units: int):
+        super().__init__()
+        self.attention = nn.Linear(width, num_units, bias=False)
+        nn.init.kaiming_normal_(self.attention.weight)
+        std = num_units**-0.25
+        self.shift_scale = nn.Parameter(torch.randn(num_units) * std)
+        self.shift = nn.Parameter(torch.randn(num_units) * std)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        weights = masked_softmax(self.attention(x), mask)
+        averages = weights.transpose(1, 2) @ (x if mask is None else x * mask.unsqueeze(-1))
+        shifted = averages * self.shift_scale.unsqueeze(-1) + self.shift.unsqueeze(-1)
+        return (F.normalize(shifted, dim=-1) * shifted.shape[1] ** -0.5).flatten(1)

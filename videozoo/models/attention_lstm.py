@@ -1,0 +1,116 @@
+"""Attention LSTM: each modality read in both directions, its states averaged by attention.
+
+Paper: none of its own; PaddleVideo's YouTube-8M baseline, after the attention of arXiv:1511.02917.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.sequence import PeepholeLSTM, masked_softmax, reverse, split_modalities, zero_padding
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+from videozoo.types import ParamRule
+
+__all__ = ["AttentionLSTM"]
+
+
+@register_model
+class AttentionLSTM(VideoModel):
+    """A bidirectional LSTM with attention pooling on each modality, then two layers and the classifier.
+
+    Differs from PaddleVideo: the attention scores have no bias, which a soft-max over frames takes out again.
+
+    Input:  features [b, t, d] with the modalities side by side, d = sum(feature_dims); mask [b, t], True on frames,
+            or [b, t, m] where the m modalities have lengths of their own.
+    Output: scores [b, num_classes], or features [b, hidden_dims[1]] when `num_classes` is 0.
+
+    Args:
+        feature_dims: width of each modality.
+        embedding_dim: width that each modality is brought to, before its LSTM.
+        lstm_dim: width of the LSTM in each direction.
+        hidden_dims: widths of the two layers before the classifier.
+        peepholes: gates that see the cell; the weights of 2019 and 2020 have them. Slower: no fused kernel.
+        dropout: share of the LSTM's states left out in training.
+        dropout_scaling: as for `tsm`; the weights of 2019 and 2020 were trained with "inference".
+        num_frames: frames in `input_shape`; the network takes any number.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 3862,
+        feature_dims: Sequence[int] = (1024, 128),
+        embedding_dim: int = 512,
+        lstm_dim: int = 1024,
+        hidden_dims: tuple[int, int] = (8192, 4096),
+        peepholes: bool = False,
+        dropout: float = 0.5,
+        dropout_scaling: Literal["training", "inference"] = "training",
+        num_frames: int = 300,
+    ):
+        super().__init__()
+        self.feature_dims = tuple(feature_dims)
+        self.input_shape = (num_frames, sum(feature_dims))
+        dropouts = [
+            nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+            for _ in feature_dims
+        ]
+        self.readers = nn.ModuleList(
+            _Reader(d, embedding_dim, lstm_dim, peepholes=peepholes, dropout=drop)
+            for d, drop in zip(feature_dims, dropouts, strict=True)
+        )
+        self.fc1 = nn.Linear(2 * lstm_dim * len(feature_dims), hidden_dims[0])
+        self.fc2 = nn.Linear(hidden_dims[0], hidden_dims[1])
+        self.num_features = hidden_dims[1]
+        self.reset_classifier(num_classes)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.head(self.forward_features(x, mask))
+
+    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        parts = split_modalities(x, mask, self.feature_dims, where=self.name)
+        x = torch.cat([reader(*part) for reader, part in zip(self.readers, parts, strict=True)], dim=-1)
+        return torch.tanh(self.fc2(torch.relu(self.fc1(x))))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)
+        # a rule for a layer that is not there would match nothing
+        layers = "fc1|fc2|head" if num_classes else "fc1|fc2"
+        self.param_rules = (ParamRule(rf"^({layers})\.bias$", weight_decay=0.0),)
+
+
+class _Reader(nn.Module):
+    """One modality `[b t d]` read in both directions and averaged by attention: `[b 2 * lstm_dim]`."""
+
+    def __init__(self, width: int, embedding_dim: int, lstm_dim: int, *, peepholes: bool, dropout: nn.Module):
+        super().__init__()
+
+        def lstm() -> nn.Module:
+            if peepholes:
+                return PeepholeLSTM(embedding_dim, lstm_dim)
+            return nn.LSTM(embedding_dim, lstm_dim, batch_first=True)
+
+        self.embedding = nn.Linear(width, embedding_dim)
+        self.forward_lstm, self.backward_lstm = lstm(), lstm()
+        self.dropout = dropout
+        self.attention = nn.Linear(2 * lstm_dim, 1, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = torch.tanh(self.embedding(x))
+        # padding comes last in both directions, hence never reaches a frame: no packing is needed
+        ahead, _ = self.forward_lstm(x)
+        back, _ = self.backward_lstm(reverse(x, mask))
+        states = self.dropout(torch.cat([ahead, reverse(back, mask)], dim=-1))
+        weights = masked_softmax(self.attention(states), mask)
+        return (weights * zero_padding(states, mask)).sum(1)

@@ -1,0 +1,148 @@
+"""NeXtVLAD: frames split into groups, softly assigned to clusters, and summed as differences to their centres.
+
+Paper: Lin et al., arXiv:1811.05014, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videozoo.errors import ConfigError
+from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.sequence import masked_norm, split_modalities, zero_padding
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+from videozoo.types import ParamRule
+
+__all__ = ["Nextvlad"]
+
+
+@register_model
+class Nextvlad(VideoModel):
+    """NeXtVLAD aggregation of each modality, one layer, SE context gating and the classifier.
+
+    `feature_scale`, ones at first, multiplies the features: YouTube-8M's are whitened, and the original scales
+    `rgb` back by sqrt(eigenvalue) + 1e-4 of its PCA. Imported weights bring theirs; `set_eigenvalues` sets it.
+
+    Input:  features [b, t, d] with the modalities side by side, d = sum(feature_dims); mask [b, t], True on frames.
+    Output: scores [b, num_classes], or features [b, hidden_dim] when `num_classes` is 0.
+
+    Args:
+        feature_dims: width of each modality.
+        num_clusters: K of the paper.
+        num_groups: G of the paper.
+        expansion: lambda of the paper.
+        hidden_dim: width of the layer behind the aggregation.
+        gating_reduction: how many times narrower the gate is inside.
+        dropout: share of the aggregated features left out in training.
+        dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
+        num_frames: frames in `input_shape`; the network takes any number.
+
+    Raises:
+        ConfigError: an expanded modality cannot be split into `num_groups`.
+    """
+
+    feature_scale: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 3862,
+        feature_dims: Sequence[int] = (1024, 128),
+        num_clusters: int = 128,
+        num_groups: int = 8,
+        expansion: int = 2,
+        hidden_dim: int = 2048,
+        gating_reduction: int = 8,
+        dropout: float = 0.5,
+        dropout_scaling: Literal["training", "inference"] = "training",
+        num_frames: int = 300,
+    ):
+        super().__init__()
+        for d in feature_dims:
+            if d * expansion % num_groups:
+                raise ConfigError(
+                    f"nextvlad.num_groups: {num_groups} do not divide {expansion} x {d}; give a divisor of that width"
+                )
+        self.feature_dims = tuple(feature_dims)
+        self.input_shape = (num_frames, sum(feature_dims))
+        self.register_buffer("feature_scale", torch.ones(sum(feature_dims)))
+        self.aggregators = nn.ModuleList(_Vlad(d, num_clusters, num_groups, expansion) for d in feature_dims)
+        width = sum(d * expansion // num_groups * num_clusters for d in feature_dims)
+        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.hidden = nn.Linear(width, hidden_dim, bias=False)
+        self.hidden_norm = nn.BatchNorm1d(hidden_dim)
+        self.gate_in = nn.Linear(hidden_dim, hidden_dim // gating_reduction, bias=False)
+        self.gate_norm = nn.BatchNorm1d(hidden_dim // gating_reduction)
+        self.gate_out = nn.Linear(hidden_dim // gating_reduction, hidden_dim, bias=False)
+        for layer in (self.hidden, self.gate_in, self.gate_out):
+            nn.init.kaiming_normal_(layer.weight)
+        self.num_features = hidden_dim
+        self.reset_classifier(num_classes)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.head(self.forward_features(x, mask))
+
+    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if x.shape[-1] == len(self.feature_scale):
+            x = x * self.feature_scale
+        parts = split_modalities(x, mask, self.feature_dims, where=self.name)
+        pooled = [vlad(*part) for vlad, part in zip(self.aggregators, parts, strict=True)]
+        x = self.hidden_norm(self.hidden(self.dropout(torch.cat(pooled, dim=-1))))
+        gate = self.gate_out(torch.relu(self.gate_norm(self.gate_in(x))))
+        gated: Tensor = x * gate.sigmoid()
+        return gated
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.kaiming_normal_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+        self.param_rules = (ParamRule(r"^(?!head\.)", weight_decay=0.0),)  # the paper decays the classifier alone
+
+    def set_eigenvalues(self, eigenvalues: Tensor) -> None:
+        """Scales the first modality by sqrt(eigenvalue) + 1e-4, which takes YouTube-8M's whitening back.
+
+        Raises:
+            ConfigError: there are fewer eigenvalues than the modality is wide.
+        """
+        width = self.feature_dims[0]
+        if eigenvalues.numel() < width:
+            raise ConfigError(f"nextvlad.set_eigenvalues: got {eigenvalues.numel()}; needs {width}, one a feature")
+        self.feature_scale[:width] = eigenvalues.flatten()[:width].sqrt() + 1e-4
+
+
+class _Vlad(nn.Module):
+    """One modality `[b t d]` aggregated: `[b expansion * d / num_groups * num_clusters]`."""
+
+    def __init__(self, width: int, num_clusters: int, num_groups: int, expansion: int):
+        super().__init__()
+        wide = width * expansion
+        self.num_groups = num_groups
+        self.expand = nn.Linear(width, wide)
+        self.attention = nn.Linear(wide, num_groups)
+        self.assign = nn.Linear(wide, num_groups * num_clusters, bias=False)
+        self.assign_norm = nn.BatchNorm1d(num_groups * num_clusters)
+        self.centers = nn.Parameter(torch.randn(num_clusters, wide // num_groups) * (2 / num_clusters) ** 0.5)
+        self.norm = nn.BatchNorm1d(num_clusters * wide // num_groups)
+        for layer in (self.expand, self.attention, self.assign):
+            nn.init.kaiming_normal_(layer.weight)
+        nn.init.zeros_(self.expand.bias)
+        nn.init.zeros_(self.attention.bias)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = self.expand(x)
+        attention = zero_padding(self.attention(x).sigmoid(), mask)  # [b t g]
+        share = masked_norm(self.assign_norm, self.assign(x), mask)
+        share = share.unflatten(2, (self.num_groups, -1)).softmax(-1) * attention.unsqueeze(-1)  # [b t g k]
+        groups = zero_padding(x, mask).unflatten(2, (self.num_groups, -1))  # [b t g d]
+        summed = groups.flatten(1, 2).transpose(1, 2) @ share.flatten(1, 2)  # [b d k]
+        differences = summed - share.sum((1, 2)).unsqueeze(1) * self.centers.T
+        return self.norm(F.normalize(differences, dim=1).flatten(1))

@@ -1,0 +1,115 @@
+"""What a model costs: parameters, operations and activations of one clip, as counted in a forward pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from videozoo.models.model import VideoModel
+
+__all__ = ["LayerProfile", "Profile", "profile"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerProfile:
+    """One layer: its dotted name, its class, the shape it gives (without the batch), and what it holds and computes."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    num_params: int
+    flops: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """A model on one clip of its own input shape.
+
+    flops: floating-point operations of convolutions, linear layers and attention in a forward pass; a multiply-add
+        counts as two.
+    saved_bytes: of the tensors that autograd keeps for the backward pass in training mode, parameters and buffers
+        apart, each storage counted once. The allocator's peak is higher by its own workspace.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    num_params: int
+    weight_bytes: int
+    flops: int
+    saved_bytes: int
+    layers: tuple[LayerProfile, ...]
+
+
+def profile(model: VideoModel) -> Profile:
+    """Counts of `model` on the device that it is on."""
+    device = next(model.parameters()).device
+    clip = torch.zeros(1, *model.input_shape, device=device)
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = [
+        module.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: _shape(out)}))  # type: ignore[misc]
+        for name, module in model.named_modules()
+        if name
+    ]
+    was_training = model.training
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.eval()(clip)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    saved_bytes = _saved_bytes(model, clip)
+    model.train(was_training)
+    flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    root = type(model).__name__
+    layers = tuple(
+        LayerProfile(
+            name=name,
+            kind=type(module).__name__,
+            output_shape=shapes.get(name, ()),
+            num_params=_num_params(module),
+            flops=int(flops.get(f"{root}.{name}", 0)),
+        )
+        for name, module in model.named_modules()
+        if name
+    )
+    return Profile(
+        name=model.name,
+        input_shape=tuple(model.input_shape),
+        num_params=_num_params(model),
+        weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        flops=int(counter.get_total_flops()),
+        saved_bytes=saved_bytes,
+        layers=layers,
+    )
+
+
+def _saved_bytes(model: VideoModel, clip: Tensor) -> int:
+    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    seen: dict[int, int] = {}
+    held: list[Tensor] = []  # so that no storage is freed and its address used again
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+            held.append(tensor)
+        return tensor
+
+    # statistics stay as they are: batch norms are run on copies of their buffers
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    own |= {buffer.untyped_storage().data_ptr() for buffer in buffers.values()}
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        torch.func.functional_call(model.train(), buffers, (clip,))
+    return sum(seen.values())
+
+
+def _num_params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _shape(output: Any) -> tuple[int, ...]:
+    return tuple(output.shape[1:]) if isinstance(output, Tensor) else ()

@@ -1,0 +1,61 @@
+"""Tagging: any number of labels for a video of stored features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from videozoo.errors import DataError
+from videozoo.metrics.metric import Metric
+from videozoo.metrics.youtube8m import YouTube8M
+from videozoo.models.model import VideoModel
+from videozoo.tasks.registry import register_task
+from videozoo.tasks.task import Batch, Task
+from videozoo.types import Labels
+
+__all__ = ["Tag"]
+
+
+@register_task
+class Tag(Task):
+    """Names what a video is about, from features of its frames.
+
+    Batches hold `features` `[b t d]`, `mask` `[b t]` and `label`, float `[b k]`.
+
+    Args:
+        reduction: over the batch; over classes, the cross entropies are summed always. "mean" keeps the rate apart
+            from the batch; "sum" is how AttentionLSTM's published rate was chosen.
+        top_k: classes of each video that count in GAP and mAP.
+    """
+
+    input_name = "features"
+    monitor = "gap"
+
+    def __init__(
+        self,
+        model: VideoModel,
+        class_names: Sequence[str],
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        top_k: int = 20,
+    ):
+        super().__init__(model, class_names)
+        self.reduction = reduction
+        self.top_k = top_k
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        if "label" not in batch:
+            raise DataError("tag: the training data has no labels; take a partition that has some (train, validate)")
+        scores = self.model(batch["features"], batch["mask"]).float()
+        loss = F.binary_cross_entropy_with_logits(scores, batch["label"], reduction="sum")
+        return {"loss": loss / len(scores) if self.reduction == "mean" else loss}
+
+    def predict(self, batch: Batch) -> list[Labels]:
+        probs = self.model(batch["features"], batch["mask"]).float().sigmoid()
+        return [Labels(scores=p, names=self.class_names) for p in probs.cpu().numpy()]
+
+    def metrics(self) -> list[Metric]:
+        return [YouTube8M(self.class_names, top_k=self.top_k)]

@@ -1,0 +1,148 @@
+"""The input spec of models on stored features: which frames, how their bytes become numbers, how they are padded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.errors import ConfigError, DataError
+from videozoo.transforms.registry import register_input
+
+__all__ = ["FeatureInput", "FeaturePipeline", "FeatureRecord"]
+
+QUANTISED_RANGE = 4.0  # YouTube-8M: bytes stand for -2..2
+HALF_BIN = QUANTISED_RANGE / 512
+
+
+class FeatureRecord(Protocol):
+    """What a data set of features gives: where a sample lies, and how to read it."""
+
+    id: str
+
+    def read(self) -> tuple[str, list[np.ndarray], tuple[int, ...] | None]:
+        """(the video's own id, one array `[t d]` a modality, labels)."""
+
+
+@register_input
+@dataclasses.dataclass(frozen=True)
+class FeatureInput:
+    """Features of frames, stored as bytes or floats; padded in the loader, dequantised on the device.
+
+    Args:
+        num_frames: with sampling "all" the most frames of a video that are read, with "segments" exactly as many.
+        sampling: "all" takes frames from the first on; "segments" one from each of num_frames equal parts, at random
+            in training and the middle one in evaluation (attention clusters).
+        feature_dims: width of each modality, in the data set's order.
+        mid_bin: whether the bytes of a modality stand for the middle of their bin (YouTube-8M's own rule) or its
+            lower edge (NeXtVLAD's original reads rgb so).
+    """
+
+    num_frames: int = 300
+    sampling: Literal["all", "segments"] = "all"
+    feature_dims: tuple[int, ...] = (1024, 128)
+    mid_bin: tuple[bool, ...] = (True, True)
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1:
+            raise ConfigError(f"input.num_frames: is {self.num_frames}; it must be at least 1")
+        if not self.feature_dims or min(self.feature_dims) < 1:
+            raise ConfigError(f"input.feature_dims: is {self.feature_dims}; give the width of each modality")
+        if len(self.mid_bin) != len(self.feature_dims):
+            raise ConfigError(
+                f"input.mid_bin: {len(self.mid_bin)} values for {len(self.feature_dims)} modalities; give one each"
+            )
+
+    def train_pipeline(self, *, num_classes: int | None = None) -> FeaturePipeline:
+        """Records to training samples, their labels multi-hot over `num_classes`."""
+        return FeaturePipeline(self, training=True, num_classes=num_classes)
+
+    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> FeaturePipeline:
+        """Records to evaluation samples; features have one view.
+
+        Raises:
+            ConfigError: other views are asked for.
+        """
+        if views not in (None, "1x1"):
+            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")
+        return FeaturePipeline(self, training=False, num_classes=num_classes)
+
+    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+        """`batch` on `device`: `features` float32 `[b t d]`, dequantised if they were bytes, and `mask` `[b t]`.
+
+        Frames that are padding in the whole batch are left out; the others are 0.
+        """
+        longest = int(batch["num_frames"].max())
+        trimmed = {**batch, "features": batch["features"][:, :longest]}
+        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in trimmed.items()}
+        features = moved["features"]
+        mask = torch.arange(longest, device=features.device) < moved["num_frames"].unsqueeze(1)
+        if features.dtype == torch.uint8:
+            lows = [HALF_BIN * mid - QUANTISED_RANGE / 2 for mid in self.mid_bin]
+            low = torch.tensor(lows, device=features.device).repeat_interleave(
+                torch.tensor(self.feature_dims, device=features.device)
+            )
+            features = features.float() * (QUANTISED_RANGE / 255) + low
+        return {**moved, "features": features.float().masked_fill(~mask.unsqueeze(-1), 0.0), "mask": mask}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain values; `build_input` takes it back."""
+        return {"name": "features", **dataclasses.asdict(self)}
+
+    def sample(self, num_available: int, rng: np.random.Generator | None) -> np.ndarray:
+        """The frames to read out of `num_available`."""
+        if self.sampling == "all":
+            return np.arange(min(num_available, self.num_frames))
+        offset = rng.random(self.num_frames) if rng is not None else 0.5
+        return ((np.arange(self.num_frames) + offset) * num_available / self.num_frames).astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturePipeline:
+    """From a record to `features` `[num_frames d]` (padded by zeros), `num_frames`, `id`, and `label` multi-hot."""
+
+    spec: FeatureInput
+    training: bool
+    num_classes: int | None = None
+
+    def __call__(self, record: FeatureRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """The sample of `record`.
+
+        Raises:
+            DataError: it cannot be read, its widths or lengths are not those of the spec, or a label is no class.
+        """
+        if self.training and rng is None:
+            raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
+        id_, modalities, labels = record.read()
+        widths = tuple(part.shape[1] for part in modalities)
+        if widths != self.spec.feature_dims:
+            raise DataError(
+                f"{record.id}: features of the widths {widths}; "
+                f"the recipe says input.feature_dims={self.spec.feature_dims}"
+            )
+        lengths = sorted({len(part) for part in modalities})
+        num_available = lengths[0]
+        if not num_available:
+            raise DataError(f"{record.id}: has no frames; remove the record")
+        frames = self.spec.sample(num_available, rng if self.training else None)
+        dtype = modalities[0].dtype
+        padded = np.zeros((self.spec.num_frames, sum(widths)), dtype)
+        padded[: len(frames)] = np.concatenate([part[frames] for part in modalities], axis=1, dtype=dtype)
+        sample: dict[str, Any] = {
+            "features": torch.from_numpy(padded),
+            "num_frames": torch.tensor(len(frames)),
+            "id": id_,
+        }
+        if labels is not None and self.num_classes is not None:
+            sample["label"] = self._label(record, labels, self.num_classes)
+        return sample
+
+    def _label(self, record: FeatureRecord, labels: tuple[int, ...], num_classes: int) -> Tensor:
+        wrong = [label for label in labels if not 0 <= label < num_classes]
+        if wrong:
+            raise DataError(f"{record.id}: label {wrong[0]} is outside 0..{num_classes - 1}; correct num_classes")
+        return torch.zeros(num_classes).index_fill_(0, torch.tensor(labels, dtype=torch.int64), 1.0)

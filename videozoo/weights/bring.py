@@ -1,0 +1,138 @@
+"""Other projects' weights as a file of ours: the record beside the tensors says how to build, feed and name them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videozoo.config.check import accepted
+from videozoo.config.recipe import Recipe, load_recipe
+from videozoo.errors import ConfigError, WeightsError
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import create_model, models
+from videozoo.weights.importer import Match, count_classes, match
+from videozoo.weights.keymap import Tensors
+
+__all__ = ["Brought", "bring", "usual_input"]
+
+KINETICS_NORM = {"mean": [0.45] * 3, "std": [0.225] * 3}
+HALF_NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
+IMAGENET_NORM = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+NOT_NORMALISED = {"mean": [0.0] * 3, "std": [1.0] * 3}
+SQUASHED = {"force_ratio": 4 / 3}  # every frame to 4:3, whatever its shape
+
+KNOWN = ("model", "task", "input", "data", "seed")
+
+# What the models of the papers are tested on; frames and pixels follow from the model's arguments.
+USUAL: dict[str, dict[str, Any]] = {
+    "nonlocal": {"sampling": "dense", "frame_stride": 8, "views": "10x3", **KINETICS_NORM},
+    "pptimesformer": {"sampling": "dense_ends", "frame_stride": 32, "views": "1x3", **NOT_NORMALISED},
+    "slowfast": {"sampling": "dense_ends", "frame_stride": 2, "views": "10x3", **KINETICS_NORM},
+    "stnet": {"segment_frames": 5},
+    "timesformer": {"sampling": "dense_ends", "frame_stride": 32, "views": "1x3", **KINETICS_NORM},
+    "tokenshift": {"views": "1x3", **HALF_NORM},
+    "videoswin": {"sampling": "dense", "frame_stride": 2, "views": "4x3"},
+}
+# Where a project trained the same model on another input.
+OF_SOURCE: dict[tuple[str, str], dict[str, Any]] = {
+    ("mmaction2", "slowfast"): IMAGENET_NORM,
+    ("mmaction2", "timesformer"): HALF_NORM,
+    **{("paddlevideo", name): SQUASHED for name in ("movinet", "pptsm", "pptsm_v2")},
+    **{("paddlevideo1", name): SQUASHED for name in ("stnet", "tsm", "tsn")},
+}
+# These models see frames whose short side is the crop's: the crops lie side by side.
+TIGHT = ("pptimesformer", "timesformer", "videoswin")
+
+
+@dataclasses.dataclass(frozen=True)
+class Brought:
+    """A model with what of the foreign weights fits it, and the record and class names for a file of ours."""
+
+    model: VideoModel
+    match: Match
+    record: Mapping[str, Any]
+    class_names: tuple[str, ...]
+
+
+def bring(
+    state: Tensors,
+    *,
+    source: str,
+    name: str | None = None,
+    args: Mapping[str, Any] | None = None,
+    input_args: Mapping[str, Any] | None = None,
+    recipe: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Brought:
+    """The model `name` filled from another project's `state`, as far as it fits; see `Brought.match.faults`.
+
+    Args:
+        source: the project that wrote the weights.
+        name: the model; None takes the recipe's.
+        args: its arguments; the number of classes is read from the weights.
+        input_args: fields of the input spec, over the recipe's or the model's usual ones.
+        recipe: whose sections the record takes; without one they are the defaults.
+        class_names: what the outputs are called; their numbers by default.
+
+    Raises:
+        ConfigError: a model, an argument or a recipe that does not exist.
+        WeightsError: the project has no such model, or there is another number of classes than of names.
+    """
+    loaded = load_recipe(recipe) if recipe is not None else None
+    sections = {key: dict(value) for key, value in loaded.sections.items()} if loaded is not None else {}
+    model_args = {**sections.get("model", {}), **(args or {})}
+    said = model_args.pop("name", None)
+    model_args.pop("num_classes", None)
+    if name is None and said is None:
+        raise ConfigError("import: which model this is, is not said; give --model NAME, or a recipe")
+    if name is not None and said is not None and name != said:
+        raise ConfigError(f"import: --model {name}, but the recipe {recipe} has the model {said}; leave one out")
+    name = str(name or said)
+    takes = accepted(models.get(name))
+    if "num_classes" not in takes:
+        raise ConfigError(f"import: {name} has no classes; load its weights with videozoo.weights.convert")
+    if "pretrained" in takes:
+        model_args["pretrained"] = None
+    if loaded is not None:
+        model_args = {**_sizes(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
+    model = create_model(name, num_classes=1, **model_args)
+    num_classes = count_classes(model, state, source=source) or 0
+    if num_classes:
+        model.reset_classifier(num_classes)
+    names = tuple(map(str, range(num_classes))) if class_names is None else tuple(class_names)
+    if len(names) != num_classes:
+        raise WeightsError(f"the weights have {num_classes} classes, and there are {len(names)} labels; needs one each")
+    found = match(model, state, source=source)
+    if not found.faults:
+        model.load_state_dict(found.tensors, strict=False)
+    usual = sections.get("input") if loaded is not None and "input" in sections else usual_input(model, source=source)
+    sections |= {"model": {"name": name, **model_args}, "input": {**(usual or {}), **(input_args or {})}}
+    described = Recipe(
+        source="import" if recipe is None else recipe,
+        sections={"optim": {"lr": 1.0}, **sections},
+        data=loaded.data if loaded is not None else {},
+        seed=loaded.seed if loaded is not None else 0,
+    )
+    # how these weights were trained is only known where a recipe says it
+    record = {key: value for key, value in described.resolved().items() if key in (*KNOWN, *sections)}
+    return Brought(model.eval(), found, record, names)
+
+
+def usual_input(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, Any]:
+    """The input section that models of this kind are tested with, at the size that `model` was built for."""
+    if len(model.input_shape) != 4:
+        raise ConfigError(f"import: {model.name} takes no clips; give a recipe whose input it is to have with --recipe")
+    num_frames, _, height, _ = model.input_shape
+    short_side_px = height if model.name in TIGHT else round(height * 256 / 224)
+    sizes = {"num_frames": num_frames, "crop_px": height, "short_side_px": short_side_px}
+    return {"name": "clip", **USUAL.get(model.name, {}), **OF_SOURCE.get((source, model.name), {}), **sizes}
+
+
+def _sizes(name: str, input_args: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe's input says of the model's size."""
+    takes = accepted(models.get(name))
+    found = {key: input_args[key] for key in ("num_frames", "crop_px") if key in input_args}
+    if "num_frames" in found:
+        found["num_segments"] = found["num_frames"] // input_args.get("segment_frames", 1)
+    return {key: value for key, value in found.items() if key in takes}

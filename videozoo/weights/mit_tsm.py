@@ -1,0 +1,31 @@
+"""Names in the checkpoints of TSM's authors (mit-han-lab/temporal-shift-module), which hold TSN, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from videozoo.models.model import VideoModel
+from videozoo.weights.keymap import KeyMap, Rename
+from videozoo.weights.shift_order import swap_shifted_channels
+
+__all__ = ["KEY_MAPS"]
+
+NAMES: list[Rename] = [(r"^backbone\.", "base_model."), (r"^head\.", "new_fc.")]
+CLEANING: list[Rename] = [(r"^module\.", ""), (r"^base_model\.fc\.", "new_fc.")]  # its name in models without dropout
+
+
+def tsn(model: VideoModel) -> KeyMap:
+    """torchvision's ResNet below `base_model`."""
+    return KeyMap(NAMES, cleaning=CLEANING)
+
+
+def tsm(model: VideoModel) -> KeyMap:
+    """The same; the first convolution of a block is wrapped by the shift, and the shift goes the other way round."""
+    return KeyMap(
+        [*NAMES, (r"(\blayer\d\.\d+\.conv1)\.", r"\1.net.")],
+        builders=swap_shifted_channels(model, source="mit_tsm"),
+        cleaning=CLEANING,
+    )
+
+
+KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {"tsm": tsm, "tsn": tsn}

@@ -1,0 +1,101 @@
+"""Names in MMAction2 checkpoints, versions 0.x and 1.x."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from videozoo.models.model import VideoModel
+from videozoo.weights.keymap import KeyMap, Rename
+from videozoo.weights.shift_order import swap_shifted_channels
+
+__all__ = ["KEY_MAPS"]
+
+CLEANING: list[Rename] = [(r"^module\.", "")]
+HEAD: Rename = (r"^head\.", "cls_head.fc_cls.")
+RESNET: list[Rename] = [
+    HEAD,
+    (r"\.conv(\d)\.", r".conv\1.conv."),
+    (r"\.bn(\d)\.", r".conv\1.bn."),
+    (r"\.downsample\.0\.", ".downsample.conv."),
+    (r"\.downsample\.1\.", ".downsample.bn."),
+]
+PREPROCESSOR = r"^data_preprocessor\."
+
+
+def tsn(model: VideoModel) -> KeyMap:
+    """Each convolution is a module with its normalisation."""
+    return KeyMap(RESNET, ignored=[PREPROCESSOR], cleaning=CLEANING)
+
+
+def tsm(model: VideoModel) -> KeyMap:
+    """The same; the first convolution of a block is wrapped by the shift, and the shift goes the other way round."""
+    return KeyMap(
+        [*RESNET, (r"(\blayer\d\.\d+\.conv1\.conv)\.", r"\1.net.")],
+        builders=swap_shifted_channels(model, source="mmaction2"),
+        ignored=[PREPROCESSOR],
+        cleaning=CLEANING,
+    )
+
+
+def slowfast(model: VideoModel) -> KeyMap:
+    """The variant with normalised laterals (`lateral_norm=True`), as in the paper.
+
+    Its default has bare convolutions there, another network: such weights have no `..._lateral.bn` and do not fit.
+    """
+    lateral = {0: "conv1", 1: "layer1", 2: "layer2", 3: "layer3"}
+    part = {"a": "conv1", "b": "conv2", "c": "conv3"}
+    return KeyMap(
+        [
+            HEAD,
+            (r"^(slow|fast)_stem\.0\.", r"backbone.\1_path.conv1."),
+            (r"^laterals\.(\d)\.0\.", lambda m: f"backbone.slow_path.{lateral[int(m[1])]}_lateral."),
+            (r"^(slow|fast)_stages\.(\d)\.", lambda m: f"backbone.{m[1]}_path.layer{int(m[2]) + 1}."),
+            (r"\.([abc])\.(?=conv|norm)", lambda m: f".{part[m[1]]}."),
+            (r"\.shortcut\.", ".downsample."),
+            (r"\.norm\.", ".bn."),
+        ],
+        ignored=[PREPROCESSOR],
+        cleaning=CLEANING,
+    )
+
+
+def timesformer(model: VideoModel) -> KeyMap:
+    """Attention 0 of a layer is over time, 1 over space; each has its norm, and torch's names for its projections."""
+    return KeyMap(
+        [
+            HEAD,
+            (r"^time_embed$", "backbone.time_embed"),
+            (r"\bpatch_embed\.proj\b", "patch_embed.projection"),
+            (r"\bblocks\.(\d+)\.", r"transformer_layers.layers.\1."),
+            (r"\.temporal_norm1\.", ".attentions.0.norm."),
+            (r"\.temporal_attn\.", ".attentions.0.attn."),
+            (r"\.temporal_fc\.", ".attentions.0.temporal_fc."),
+            (r"(layers\.\d+)\.norm1\.", r"\1.attentions.1.norm."),
+            (r"(layers\.\d+)\.attn\.", r"\1.attentions.1.attn."),
+            (r"\.attn\.qkv\.(weight|bias)$", r".attn.in_proj_\1"),
+            (r"\.attn\.proj\.", ".attn.out_proj."),
+            (r"\.norm2\.", ".ffns.0.norm."),
+            (r"\.mlp\.fc1\.", ".ffns.0.layers.0.0."),
+            (r"\.mlp\.fc2\.", ".ffns.0.layers.1."),
+        ],
+        ignored=[PREPROCESSOR],
+        cleaning=CLEANING,
+    )
+
+
+def videoswin(model: VideoModel) -> KeyMap:
+    """Our names, but for the last norm; the authors' own repository, which built on version 0.x, calls it `norm`."""
+    return KeyMap(
+        [HEAD, (r"^norm\.", "norm3."), (r"^(?!cls_head\.)", "backbone.")],
+        ignored=[PREPROCESSOR, r"\.relative_position_index$"],
+        cleaning=[*CLEANING, (r"^backbone\.norm\.", "backbone.norm3.")],
+    )
+
+
+KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
+    "slowfast": slowfast,
+    "timesformer": timesformer,
+    "tsm": tsm,
+    "tsn": tsn,
+    "videoswin": videoswin,
+}

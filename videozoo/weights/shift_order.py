@@ -1,0 +1,69 @@
+"""The temporal shift of other projects: the first channels come from the frame after, ours from the frame before.
+
+No tensor says which. The order of the channels between residual blocks is free, though: swapping the two shifted groups
+in everything that writes or reads them turns one convention into the other and computes the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+
+import numpy as np
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from torch import nn
+
+from videozoo.errors import WeightsError
+from videozoo.models.model import VideoModel
+from videozoo.weights.keymap import Tensors
+
+__all__ = ["swap_shifted_channels"]
+
+Builder = Callable[[str, Tensors], np.ndarray]
+
+
+def swap_shifted_channels(model: VideoModel, *, source: str) -> dict[str, Builder]:
+    """Builders, for a `KeyMap` of a TSM, that swap the two groups of shifted channels.
+
+    Raises:
+        WeightsError: the backbone is no plain ResNet, or so long that those projects shift every second block only.
+    """
+    backbone = model.get_submodule("backbone")
+    if not isinstance(backbone, ResNet) or not isinstance(backbone.conv1, nn.Conv2d):
+        raise WeightsError(f"source '{source}': has tsm on plain ResNets only; build the model with backbone=resnet50")
+    if len(list(backbone.get_submodule("layer3").children())) >= 23:
+        raise WeightsError(
+            f"source '{source}': its tsm shifts every second block of ResNet-101 and 152, ours every block, so that "
+            "its weights would compute something else here; take those of ResNet-50"
+        )
+    axes: dict[str, tuple[int, ...]] = {"backbone.conv1": (0,), "backbone.bn1": (0,), "head": (1,)}
+    for name, module in backbone.named_modules():
+        if isinstance(module, BasicBlock | Bottleneck):
+            last = 3 if isinstance(module, Bottleneck) else 2
+            axes[f"backbone.{name}.conv1"] = (1,)
+            axes[f"backbone.{name}.conv{last}"] = (0,)
+            axes[f"backbone.{name}.bn{last}"] = (0,)
+            if module.downsample is not None:
+                axes[f"backbone.{name}.downsample.0"] = (0, 1)
+                axes[f"backbone.{name}.downsample.1"] = (0,)
+    fraction = float(model.shift_fraction)  # type: ignore[arg-type]
+    builders: dict[str, Builder] = {}
+    for module_name, along in axes.items():
+        leaves = r"\.weight$" if module_name == "head" else r"\.(weight|bias|running_mean|running_var)$"
+        builders[f"^{re.escape(module_name)}{leaves}"] = functools.partial(_swapped, along=along, fraction=fraction)
+    return builders
+
+
+def _swapped(name: str, state: Tensors, *, along: tuple[int, ...], fraction: float) -> np.ndarray:
+    value = state[name]
+    for axis in along:
+        first, second = int(value.shape[axis] * fraction), int(2 * value.shape[axis] * fraction)
+        if second != 2 * first:
+            raise WeightsError(
+                f"{name}: {value.shape[axis]} channels have no two equal groups of {fraction:g} to shift"
+            )
+        order = np.arange(value.shape[axis])
+        order[:second] = np.roll(order[:second], first)
+        value = value.take(order, axis)
+    return value
