@@ -13,6 +13,18 @@ FEATURES = {"feature_dims": (6, 4), "num_frames": 5, "num_classes": 5}
 TINY: dict[str, dict[str, Any]] = {
     "attention_cluster": {**FEATURES, "cluster_sizes": (3, 2), "hidden_dims": (8, 6)},
     "attention_lstm": {**FEATURES, "embedding_dim": 4, "lstm_dim": 3, "hidden_dims": (8, 6)},
+    "bmn": {
+        "feature_dim": 8,
+        "num_snippets": 10,
+        "max_duration": 8,
+        "num_samples": 4,
+        "base_dim": 8,
+        "match_dim": 6,
+        "sample_dim": 5,
+    },
+    "bsn_pem": {"feature_dim": 6, "num_proposals": 7, "hidden_dim": 5},
+    "bsn_tem": {"feature_dim": 6, "num_snippets": 9, "hidden_dim": 5},
+    "ctcn": {"num_classes": 3, "feature_dim": 2, "widths": (4, 4, 6, 8), "counts": (1, 1, 1, 1), "pyramid_dim": 6},
     "movinet": {"num_frames": 3, "crop_px": 64, "num_classes": 5},
     "nextvlad": {
         **FEATURES,

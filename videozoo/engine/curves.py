@@ -192,7 +192,7 @@ def _draw_panel(
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers from at or below `low` to at or above `high`, about five of them."""
-    span = max(high - low, abs(high) * 1e-3, 1e-9)
+    span = max(high - low, abs(high) * 0.1, 1e-9)
     size = 10 ** math.floor(math.log10(span / 5))
     step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 6)
     first, last = math.floor(low / step), math.ceil(high / step)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from videozoo.engine.sinks import SINKS, Sink
 
 __all__ = ["ProgressLine", "RunLog", "read_log"]
 
@@ -30,31 +33,41 @@ def read_log(path: Path, *, up_to_step: int | None = None) -> list[dict[str, Any
 
 
 class RunLog:
-    """Appends to log.jsonl and tb/ of a run directory; a resumed run first forgets what came after its step.
+    """Appends to log.jsonl of a run directory; a resumed run first forgets what came after its step.
 
-    A line is `{"step": ..., name: value, ...}`; each value is a TensorBoard scalar too.
+    A line is `{"step": ..., name: value, ...}`; each value goes to every sink too.
+
+    Args:
+        sinks: names of `engine.sinks.SINKS`.
+        record: the resolved recipe, for the sinks that show it.
+
+    Raises:
+        MissingPackageError: the package of a sink is not installed.
     """
 
-    def __init__(self, out_dir: Path, *, step: int = 0, tensorboard: bool = True):
+    def __init__(
+        self, out_dir: Path, *, step: int = 0, sinks: Sequence[str] = (), record: Mapping[str, Any] | None = None
+    ):
+        self._sinks: list[Sink] = [SINKS[name](out_dir, step=step, record=record or {}) for name in sinks]
         path = out_dir / "log.jsonl"
         kept = read_log(path, up_to_step=step) if step else []
         temporary = out_dir / ".log.jsonl.tmp"
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(temporary, path)  # noqa: PTH105
         self._file = path.open("a", encoding="utf-8")
-        self._events: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # seconds to import
-
-            self._events = SummaryWriter(str(out_dir / "tb"), purge_step=step + 1 if step else None)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One line, on disk when this returns."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
-        if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(name, value, step)
+        for sink in self._sinks:
+            sink.write(step, values)
+
+    def picture(self, step: int, name: str, draw: Callable[[], Image.Image | None]) -> None:
+        """A picture for the sinks; it is not drawn where there are none, and may turn out to be nothing."""
+        image = draw() if self._sinks else None
+        for sink in self._sinks if image is not None else ():
+            sink.picture(step, name, image)
 
     def __enter__(self) -> RunLog:
         return self
@@ -63,8 +76,8 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if self._events is not None:
-            self._events.close()
+        for sink in self._sinks:
+            sink.close()
 
 
 class ProgressLine:

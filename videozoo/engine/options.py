@@ -41,6 +41,7 @@ class Fit:
         max_bad_share: part of the training samples that may turn out broken before the run stops.
         decode_timeout_s: a sample that takes longer is cut off and counted as broken; 0 waits for ever.
         tensorboard: events in the folder tb/, beside log.jsonl.
+        loggers: where else the log goes: "wandb", "mlflow".
         device: "auto" takes the accelerator if there is one.
     """
 
@@ -63,6 +64,7 @@ class Fit:
     max_bad_share: float = 0.05
     decode_timeout_s: float = 60.0
     tensorboard: bool = True
+    loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
     device: str = "auto"
 
     def __post_init__(self) -> None:

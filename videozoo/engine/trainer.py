@@ -71,6 +71,7 @@ class Trainer:
         input_spec: moves batches to the device: `to_device(batch, device)`.
         record: the resolved recipe, for the checkpoints.
         evaluate: scores by name of a task; called by every process.
+        draw: pictures by name of what was evaluated last; called by the first process.
     """
 
     def __init__(
@@ -88,11 +89,13 @@ class Trainer:
         seed: int = 0,
         world: World | None = None,
         evaluate: Callable[[Task], Mapping[str, float]] | None = None,
+        draw: Callable[[], Mapping[str, Image.Image]] | None = None,
         progress: bool = True,
     ):
         self.task, self.loader, self.optimizer, self.schedule = task, loader, optimizer, schedule
         self.input_spec, self.fit, self.horizon, self.seed = input_spec, fit, horizon, seed
         self.out_dir, self.record, self.evaluate = out_dir, record, evaluate
+        self.draw = draw
         self.world = world or World()
         self.progress = progress
         self.params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -128,7 +131,7 @@ class Trainer:
             steps = stack.enter_context(contextlib.closing(self.loader.steps(self.step, total)))
             self._log = stack.enter_context(self._open_log()) if first else None
             self._line = stack.enter_context(ProgressLine(total, start=self.step, shown=self.progress and first))
-            stopped = False
+            stopped = shown = False
             self._evaluate_if_due()  # a stop may have come between a step and its evaluation
             while self.step < total and not stopped:
                 began_s = time.perf_counter()
@@ -138,6 +141,9 @@ class Trainer:
                     if stop.name is None:
                         raise
                     break  # the signal that stops us took the workers too; no step is half done
+                if self._log is not None and not shown:
+                    shown = True
+                    self._log.picture(self.step, "clips", functools.partial(draw_clips, micro_batches[0]))
                 waited_s = time.perf_counter() - began_s
                 stopped = self._train_step(micro_batches, stop)
                 self._count_seconds(waited_s, time.perf_counter() - began_s)
@@ -305,6 +311,9 @@ class Trainer:
         self.scores = dict(self.evaluate(task))
         self.evaluated_step = self.step
         self._write_log({f"val/{name}": score for name, score in self.scores.items()})
+        if self._log is not None and self.draw is not None:
+            for name, image in self.draw().items():
+                self._log.picture(self.step, f"val/{name}", functools.partial(lambda image: image, image))
         score = self.scores.get(task.monitor)
         if score is not None and (not self.best or score > self.best["score"]):
             self.best = {"score": score, "step": self.step}
@@ -315,7 +324,8 @@ class Trainer:
 
     def _open_log(self) -> RunLog:
         self._write_bad()
-        return RunLog(self.out_dir, step=self.step, tensorboard=self.fit.tensorboard)
+        sinks = [*(["tensorboard"] if self.fit.tensorboard else []), *self.fit.loggers]
+        return RunLog(self.out_dir, step=self.step, sinks=sinks, record=self.record)
 
     def _write_log(self, values: Mapping[str, float]) -> None:
         if self._log is None:

@@ -198,7 +198,7 @@ def soft_nms(
     order = np.argsort(-scores, kind="stable")
     start, end = np.asarray(segments, np.float64)[order].T
     left = np.asarray(scores, np.float64)[order]
-    length = end - start
+    length = end - start + np.finfo(np.float64).tiny  # two points overlap by 0 of 0
     picks: list[int] = []
     kept: list[float] = []
     num_kept = min(max_kept, len(left) - (drop_last and len(left) > 1))
@@ -207,8 +207,8 @@ def soft_nms(
         picks.append(best)
         kept.append(float(left[best]))
         left[best] = -np.inf
-        shared = np.maximum(np.minimum(end, end[best]) - np.maximum(start, start[best]), 0.0)
-        iou = shared / np.maximum(length + length[best] - shared, np.finfo(np.float64).tiny)
-        near = iou > low + (high - low) * length[best]
+        shared = np.minimum(end, end[best]) - np.maximum(start, start[best])  # below zero where they are apart
+        iou = shared / (length + length[best] - shared)
+        near = np.flatnonzero(iou > max(low + (high - low) * length[best], 0.0))
         left[near] *= np.exp(-np.square(iou[near]) / alpha)
     return order[picks], np.array(kept)

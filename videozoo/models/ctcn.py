@@ -134,7 +134,8 @@ class _Bottleneck(nn.Module):
         self.body = nn.Sequential(
             *_conv(inner, width, 1), *_conv(width, width, 3, stride=stride), *_conv(width, 4 * width, 1)[:2]
         )
-        self.shortcut = nn.Sequential(*_conv(inner, 4 * width, 1, stride=stride)[:2]) if inner != 4 * width else None
+        same = inner == 4 * width and stride == 1
+        self.shortcut = None if same else nn.Sequential(*_conv(inner, 4 * width, 1, stride=stride)[:2])
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))

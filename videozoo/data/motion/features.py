@@ -72,6 +72,7 @@ def make_yt8m(
     if not 1 <= num_classes <= len(CLASSES):
         raise ConfigError(f"synth yt8m: num_classes is {num_classes}; needs 1..{len(CLASSES)}")
     backbone, done = _Backbone(), 0
+    told: list[str] = []
     for split, name, num_videos in ((0, "train", num_train), (1, "validate", num_val)):
         for shard, first in enumerate(range(0, num_videos, VIDEOS_PER_SHARD)):
             records = []
@@ -81,13 +82,16 @@ def make_yt8m(
                 script = untrimmed_script(
                     rng, motions=CLASSES[:num_classes], num_frames=num_frames, fps=fps, size_px=size_px
                 )
-                records.append(_record(f"{name}{index:05d}", script, backbone))
+                id_ = f"{name}{index:05d}"
+                records.append(_record(id_, script, backbone))
+                told.append(f'{{"id": "{id_}", "script": {script.to_json()}}}\n')
                 done += 1
                 if progress is not None:
                     progress(done, num_train + num_val)
             write_tfrecord(out / f"{name}{shard:04d}.tfrecord", records)
     rows = "".join(f"{i},{tag}\n" for i, tag in enumerate(TAGS))
     (out / "vocabulary.csv").write_text(f"Index,Name\n{rows}", encoding="utf-8")
+    (out / "scripts.jsonl").write_text("".join(told), encoding="utf-8")
     (out / MARKER).write_text(json.dumps(asked) + "\n", encoding="utf-8")
 
 
@@ -109,7 +113,7 @@ class _Backbone(nn.Module):
         super().__init__()
         rng = np.random.default_rng(8)
         self.conv1 = nn.Conv2d(3, 32, 5, stride=2, padding=2)
-        self.conv2 = nn.Conv2d(32, RGB_DIM // 2, 5, stride=2, padding=2)
+        self.conv2 = nn.Conv2d(32, RGB_DIM // 2, 5, stride=4, padding=2)
         for layer in (self.conv1, self.conv2):
             fan_in = layer.weight[0].numel()
             weight = rng.normal(0, (2 / fan_in) ** 0.5, tuple(layer.weight.shape))
