@@ -92,7 +92,7 @@ def main() -> None:
     table: dict[str, object] = {"max_rel_difference": float((ours - theirs).abs().max() / theirs.abs().max())}
     for backward in (False, True):
         taken: dict[str, list[float]] = {name: [] for name in both}
-        for name, way in both.items():
+        for way in both.values():
             seconds(way, x, backward=backward)
         for _ in range(args.repeats):  # taking turns: a busy machine slows both
             for name, way in both.items():

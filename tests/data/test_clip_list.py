@@ -133,7 +133,7 @@ class TestClassNames:
 
     def test_given_names_win_over_the_file(self, folder):
         write(folder, "jump\nrun\n", "classes.txt")
-        assert clip_list(write(folder, "a.mp4 1"), class_names=["x", "y"]).class_names == ("x", "y")
+        assert clip_list(write(folder, "a.mp4 1"), class_names=["run", "x"]).class_names == ("run", "x")
 
     @pytest.mark.parametrize(
         ("text", "names"),
@@ -259,3 +259,20 @@ def test_repeated_samples_are_kept_and_counted(folder):
     dataset = clip_list(write(folder, "a.mp4 0\nb.mp4 0\na.mp4 0\na.mp4 0\n"))
     assert [record.id for record in dataset] == ["a.mp4", "b.mp4", "a.mp4#2", "a.mp4#3"]
     assert dataset.notes == ("2 samples are listed again and count as often: a.mp4",)
+
+
+def test_numbers_mean_the_classes_beside_the_list(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "classes.txt").write_text("walk\nrun\n")
+    (tmp_path / "val.txt").write_text("a.mp4 0\nb.mp4 1\n")
+    data = clip_list(tmp_path / "val.txt", class_names=["jump", "run", "walk"])
+    assert [record.labels for record in data.records] == [(2,), (1,)]
+
+
+def test_numbers_of_classes_that_the_model_does_not_have(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "classes.txt").write_text("walk\nrun\n")
+    (tmp_path / "val.txt").write_text("a.mp4 1\n")
+    with pytest.raises(DataError, match=r"val\.txt:1: label 1, 'run' is no class"):
+        clip_list(tmp_path / "val.txt", class_names=["jump", "walk"])

@@ -236,7 +236,7 @@ SMALL = {"num_train": 5, "num_val": 2, "size_px": 32, "length_s": 0.5, "num_clas
 
 def test_clips_are_written_with_their_lists(tmp_path):
     make_clips(tmp_path / "a", **SMALL)
-    assert (tmp_path / "a/classes.txt").read_text() == "moves left\nmoves right\nmoves up\n"
+    assert (tmp_path / "a/classes.txt").read_text() == "moves_left\nmoves_right\nmoves_up\n"
     train = (tmp_path / "a/train.txt").read_text().splitlines()
     assert train[0] == "train/moves_left/00000.mp4 0"
     assert [line.split()[1] for line in train] == ["0", "1", "2", "0", "1"]
@@ -328,7 +328,7 @@ def test_untrimmed_videos_carry_activitynet_annotations(tmp_path):
         for annotation in entry["annotations"]:
             start, end = annotation["segment"]
             assert last_end < start < end < entry["duration"]
-            assert annotation["label"] in CLASSES[:4]
+            assert annotation["label"] in {name.replace(" ", "_") for name in CLASSES[:4]}
             last_end = end
 
 

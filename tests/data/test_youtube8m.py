@@ -10,9 +10,9 @@ from videozoo.data.youtube8m import read_vocabulary, youtube8m, youtube8m_pkl
 from videozoo.engine.loader import TrainLoader
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.tfrecord import encode_example, encode_sequence_example, write_tfrecord
-from videozoo.transforms.features import FeatureInput
+from videozoo.transforms.features import FeaturesInput
 
-SPEC = FeatureInput(num_frames=4, feature_dims=(3, 2))
+SPEC = FeaturesInput(num_frames=4, feature_dims=(3, 2))
 
 
 def frame_level(id_, *, num_frames=3, labels=(1,), width=3):
@@ -55,14 +55,14 @@ def test_dequantised_and_padded_on_the_device():
         "features": torch.full((2, 4, 5), 255, dtype=torch.uint8),
         "num_frames": torch.tensor([1, 2]),
     }
-    found = FeatureInput(num_frames=4, feature_dims=(3, 2), mid_bin=(False, True)).to_device(batch, "cpu")
+    found = FeaturesInput(num_frames=4, feature_dims=(3, 2), mid_bin=(False, True)).to_device(batch, "cpu")
     assert found["mask"].tolist() == [[True, False], [True, True]]
     torch.testing.assert_close(found["features"][0, 0], torch.tensor([2.0] * 3 + [2.0078125] * 2))
     assert not found["features"][0, 1].any()
 
 
 def test_segments(shards):
-    spec = FeatureInput(num_frames=3, sampling="segments", feature_dims=(3, 2))
+    spec = FeaturesInput(num_frames=3, sampling="segments", feature_dims=(3, 2))
     assert spec.sample(30, None).tolist() == [5, 15, 25]
     drawn = np.stack([spec.sample(30, np.random.default_rng(i)) for i in range(200)])
     assert (drawn // 10 == np.arange(3)).all() and len(np.unique(drawn)) == 30
@@ -116,7 +116,7 @@ def test_bad_places(tmp_path):
     with pytest.raises(DataError, match="its first record has other; needs rgb"):
         youtube8m(tmp_path)
     with pytest.raises(ConfigError, match=r"input.mid_bin: 2 values for 1 modalities"):
-        FeatureInput(feature_dims=(3,))
+        FeaturesInput(feature_dims=(3,))
 
 
 def test_vocabulary(tmp_path):

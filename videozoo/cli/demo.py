@@ -79,5 +79,7 @@ def demo(
         "  summary.json               scores and seconds per phase\n"
         "Next:\n"
         f"  videozoo predict {out / 'tsm'} your_video.mp4\n"
-        "  videozoo train FOLDER_WITH_ONE_FOLDER_A_CLASS --out runs/mine"
+        "  videozoo train FOLDER_WITH_ONE_FOLDER_A_CLASS --out runs/mine",
+        soft_wrap=True,
+        highlight=False,
     )

@@ -31,6 +31,7 @@ class ClassIndex:
 
     names: tuple[str, ...]
     said_by: str
+    numbering: ClassIndex | None = None  # what the list's numbers count, where that is another order of classes
 
     @functools.cached_property
     def indices(self) -> dict[str, int]:
@@ -43,6 +44,9 @@ class ClassIndex:
         Raises:
             DataError: the number is out of range, or no class has the name.
         """
+        if is_number(label) and self.numbering is not None:
+            name = self.numbering.names[self.numbering.index(label, where=where)]
+            return self.index_of_name(name, where=where, what=f"label {label},")
         if is_number(label):
             if not 0 <= int(label) < len(self.names):
                 raise DataError(f"{where}: label {label} is outside 0..{len(self.names) - 1}; {self.said_by}")
@@ -65,7 +69,8 @@ def class_index(
 ) -> ClassIndex:
     """The classes by the first of these that says them.
 
-    1. `class_names`, a sequence or the path of a file with one name a line;
+    1. `class_names`, a sequence or the path of a file with one name a line; numbers in the list still count the
+       names of a classes.txt beside it, and are matched to a sequence by name;
     2. classes.txt or labels.txt in `folder`;
     3. the labels of the list, as ("file:line", label): sorted when they are names; when they are numbers,
        "0", "1", ... up to `num_classes` or the largest.
@@ -80,6 +85,10 @@ def class_index(
     found = given_names(beside if class_names is None else class_names)
     if found is None:
         found = _from_labels(labels, num_classes)
+    elif beside is not None and class_names is not None and not isinstance(class_names, str | Path):
+        counted = given_names(beside)  # the list was numbered by it, whatever order the model's classes have
+        if counted is not None and counted.names != found.names:
+            found = dataclasses.replace(found, numbering=counted)
     if num_classes is not None and len(found.names) != num_classes:
         raise ConfigError(
             f"num_classes: the recipe says {num_classes}, but {found.said_by}; correct one of them or leave one out"

@@ -103,7 +103,10 @@ def evaluate_run(
 
 def report_dir(run: StrPath, *, data: StrPath | None = None, split: str = "val", views: str | None = None) -> Path:
     """Where the report of an evaluation goes unless it is told otherwise."""
-    parts = [split] if data is None else [Path(data).resolve().stem, *([split] if split != "val" else [])]
+    parts = [split]
+    if data is not None:  # other data never writes over the report of the run's own
+        path = Path(data).resolve()
+        parts = ["data", path.parent.name, path.stem, *([split] if split != "val" else [])]
     return weights.find(run).parent / "eval" / "-".join([*parts, *([views] if views else [])])
 
 

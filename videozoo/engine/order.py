@@ -23,6 +23,9 @@ def order_of(sampler: str, records: Any) -> Order:
     if sampler == "balanced":
         groups = class_groups(records)
         return lambda seed, epoch: balanced_order(seed, epoch, groups, len(records))
+    own = getattr(records, "order", None)  # of shards, say, whose samples are read together
+    if own is not None:
+        return lambda seed, epoch: own(np.random.default_rng((seed, epoch)))
     return lambda seed, epoch: sample_order(seed, epoch, len(records))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
 from videozoo.config.check import accepted, build
@@ -17,12 +19,14 @@ from videozoo.config.recipe import Recipe
 from videozoo.data.registry import datasets
 from videozoo.engine.distributed import World, join_world
 from videozoo.engine.duration import Horizon
-from videozoo.engine.evaluate import evaluate
+from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.engine.loader import EvalLoader, TrainLoader
 from videozoo.engine.options import Fit
 from videozoo.engine.registry import optimizers, schedules
+from videozoo.engine.report import draw_matrix
 from videozoo.engine.trainer import RunResult, Trainer
 from videozoo.errors import ConfigError, WeightsError
+from videozoo.metrics.parts import Matrix
 from videozoo.models.registry import models
 from videozoo.tasks.build import build_task
 from videozoo.tasks.registry import tasks
@@ -39,6 +43,7 @@ FREE = {
     "fit.device",
     "fit.eval_batch_size",
     "fit.keep",
+    "fit.loggers",
     "fit.max_bad_share",
     "fit.num_workers",
     "fit.save_every",
@@ -130,6 +135,7 @@ def _prepare(
         **sharing,
     )
     score = None
+    last: Evaluation | None = None
     if "val" in recipe.data:
         val_records = _build_records(recipe, "val", class_names=class_names)
         val_loader = EvalLoader(
@@ -140,7 +146,8 @@ def _prepare(
         )
 
         def score(task: Task) -> Mapping[str, float]:
-            found = evaluate(
+            nonlocal last
+            last = found = evaluate(
                 task,
                 val_loader,
                 input_spec,
@@ -149,6 +156,10 @@ def _prepare(
                 num_total=len(val_records),
             )
             return {**found.scores, "num_scored": found.num_scored}
+
+    def pictures() -> dict[str, Callable[[], Image.Image]]:
+        matrices = [part for part in last.parts() if isinstance(part, Matrix)] if last is not None else []
+        return {matrix.name: functools.partial(draw_matrix, matrix) for matrix in matrices}
 
     horizon = Horizon(
         total_steps=fit.duration.steps(steps_per_epoch=loader.steps_per_epoch, batch_size=fit.batch_size),
@@ -168,6 +179,7 @@ def _prepare(
         seed=recipe.seed,
         world=world,
         evaluate=score,
+        pictures=pictures if fit.tensorboard or fit.loggers else None,
         progress=progress,
     )
     if saved is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -30,6 +32,7 @@ from videozoo.engine.loader import Bad, TrainLoader
 from videozoo.engine.log import ProgressLine, RunLog
 from videozoo.engine.optim import clip_gradients, gradient_norm
 from videozoo.engine.options import Fit
+from videozoo.engine.pictures import draw_clips
 from videozoo.engine.schedule import Schedule
 from videozoo.engine.stop import StopRequest
 from videozoo.errors import TrainingError, WeightsError
@@ -71,7 +74,7 @@ class Trainer:
         input_spec: moves batches to the device: `to_device(batch, device)`.
         record: the resolved recipe, for the checkpoints.
         evaluate: scores by name of a task; called by every process.
-        draw: pictures by name of what was evaluated last; called by the first process.
+        pictures: by name, what draws them, of the evaluation that was last; called by the first process.
     """
 
     def __init__(
@@ -89,13 +92,13 @@ class Trainer:
         seed: int = 0,
         world: World | None = None,
         evaluate: Callable[[Task], Mapping[str, float]] | None = None,
-        draw: Callable[[], Mapping[str, Image.Image]] | None = None,
+        pictures: Callable[[], Mapping[str, Callable[[], Image.Image]]] | None = None,
         progress: bool = True,
     ):
         self.task, self.loader, self.optimizer, self.schedule = task, loader, optimizer, schedule
         self.input_spec, self.fit, self.horizon, self.seed = input_spec, fit, horizon, seed
         self.out_dir, self.record, self.evaluate = out_dir, record, evaluate
-        self.draw = draw
+        self.pictures = pictures
         self.world = world or World()
         self.progress = progress
         self.params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -311,9 +314,9 @@ class Trainer:
         self.scores = dict(self.evaluate(task))
         self.evaluated_step = self.step
         self._write_log({f"val/{name}": score for name, score in self.scores.items()})
-        if self._log is not None and self.draw is not None:
-            for name, image in self.draw().items():
-                self._log.picture(self.step, f"val/{name}", functools.partial(lambda image: image, image))
+        if self._log is not None and self.pictures is not None:
+            for name, draw in self.pictures().items():
+                self._log.picture(self.step, f"val/{name}", draw)
         score = self.scores.get(task.monitor)
         if score is not None and (not self.best or score > self.best["score"]):
             self.best = {"score": score, "step": self.step}

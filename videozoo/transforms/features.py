@@ -13,7 +13,7 @@ from torch import Tensor
 from videozoo.errors import ConfigError, DataError
 from videozoo.transforms.registry import register_input
 
-__all__ = ["FeatureInput", "FeaturePipeline", "FeatureRecord"]
+__all__ = ["FeaturePipeline", "FeatureRecord", "FeaturesInput"]
 
 QUANTISED_RANGE = 4.0  # YouTube-8M: bytes stand for -2..2
 HALF_BIN = QUANTISED_RANGE / 512
@@ -30,7 +30,7 @@ class FeatureRecord(Protocol):
 
 @register_input
 @dataclasses.dataclass(frozen=True)
-class FeatureInput:
+class FeaturesInput:
     """Features of frames, stored as bytes or floats; padded in the loader, dequantised on the device.
 
     Args:
@@ -105,7 +105,7 @@ class FeatureInput:
 class FeaturePipeline:
     """From a record to `features` `[num_frames d]` (padded by zeros), `num_frames`, `id`, and `label` multi-hot."""
 
-    spec: FeatureInput
+    spec: FeaturesInput
     training: bool
     num_classes: int | None = None
 

@@ -72,6 +72,7 @@ def make_clips(
             f"synth clips: a length of {length_s} s at {fps} frames/s is {num_frames} frames; "
             f"needs {_MIN_CLIP_FRAMES} or more"
         )
+    names = class_names(num_classes)
     videos: list[_Video] = []
     texts: dict[str, str] = {}
     for split, num_videos in (("train", num_train), ("val", num_val)):
@@ -79,11 +80,11 @@ def make_clips(
         for index in range(num_videos):
             label = index % num_classes
             motion = CLASSES[label]
-            path = f"{split}/{motion.replace(' ', '_')}/{index:05d}.mp4"
+            path = f"{split}/{folder_name(motion)}/{index:05d}.mp4"
             rng = _rng(seed, split, index)
             script = clip_script(rng, motion=motion, num_frames=num_frames, fps=fps, size_px=size_px)
             videos.append((path, script))
-            lines.append(f"{path} {label}\n")
+            lines.append(f"{path} {names.index(folder_name(motion))}\n")
         texts[f"{split}.txt"] = "".join(lines)
     texts |= _common_texts(videos, num_classes)
     _write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
@@ -128,7 +129,7 @@ def make_untrimmed(
                 "duration": script.duration_s,
                 "subset": subset,
                 "resolution": f"{size_px}x{size_px}",
-                "annotations": [{"segment": [s.start_s, s.end_s], "label": s.label} for s in segments(script)],
+                "annotations": [{"segment": [s.start_s, s.end_s], "label": folder_name(s.label)} for s in segments(script)],
             }
     annotations = {"version": f"motion world {_VERSION}", "database": database}
     texts = {
@@ -168,9 +169,19 @@ def _rng(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, ("train", "val").index(split), index])
 
 
+def class_names(num_classes: int) -> list[str]:
+    """The names of a world's classes in the order that a folder per class gives them."""
+    return sorted(folder_name(motion) for motion in CLASSES[:num_classes])
+
+
+def folder_name(motion: str) -> str:
+    """What folders and label files call a motion."""
+    return motion.replace(" ", "_")
+
+
 def _common_texts(videos: Sequence[_Video], num_classes: int) -> dict[str, str]:
     return {
-        "classes.txt": "".join(f"{name}\n" for name in CLASSES[:num_classes]),
+        "classes.txt": "".join(f"{name}\n" for name in class_names(num_classes)),
         "scripts.jsonl": "".join(f'{{"path": "{path}", "script": {script.to_json()}}}\n' for path, script in videos),
     }
 
