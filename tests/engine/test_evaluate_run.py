@@ -116,6 +116,7 @@ def test_where_reports_go(run, world):
     assert report_dir(path) == path / "eval" / "val"
     assert report_dir(path / "best.pt", views="10x3", split="test") == path / "eval" / "test-10x3"
     assert report_dir(path, data=world) == path / "eval" / "world"
+    assert report_dir(path, data=world / "val.txt") == path / "eval" / "world-val"  # not the run's own "val"
     assert report_dir(path, data=world, split="train", views="1x3") == path / "eval" / "world-train-1x3"
 
 

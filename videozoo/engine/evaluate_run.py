@@ -104,9 +104,11 @@ def evaluate_run(
 def report_dir(run: StrPath, *, data: StrPath | None = None, split: str = "val", views: str | None = None) -> Path:
     """Where the report of an evaluation goes unless it is told otherwise."""
     parts = [split]
-    if data is not None:  # other data never writes over the report of the run's own
+    if data is not None:
         path = Path(data).resolve()
-        parts = ["data", path.parent.name, path.stem, *([split] if split != "val" else [])]
+        is_split = path.stem in ("train", "val", "test")  # the name of a report of the run's own data
+        name = f"{path.parent.name}-{path.stem}" if is_split else path.stem
+        parts = [name, *([split] if split != "val" else [])]
     return weights.find(run).parent / "eval" / "-".join([*parts, *([views] if views else [])])
 
 

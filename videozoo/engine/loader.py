@@ -7,6 +7,7 @@ Worker processes fetch whole batches by these keys, so neither their number nor 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -93,11 +94,11 @@ class TrainLoader:
         self.rank, self.world_size = rank, world_size
         self._order = order_of(sampler, records)
         self._epoch = (-1, np.empty(0, dtype=np.int64))  # the last epoch that was asked for, and its order
-        self._fetcher = _Fetcher(
-            records, pipeline, seed=seed, replace=True, num_workers=num_workers, timeout_s=timeout_s
+        self._fetcher = functools.partial(
+            _Fetcher, records, pipeline, seed=seed, replace=True, num_workers=num_workers, timeout_s=timeout_s
         )
         self._pin_memory = pin_memory
-        self._stream: _Stream | None = None
+        self._stream: _Stream | None = None  # the one that was opened last
 
     def keys(self, step: int) -> list[list[Key]]:
         """(epoch, index) of every sample of this process in one step, a list for each micro-batch."""
@@ -118,8 +119,9 @@ class TrainLoader:
     def steps(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
         """The micro-batches of steps start, start + 1, ... stop - 1."""
         size = self.accumulate
+        outer = self._stream
         self._stream = _Stream(
-            self._fetcher,
+            self._fetcher(),  # not shared: there may be two streams at a time
             lambda first: (keys for step in range(start + first // size, stop) for keys in self.keys(step)),
             num_batches=(stop - start) * size,
             granularity=size,
@@ -132,6 +134,7 @@ class TrainLoader:
                 if len(step) == size:
                     yield step
                     step = []
+        self._stream = outer
 
     def explain(self, error: RuntimeError) -> Exception:
         """What to raise in place of `error` if a worker is behind it: torch reports its death anywhere."""

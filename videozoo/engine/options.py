@@ -34,6 +34,8 @@ class Fit:
         ema_decay: evaluate and publish a moving average of the weights with this decay; None publishes the
             weights.
         sync_bn: batch statistics over all processes.
+        precise_bn: steps whose batches the statistics of batch norms are measured on anew before each evaluation;
+            0 keeps the moving averages.
         eval_every: between evaluations on the split `val`; there is always one at the end.
         save_every: between checkpoints; there is always one at the end.
         log_every: optimizer steps between lines of the log, each the mean over them.
@@ -57,6 +59,7 @@ class Fit:
     clip_grad_norm: float | None = None
     ema_decay: float | None = None
     sync_bn: bool = False
+    precise_bn: int = 0
     eval_every: Duration = ONE_EPOCH
     save_every: Duration = ONE_EPOCH
     log_every: int = 10
@@ -72,7 +75,7 @@ class Fit:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"fit.{name}: is {value}; it takes a whole number from 1 up")
-        for name in ("num_workers", "keep", "decode_timeout_s"):
+        for name in ("num_workers", "keep", "decode_timeout_s", "precise_bn"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes a number from 0 up")
         for name in ("duration", "eval_every", "save_every"):

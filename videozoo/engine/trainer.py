@@ -33,6 +33,7 @@ from videozoo.engine.log import ProgressLine, RunLog
 from videozoo.engine.optim import clip_gradients, gradient_norm
 from videozoo.engine.options import Fit
 from videozoo.engine.pictures import draw_clips
+from videozoo.engine.precise_bn import estimate_statistics
 from videozoo.engine.schedule import Schedule
 from videozoo.engine.stop import StopRequest
 from videozoo.errors import TrainingError, WeightsError
@@ -308,11 +309,15 @@ class Trainer:
             path.write_text("".join(f"{id_}\t{why}\n" for id_, why in self.bad.items()), encoding="utf-8")
 
     def _evaluate_if_due(self) -> None:
-        if self.evaluate is None or self.step == self.evaluated_step or not self._is_due(self.fit.eval_every):
+        if self.step == self.evaluated_step or not self._is_due(self.fit.eval_every):
             return
         task = self.average.task if self.average is not None else self.task
-        self.scores = dict(self.evaluate(task))
+        if self.fit.precise_bn:
+            self._estimate_statistics(task)
         self.evaluated_step = self.step
+        if self.evaluate is None:
+            return
+        self.scores = dict(self.evaluate(task))
         self._write_log({f"val/{name}": score for name, score in self.scores.items()})
         if self._log is not None and self.pictures is not None:
             for name, draw in self.pictures().items():
@@ -322,6 +327,21 @@ class Trainer:
             self.best = {"score": score, "step": self.step}
             self._write("best.pt", self._published())
         self._line.say(f"step {self.step}: " + "  ".join(f"{name} {value:.4g}" for name, value in self.scores.items()))
+
+    def _estimate_statistics(self, task: Task) -> None:
+        """Precise batch norm on the batches of the steps ahead, which are a function of (seed, step).
+
+        Training goes on from these statistics; it does not read them.
+        """
+
+        def forward(batch: Mapping[str, Any]) -> None:
+            with self._autocast():
+                task(self.input_spec.to_device(batch, self.world.device))
+
+        torch.manual_seed(self._micro_seed(0))
+        with contextlib.closing(self.loader.steps(self.step, self.step + self.fit.precise_bn)) as steps:
+            batches = (batch for micro_batches in steps for batch in micro_batches)
+            estimate_statistics(task, batches, forward=forward, world=self.world)
 
     # ---- files ---------------------------------------------------------------------------------------------
 
