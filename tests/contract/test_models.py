@@ -133,6 +133,7 @@ def test_the_classifier_is_replaced(name):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.long) if name in SLOW_TO_TRACE else name for name in sorted(TINY)]
 )
+@pytest.mark.filterwarnings("ignore:The tensor attribute")  # nn.LSTM keeps a list of its weights
 def test_exports_with_a_free_batch(name):
     model = tiny(name).eval()
     x = clips(model)

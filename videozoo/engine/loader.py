@@ -29,7 +29,7 @@ __all__ = ["Bad", "EvalLoader", "Records", "TrainLoader", "collate", "sample_rng
 
 Batch = dict[str, Any]
 Bad = tuple[str, str]  # (id of a record, why it cannot be used)
-Key = tuple[int, int]  # (epoch, index)
+Key = tuple[int, int] | tuple[int, int, int]  # (epoch, index), and which variant of the pipeline if it has some
 
 TRIES = 20  # broken records in a row after which a training batch gives up
 
@@ -105,11 +105,15 @@ class TrainLoader:
         epoch, place = divmod(step, self.steps_per_epoch)
         order = self._order_of(epoch)
         size = self.micro_batch_size
-        keys = []
+        keys: list[list[Key]] = []
         for micro in range(self.accumulate):
             first = place * self.batch_size + (micro * self.world_size + self.rank) * size
             keys.append([(epoch, int(index)) for index in order[first : first + size]])
         return keys
+
+    def num_samples(self, step: int) -> int:
+        """Samples that all processes see in a step."""
+        return self.batch_size
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if self._epoch[0] != epoch:
@@ -234,15 +238,16 @@ class _Fetcher(Dataset[Any]):
         samples: list[Mapping[str, Any]] = []
         bad: list[Bad] = []
         try:
-            for epoch, index in keys:
-                sample = self._sample(epoch, index, bad)
+            for epoch, index, *variant in keys:
+                sample = self._sample(epoch, index, bad, *variant)
                 if sample is not None:
                     samples.append(sample)
             return {**(collate(samples) if samples else {"id": []}), "bad": bad}
         except VideoZooError as error:
             return error
 
-    def _sample(self, epoch: int, index: int, bad: list[Bad]) -> Mapping[str, Any] | None:
+    def _sample(self, epoch: int, index: int, bad: list[Bad], variant: int | None = None) -> Mapping[str, Any] | None:
+        given = {} if variant is None else {"variant": variant}
         for tries in range(TRIES if self.replace else 1):
             place = (index + tries) % len(self.records)
             record = self.records[place]
@@ -250,7 +255,7 @@ class _Fetcher(Dataset[Any]):
                 if place in self.given_up:
                     raise self._timed_out(record)
                 with self._watched(place, record):
-                    sample = self.pipeline(record, sample_rng(self.seed, epoch, index, tries=tries))
+                    sample = self.pipeline(record, sample_rng(self.seed, epoch, index, tries=tries), **given)
             except DataError as error:
                 bad.append((str(record.id), str(error)))
             else:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from videozoo.engine.duration import Duration
+from videozoo.engine.multigrid import Multigrid
 from videozoo.errors import ConfigError
 
 __all__ = ["Fit"]
@@ -36,6 +37,7 @@ class Fit:
         sync_bn: batch statistics over all processes.
         precise_bn: steps whose batches the statistics of batch norms are measured on anew before each evaluation;
             0 keeps the moving averages.
+        multigrid: smaller clips in larger batches at first, see `engine.multigrid`; None has the same shape all along.
         eval_every: between evaluations on the split `val`; there is always one at the end.
         save_every: between checkpoints; there is always one at the end.
         log_every: optimizer steps between lines of the log, each the mean over them.
@@ -60,6 +62,7 @@ class Fit:
     ema_decay: float | None = None
     sync_bn: bool = False
     precise_bn: int = 0
+    multigrid: Multigrid | None = None
     eval_every: Duration = ONE_EPOCH
     save_every: Duration = ONE_EPOCH
     log_every: int = 10

@@ -18,9 +18,11 @@ from videozoo.config.check import accepted, build
 from videozoo.config.recipe import Recipe
 from videozoo.data.registry import datasets
 from videozoo.engine.distributed import World, join_world
-from videozoo.engine.duration import Horizon
+from videozoo.engine.duration import Duration, Horizon
 from videozoo.engine.evaluate import Evaluation, evaluate
+from videozoo.engine.grid_loader import GridLoader
 from videozoo.engine.loader import EvalLoader, TrainLoader
+from videozoo.engine.multigrid import GridPlan, Multigrid, clip_on, plan_grids
 from videozoo.engine.options import Fit
 from videozoo.engine.registry import optimizers, schedules
 from videozoo.engine.report import draw_matrix
@@ -31,7 +33,7 @@ from videozoo.models.registry import models
 from videozoo.tasks.build import build_task
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
-from videozoo.transforms.input import build_input
+from videozoo.transforms.input import ClipInput, build_input
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
 
@@ -126,14 +128,8 @@ def _prepare(
         "world_size": world.size,
         "pin_memory": pin_memory,
     }
-    loader = TrainLoader(
-        records,
-        input_spec.train_pipeline(**pipeline_args),
-        batch_size=fit.batch_size,
-        sampler=fit.sampler,
-        accumulate=fit.accumulate,
-        **sharing,
-    )
+    batching = {"batch_size": fit.batch_size, "sampler": fit.sampler, "accumulate": fit.accumulate, **sharing}
+    loader = TrainLoader(records, input_spec.train_pipeline(**pipeline_args), **batching)
     score = None
     last: Evaluation | None = None
     if "val" in recipe.data:
@@ -166,11 +162,19 @@ def _prepare(
         steps_per_epoch=loader.steps_per_epoch,
         batch_size=fit.batch_size,
     )
+    schedule = _build_part(recipe, schedules, "schedule", horizon=horizon)
+    if fit.multigrid is not None:
+        plan = _plan_grids(recipe, fit.multigrid, horizon, input_spec)
+        loader = GridLoader(
+            records, lambda grid: clip_on(input_spec, grid).train_pipeline(**pipeline_args), plan=plan, **batching
+        )
+        schedule = plan.schedule(schedule, scale_lr=fit.multigrid.scale_lr)
+        horizon = plan.horizon(horizon)
     trainer = Trainer(
         task,
         loader,
         optimizer=_build_part(recipe, optimizers, "optim", task=task),
-        schedule=_build_part(recipe, schedules, "schedule", horizon=horizon),
+        schedule=schedule,
         input_spec=input_spec,
         fit=fit,
         horizon=horizon,
@@ -189,6 +193,18 @@ def _prepare(
         text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100)
         (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
     return trainer
+
+
+def _plan_grids(recipe: Recipe, options: Multigrid, horizon: Horizon, input_spec: Any) -> GridPlan:
+    if not isinstance(input_spec, ClipInput):
+        raise ConfigError(
+            f"{recipe.source}: fit.multigrid: makes clips shorter and smaller, input '{recipe.name_of('input')}' has "
+            "none; set it to null"
+        )
+    milestones = [horizon.steps(Duration.parse(m)) for m in recipe.section("schedule").get("milestones", ())]
+    return plan_grids(
+        options, horizon, milestones=milestones, num_frames=input_spec.num_frames, crop_px=input_spec.crop_px
+    )
 
 
 def load_weights(task: Task, saved: Checkpoint) -> list[str]:

@@ -119,7 +119,7 @@ class Trainer:
 
         self.saved_step: int | None = None
         self._new_bad: list[Bad] = []
-        self._seconds = {"wait": 0.0, "step": 0.0, "steps": 0.0}
+        self._seconds = {"wait": 0.0, "step": 0.0, "clips": 0.0}
 
     def run(self) -> RunResult:
         """Trains from the current step to the end, or until a signal asks to stop.
@@ -252,7 +252,8 @@ class Trainer:
             self._new_bad += batch.get("bad", ())
 
     def _count_seconds(self, waited_s: float, whole_s: float) -> None:
-        for name, value in (("wait", waited_s), ("step", whole_s), ("steps", 1.0)):
+        num_clips = self.loader.num_samples(self.step - 1)
+        for name, value in (("wait", waited_s), ("step", whole_s), ("clips", num_clips)):
             self._seconds[name] += value
 
     # ---- what is due after a step --------------------------------------------------------------------------
@@ -268,7 +269,7 @@ class Trainer:
         self._settle_bad()
         seconds = self._seconds
         values = {name: total / count for name, (total, count) in self.window.items()}
-        clips_per_s = self.loader.batch_size * seconds["steps"] / max(seconds["step"], 1e-9)
+        clips_per_s = seconds["clips"] / max(seconds["step"], 1e-9)
         wait_share = seconds["wait"] / max(seconds["step"], 1e-9)
         shown = {
             "loss": values.get("loss", math.nan),

@@ -1,0 +1,55 @@
+"""The batches of a multigrid run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from videozoo.engine.loader import Key, Records, TrainLoader
+from videozoo.engine.multigrid import Grid, GridPlan
+
+__all__ = ["GridLoader", "GridPipeline"]
+
+Pipeline = Callable[[Any, np.random.Generator], Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class GridPipeline:
+    """A pipeline for each grid; what the loader calls `variant` is the number of one."""
+
+    pipelines: tuple[Pipeline, ...]
+
+    def __call__(self, record: Any, rng: np.random.Generator, *, variant: int = 0) -> Mapping[str, Any]:
+        return self.pipelines[variant](record, rng)
+
+
+class GridLoader(TrainLoader):
+    """A `TrainLoader` whose batches have the shape that the plan has for the step.
+
+    Epochs are as long as without multigrid, and a batch may reach over the end of one.
+
+    Args:
+        pipeline_on: the pipeline of a grid.
+    """
+
+    def __init__(self, records: Records, pipeline_on: Callable[[Grid], Pipeline], *, plan: GridPlan, **sharing: Any):
+        super().__init__(records, GridPipeline(tuple(map(pipeline_on, plan.grids))), **sharing)
+        self.plan = plan
+
+    def num_samples(self, step: int) -> int:
+        return self.batch_size * self.plan.grid(step).batch_factor
+
+    def keys(self, step: int) -> list[list[Key]]:
+        grid = self.plan.grid(step)
+        variant = self.plan.grids.index(grid)
+        size = self.micro_batch_size * grid.batch_factor
+        epoch_size = self.steps_per_epoch * self.batch_size
+        keys: list[list[Key]] = []
+        for micro in range(self.accumulate):
+            first = self.plan.samples_before(step) * self.batch_size + (micro * self.world_size + self.rank) * size
+            places = [divmod(place, epoch_size) for place in range(first, first + size)]
+            keys.append([(epoch, int(self._order_of(epoch)[place]), variant) for epoch, place in places])
+        return keys
