@@ -1,4 +1,4 @@
-"""The kept reference folders, and all of them where the workshop's copy lies beside the project."""
+"""The kept reference folders, and all of them where the full set lies beside the project."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from videozoo.cli import bench, demo, eval, info, model, predict, prepare, runs, synth, train, weights
+from videozoo.cli import demo, eval, info, model, predict, prepare, runs, synth, train, weights
 from videozoo.errors import VideoZooError
 
 __all__ = ["app", "main"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -31,7 +32,7 @@ def synth(
 
     if kind not in KINDS:
         raise ConfigError(f"synth --kind: there is no '{kind}'{did_you_mean(kind, KINDS)}")
-    asked = {
+    asked: dict[str, Any] = {
         "num_train": num_train,
         "num_val": num_val,
         "size_px": size,

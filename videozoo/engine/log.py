@@ -66,8 +66,9 @@ class RunLog:
     def picture(self, step: int, name: str, draw: Callable[[], Image.Image | None]) -> None:
         """A picture for the sinks; it is not drawn where there are none, and may turn out to be nothing."""
         image = draw() if self._sinks else None
-        for sink in self._sinks if image is not None else ():
-            sink.picture(step, name, image)
+        if image is not None:
+            for sink in self._sinks:
+                sink.picture(step, name, image)
 
     def __enter__(self) -> RunLog:
         return self

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videozoo.errors import ConfigError, WeightsError
+from videozoo.errors import ConfigError
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.weights import checkpoint
 
@@ -79,7 +79,8 @@ class Teacher:
         if tuple(saved.class_names) != tuple(class_names):
             raise ConfigError(
                 f"task.distill.teacher: {saved.path} knows {len(saved.class_names)} classes, "
-                f"{_some(saved.class_names)}; the training data has {len(class_names)}, {_some(class_names)}; both need the same, in one order"
+                f"{_some(saved.class_names)}; the training data has {len(class_names)}, {_some(class_names)}; "
+                "both need the same, in one order"
             )
         if type(spec) is not type(input_spec):
             raise ConfigError(

@@ -129,7 +129,9 @@ def make_untrimmed(
                 "duration": script.duration_s,
                 "subset": subset,
                 "resolution": f"{size_px}x{size_px}",
-                "annotations": [{"segment": [s.start_s, s.end_s], "label": folder_name(s.label)} for s in segments(script)],
+                "annotations": [
+                    {"segment": [s.start_s, s.end_s], "label": folder_name(s.label)} for s in segments(script)
+                ],
             }
     annotations = {"version": f"motion world {_VERSION}", "database": database}
     texts = {
