@@ -9,7 +9,7 @@ demo: .venv/ready            ## make data, train, evaluate, predict: about 5 min
 	$(BIN)/videozoo demo --out runs/demo
 
 test: .venv/ready            ## the default suite
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 test-long: .venv/ready       ## what takes minutes: real kills, several processes, learning
 	$(BIN)/python -m pytest -q -m long
