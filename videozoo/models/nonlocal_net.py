@@ -43,8 +43,11 @@ class NonlocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pool(x) if min(x.shape[-2:]) > 1 else x
-        query, key, value = (y.flatten(2).transpose(1, 2) for y in (self.theta(x), self.phi(pooled), self.g(pooled)))
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        # one head, as an axis of its own: the ONNX exporter knows attention with heads only
+        query, key, value = (
+            y.flatten(2).transpose(1, 2).unsqueeze(1) for y in (self.theta(x), self.phi(pooled), self.g(pooled))
+        )
+        attended = F.scaled_dot_product_attention(query, key, value).squeeze(1).transpose(1, 2)
         return x + self.norm(self.out(attended.reshape(x.shape[0], -1, *x.shape[2:])))
 
 
