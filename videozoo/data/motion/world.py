@@ -1,6 +1,7 @@
 """Writes a motion world: a folder of encoded videos with the labels that go with them.
 
-    clips       train/<class>/*.mp4, val/<class>/*.mp4, and as lists train.txt, val.txt (lines `path label`)
+    clips       train/<class>/*.mp4, val/<class>/*.mp4, and as lists train.txt, val.txt (lines `path label`);
+                tags/train.txt, tags/val.txt: motion, shape and colour of each (lines `path label label label`)
     untrimmed   videos/*.mp4, annotations.json (ActivityNet's form)
 
 Beside them lie classes.txt, scripts.jsonl (the script of each video: the truth), and world.json, which says
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from videozoo.data.motion.labels import segments
+from videozoo.data.motion.labels import TAGS, segments, tags
 from videozoo.data.motion.render import render, sound
 from videozoo.data.motion.script import CLASSES, Script, clip_script, untrimmed_script
 from videozoo.errors import ConfigError
@@ -76,7 +77,7 @@ def make_clips(
     videos: list[_Video] = []
     texts: dict[str, str] = {}
     for split, num_videos in (("train", num_train), ("val", num_val)):
-        lines = []
+        lines, tagged = [], []
         for index in range(num_videos):
             label = index % num_classes
             motion = CLASSES[label]
@@ -85,7 +86,10 @@ def make_clips(
             script = clip_script(rng, motion=motion, num_frames=num_frames, fps=fps, size_px=size_px)
             videos.append((path, script))
             lines.append(f"{path} {names.index(folder_name(motion))}\n")
+            tagged.append(" ".join([f"../{path}", *(str(TAGS.index(tag)) for tag in tags(script))]) + "\n")
         texts[f"{split}.txt"] = "".join(lines)
+        texts[f"tags/{split}.txt"] = "".join(tagged)
+    texts["tags/classes.txt"] = "".join(f"{tag}\n" for tag in TAGS)
     texts |= _common_texts(videos, num_classes)
     _write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
 
@@ -199,7 +203,7 @@ def _write(
     progress: Progress | None,
 ) -> None:
     """Videos, then texts, then the mark that all is there; each file appears whole or not at all."""
-    holds = sorted({path.partition("/")[0] for path, _ in videos} | texts.keys())
+    holds = sorted({path.partition("/")[0] for path in (*(path for path, _ in videos), *texts)})
     _claim(out_dir, asked, overwrite=overwrite)
     _mark(out_dir, asked, holds, complete=False)
     missing = [(out_dir / path, script) for path, script in videos if not (out_dir / path).exists()]
@@ -278,6 +282,7 @@ def _write_one(job: tuple[Path, Script]) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
