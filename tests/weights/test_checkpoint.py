@@ -103,3 +103,37 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert checkpoint.read(path).step == 7
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+# ---- an extractor inside ----
+
+
+def inner(**model):
+    return checkpoint.Checkpoint("x.pt", {"model": {"name": "tsn"}}, ("c",), model, step=0, resume={})
+
+
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+def test_an_extractor_travels_inside(tmp_path, form):
+    extractor = inner(w=torch.zeros(3), b=torch.ones(()))
+    path = tmp_path / f"w.{form}"
+    if form == "pt":
+        checkpoint.write(path, {**PAYLOAD, "extractor": checkpoint.extractor_payload(extractor)})
+    else:
+        kept = {key: PAYLOAD[key] for key in ("record", "model")}
+        checkpoint.write_safetensors(path, **kept, class_names=("a", "b"), extractor=extractor)
+    found = checkpoint.read(path)
+    assert set(found.model) == {"w"} and torch.equal(found.model["w"], torch.ones(2))  # not the extractor's
+    assert "extractor" not in found.resume
+    assert (found.extractor.record, found.extractor.class_names) == ({"model": {"name": "tsn"}}, ("c",))
+    assert torch.equal(found.extractor.model["w"], torch.zeros(3)) and found.extractor.model["b"] == 1
+
+
+def test_most_checkpoints_have_no_extractor(tmp_path):
+    checkpoint.write(tmp_path / "last.pt", PAYLOAD)
+    assert checkpoint.read(tmp_path).extractor is None
+
+
+def test_half_an_extractor_is_none(tmp_path):
+    checkpoint.write(tmp_path / "last.pt", {**PAYLOAD, "extractor": {"record": {}}})
+    with pytest.raises(WeightsError, match=r"the checkpoint has no 'class_names'; it was not written by videozoo"):
+        checkpoint.read(tmp_path)

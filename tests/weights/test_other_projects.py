@@ -170,21 +170,24 @@ class NextFrameFirst(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("source", "backbone"), [("mit_tsm", "resnet18"), ("mit_tsm", "resnet50"), ("mmaction2", "resnet18")]
+    ("source", "backbone"),
+    [("mit_tsm", "resnet18"), ("mit_tsm", "resnet50"), ("mit_tsm", "resnet101"), ("mmaction2", "resnet18")],
 )
 def test_the_shift_of_others_goes_the_other_way_round_and_scores_agree(source, backbone):
     torch.manual_seed(0)
     net = torchvision.models.get_model(backbone, weights=None)
     net.fc = nn.Linear(net.fc.in_features, 5)
+    every = 2 if backbone == "resnet101" else 1
     for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-        for block in stage:
+        for block in stage[::every]:
             block.conv1 = NextFrameFirst(block.conv1, 4)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.5)
             nn.init.normal_(module.running_mean, std=0.1)
-    model = create_model("tsm", backbone=backbone, num_segments=4, num_classes=5, crop_px=64).eval()
+    sizes = {"num_segments": 4, "num_classes": 5, "crop_px": 64}
+    model = create_model("tsm", backbone=backbone, shift_every=every, **sizes).eval()
     if source == "mit_tsm":
         state = {f"module.base_model.{k}".replace("base_model.fc", "new_fc"): v for k, v in net.state_dict().items()}
     else:
@@ -216,11 +219,12 @@ def _as_tsn(net):
     return {f"base_model.{key}".replace("base_model.fc", "new_fc"): value for key, value in named}
 
 
-def test_long_resnets_with_half_the_shifts_are_refused():
+@pytest.mark.parametrize(("backbone", "every", "wanted"), [("resnet101", 1, 2), ("resnet50", 2, 1)])
+def test_weights_of_other_shifts_are_refused(backbone, every, wanted):
     with torch.device("meta"):
-        model = create_model("tsm", backbone="resnet101")
+        model = create_model("tsm", backbone=backbone, shift_every=every)
     for source in ("mit_tsm", "mmaction2"):
-        with pytest.raises(WeightsError, match="shifts every second block of ResNet-101 and 152, ours every block"):
+        with pytest.raises(WeightsError, match=f"every second one; this model .*build it with shift_every={wanted}"):
             key_map(model, source=source)
 
 

@@ -7,6 +7,7 @@ model state, with the record and the class names as JSON in its header.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pickle
@@ -23,10 +24,22 @@ from torch import Tensor
 
 from videozoo.errors import WeightsError
 
-__all__ = ["FORMAT", "VERSION", "Checkpoint", "find", "read", "replace_file", "write", "write_safetensors"]
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "Checkpoint",
+    "extractor_payload",
+    "find",
+    "fingerprint",
+    "read",
+    "replace_file",
+    "write",
+    "write_safetensors",
+]
 
 FORMAT = "videozoo"
 VERSION = 1
+EXTRACTOR_PREFIX = "extractor/"  # of its tensors' names in a safetensors file
 
 # version -> what turns a file of that version into one of the next
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -37,7 +50,8 @@ class Checkpoint:
     """What a weight file holds.
 
     `record` is the resolved recipe (model, task, input, ...), `class_names` what the outputs are called. `resume` holds
-    everything that only training needs; it is empty for published weights.
+    everything that only training needs; it is empty for published weights. `extractor` makes the features that a model
+    on features takes: a checkpoint of its own, whole inside this one.
     """
 
     path: Path
@@ -46,6 +60,7 @@ class Checkpoint:
     model: Mapping[str, Tensor]
     step: int
     resume: Mapping[str, Any]
+    extractor: Checkpoint | None = None
 
 
 def find(run: str | os.PathLike[str]) -> Path:
@@ -70,7 +85,8 @@ def find(run: str | os.PathLike[str]) -> Path:
 def write(path: str | os.PathLike[str], payload: Mapping[str, Any]) -> None:
     """Writes a checkpoint under a temporary name, then renames it: a reader never sees half a file.
 
-    `payload` holds record, class_names, model (a state dict), step and whatever else a resumed run needs.
+    `payload` holds record, class_names, model (a state dict), step, whatever else a resumed run needs, and as
+    `extractor` what `extractor_payload` gives.
 
     Raises:
         WeightsError: it cannot be written (disk full, no permission); an older file of that name is still there.
@@ -86,6 +102,7 @@ def write_safetensors(
     record: Mapping[str, Any],
     class_names: tuple[str, ...],
     model: Mapping[str, Tensor],
+    extractor: Checkpoint | None = None,
 ) -> None:
     """Writes published weights: the model's tensors with the record as JSON in the header."""
     header = {
@@ -94,8 +111,32 @@ def write_safetensors(
         "record": json.dumps(record),
         "class_names": json.dumps(class_names),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.items()}
+    tensors = dict(model)
+    if extractor is not None:
+        described = {"record": extractor.record, "class_names": extractor.class_names}
+        header["extractor"] = json.dumps(described)
+        tensors |= {f"{EXTRACTOR_PREFIX}{name}": tensor for name, tensor in extractor.model.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     replace_file(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=header))
+
+
+def extractor_payload(extractor: Checkpoint) -> dict[str, Any]:
+    """A whole extractor as plain values and tensors, to stand in another checkpoint."""
+    return {
+        "record": dict(extractor.record),
+        "class_names": list(extractor.class_names),
+        "model": dict(extractor.model),
+    }
+
+
+def fingerprint(model: Mapping[str, Tensor]) -> str:
+    """SHA-256 of weights: over the names in order, each with its type, shape and bytes; the file's form has no say."""
+    digest = hashlib.sha256()
+    for name in sorted(model):
+        tensor = model[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -116,11 +157,17 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     for old in range(version, VERSION):
         content = MIGRATIONS[old](content)
     try:
+        inner = content.pop("extractor", None)
+        extractor = None
+        if inner is not None:
+            names = tuple(inner["class_names"])
+            extractor = Checkpoint(path, inner["record"], names, inner["model"], step=0, resume={})
         return Checkpoint(
             path=path,
             record=content.pop("record"),
             class_names=tuple(content.pop("class_names")),
             model=content.pop("model"),
+            extractor=extractor,
             step=int(content.pop("step", 0)),
             resume={key: value for key, value in content.items() if key != "format"},
         )
@@ -159,13 +206,12 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: cannot be read ({error}); it was cut short or damaged") from error
     if header.get("format") != FORMAT:
         return {}
-    return {
-        "format": header["format"],
-        "version": header["version"],
-        "record": json.loads(header["record"]),
-        "class_names": json.loads(header["class_names"]),
-        "model": model,
-    }
+    content = {key: header[key] for key in ("format", "version")}
+    content |= {key: json.loads(header[key]) for key in ("record", "class_names", "extractor") if key in header}
+    if "extractor" in content:
+        inner = {name: model.pop(name) for name in list(model) if name.startswith(EXTRACTOR_PREFIX)}
+        content["extractor"]["model"] = {name.removeprefix(EXTRACTOR_PREFIX): t for name, t in inner.items()}
+    return {**content, "model": model}
 
 
 def replace_file(path: str | os.PathLike[str], write_to: Callable[[str], None]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from videozoo.errors import WeightsError
-from videozoo.weights.unpickle import unpickle_arrays
+from videozoo.io.unpickle import unpickle_arrays
 
 
 class Hostile:

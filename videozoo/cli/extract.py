@@ -1,0 +1,123 @@
+"""`videozoo extract`: what a network sees of videos over time, stored for models on features."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from videozoo.cli.eval import Precision
+
+if TYPE_CHECKING:
+    from videozoo.predict.projection import Projection
+
+__all__ = ["extract"]
+
+
+class Format(str, enum.Enum):
+    """How features are stored."""
+
+    npz = "npz"
+    npy = "npy"
+    csv = "csv"
+    parquet = "parquet"
+    h5 = "h5"
+    tfrecord = "tfrecord"
+
+
+class Output(str, enum.Enum):
+    """What is stored of a network."""
+
+    features = "features"
+    scores = "scores"
+
+
+def extract(
+    run: str = typer.Argument(help="A run directory or weight file of a clip classifier, or timm:NAME."),
+    sources: list[str] = typer.Argument(help="Videos, folders of videos or of frames, list files, patterns."),
+    out: Path = typer.Option(help="Folder of the features; what is done there already is left alone."),
+    format: Format = typer.Option(Format.npz, help="One file a video (npz, npy, csv), or packed."),
+    window: float = typer.Option(None, help="Seconds that a row sees [what a dense clip covers, else 1]."),
+    stride: float = typer.Option(None, help="Seconds from a row to the next [a quarter of the window]."),
+    fps: float = typer.Option(None, help="Rows a second; of timm:NAME, the frames that are looked at [1]."),
+    output: Output = typer.Option(Output.features, help="What the classifier sees, or its class probabilities."),
+    pca: str = typer.Option(None, help="Principal components to keep, or an npz file with mean and components."),
+    audio: bool = typer.Option(False, "--audio", help="Also 128 numbers of the sound a row (log-mel)."),
+    frame_rate: float = typer.Option(None, help="Rate of folders of frames, which have none of their own."),
+    batch_size: int = typer.Option(8, min=1, help="Windows that go through the network together."),
+    workers: int = typer.Option(2, min=1, help="Videos that are decoded at the same time."),
+    device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
+    precision: Precision = typer.Option(Precision.fp32, help="Of the forward pass."),
+) -> None:
+    """Store what a trained network sees of videos over time: the input of models on features.
+
+    The folder also gets the network itself, so that a model trained on these features takes videos. Stop it whenever
+    you like: called again, it goes on. A file that cannot be read is reported at the end and sets the exit status 1.
+    """
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from videozoo.errors import ConfigError
+    from videozoo.predict.extraction import extract_all, video_ids
+    from videozoo.predict.extractor import Extractor
+    from videozoo.predict.sources import find_videos
+
+    if fps is not None and stride is not None:
+        raise ConfigError(f"--fps: got {fps:g} with --stride {stride:g}, which says the same; give one of them")
+    if fps is not None and not fps > 0:
+        raise ConfigError(f"--fps: got {fps:g}; needs a rate above 0")
+    videos = video_ids(find_videos(sources))
+    pca_dim, projection = _projection(pca)
+    extractor = Extractor(
+        run,
+        window_s=1 / fps if fps is not None and window is None and run.startswith("timm:") else window,
+        stride_s=1 / fps if fps is not None else stride,
+        output=output.value,
+        projection=projection,
+        audio=audio,
+        device=device,
+        precision=precision.value,
+    )
+    notes = Console(stderr=True, highlight=False)
+    columns = TextColumn("extracting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    began_s = time.perf_counter()
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
+        line = bar.add_task("", total=len(videos))
+        done = extract_all(
+            extractor,
+            videos,
+            out,
+            format=format.value,
+            pca_dim=pca_dim,
+            fps=frame_rate,
+            batch_size=batch_size,
+            num_workers=workers,
+            progress=lambda count: bar.update(line, completed=count),
+        )
+    took_s = time.perf_counter() - began_s
+    already = f", {done.skipped} were there already" if done.skipped else ""
+    typer.echo(f"{out}: {done.extracted} videos, {done.rows} rows in {took_s:.1f} s{already}")
+    if done.extracted or done.skipped:
+        typer.echo(extractor.recipe.describe())
+    if done.kept is not None:
+        typer.echo(f"the {pca_dim} components keep {done.kept:.1%} of the variance")
+    if done.clipped > 0.05:
+        notes.print(f"{done.clipped:.0%} of the values lie outside -2..2 and were cut; give --pca, which scales them")
+    if done.failed:
+        notes.print(f"{len(done.failed)} of {len(videos)} videos failed:", style="red")
+        for reason in done.failed.values():
+            notes.print(f"  {reason}", markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _projection(pca: str | None) -> tuple[int | None, Projection | None]:
+    """(components to fit, components that were given)."""
+    from videozoo.predict.projection import Projection
+
+    if pca is None:
+        return None, None
+    return (int(pca), None) if pca.isdecimal() else (None, Projection.read(pca))

@@ -1,0 +1,523 @@
+"""How stored features lie on disk: one npz, npy or csv file a video, or many videos packed in one file.
+
+Everything here is arrays by name with plain values beside them; what they mean is `io.features`. Nothing is
+unpickled: files may come from anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import io
+import json
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from videozoo.errors import DataError, require
+
+__all__ = [
+    "PACKED_NAMES",
+    "SIDECAR",
+    "SUFFIXES",
+    "FeatureFile",
+    "Parts",
+    "new_packed",
+    "open_features",
+    "read_sidecar",
+    "write_sidecar",
+    "write_single",
+    "written_whole",
+]
+
+SUFFIXES = (".npz", ".npy", ".csv")  # of one video's file
+HDF5_SUFFIXES = (".h5", ".hdf5")
+PACKED_NAMES = ("features.parquet", "features.h5", "features.hdf5")  # looked for in a folder
+SIDECAR = "features.json"  # what files that hold numbers only cannot say
+OPEN_FILES = 16
+ROW_GROUP_BYTES = 8 << 20  # of parquet: what is read at once
+ADVICE = "remove it or make it again"
+
+BROKEN = (
+    *(ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
+
+
+class Parts(NamedTuple):
+    """One video's arrays by name, `values` among them, and the plain values beside them."""
+
+    arrays: dict[str, np.ndarray]
+    meta: dict[str, Any]
+
+
+class FeatureFile(Protocol):
+    """A place with the features of videos.
+
+    Attributes:
+        ids: of the videos, in order.
+        shared: what holds for all of them (recipe, class_names).
+        form: npz, npy, csv, parquet, h5 or "packed npz".
+    """
+
+    form: str
+    ids: tuple[str, ...]
+    shared: dict[str, Any]
+
+    def place(self, id_: str) -> str:
+        """Where the features of a video lie, for messages."""
+
+    def read(self, id_: str) -> Parts:
+        """What is stored of a video; DataError if it is damaged."""
+
+
+def open_features(path: Path) -> FeatureFile:
+    """The features that a folder or a file holds; nothing but names is read.
+
+    Raises:
+        DataError: there are none, or not in a form that is known.
+    """
+    if path.is_dir():
+        packed = [path / name for name in PACKED_NAMES if (path / name).is_file()]
+        return open_features(packed[0]) if packed else Folder(path)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file or folder of features; make one with `videozoo extract`")
+    if path.suffix == ".parquet":
+        return Parquet(path)
+    if path.suffix in HDF5_SUFFIXES:
+        return HDF5(path)
+    if path.suffix == ".npz":
+        packed_npz = PackedNpz(path)
+        return Single(path) if packed_npz.is_single else packed_npz
+    if path.suffix in SUFFIXES:
+        return Single(path)
+    raise DataError(f"{path}: features do not come as '{path.suffix}'; needs npz, npy, csv, parquet or h5")
+
+
+# ---- one file a video --------------------------------------------------------------------------------------
+
+
+class Folder:
+    """A folder with one npz, npy or csv file a video; an id is the path below the folder, without its ending."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.shared = read_sidecar(path)
+        self._meta: dict[str, dict[str, Any]] = self.shared.pop("videos", {})
+        self._files: dict[str, Path] = {}
+        for file in sorted(path.rglob("*")):
+            below = file.relative_to(path)
+            if file.suffix not in SUFFIXES or any(part.startswith(".") for part in below.parts):
+                continue
+            id_ = below.with_suffix("").as_posix() if below.suffix else below.as_posix()
+            if id_ in self._files:
+                raise DataError(f"{file}: '{id_}' has features in {self._files[id_].name}, too; remove one of them")
+            self._files[id_] = file
+        if not self._files:
+            hint = "; read its .tfrecord files as data set youtube8m" if any(path.glob("*.tfrecord*")) else ""
+            raise DataError(f"{path}: holds no features (npz, npy, csv){hint or '; make them with `videozoo extract`'}")
+        self.ids = tuple(self._files)
+        self.form = self._files[self.ids[0]].suffix[1:]
+
+    def place(self, id_: str) -> str:
+        return str(self._files.get(id_, self.path))
+
+    def read(self, id_: str) -> Parts:
+        arrays, meta = read_single(self._files[id_])
+        return Parts(arrays, {**self.shared, **self._meta.get(id_, {}), **meta})
+
+
+class Single:
+    """The file of one video, called by its name."""
+
+    def __init__(self, path: Path):
+        self.path, self.form = path, path.suffix[1:]
+        self.ids: tuple[str, ...] = (path.stem,)
+        self.shared = {} if path.suffix == ".npz" else read_sidecar(path.parent)
+        self._meta: dict[str, Any] = self.shared.pop("videos", {}).get(path.stem, {})
+
+    def place(self, id_: str) -> str:
+        return str(self.path)
+
+    def read(self, id_: str) -> Parts:
+        arrays, meta = read_single(self.path)
+        return Parts(arrays, {**self.shared, **self._meta, **meta})
+
+
+def read_single(path: Path) -> Parts:
+    """What the file of one video holds.
+
+    Raises:
+        DataError: it is gone, damaged, or holds more than numbers.
+    """
+    if path.suffix == ".csv":
+        return Parts({"values": _read_csv(path)}, {})
+    with _damage(path), path.open("rb") as opened:
+        found = np.load(opened, allow_pickle=False)
+        if path.suffix == ".npy":
+            return Parts({"values": _as_array(found)}, {})
+        with found as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+        meta = _parse(arrays.pop("meta", None))
+        return Parts(_with_values(arrays, str(path)), meta)
+
+
+def write_single(path: Path, parts: Parts) -> None:
+    """Writes one video's features, whole or not at all; npy and csv hold the values only."""
+    with written_whole(path) as partial, partial.open("wb") as file:
+        if path.suffix == ".npz":
+            np.savez(file, **parts.arrays, meta=np.array(json.dumps(parts.meta)))  # type: ignore[arg-type]
+        elif path.suffix == ".npy":
+            np.save(file, parts.arrays["values"], allow_pickle=False)
+        elif path.suffix == ".csv":
+            values = parts.arrays["values"]
+            header = ",".join(f"f{i}" for i in range(values.shape[1]))
+            np.savetxt(file, values, fmt="%.9g", delimiter=",", header=header, comments="")
+        else:
+            raise DataError(f"{path}: features of one video do not go into '{path.suffix}'; use npz, npy or csv")
+
+
+def _read_csv(path: Path) -> np.ndarray:
+    """The rows below the header; a file without one has numbers in its first line."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = next(csv.reader(file), None)
+        if first is None:
+            raise DataError(f"{path}: is empty; {ADVICE}")
+        return np.loadtxt(
+            path, np.float32, delimiter=",", skiprows=int(_is_header(first)), ndmin=2, encoding="utf-8-sig"
+        )
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a table of numbers ({_reason(error)}); {ADVICE}") from error
+
+
+def _is_header(cells: list[str]) -> bool:
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        return True
+    return len(numbers) > 1 and numbers == list(range(len(numbers)))  # pandas numbers its columns
+
+
+def read_sidecar(folder: Path) -> dict[str, Any]:
+    """What features.json of a folder says: recipe, class_names, and by video id stride, offset and duration."""
+    path = folder / SIDECAR
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({_reason(error)}); {ADVICE}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds {type(found).__name__}, not the description of features; {ADVICE}")
+    return found
+
+
+def write_sidecar(folder: Path, shared: Mapping[str, Any], videos: Mapping[str, Any]) -> None:
+    """Writes features.json; what it said of other videos stays."""
+    known = read_sidecar(folder).get("videos", {})
+    with written_whole(folder / SIDECAR) as partial:
+        text = json.dumps({**shared, "videos": {**known, **videos}}, ensure_ascii=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+# ---- many videos in one file -------------------------------------------------------------------------------
+
+
+class PackedNpz:
+    """An npz file with one array a video; `<id>#scores`, `<id>#meta` and `#shared` beside them where we wrote it."""
+
+    form = "packed npz"
+
+    def __init__(self, path: Path):
+        self.path = path
+        with _damage(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            names = list(file.files)
+            self.shared = _parse(file["#shared"]) if "#shared" in names else {}
+        self.ids = tuple(name for name in names if "#" not in name)
+        self.is_single = "values" in names or ("#shared" not in names and len(names) == 1)
+        if not names:
+            raise DataError(f"{path}: holds no arrays; {ADVICE}")
+
+    def place(self, id_: str) -> str:
+        return f"{self.path}:{id_}"
+
+    def read(self, id_: str) -> Parts:
+        with _damage(self.path, id_):
+            file = _handle(self.path, _open_npz)
+            beside = [name for name in file.files if name.startswith(f"{id_}#")]
+            arrays = {name.removeprefix(f"{id_}#"): np.asarray(file[name]) for name in beside}
+            arrays["values"] = np.asarray(file[id_])
+        meta = _parse(arrays.pop("meta", None))
+        return Parts(arrays, {**self.shared, **meta})
+
+
+class Parquet:
+    """A parquet file with one row a video; several make a row group, which is read at once."""
+
+    form = "parquet"
+
+    def __init__(self, path: Path):
+        self.path = path
+        with _damage(path):
+            file = _handle(path, _open_parquet)
+            schema = file.schema_arrow
+            if not {"id", "dim", "values"} <= set(schema.names):
+                columns = ", ".join(schema.names)
+                raise DataError(f"{path}: has the columns {columns}; features have id, dim and values")
+            self.shared = _parse((schema.metadata or {}).get(b"videozoo"))
+            groups = [file.read_row_group(i, ["id"])["id"].to_pylist() for i in range(file.num_row_groups)]
+        self._places = {id_: (i, k) for i, group in enumerate(groups) for k, id_ in enumerate(group)}
+        self.ids = tuple(self._places)
+
+    def place(self, id_: str) -> str:
+        return f"{self.path}:{id_}"
+
+    def read(self, id_: str) -> Parts:
+        group, row = self._places[id_]
+        with _damage(self.path, id_):
+            table = _row_group(_handle(self.path, _open_parquet), group)
+            found = {name: table[name][row].as_py() for name in table.column_names if name in PARQUET_PLAIN}
+            arrays = {}
+            for name in ARRAYS:
+                if name in table.column_names and table[name][row].is_valid:
+                    flat = table[name][row].values.to_numpy(zero_copy_only=False)
+                    arrays[name] = flat.reshape(found["num_rows"], -1).astype(np.float32, copy=False)
+        own = {key: found[key] for key in PARQUET_TIMES if found.get(key) is not None}
+        return Parts(arrays, {**self.shared, **own})
+
+
+ARRAYS = ("values", "scores", "audio")
+PARQUET_TIMES = ("stride_s", "offset_s", "duration_s")
+PARQUET_PLAIN = ("num_rows", "dim", *PARQUET_TIMES)
+
+
+class HDF5:
+    """An HDF5 file: a data set by video id, or a group by id with `values` (or one data set only) in it."""
+
+    form = "h5"
+
+    def __init__(self, path: Path):
+        self.path = path
+        with _damage(path):
+            file = _handle(path, _open_hdf5)
+            self.shared = _parse(file.attrs.get("videozoo"))
+            self._names = dict(_walk_hdf5(file, ""))
+        self.ids = tuple(self._names)
+        if not self.ids:
+            raise DataError(f"{path}: holds no data sets; {ADVICE}")
+
+    def place(self, id_: str) -> str:
+        return f"{self.path}:{id_}"
+
+    def read(self, id_: str) -> Parts:
+        with _damage(self.path, id_):
+            node = _handle(self.path, _open_hdf5)[self._names[id_]]
+            if hasattr(node, "shape"):
+                return Parts({"values": np.asarray(node)}, {**self.shared, **_parse(node.attrs.get("videozoo"))})
+            arrays = {name: np.asarray(node[name]) for name in node}
+            meta = {**self.shared, **_parse(node.attrs.get("videozoo"))}
+        return Parts(_with_values(arrays, self.place(id_)), meta)
+
+
+def _walk_hdf5(group: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """(id, name) of every video: data sets stand for themselves, groups of data sets for one video."""
+    for name, node in group.items():
+        path = f"{prefix}{name}"
+        if hasattr(node, "shape") or any(hasattr(child, "shape") for child in node.values()):
+            yield path, path
+        else:
+            yield from _walk_hdf5(node, f"{path}/")
+
+
+class Packed(Protocol):
+    """A packed file that is being written."""
+
+    def add(self, id_: str, parts: Parts) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def new_packed(path: Path, suffix: str, shared: Mapping[str, Any]) -> Packed:
+    """Begins a packed file of the kind that `suffix` says."""
+    if suffix == ".parquet":
+        return _NewParquet(path, shared)
+    if suffix in HDF5_SUFFIXES:
+        return _NewHDF5(path, shared)
+    if suffix == ".npz":
+        return _NewNpz(path, shared)
+    raise DataError(f"{path}: features are not packed as '{suffix}'; use parquet, h5 or npz")
+
+
+class _NewNpz:
+    def __init__(self, path: Path, shared: Mapping[str, Any]):
+        self._zip = zipfile.ZipFile(path, "w")
+        self._put("#shared", np.array(json.dumps(shared)))
+
+    def add(self, id_: str, parts: Parts) -> None:
+        if "#" in id_:
+            raise DataError(f"{id_}: '#' cannot stand in the id of a packed npz; use parquet or h5")
+        self._put(id_, parts.arrays["values"])
+        for name, array in parts.arrays.items():
+            if name != "values":
+                self._put(f"{id_}#{name}", array)
+        self._put(f"{id_}#meta", np.array(json.dumps(parts.meta)))
+
+    def close(self) -> None:
+        self._zip.close()
+
+    def _put(self, name: str, array: np.ndarray) -> None:
+        data = io.BytesIO()
+        np.save(data, array, allow_pickle=False)
+        self._zip.writestr(f"{name}.npy", data.getvalue())
+
+
+class _NewHDF5:
+    def __init__(self, path: Path, shared: Mapping[str, Any]):
+        h5py = require("h5py", extra="features", purpose=f"{path}: features in HDF5")
+        self._file = h5py.File(path, "w")
+        self._file.attrs["videozoo"] = json.dumps(shared)
+
+    def add(self, id_: str, parts: Parts) -> None:
+        group = self._file.create_group(id_)
+        for name, array in parts.arrays.items():
+            group.create_dataset(name, data=array)
+        group.attrs["videozoo"] = json.dumps(parts.meta)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _NewParquet:
+    def __init__(self, path: Path, shared: Mapping[str, Any]):
+        self._arrow = pa = require("pyarrow", extra="features", purpose=f"{path}: features in parquet")
+        parquet = require("pyarrow.parquet", extra="features", purpose=f"{path}: features in parquet")
+        fields = [("id", pa.string()), ("num_rows", pa.int64()), ("dim", pa.int64())]
+        fields += [(name, pa.list_(pa.float32())) for name in ARRAYS]
+        fields += [(name, pa.float64()) for name in PARQUET_TIMES]
+        self._schema = pa.schema(fields, metadata={"videozoo": json.dumps(shared)})
+        self._writer = parquet.ParquetWriter(path, self._schema, use_dictionary=False)
+        self._rows: list[dict[str, Any]] = []
+        self._held_bytes = 0
+
+    def add(self, id_: str, parts: Parts) -> None:
+        values = parts.arrays["values"]
+        row = {"id": id_, "num_rows": len(values), "dim": values.shape[1]}
+        row |= {name: parts.arrays[name].ravel() if name in parts.arrays else None for name in ARRAYS}
+        row |= {name: parts.meta.get(name) for name in PARQUET_TIMES}
+        self._rows.append(row)
+        self._held_bytes += sum(array.nbytes for array in parts.arrays.values())
+        if self._held_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = {name: [row[name] for row in self._rows] for name in self._schema.names}
+            self._writer.write_table(self._arrow.table(columns, schema=self._schema))
+        self._rows, self._held_bytes = [], 0
+
+
+# ---- opening and damage ------------------------------------------------------------------------------------
+
+
+def _handle(path: Path, opener: Callable[[Path], Any]) -> Any:
+    """The open file, of this process (handles do not survive a fork) and as the file is now."""
+    return _open(path, os.getpid(), path.stat().st_mtime_ns, opener)
+
+
+@functools.lru_cache(maxsize=OPEN_FILES)
+def _open(path: Path, process: int, changed_ns: int, opener: Callable[[Path], Any]) -> Any:
+    return opener(path)
+
+
+def _open_npz(path: Path) -> Any:
+    return np.load(path, allow_pickle=False)
+
+
+def _open_parquet(path: Path) -> Any:
+    return require("pyarrow.parquet", extra="features", purpose=f"{path}: features in parquet").ParquetFile(path)
+
+
+def _open_hdf5(path: Path) -> Any:
+    return require("h5py", extra="features", purpose=f"{path}: features in HDF5").File(path, "r")
+
+
+@functools.lru_cache(maxsize=2)
+def _row_group(file: Any, group: int) -> Any:
+    return file.read_row_group(group)
+
+
+@contextlib.contextmanager
+def _damage(path: Path, id_: str = "") -> Iterator[None]:
+    """Whatever a reader stumbles over becomes one line."""
+    try:
+        yield
+    except (DataError, ImportError):
+        raise
+    except BROKEN as error:
+        place = f"{path}:{id_}" if id_ else str(path)
+        reason = _reason(error)
+        if reason.startswith("Object arrays"):
+            raise DataError(f"{place}: refused, it holds pickled objects; store plain arrays of numbers") from error
+        if "pickled data" in reason:  # numpy's guess at what it does not know
+            reason = "it is no file of numpy's"
+        raise DataError(f"{place}: cannot be read ({reason}); {ADVICE}") from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+
+
+def _as_array(found: Any) -> np.ndarray:
+    if not isinstance(found, np.ndarray):
+        raise ValueError("it is no npy file")
+    return found
+
+
+def _with_values(arrays: dict[str, np.ndarray], place: str) -> dict[str, np.ndarray]:
+    """`arrays` with `values` among them: theirs, or the only table of another project's file."""
+    if "values" in arrays:
+        return arrays
+    tables = [name for name, array in arrays.items() if array.ndim == 2]
+    if len(tables) != 1:
+        has = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
+        raise DataError(f"{place}: holds {has}; features are one array 'values' [t d]")
+    return {"values": arrays[tables[0]]}
+
+
+def _parse(text: Any) -> dict[str, Any]:
+    """Plain values from the JSON that stands beside the arrays."""
+    if text is None:
+        return {}
+    if isinstance(text, np.ndarray):
+        text = text.item() if text.ndim == 0 else ""
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"what stands beside the arrays is no JSON: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name to write to; what is there at the end becomes `path`, or nothing does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({_reason(error)}); check the folder and the free space") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,268 @@
+"""The features of many videos, written to a folder: resumable, and with what makes the same features beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from videozoo.errors import ConfigError, DataError
+from videozoo.io.feature_files import read_sidecar, write_sidecar
+from videozoo.io.features import (
+    EXTRACTOR_FILE,
+    FeatureRecipe,
+    Features,
+    FeatureStore,
+    FeatureWriter,
+    is_feature_file,
+    sidecar_recipe,
+    write_features,
+)
+from videozoo.predict.extractor import Extractor
+from videozoo.predict.frames import open_source
+from videozoo.predict.projection import Projection
+from videozoo.predict.windows import chunks
+from videozoo.weights import checkpoint
+
+__all__ = ["Extraction", "Format", "extract_all", "video_ids"]
+
+Format = Literal["npz", "npy", "csv", "parquet", "h5", "tfrecord"]
+PACKED = ("parquet", "h5", "tfrecord")
+PARTS = ".parts"  # one raw file a video, until all are there to be finished
+VIDEOS_PER_SHARD = 100
+
+
+@dataclasses.dataclass
+class Extraction:
+    """What became of the videos.
+
+    Attributes:
+        extracted: number of them that were extracted now, with `rows` windows in all.
+        skipped: number of them whose features were there already.
+        failed: what is wrong with the others, by path.
+        kept: share of the variance that a projection fitted now has left.
+        clipped: share of the values that lay outside of what tfrecord's bytes stand for.
+    """
+
+    extracted: int = 0
+    rows: int = 0
+    skipped: int = 0
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    kept: float | None = None
+    clipped: float = 0.0
+
+
+def video_ids(videos: Sequence[Path]) -> dict[str, Path]:
+    """Each video's id: its name without the ending; where two of them are alike, all have their paths below the folder
+    that they share, and those that differ in their ending only keep it.
+    """
+    names = [video.stem if not video.is_dir() else video.name for video in videos]
+    if len(set(names)) == len(names):
+        return dict(zip(names, videos, strict=True))
+    root = Path(os.path.commonpath([video.absolute().parent for video in videos]))
+    paths = [video.absolute().relative_to(root) for video in videos]
+    count = Counter(path.with_suffix("") for path in paths)
+    short = [path.with_suffix("") if count[path.with_suffix("")] == 1 else path for path in paths]
+    return {path.as_posix(): video for path, video in zip(short, videos, strict=True)}
+
+
+def extract_all(
+    extractor: Extractor,
+    videos: Mapping[str, Path],
+    out_dir: str | os.PathLike[str],
+    *,
+    format: Format = "npz",
+    pca_dim: int | None = None,
+    fps: float | None = None,
+    batch_size: int = 8,
+    num_workers: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> Extraction:
+    """Writes the features of `videos` (by id) to `out_dir`; those that are there already are left alone.
+
+    npz, npy and csv are one file a video; parquet, h5 and tfrecord are packed once all videos are done. The extractor
+    itself goes into extractor.safetensors. A video that cannot be read is reported, the others are done.
+
+    Args:
+        pca_dim: principal components to keep, fitted over all of `videos`; those of an earlier call stand.
+        fps: rate of folders of frames.
+        num_workers: videos that are decoded at the same time, by a thread each; they take turns at the network.
+        progress: is told how many videos are done, in fractions.
+
+    Raises:
+        DataError: `out_dir` holds features of another recipe, or cannot be written.
+        ConfigError: an argument is out of range.
+    """
+    if num_workers < 1:
+        raise ConfigError(f"num_workers: got {num_workers}; needs at least 1")
+    extractor.quantised = format == "tfrecord"
+    there = _Place(Path(out_dir), format)
+    if pca_dim is not None and (known := there.projection(extractor, pca_dim)) is not None:
+        extractor.projection, pca_dim = known, None
+    there.check_same(extractor, pca_dim)
+    _settle(extractor, videos, fps)
+    if pca_dim is None and there.recipe is None:
+        there.write_extractor(extractor)
+    is_raw = pca_dim is not None or there.is_packed or bool(there.raw_ids)
+    target, suffix = (there.parts, ".npz") if is_raw else (there.folder, f".{format}")
+
+    result = Extraction(skipped=sum(id_ in there.ids for id_ in videos))
+    todo = {id_: video for id_, video in videos.items() if id_ not in there.ids | there.raw_ids}
+    lock, stop = threading.Lock(), threading.Event()
+    shares = {id_: float(id_ not in todo) for id_ in videos}
+
+    def tell(id_: str, share: float) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt  # who asked has been told already
+        shares[id_] = share
+        if progress is not None:
+            progress(sum(shares.values()))
+
+    def extract(id_: str, video: Path) -> None:
+        try:
+            features = extractor(
+                video,
+                fps=fps if video.is_dir() else None,
+                batch_size=batch_size,
+                raw=is_raw,
+                progress=lambda done, total: tell(id_, done / total),
+            )
+        except DataError as error:
+            with lock:
+                result.failed[str(video)] = str(error)
+        else:
+            with lock:
+                write_features(target, id_, features, suffix=suffix)
+                result.extracted += 1
+                result.rows += len(features)
+        tell(id_, 1.0)
+
+    pool = ThreadPoolExecutor(num_workers)
+    try:
+        for done in [pool.submit(extract, id_, video) for id_, video in todo.items()]:
+            done.result()
+    finally:
+        stop.set()  # a video may last for hours
+        pool.shutdown(cancel_futures=True)
+    if there.parts.is_dir():
+        there.finish(extractor, result, pca_dim)
+    return result
+
+
+def _settle(extractor: Extractor, videos: Mapping[str, Path], fps: float | None) -> None:
+    """One window for all videos, whichever thread is first."""
+    for video in videos.values():
+        with contextlib.suppress(DataError), open_source(video, fps=fps if video.is_dir() else None) as reader:
+            extractor.settle(reader.info)
+            return
+
+
+class _Place:
+    """What lies in the folder of features already: what is done, and raw parts that wait to be finished."""
+
+    def __init__(self, folder: Path, format: Format):
+        self.folder, self.format = folder, format
+        self.parts = folder / PARTS
+        self.is_packed = format in PACKED
+        self.packed = folder / f"features.{format}"
+        self.ids: frozenset[str] = frozenset()
+        self.recipe: FeatureRecipe | None = None
+        self.sidecar = read_sidecar(folder)
+        self._look()
+        raw = FeatureStore(self.parts) if any(self.parts.rglob("*.npz")) else None
+        self.raw_ids = frozenset(raw.ids) if raw is not None else frozenset()
+        self.raw_recipe = raw.recipe if raw is not None else None
+
+    def _look(self) -> None:
+        if self.format == "tfrecord":
+            self.ids = frozenset(self.sidecar.get("videos", {}))
+            self.recipe = sidecar_recipe(self.folder)
+            return
+        files = (path for path in self.folder.rglob("*") if is_feature_file(path))
+        if all(PARTS in path.parts for path in files):
+            return
+        store = FeatureStore(self.folder)
+        if store.form != self.format:
+            raise DataError(f"{self.folder}: holds features in another form ({store.form}); give another --out")
+        if store.recipe is None:
+            raise DataError(f"{self.folder}: holds features that nothing is known of; give another --out")
+        self.store, self.ids, self.recipe = store, frozenset(store.ids), store.recipe
+
+    def projection(self, extractor: Extractor, dim: int) -> Projection | None:
+        """The projection of an earlier call, for new videos to get the same."""
+        path = self.folder / EXTRACTOR_FILE
+        if not path.is_file():
+            return None
+        weights, known = Projection.split(checkpoint.read(path).model)
+        if known is None or known.dim != dim or checkpoint.fingerprint(weights) != extractor.sha256:
+            return None
+        return known
+
+    def check_same(self, extractor: Extractor, pca_dim: int | None) -> None:
+        known = self.recipe or self.raw_recipe
+        if known is not None and extractor.window_s is None:
+            extractor.window_s = known.window_s
+        where = f"these options for {self.folder}"
+        if self.raw_recipe is not None:
+            self.raw_recipe.check_same(extractor.raw_recipe, where=where)
+        if self.recipe is not None and pca_dim is not None:
+            raise DataError(f"{where}: a PCA of {pca_dim}; expected {self.recipe.describe()}; give another --out")
+        if self.recipe is not None:
+            self.recipe.check_same(extractor.recipe, where=where)
+
+    def write_extractor(self, extractor: Extractor) -> None:
+        made = extractor.checkpoint
+        path = self.folder / EXTRACTOR_FILE
+        checkpoint.write_safetensors(path, record=made.record, class_names=made.class_names, model=made.model)
+
+    def finish(self, extractor: Extractor, result: Extraction, pca_dim: int | None) -> None:
+        """Makes of the raw parts what they are to be."""
+        raw = FeatureStore(self.parts)
+        if pca_dim is not None:
+            tables = (raw.read(id_).values for id_ in raw.ids)
+            extractor.projection = Projection.fit(tables, pca_dim, whiten=self.format == "tfrecord")
+            result.kept = extractor.projection.kept
+            self.write_extractor(extractor)
+        new = [id_ for id_ in raw.ids if id_ not in self.ids]
+        if self.format == "tfrecord":
+            self._write_shards(new, raw, extractor, result)
+        elif self.is_packed:
+            with FeatureWriter(self.packed) as writer:
+                for id_ in sorted(self.ids):
+                    writer.write(id_, self.store.read(id_))
+                for id_ in new:
+                    writer.write(id_, extractor.finished(raw.read(id_)))
+        else:
+            for id_ in new:
+                write_features(self.folder, id_, extractor.finished(raw.read(id_)), suffix=f".{self.format}")
+        shutil.rmtree(self.parts)
+
+    def _write_shards(self, ids: Sequence[str], raw: FeatureStore, extractor: Extractor, result: Extraction) -> None:
+        outside = []
+        first = int(self.sidecar.get("num_shards", 0))
+        for shard, part in enumerate(chunks(ids, VIDEOS_PER_SHARD), first):
+            videos = {}
+            with FeatureWriter(self.folder / f"features{shard:04}.tfrecord") as writer:
+                for id_ in part:
+                    features = raw.read(id_)
+                    outside.append(_share_outside(features, extractor))
+                    features = extractor.finished(features)
+                    writer.write(id_, features)
+                    parts, shared = features.to_parts()
+                    videos[id_] = parts.meta
+            write_sidecar(self.folder, {**shared, "num_shards": shard + 1}, videos)
+        result.clipped = float(np.mean(outside)) if outside else 0.0
+
+
+def _share_outside(features: Features, extractor: Extractor) -> float:
+    values = extractor.projection(features.values) if extractor.projection is not None else features.values
+    return float((np.abs(values) > 2).mean())

@@ -1,0 +1,117 @@
+"""Principal components of stored features: fewer numbers a row, fitted in one pass over all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from videozoo.errors import ConfigError, DataError
+
+__all__ = ["Projection"]
+
+PREFIX = "pca."  # of its tensors in an extractor's file
+
+
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """`(x - mean) @ components.T`.
+
+    Attributes:
+        mean: float32 `[d]`.
+        components: float32 `[k d]`, the strongest first.
+        kept: share of the variance that is left, where it was fitted here.
+    """
+
+    mean: np.ndarray
+    components: np.ndarray
+    kept: float | None = None
+
+    def __post_init__(self) -> None:
+        shapes = f"mean {self.mean.shape}, components {self.components.shape}"
+        if self.components.ndim != 2 or self.mean.shape != self.components.shape[1:]:
+            raise DataError(f"pca: has {shapes}; needs mean [d] and components [k d]")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.components).all()):
+            raise DataError("pca: holds numbers that are not finite; fit it again")
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Rows `[t d]` to rows `[t k]`."""
+        if values.shape[1] != len(self.mean):
+            raise DataError(f"pca: is for features {len(self.mean)} wide, these are {values.shape[1]}")
+        return ((values - self.mean) @ self.components.T).astype(np.float32)
+
+    @property
+    def dim(self) -> int:
+        return len(self.components)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.mean.tobytes() + self.components.tobytes()).hexdigest()
+
+    @classmethod
+    def fit(cls, tables: Iterable[np.ndarray], dim: int, *, whiten: bool = False) -> Self:
+        """The `dim` strongest components of all rows; each row counts alike.
+
+        Args:
+            whiten: gives every component the variance 1, as YouTube-8M's features have.
+
+        Raises:
+            ConfigError: there are fewer rows, or numbers a row, than components.
+        """
+        count, total, square = 0, np.zeros(0), np.zeros((0, 0))
+        for table in tables:
+            rows = table.astype(np.float64)
+            if not count:
+                total, square = np.zeros(rows.shape[1]), np.zeros((rows.shape[1], rows.shape[1]))
+            count += len(rows)
+            total += rows.sum(0)
+            square += rows.T @ rows
+        if not 1 <= dim <= min(count, len(total)):
+            raise ConfigError(
+                f"pca: cannot find {dim} components in {count} rows of {len(total)} numbers; ask for fewer"
+            )
+        mean = total / count
+        variances, axes = np.linalg.eigh(square / count - np.outer(mean, mean))
+        variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1].T
+        signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])  # the same axes wherever it is fitted
+        components = (axes * signs[:, None])[:dim]
+        if whiten:
+            components = components / np.sqrt(variances[:dim, None] + 1e-4 * variances[0])
+        kept = float(variances[:dim].sum() / max(variances.sum(), 1e-12))
+        return cls(mean.astype(np.float32), np.ascontiguousarray(components, np.float32), kept)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """From an npz file with `mean` [d] and `components` [k d].
+
+        Raises:
+            DataError: no such file, or something else in it.
+        """
+        try:
+            with np.load(Path(path), allow_pickle=False) as file:
+                return cls(file["mean"].astype(np.float32).ravel(), file["components"].astype(np.float32))
+        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{path}: cannot be read ({reason}); --pca takes an npz file with mean [d] and components [k d]"
+            ) from error
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """What stands beside an extractor's weights."""
+        arrays = {"mean": self.mean, "components": self.components}
+        return {f"{PREFIX}{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+    @classmethod
+    def split(cls, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Self | None]:
+        """(an extractor's own weights, the projection that stood beside them)."""
+        weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+        if len(weights) == len(tensors):
+            return weights, None
+        return weights, cls(tensors[f"{PREFIX}mean"].numpy(), tensors[f"{PREFIX}components"].numpy())
