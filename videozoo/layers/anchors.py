@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videozoo.layers.proposals import segment_iou
+from videozoo.layers.proposals import Around, segment_iou
 
 __all__ = ["anchors", "decode", "detect", "encode", "multibox_losses", "nms", "num_anchors", "score_decay"]
 
@@ -119,12 +119,14 @@ def multibox_losses(
 
 def nms(segments: np.ndarray, scores: np.ndarray, *, max_iou: float) -> np.ndarray:
     """Indices of the segments that no better one overlaps by more than `max_iou`, best first."""
-    order = np.argsort(scores, kind="stable")[::-1]
+    around = Around(*segments.T)
+    left = np.ones(len(scores), bool)
     kept: list[int] = []
-    while len(order):
-        kept.append(int(order[0]))
-        iou = segment_iou(segments[order[:1]], segments[order[1:]])[0]
-        order = order[1:][iou <= max_iou]
+    for best in np.argsort(scores, kind="stable")[::-1].tolist():
+        if left[best]:
+            kept.append(best)
+            near = around[best]
+            left[near[segment_iou(segments[best : best + 1], segments[near])[0] > max_iou]] = False
     return np.array(kept, np.int64)
 
 
@@ -135,17 +137,20 @@ def score_decay(
 
     What falls below `min_score` is dropped.
     """
-    left, live = np.asarray(scores, np.float64).copy(), np.arange(len(scores))
+    left = np.asarray(scores, np.float64).copy()
+    around = Around(*segments.T)
     picks: list[int] = []
     kept: list[float] = []
-    while len(live):
-        best = int(live[left[live].argmax()])
+    while left.max(initial=-np.inf) > -np.inf:
+        best = int(left.argmax())
         picks.append(best)
         kept.append(float(left[best]))
-        live = live[live != best]
-        iou = segment_iou(segments[best : best + 1], segments[live])[0]
-        left[live] *= np.exp(-np.square(iou) / sigma)
-        live = live[left[live] >= min_score]
+        left[best] = -np.inf
+        near = around[best]
+        near = near[left[near] > -np.inf]
+        iou = segment_iou(segments[best : best + 1], segments[near])[0]
+        left[near] *= np.exp(-np.square(iou) / sigma)
+        left[left < min_score] = -np.inf
     return np.array(picks, np.int64), np.array(kept)
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 __all__ = [
+    "Around",
     "Proposals",
     "action_target",
     "boundary_targets",
@@ -176,6 +177,27 @@ def proposal_features(
     return np.concatenate(parts, axis=1)
 
 
+class Around:
+    """Which of many segments may overlap one of them: `around[i]` are their indices, some more among them.
+
+    Segments that are short beside the time they are spread over, as in an hour of video, have few others around them.
+    """
+
+    def __init__(self, start: np.ndarray, end: np.ndarray):
+        self.start, self.end = start, end
+        self.by_start = np.argsort(start, kind="stable")
+        self.sorted_start = start[self.by_start]
+        self.longest = float((end - start).max(initial=0.0))
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        span = (self.start[index] - self.longest, self.end[index])
+        first, last = (
+            np.searchsorted(self.sorted_start, span[0], "left"),
+            np.searchsorted(self.sorted_start, span[1], "right"),
+        )
+        return self.by_start[first:last]
+
+
 def soft_nms(
     segments: np.ndarray,
     scores: np.ndarray,
@@ -199,6 +221,7 @@ def soft_nms(
     start, end = np.asarray(segments, np.float64)[order].T
     left = np.asarray(scores, np.float64)[order]
     length = end - start + np.finfo(np.float64).tiny  # two points overlap by 0 of 0
+    around = Around(start, end)
     picks: list[int] = []
     kept: list[float] = []
     num_kept = min(max_kept, len(left) - (drop_last and len(left) > 1))
@@ -207,8 +230,10 @@ def soft_nms(
         picks.append(best)
         kept.append(float(left[best]))
         left[best] = -np.inf
-        shared = np.minimum(end, end[best]) - np.maximum(start, start[best])  # below zero where they are apart
-        iou = shared / (length + length[best] - shared)
-        near = np.flatnonzero(iou > max(low + (high - low) * length[best], 0.0))
-        left[near] *= np.exp(-np.square(iou[near]) / alpha)
+        near = around[best]
+        near = near[left[near] > -np.inf]
+        shared = np.minimum(end[near], end[best]) - np.maximum(start[near], start[best])  # below zero if they are apart
+        iou = shared / (length[near] + length[best] - shared)
+        hit = np.flatnonzero(iou > max(low + (high - low) * length[best], 0.0))
+        left[near[hit]] *= np.exp(-np.square(iou[hit]) / alpha)
     return order[picks], np.array(kept)

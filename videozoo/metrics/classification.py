@@ -260,12 +260,27 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, *, num_positive:
     """
     if not len(scores):
         return 0.0  # none of the positives was listed
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], np.cumsum(positive[order])
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last place of each group of equals
-    gained = np.diff(hits[ends], prepend=0)
-    total = int(hits[-1]) if num_positive is None else num_positive
-    return float(np.sum(gained * hits[ends] / (ends + 1)) / total)
+    ranked, best = _ranked(scores, positive)
+    hits = len(best) - np.searchsorted(best, best)  # positives that score as high as each positive, or higher
+    places = len(ranked) - np.searchsorted(ranked, best)
+    total = len(best) if num_positive is None else num_positive
+    return float(np.sum(hits / places) / total)
+
+
+def _ranked(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(all, positive ones) of numbers that stand in ascending order for the scores, equal where these are."""
+    if scores.dtype != np.float32:
+        order = np.argsort(scores)
+        return scores[order], scores[order][positive[order].astype(bool)]
+    # The bits of a float as an integer that orders alike, with the label below: sorting values beats finding an order.
+    bits = (scores + np.float32(0)).view(np.int32)  # -0 becomes 0
+    if (negative := bits < 0).any():
+        bits[negative] ^= 0x7FFFFFFF
+    keys = np.left_shift(bits, 1, dtype=np.int64)
+    keys += positive
+    keys.sort()
+    ranked = keys >> 1
+    return ranked, ranked[np.flatnonzero(keys & 1)]
 
 
 def batch_scores(predictions: Sequence[Labels], ids: Sequence[str], num_classes: int) -> np.ndarray:
@@ -299,9 +314,10 @@ def multi_hot(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Labels of 0 and 1 `[b k]` as booleans, checked."""
     if labels.shape != shape:
         raise DataError(f"metric: labels of shape {labels.shape}; multi-label data needs 0 or 1 a class, {shape}")
-    if not np.isin(labels, (0, 1)).all():
+    present = labels != 0
+    if not (labels[present] == 1).all():
         raise DataError("metric: labels are not all 0 or 1; evaluate on data as it is, without mixing")
-    return labels.astype(bool)
+    return present
 
 
 def _add_once(known: dict[str, T], added: Iterable[tuple[str, T]]) -> None:

@@ -155,10 +155,13 @@ class DetectionMap:
             raise DataError(f"detection: no annotated segment in {len(videos)} videos; evaluate on data with answers")
         return truth, found
 
-    def compute(self) -> dict[str, float]:
+    def by_class(self) -> np.ndarray:
+        """Average precision `[tIoUs k]`, nan for classes that no video shows."""
         truth, found = self._tables()
-        table = average_precision(truth, found, num_classes=len(self.class_names), tious=self.thresholds)
-        return _means(table, [f"map@{tiou:.2f}" for tiou in self.thresholds])
+        return average_precision(truth, found, num_classes=len(self.class_names), tious=self.thresholds)
+
+    def compute(self) -> dict[str, float]:
+        return _means(self.by_class(), [f"map@{tiou:.2f}" for tiou in self.thresholds])
 
 
 class SpottingMap(DetectionMap):

@@ -1,19 +1,34 @@
 """Boundary-Sensitive Network: where actions start, end and last, then how good each proposal is.
 
-Paper: Lin et al., arXiv:1806.02964, sections 3.2 and 3.4. The step between, which joins boundaries to proposals and
-describes each by 32 numbers, is in `layers.proposals`.
+Paper: Lin et al., arXiv:1806.02964, sections 3.2 and 3.4. The step between, which describes each
+proposal by 32 numbers, is in `layers.proposals` (numpy) and `layers.boundary_sensitive` (torch).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
+from videozoo.layers.boundary_sensitive import boundary_sensitive
+from videozoo.layers.proposals import map_segments
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import register_model
 
-__all__ = ["BsnPem", "BsnTem"]
+__all__ = ["BSN", "BSNOutput", "BsnPem", "BsnTem"]
+
+
+class BSNOutput(NamedTuple):
+    """Probabilities of boundaries and action by column, and the overlap with the truth that segments promise, by
+    (duration - 1, start); those that leave the sequence have a value too, which means nothing."""
+
+    start: Tensor  # [b t]
+    end: Tensor  # [b t]
+    action: Tensor  # [b t]
+    iou: Tensor  # [b d t]
 
 
 @register_model
@@ -86,6 +101,70 @@ class BsnPem(VideoModel):
 
     def _hidden(self, x: Tensor) -> Tensor:
         return x if self.hidden is None else F.relu(0.1 * self.hidden(x))
+
+
+@register_model
+class BSN(VideoModel):
+    """Both networks of BSN as one: boundaries of each column, and a rating of each segment by the action around it.
+
+    Differs: every segment can be rated, where the original stores features of those that it proposes; the two networks
+    still learn apart, so that no gradient goes from the rating to the probabilities.
+
+    Input:  features [b, num_snippets, feature_dim].
+    Output: `BSNOutput`, all in (0, 1).
+
+    Args:
+        feature_dim, num_snippets: of the input.
+        max_duration: longest segment in snippets.
+        hidden_dim: channels of the temporal network.
+        rating_dim: width of the rating network's hidden layer.
+        num_action, num_boundary: points that are read inside of a segment, and around each of its ends.
+        hidden_layer: as for `bsn_pem`.
+
+    Raises:
+        ConfigError: `max_duration` is not in 1..num_snippets.
+    """
+
+    is_classifier = False
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int = 400,
+        num_snippets: int = 100,
+        max_duration: int = 100,
+        hidden_dim: int = 256,
+        rating_dim: int = 128,
+        num_action: int = 16,
+        num_boundary: int = 8,
+        hidden_layer: bool = True,
+    ):
+        super().__init__()
+        if not 1 <= max_duration <= num_snippets:
+            raise ConfigError(f"bsn: max_duration is {max_duration}; needs 1..{num_snippets} snippets")
+        self.num_classes, self.num_features = 0, hidden_dim
+        self.input_shape = (num_snippets, feature_dim)
+        self.max_duration = max_duration
+        self.points = {"num_action": num_action, "num_boundary": num_boundary}
+        self.tem = BsnTem(feature_dim=feature_dim, num_snippets=num_snippets, hidden_dim=hidden_dim)
+        self.pem = BsnPem(feature_dim=num_action + 2 * num_boundary, hidden_dim=rating_dim, hidden_layer=hidden_layer)
+        segments = torch.from_numpy(map_segments(num_snippets, max_duration)).float()  # [d t 2]
+        self.register_buffer("segments", segments, persistent=False)
+
+    def forward(self, x: Tensor) -> BSNOutput:
+        start, end, action = self.tem(x).unbind(1)
+        cells = self.get_buffer("segments")
+        iou = self.rate(action, cells.flatten(0, 1)).unflatten(1, cells.shape[:2])
+        return BSNOutput(start, end, action, iou)
+
+    def rate(self, action: Tensor, segments: Tensor) -> Tensor:
+        """The overlap `[b n]` that each segment `[n 2]` or `[b n 2]`, in shares of the sequence, promises."""
+        described = boundary_sensitive(action.detach(), segments, **self.points)
+        overlap: Tensor = self.pem(described)
+        return overlap
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.tem.forward_features(x)
 
 
 def _check(model: VideoModel, x: Tensor) -> None:

@@ -1,0 +1,301 @@
+"""Videos with annotated segments and stored features: what every such data set gives, checked alike."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from videozoo.data.files import read_text, some_of
+from videozoo.data.labels import ClassNames, given_names
+from videozoo.errors import DataError
+from videozoo.io.features import Features, FeatureStore
+from videozoo.types import Span
+
+__all__ = ["AnnotatedVideo", "Missing", "SegmentDataset", "SegmentVideo", "assemble_segments", "read_annotations"]
+
+log = logging.getLogger(__name__)
+
+Missing = Literal["keep", "skip"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedVideo:
+    """One video of an annotation file, as it stands there.
+
+    `covered_s` is the part that features of whole windows are about, where the file says so.
+    """
+
+    id: str
+    subset: str
+    duration_s: float | None
+    covered_s: float | None
+    segments: tuple[tuple[float, float, str], ...]  # start, end, label
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentVideo:
+    """A record: a video with its segments, whose features are read when asked for.
+
+    `covered_s` is the part of the video that evenly spread features are about, and `stride_s` the distance of the rows
+    in files that do not say it; both None where nobody knows.
+    """
+
+    id: str
+    duration_s: float | None
+    segments: tuple[Span, ...]
+    store: FeatureStore = dataclasses.field(repr=False)
+    key: str  # of its features
+    covered_s: float | None = None
+    stride_s: float | None = None
+
+    def features(self) -> Features:
+        """What the extractor saw of the video.
+
+        Raises:
+            DataError: there are no features of it, or they are damaged.
+        """
+        found = self.store.read(self.key)
+        if found.stride_s is None and self.stride_s is not None:
+            return dataclasses.replace(found, stride_s=self.stride_s, offset_s=self.stride_s / 2)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentDataset(Sequence[SegmentVideo]):
+    """The videos of a data set of segments.
+
+    Attributes:
+        class_names: what segments may be called.
+        records: one a video, with ids that are unique.
+        store: their features.
+        source: the file it was read from.
+        notes: what was cut, left out or is missing, one sentence each.
+    """
+
+    class_names: tuple[str, ...]
+    records: list[SegmentVideo] = dataclasses.field(repr=False)
+    store: FeatureStore = dataclasses.field(repr=False)
+    source: str = "data set"
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> SegmentVideo:  # type: ignore[override]
+        return self.records[index]
+
+    def __iter__(self) -> Iterator[SegmentVideo]:
+        return iter(self.records)
+
+    @property
+    def feature_recipe(self) -> dict[str, Any] | None:
+        """How the features were made; None for other projects' files."""
+        return self.store.recipe.to_dict() if self.store.recipe is not None else None
+
+    @property
+    def extractor(self) -> Path | None:
+        """The weight file that makes such features of other videos, if it lies beside them."""
+        return self.store.extractor
+
+
+def assemble_segments(
+    path: Path,
+    videos: Sequence[AnnotatedVideo],
+    *,
+    features: str | Path,
+    subset: str | Sequence[str],
+    class_names: ClassNames = None,
+    stride_s: float | None = None,
+    missing: Missing = "keep",
+) -> SegmentDataset:
+    """The data set of those `videos` that are in `subset`; what was noted on the way is logged as warnings.
+
+    Segments are cut at the ends of their video; those that are left without length and those of unknown classes are
+    left out.
+
+    Args:
+        path: the annotation file, for messages.
+        features: what `FeatureStore` reads.
+        class_names: the classes in order, or a file with one a line; None takes the labels of all videos, sorted.
+        stride_s: seconds from row to row in features that do not say it.
+        missing: "keep" leaves videos without features in the data set, so that training counts them as bad samples and
+            evaluation names them as not scored; "skip" leaves them out.
+
+    Raises:
+        DataError: no such subset, no video with features, or no segment of a known class though there are segments.
+    """
+    wanted = (subset,) if isinstance(subset, str) else tuple(subset)
+    chosen = [video for video in videos if video.subset in wanted]
+    if not chosen:
+        known = ", ".join(sorted({video.subset or "none" for video in videos}))
+        raise DataError(f"{path}: no video is in subset {' or '.join(wanted)}; its {len(videos)} videos are in {known}")
+    given = given_names(class_names)
+    names = given.names if given is not None else tuple(sorted({s[2] for video in videos for s in video.segments}))
+    store = FeatureStore(features)
+    keys = {video.id: _key(video.id, store) for video in chosen}
+    lost = [video.id for video in chosen if keys[video.id] not in store]
+    if len(lost) == len(chosen):
+        raise DataError(
+            f"{features}: has no features of any of the {len(chosen)} videos in {path}; it has those of "
+            f"{some_of(store.ids, 2)}, the videos are {some_of(lost, 2)}"
+        )
+    num_all = len(chosen)
+    if missing == "skip":
+        chosen = [video for video in chosen if keys[video.id] in store]
+    faults = _Faults(frozenset(names))
+    records = [
+        SegmentVideo(
+            id=video.id,
+            duration_s=video.duration_s,
+            segments=tuple(faults.sound(video)),
+            store=store,
+            key=keys[video.id],
+            covered_s=video.covered_s,
+            stride_s=stride_s,
+        )
+        for video in chosen
+    ]
+    num_given = sum(len(video.segments) for video in chosen)
+    if num_given and not any(record.segments for record in records):
+        raise DataError(f"{path}: none of {num_given} segments can be used: {'; '.join(faults.notes())}")
+    notes = faults.notes()
+    empty = [record.id for record in records if not record.segments]
+    if empty:
+        notes.append(f"{len(empty)} of {len(records)} videos have no segment: {some_of(empty)}")
+    if lost:
+        left_out = ", left out" if missing == "skip" else ""
+        notes.append(f"{len(lost)} of {num_all} videos have no features{left_out}: {some_of(lost)}")
+    for note in notes:
+        log.warning("%s: %s", path, note)
+    return SegmentDataset(names, records, store, str(path), tuple(notes))
+
+
+class _Faults:
+    """What is wrong with segments, counted on the way."""
+
+    def __init__(self, class_names: frozenset[str]):
+        self.class_names = class_names
+        self.cut: list[str] = []
+        self.without_length: list[str] = []
+        self.unknown: list[tuple[str, str]] = []  # label, video
+
+    def sound(self, video: AnnotatedVideo) -> Iterator[Span]:
+        """The usable segments of a video, inside of it."""
+        last_s = math.inf if video.duration_s is None else video.duration_s
+        for start_s, end_s, label in video.segments:
+            start, end = max(start_s, 0.0), min(end_s, last_s)
+            if end <= start:
+                self.without_length.append(video.id)
+            elif label not in self.class_names:
+                self.unknown.append((label, video.id))
+            else:
+                if (start, end) != (start_s, end_s):
+                    self.cut.append(video.id)
+                yield Span(start, end, label)
+
+    def notes(self) -> list[str]:
+        found = []
+        if self.cut:
+            found.append(f"{len(self.cut)} segments reach beyond their video and were cut: {_some_ids(self.cut)}")
+        if self.without_length:
+            ids = _some_ids(self.without_length)
+            found.append(f"{len(self.without_length)} segments have no length inside their video, left out: {ids}")
+        if self.unknown:
+            labels = some_of(sorted({f"'{label}'" for label, _ in self.unknown}))
+            ids = _some_ids([id_ for _, id_ in self.unknown])
+            found.append(f"{len(self.unknown)} segments are of unknown classes ({labels}), left out: {ids}")
+        return found
+
+
+def _some_ids(ids: Sequence[str]) -> str:
+    return some_of(list(dict.fromkeys(ids)))
+
+
+def _key(id_: str, store: FeatureStore) -> str:
+    """What the store calls a video: ActivityNet's ids stand with `v_` before them, or without."""
+    bare = id_.removeprefix("v_")
+    return next((key for key in (id_, f"v_{bare}", bare) if key in store), id_)
+
+
+# ---- annotation files ------------------------------------------------------------------------------------
+
+
+def read_annotations(path: str | Path, *, video_info: str | Path | None = None) -> list[AnnotatedVideo]:
+    """The videos of an annotation file in ActivityNet's official form or in the one of BSN and BMN.
+
+    Official: `{"database": {id: {"duration", "subset", "annotations": [{"segment", "label"}]}}}`; THUMOS14 is told in
+    it without durations. BSN and BMN: `{id: {"duration_second", "duration_frame", "feature_frame", "annotations"}}`,
+    with `subset` in it or in `video_info`.
+
+    Args:
+        video_info: a CSV with the columns video and, as far as they are known, subset, seconds, numFrame, featureFrame.
+
+    Raises:
+        DataError: no such file, not JSON, or not of these forms.
+    """
+    path = Path(path)
+    try:
+        found = json.loads(read_text(path, what="annotation file"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: is not JSON ({error.msg}); fetch the file again") from error
+    entries = found.get("database", found) if isinstance(found, dict) else None
+    if not isinstance(entries, dict) or not entries or not all(isinstance(e, dict) for e in entries.values()):
+        raise DataError(
+            f"{path}: names no videos; needs {{'database': {{id: {{'subset', 'annotations'}}}}}} or BMN's form"
+        )
+    info = _read_info(Path(video_info)) if video_info is not None else {}
+    return [_video(path, id_, {**info.get(id_, {}), **entry}) for id_, entry in entries.items()]
+
+
+def _video(path: Path, id_: str, entry: Mapping[str, Any]) -> AnnotatedVideo:
+    where = f"{path}: {id_}"
+    duration_s = _seconds(entry.get("duration", entry.get("duration_second")), where)
+    frames, seen = entry.get("duration_frame"), entry.get("feature_frame")
+    covered_s = duration_s * float(seen) / float(frames) if duration_s is not None and frames and seen else None
+    segments = []
+    for annotation in entry.get("annotations", ()):
+        try:
+            (start, end), label = annotation["segment"], annotation["label"]
+            segments.append((float(start), float(end), str(label)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{where}: an annotation is {annotation!r}; needs a segment [start, end] and a label"
+            ) from error
+        if not (math.isfinite(segments[-1][0]) and math.isfinite(segments[-1][1])):
+            raise DataError(f"{where}: a segment is {annotation['segment']}; its times must be finite")
+    return AnnotatedVideo(id_, str(entry.get("subset", "")), duration_s, covered_s, tuple(segments))
+
+
+def _seconds(value: Any, where: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise DataError(f"{where}: its duration is {value!r}; needs seconds above 0")
+    return seconds
+
+
+def _read_info(path: Path) -> dict[str, dict[str, Any]]:
+    """What BSN's video_info.csv says of each video, in the words of BMN's annotations."""
+    rows: Iterable[dict[str, str]] = csv.DictReader(read_text(path, what="video_info file").splitlines())
+    known = {
+        "subset": "subset",
+        "seconds": "duration_second",
+        "numFrame": "duration_frame",
+        "featureFrame": "feature_frame",
+    }
+    found = {}
+    for row in rows:
+        if "video" not in row:
+            raise DataError(f"{path}: has no column 'video'; needs video, subset and seconds")
+        found[row["video"]] = {name: row[column] for column, name in known.items() if row.get(column)}
+    return found

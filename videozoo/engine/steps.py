@@ -1,0 +1,59 @@
+"""A recipe of several steps, run one after the other; what the last one learns is the result."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import yaml
+
+from videozoo.config.recipe import Recipe
+from videozoo.engine import run
+from videozoo.engine.trainer import RunResult
+from videozoo.errors import ConfigError
+from videozoo.weights.checkpoint import find, replace_file
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Recipe,
+    out_dir: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    init: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> RunResult:
+    """Trains a recipe of one step or of several; see `engine.run.train` for the arguments and what they raise.
+
+    Each step is a run of its own in `out_dir/<step>`. It starts with the best weights of the step that its `init`
+    names, or with `init` where it names none. At the end the last one's best.pt stands in `out_dir`, too, so that the
+    whole is used like a run of one step.
+
+    With `resume` the steps that are done are passed over, the one that was stopped is taken up where it stopped.
+    """
+    if not recipe.steps:
+        return run.train(recipe, out_dir, resume=resume, init=init, progress=progress)
+    out_dir = Path(out_dir)
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    is_first_process = os.environ.get("RANK", "0") == "0"
+    if is_first_process:
+        if not (resume or restarted) and (out_dir / "recipe.yaml").exists():
+            raise ConfigError(f"{out_dir}: is in use; go on with that run by --resume, or give another --out")
+        out_dir.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True, width=100)
+        (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
+    for name, step in recipe.steps.items():
+        start = init if step.init is None else out_dir / step.init
+        result = run.train(step, out_dir / name, resume=resume, init=start, progress=progress)
+        if result.stopped_by:
+            return result
+    if is_first_process:
+        learned = find(result.out_dir)
+        replace_file(out_dir / "best.pt", lambda temporary: _copy(learned, temporary))
+    return result
+
+
+def _copy(source: Path, target: str) -> None:
+    shutil.copyfile(source, target)

@@ -1,0 +1,226 @@
+"""Metrics of captions: BLEU, METEOR, ROUGE-L and CIDEr, of given stretches and by the protocol of dense captions.
+
+Sentences are compared as `sentences.tokens.tokenize` splits them. BLEU is here; ROUGE-L, CIDEr and METEOR are
+pycocoevalcap's, and METEOR is a Java program. What cannot run is left out, and said so once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from videozoo.errors import DataError, MissingPackageError, require
+from videozoo.metrics import meteor
+from videozoo.metrics.parts import Part, Table
+from videozoo.sentences.tokens import tokenize
+from videozoo.types import Caption
+
+__all__ = ["CaptionScores", "Pair", "bleu", "caption_scores", "dense_scores"]
+
+log = logging.getLogger(__name__)
+
+NOTHING = "zqxj"  # what a caption is held against where there is nothing: no sentence has it
+TINY, SMALL = 1e-15, 1e-9
+
+
+class Pair(NamedTuple):
+    """What was said, and what it might have been, as words joined by spaces."""
+
+    said: str
+    references: tuple[str, ...]
+
+
+Segment: TypeAlias = tuple[float, float]
+Group: TypeAlias = Sequence[Pair]
+Scorer: TypeAlias = Callable[[Sequence[Group]], Sequence[Mapping[str, float]]]
+
+
+class _Sample(NamedTuple):
+    video: str
+    segment: Segment | None
+    said: str
+    references: tuple[str, ...]
+
+
+class CaptionScores:
+    """Scores in percent over all captions: "bleu1" to "bleu4", "meteor", "rouge_l", "cider", and "exact".
+
+    "exact" is the share of captions that are one of their references, word by word. With `dense_ious` the same by the
+    protocol of ActivityNet's dense captions, as "dense_...": see `dense_scores`.
+
+    Raises:
+        DataError: a sample without references, or one that comes twice.
+    """
+
+    def __init__(self, *, dense_ious: Sequence[float] = (), meteor: bool = True):
+        self.dense_ious, self.meteor = tuple(dense_ious), meteor
+        self.samples: dict[str, _Sample] = {}
+
+    def update(self, predictions: Sequence[Caption], batch: Mapping[str, Any]) -> None:
+        ids = batch["id"]
+        videos, segments = batch.get("video", ids), batch.get("segment", [None] * len(ids))
+        rows = zip(ids, predictions, videos, segments, batch["references"], strict=True)
+        for id_, caption, video, segment, references in rows:
+            if not references:
+                raise DataError(f"{id_}: nothing says what its caption should be; evaluate on data with captions")
+            self._add(id_, _Sample(video, segment, caption.text, tuple(references)))
+
+    def merge(self, other: CaptionScores) -> None:
+        for id_, sample in other.samples.items():
+            self._add(id_, sample)
+
+    def compute(self) -> dict[str, float]:
+        if not self.samples:
+            raise DataError("captions: no sample was scored; there is nothing to average")
+        samples = [self.samples[id_] for id_ in sorted(self.samples)]  # in an order that no rank decides
+        pairs = [(sample.said, sample.references) for sample in samples]
+        scores = caption_scores(pairs, meteor=self.meteor)
+        if self.dense_ious:
+            timed = [sample for sample in samples if sample.segment is not None]
+            said = [(s.video, s.segment, s.said) for s in timed if s.segment is not None]
+            truth = [(s.video, s.segment, r) for s in timed if s.segment is not None for r in s.references]
+            found = dense_scores(said, truth, ious=self.dense_ious, meteor=self.meteor)
+            scores |= {f"dense_{name}": score for name, score in found.items()}
+        return scores
+
+    def report_parts(self) -> list[Part]:
+        rows = [(id_, s.said, s.references[0], len(s.references)) for id_, s in sorted(self.samples.items())]
+        columns = ("sample", "said", "first reference", "references")
+        return [Table("captions", "Captions", columns, rows, max_shown=50)]
+
+    def _add(self, id_: str, sample: _Sample) -> None:
+        if id_ in self.samples:
+            raise DataError(f"{id_}: was scored twice; ids must be unique in a data set")
+        self.samples[id_] = sample
+
+
+def caption_scores(pairs: Iterable[tuple[str, Sequence[str]]], *, meteor: bool = True) -> dict[str, float]:
+    """The scores in percent of (caption, its references), all taken together."""
+    group = [_pair(said, references) for said, references in pairs]
+    scores = {name: score for scorer in _scorers(meteor=meteor) for name, score in scorer([group])[0].items()}
+    exact = sum(pair.said in pair.references for pair in group) / len(group)
+    return {**{name: 100 * score for name, score in scores.items()}, "exact": 100 * exact}
+
+
+def dense_scores(
+    said: Iterable[tuple[str, Segment, str]],
+    truth: Iterable[tuple[str, Segment, str]],
+    *,
+    ious: Sequence[float] = (0.3, 0.5, 0.7, 0.9),
+    meteor: bool = True,
+) -> dict[str, float]:
+    """The scores in percent of (video, segment, sentence) by the protocol of ActivityNet's dense captions.
+
+    Paper: Krishna et al., arXiv:1705.00754, section 5.1. At each IoU, a sentence is held against every true one whose
+    segment overlaps its own so much, or against nothing if there is none; a video's pairs are scored together, and
+    videos and IoUs averaged. A video of which nothing is said scores 0.
+    """
+    by_video: dict[str, list[tuple[Segment, str]]] = {}
+    for video, segment, sentence in truth:
+        by_video.setdefault(video, []).append((segment, _clean(sentence)))
+    found: dict[str, list[tuple[Segment, str]]] = {video: [] for video in by_video}
+    for video, segment, sentence in said:
+        if video in found:
+            found[video].append((segment, _clean(sentence)))
+    groups = [
+        [pair for segment, sentence in found[video] for pair in _matched(segment, sentence, by_video[video], iou)]
+        for iou in ious
+        for video in by_video
+    ]
+    full = [group for group in groups if group]
+    totals: Counter[str] = Counter()
+    for scorer in _scorers(meteor=meteor):
+        for scores in scorer(full) if full else ():
+            totals.update(scores)
+    return {name: 100 * total / len(groups) for name, total in totals.items()}
+
+
+def bleu(groups: Sequence[Group]) -> list[dict[str, float]]:
+    """BLEU-1 to BLEU-4 (Papineni et al., ACL 2002) of each group, 0..1; the nearest reference's length counts."""
+    return [_bleu(group) for group in groups]
+
+
+def _bleu(group: Group) -> dict[str, float]:
+    hits, guesses, length, wanted = [0] * 4, [0] * 4, 0, 0
+    for said, references in group:
+        words, others = said.split(), [reference.split() for reference in references]
+        length += len(words)
+        wanted += min((abs(len(other) - len(words)), len(other)) for other in others)[1]
+        for n in range(1, 5):
+            counts = _ngrams(words, n)
+            most: Counter[tuple[str, ...]] = Counter()
+            for other in others:
+                most |= _ngrams(other, n)
+            hits[n - 1] += (counts & most).total()
+            guesses[n - 1] += max(len(words) - n + 1, 0)
+    ratio = (length + TINY) / (wanted + SMALL)
+    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
+    scores, product = {}, 1.0
+    for n in range(4):
+        product *= (hits[n] + TINY) / (guesses[n] + SMALL)
+        scores[f"bleu{n + 1}"] = float(product ** (1 / (n + 1)) * brevity)
+    return scores
+
+
+def _ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+
+
+def _scorers(*, meteor: bool) -> list[Scorer]:
+    return [bleu, *_optional(meteor=meteor)]
+
+
+@functools.cache
+def _optional(*, meteor: bool) -> tuple[Scorer, ...]:
+    """The scorers that can run here; what is missing is told once."""
+    try:
+        rouge: Any = require("pycocoevalcap.rouge.rouge", extra="language", purpose="ROUGE-L, CIDEr and METEOR").Rouge()
+        cider: Any = require("pycocoevalcap.cider.cider", extra="language", purpose="CIDEr").Cider()
+    except MissingPackageError as error:
+        log.warning("captions: BLEU alone is reported; %s", error)
+        return ()
+    scorers = [functools.partial(_theirs, rouge, "rouge_l"), functools.partial(_theirs, cider, "cider")]
+    return (*scorers, _meteor) if meteor and _has_java() else tuple(scorers)
+
+
+def _has_java() -> bool:
+    problem = meteor.problem()
+    if problem:
+        log.warning("captions: METEOR is left out, the other scores are reported; %s", problem)
+    return problem is None
+
+
+def _theirs(scorer: Any, name: str, groups: Sequence[Group]) -> list[dict[str, float]]:
+    found = []
+    for group in groups:
+        said = {i: [pair.said] for i, pair in enumerate(group)}
+        references = {i: list(pair.references) for i, pair in enumerate(group)}
+        found.append({name: float(scorer.compute_score(references, said)[0])})
+    return found
+
+
+def _meteor(groups: Sequence[Group]) -> list[dict[str, float]]:
+    return [{"meteor": score} for score in meteor.meteor(groups)]
+
+
+def _matched(segment: Segment, sentence: str, truth: Sequence[tuple[Segment, str]], iou: float) -> list[Pair]:
+    pairs = [Pair(sentence, (true,)) for other, true in truth if _iou(segment, other) >= iou]
+    return pairs or [Pair(sentence, (NOTHING,))]
+
+
+def _iou(a: Segment, b: Segment) -> float:
+    shared = max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
+    union = (a[1] - a[0]) + (b[1] - b[0]) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _pair(said: str, references: Sequence[str]) -> Pair:
+    return Pair(_clean(said), tuple(_clean(reference) for reference in references))
+
+
+def _clean(sentence: str) -> str:
+    return " ".join(tokenize(sentence))

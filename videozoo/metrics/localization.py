@@ -1,0 +1,101 @@
+"""What a localizer is judged by: recall of its proposals, precision of its named segments, events spotted in time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from typing_extensions import Self
+
+from videozoo.metrics.detection import THUMOS_TIOUS, DetectionMap, SpottingMap
+from videozoo.metrics.parts import Part, Table
+from videozoo.metrics.proposals import ACTIVITYNET_TIOUS, ProposalRecall
+from videozoo.types import Segments
+
+__all__ = ["Localization", "Protocol"]
+
+Protocol = Literal["activitynet", "thumos14"]
+TIOUS: dict[Protocol, Sequence[float]] = {"activitynet": ACTIVITYNET_TIOUS, "thumos14": THUMOS_TIOUS}
+
+
+class Localization:
+    """`auc` and `ar1` ... `ar100` (0..100) of proposals, `map` and `map@<tIoU>` (0..1) if segments have names.
+
+    With `tolerances_s` also `spotting` and `spotting@<s>s`, 0..1. `num_empty` counts the videos without any proposal;
+    the report names them. The recall is of `Segments.proposals` where a classifier came after, else of the spans.
+
+    Args:
+        protocol: "activitynet" averages precision over tIoU 0.5:0.05:0.95, "thumos14" over 0.3:0.1:0.7.
+        tolerances_s: distances of middles at which an event counts as spotted.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        *,
+        protocol: Protocol = "activitynet",
+        tolerances_s: Sequence[float] = (),
+    ):
+        self.recall = ProposalRecall()
+        self.precision = DetectionMap(class_names, tious=TIOUS[protocol])
+        self.spotting = SpottingMap(class_names, tolerances_s=tolerances_s) if tolerances_s else None
+        self.is_named = False
+        self.empty: list[str] = []
+
+    def update(self, predictions: Sequence[Segments], batch: Mapping[str, Any]) -> None:
+        spans = [answer.spans for answer in predictions]
+        proposals = [answer.proposals or answer.spans for answer in predictions]
+        self.recall.update(proposals, batch)
+        self.precision.update(spans, batch)
+        if self.spotting is not None:
+            self.spotting.update(spans, batch)
+        self.is_named |= any(span.label for found in spans for span in found)
+        self.empty += [id_ for id_, found in zip(batch["id"], proposals, strict=True) if not found]
+
+    def merge(self, other: Self) -> None:
+        self.recall.merge(other.recall)
+        self.precision.merge(other.precision)
+        if self.spotting is not None and other.spotting is not None:
+            self.spotting.merge(other.spotting)
+        self.is_named |= other.is_named
+        self.empty += other.empty
+
+    def compute(self) -> dict[str, float]:
+        scores = self.recall.compute() if self._finds_anything() else {"auc": 0.0}
+        if self.is_named:
+            scores |= self.precision.compute()
+        if self.is_named and self.spotting is not None:
+            scores |= {name.replace("map", "spotting"): score for name, score in self.spotting.compute().items()}
+        return {**scores, "num_empty": float(len(self.empty))}
+
+    def report_parts(self) -> list[Part]:
+        parts: list[Part] = []
+        if self.empty:
+            rows = [(id_,) for id_ in sorted(self.empty)]
+            parts.append(Table("without_proposal", "Videos without any proposal", ("id",), rows, max_shown=20))
+        if self.is_named:
+            parts.append(self._classes())
+        return parts
+
+    def _classes(self) -> Table:
+        metric = self.precision
+        often = Counter(span.label for spans in metric.truth.values() for span in spans)
+        precision = 100 * metric.by_class()
+        at = (0, len(metric.thresholds) // 2)
+        columns = ("class", "segments", "AP %", *(f"AP@{metric.thresholds[i]:.2f} %" for i in at))
+        worst_first = [k for k in np.argsort(precision.mean(0)) if often[metric.class_names[k]]]
+        rows = [
+            (
+                metric.class_names[k],
+                often[metric.class_names[k]],
+                *map(float, (precision[:, k].mean(), *precision[at, k])),
+            )
+            for k in worst_first
+        ]
+        return Table("per_class", "Average precision by class", columns, rows)
+
+    def _finds_anything(self) -> bool:
+        """Whether there is a proposal in a video with segments; a net that has learnt nothing may find none."""
+        return any(len(self.recall.proposals[id_]) for id_, truth in self.recall.truth.items() if len(truth))

@@ -1,0 +1,48 @@
+"""Localization with BMN: boundaries, and confidences of every segment at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.layers.proposal_loss import bmn_losses
+from videozoo.layers.proposals import boundary_targets, overlap_target, pair_boundaries
+from videozoo.models.bmn import BMN, BMNOutput
+from videozoo.tasks.localize import Candidates, Propose
+from videozoo.tasks.registry import register_task
+from videozoo.tasks.task import Batch
+
+__all__ = ["LocalizeBmn"]
+
+BOUNDARY_SNIPPETS = 3.0  # width of the windows around a start or an end that its probability learns
+
+
+@register_task
+class LocalizeBmn(Propose[BMNOutput]):
+    """Proposals whose score is start x end x regressed overlap x probability of a high overlap (arXiv:1907.09702, 4).
+
+    Differs: a map's training targets are made of its own sequence, so that windows of a video learn like whole ones.
+    """
+
+    network = BMN
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        output = self.answer(batch["features"])
+        (d, t), device = output.iou.shape[-2:], output.iou.device
+        overlap, starts, ends = [], [], []
+        for segments, _ in self.truth(batch):
+            overlap.append(overlap_target(segments, num_snippets=t, max_duration=d))
+            start, end = boundary_targets(segments, num_snippets=t, width=BOUNDARY_SNIPPETS / t)
+            starts.append(start)
+            ends.append(end)
+        targets = [torch.from_numpy(np.stack(part)).to(device) for part in (overlap, starts, ends)]
+        return bmn_losses(
+            *(part.float() for part in output), overlap=targets[0], start_target=targets[1], end_target=targets[2]
+        )
+
+    def candidates(self, answer: BMNOutput) -> Candidates:
+        iou, match, start, end = (part.numpy() for part in answer)
+        found = pair_boundaries(start, end, max_duration=len(iou))
+        cells = found.end - found.start, found.start
+        return found.segments, found.scores * iou[cells] * match[cells]

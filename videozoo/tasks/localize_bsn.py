@@ -1,0 +1,110 @@
+"""Localization with BSN, whose two networks learn one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.layers.proposal_loss import bsn_proposal_loss, bsn_temporal_losses
+from videozoo.layers.proposals import Proposals, action_target, boundary_targets, pair_boundaries, segment_iou
+from videozoo.metrics.localization import Protocol
+from videozoo.models.bsn import BSN, BSNOutput
+from videozoo.models.model import VideoModel
+from videozoo.tasks.localize import Candidates, Propose
+from videozoo.tasks.registry import register_task
+from videozoo.tasks.task import Batch
+
+__all__ = ["LocalizeBsn"]
+
+
+@register_task
+class LocalizeBsn(Propose[BSNOutput]):
+    """Proposals whose score is start x end x promised overlap (arXiv:1806.02964, section 3).
+
+    Differs: proposals and their features are made of the temporal network's answers when they are needed, not stored,
+    so that one checkpoint holds all that a video needs; in training there are as many as were found, none at random.
+
+    Args:
+        stage: what learns. "tem" trains the temporal network alone, and proposals are rated by their boundaries only;
+            "pem" trains the rating of proposals, the temporal network stays as it is.
+        num_proposals: the best of a sequence that are rated in training.
+        alpha, low, high, max_proposals, num_names, video_scores, protocol, tolerances_s: see `tasks.localize.Propose`.
+    """
+
+    network = BSN
+
+    def __init__(
+        self,
+        model: VideoModel,
+        class_names: Sequence[str],
+        *,
+        stage: Literal["tem", "pem"],
+        num_proposals: int = 500,
+        alpha: float = 0.75,
+        low: float = 0.65,
+        high: float = 0.9,
+        max_proposals: int = 100,
+        num_names: int = 2,
+        video_scores: str | None = None,
+        protocol: Protocol = "activitynet",
+        tolerances_s: tuple[float, ...] = (),
+    ):
+        super().__init__(
+            model,
+            class_names,
+            alpha=alpha,
+            low=low,
+            high=high,
+            max_proposals=max_proposals,
+            num_names=num_names,
+            video_scores=video_scores,
+            protocol=protocol,
+            tolerances_s=tolerances_s,
+        )
+        self.stage, self.num_proposals = stage, num_proposals
+        (self.networks.pem if stage == "tem" else self.networks.tem).requires_grad_(False)
+
+    @property
+    def networks(self) -> BSN:
+        model = self.model
+        assert isinstance(model, BSN)
+        return model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self._temporal_losses(batch) if self.stage == "tem" else self._rating_losses(batch)
+
+    def _temporal_losses(self, batch: Batch) -> dict[str, Tensor]:
+        probs = self.networks.tem(batch["features"]).float()
+        t = probs.shape[-1]
+        targets = [
+            np.stack([*boundary_targets(segments, num_snippets=t), action_target(segments, num_snippets=t)])
+            for segments, _ in self.truth(batch)
+        ]
+        return bsn_temporal_losses(probs, torch.from_numpy(np.stack(targets)).to(probs.device))
+
+    def _rating_losses(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            probs = self.networks.tem(batch["features"]).float()
+        found_in = [self._proposals(row[0], row[1]).best(self.num_proposals) for row in probs.cpu().numpy()]
+        n = max(len(found) for found in found_in)
+        segments, overlap = np.zeros((len(found_in), n, 2), np.float32), np.zeros((len(found_in), n), np.float32)
+        valid = np.zeros((len(found_in), n), bool)
+        for i, (found, (truth, _)) in enumerate(zip(found_in, self.truth(batch), strict=True)):
+            segments[i, : len(found)], valid[i, : len(found)] = found.segments, True
+            overlap[i, : len(found)] = segment_iou(found.segments, truth).max(1, initial=0.0)
+        described, target, counted = (torch.from_numpy(x).to(probs.device) for x in (segments, overlap, valid))
+        rated = self.networks.rate(probs[:, 2], described).float()
+        return {"loss": bsn_proposal_loss(rated, target, valid=counted)}
+
+    def _proposals(self, start: np.ndarray, end: np.ndarray) -> Proposals:
+        return pair_boundaries(start, end, max_duration=self.networks.max_duration)
+
+    def candidates(self, answer: BSNOutput) -> Candidates:
+        start, end, _, iou = (part.numpy() for part in answer)
+        found = self._proposals(start, end)
+        ratings = iou[found.end - found.start, found.start] if self.stage == "pem" else 1.0
+        return found.segments, found.scores * ratings

@@ -1,0 +1,257 @@
+"""The input spec of localizers: a video's features over time as sequences of a fixed number of snippets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from videozoo.errors import ConfigError, DataError
+from videozoo.io.features import Features
+from videozoo.transforms.registry import register_input
+from videozoo.types import Span
+
+__all__ = ["ClassTrack", "Extent", "SegmentRecord", "SnippetPipeline", "SnippetsInput", "Timeline", "segments_within"]
+
+
+class SegmentRecord(Protocol):
+    """What a data set of segments gives, and a video that is to be searched for some.
+
+    A record may have `segments`, the truth, and `covered_s`, the part of the video that its features are about.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def duration_s(self) -> float | None: ...
+
+    def features(self) -> Features:
+        """What a network saw of the video."""
+
+
+class Extent(NamedTuple):
+    """The stretch of a video that one sequence of snippets is about."""
+
+    start_s: float
+    length_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassTrack:
+    """Class probabilities over a video's time, as its feature extractor gave them."""
+
+    times_s: np.ndarray  # [t], rising: what each row is about
+    probs: np.ndarray  # [t k]
+    class_names: tuple[str, ...]
+
+    def means(self, segments: np.ndarray) -> np.ndarray:
+        """The mean `[n k]` of the rows inside each segment `[n 2]` in seconds; the nearest row where there is none."""
+        first = np.searchsorted(self.times_s, segments[:, 0])
+        last = np.searchsorted(self.times_s, segments[:, 1], side="right")
+        lone = last <= first
+        nearest = np.abs(self.times_s - segments.mean(1)[lone, None]).argmin(1)
+        first[lone], last[lone] = nearest, nearest + 1
+        sums = np.concatenate([np.zeros((1, self.probs.shape[1])), self.probs.cumsum(0, dtype=np.float64)])
+        return np.asarray((sums[last] - sums[first]) / (last - first)[:, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """What the sequences of one video are about, and what is known of its classes over time."""
+
+    video_s: float
+    extents: tuple[Extent, ...]
+    track: ClassTrack | None = None
+
+    def allowance(self, num: int) -> int:
+        """How many answers the video may have, if there may be `num` in the time of one sequence."""
+        return math.ceil(num * max(self.video_s / self.extents[0].length_s, 1.0))
+
+
+@register_input
+@dataclasses.dataclass(frozen=True)
+class SnippetsInput:
+    """Stored features of a video, read at evenly spaced times between their rows' own.
+
+    Args:
+        num_snippets: length of a sequence.
+        feature_dim: width of a row, checked against the features.
+        rows: what a row is: the extractor's "features", its class "scores", or "both" side by side.
+        sampling: "rescale" makes one sequence of a whole video, however long (BMN, BSN); "windows" cuts it into
+            sequences of num_snippets at a fixed rate that overlap (long videos, THUMOS14), zeros behind its end.
+            Training takes one of these an epoch, at random around one of the segments.
+        snippet_s: seconds between snippets of "windows"; None takes the distance of the features' rows.
+        overlap: share that two windows in evaluation have in common.
+        num_points: reads of which a snippet is the mean, spread from its start to its end. 1 reads its middle; BSN's
+            own preparation of features takes 3.
+        crop_range: training on "rescale" takes a random stretch of this share of the video; None the whole.
+    """
+
+    num_snippets: int = 100
+    feature_dim: int = 400
+    rows: Literal["features", "scores", "both"] = "features"
+    sampling: Literal["rescale", "windows"] = "rescale"
+    snippet_s: float | None = None
+    overlap: float = 0.5
+    num_points: int = 1
+    crop_range: tuple[float, float] | None = None
+
+    takes: ClassVar[str] = "features"
+
+    def __post_init__(self) -> None:
+        for name in ("num_snippets", "feature_dim", "num_points"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(f"input.overlap: is {self.overlap}; it is a share from 0, below 1")
+        if self.snippet_s is not None and not self.snippet_s > 0:
+            raise ConfigError(f"input.snippet_s: is {self.snippet_s}; give seconds above 0, or null")
+        if self.snippet_s is not None and self.sampling != "windows":
+            raise ConfigError(f"input.snippet_s: is {self.snippet_s}; only sampling 'windows' has it")
+        if self.crop_range is not None:
+            if self.sampling != "rescale":
+                raise ConfigError("input.crop_range: only sampling 'rescale' has it; windows are stretches already")
+            if not 0 < self.crop_range[0] <= self.crop_range[1] <= 1:
+                raise ConfigError(f"input.crop_range: is {self.crop_range}; it goes from above 0 up to 1")
+
+    def train_pipeline(self) -> SnippetPipeline:
+        """Records to training samples, one sequence each."""
+        return SnippetPipeline(self, training=True)
+
+    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> SnippetPipeline:
+        """Records to evaluation samples, all of the video each.
+
+        Raises:
+            ConfigError: other views are asked for.
+        """
+        if views not in (None, "1x1"):
+            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")
+        return SnippetPipeline(self, training=False)
+
+    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+        """`batch` on `device`, the sequences of all its videos stacked: `features` `[n t d]`."""
+        stacked = torch.stack([sequence for video in batch["features"] for sequence in video])
+        return {**batch, "features": stacked.to(device, non_blocking=True)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain values; `build_input` takes it back."""
+        return {"name": "snippets", **dataclasses.asdict(self)}
+
+    def extents(self, video_s: float, row_s: float) -> list[Extent]:
+        """The stretches that cover a video of `video_s` seconds whose rows are `row_s` apart."""
+        if self.sampling == "rescale":
+            return [Extent(0.0, video_s)]
+        length_s = self.window_s(row_s)
+        num = 1 + math.ceil(max(video_s - length_s, 0.0) / (length_s * (1 - self.overlap)) - 1e-9)
+        return [Extent(float(start_s), length_s) for start_s in np.linspace(0.0, max(video_s - length_s, 0.0), num)]
+
+    def draw_extent(self, video_s: float, row_s: float, segments: Sequence[Span], rng: np.random.Generator) -> Extent:
+        """A stretch of the video at random."""
+        if self.sampling == "rescale":
+            share = 1.0 if self.crop_range is None else rng.uniform(*self.crop_range)
+            return Extent(float(rng.uniform(0, (1 - share) * video_s)), float(share * video_s))
+        length_s = self.window_s(row_s)
+        latest = max(video_s - length_s, 0.0)
+        if not segments:
+            return Extent(float(rng.uniform(0, latest)), length_s)
+        segment = segments[int(rng.integers(len(segments)))]
+        middle = (segment.start_s + segment.end_s) / 2
+        return Extent(float(np.clip(middle - rng.uniform(0, length_s), 0.0, latest)), length_s)
+
+    def window_s(self, row_s: float) -> float:
+        """Seconds of a sequence with sampling "windows"."""
+        return self.num_snippets * (row_s if self.snippet_s is None else self.snippet_s)
+
+
+@dataclasses.dataclass(frozen=True)
+class SnippetPipeline:
+    """From a record to its sequences of snippets.
+
+    A sample has `id`; `features`, a list of sequences `[t d]` float32; `timeline`, a `Timeline`, which says what the
+    sequences are about; and `spans`, the record's segments.
+    """
+
+    spec: SnippetsInput
+    training: bool
+
+    def __call__(self, record: SegmentRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """The sample of `record`.
+
+        Raises:
+            DataError: its features are missing, damaged or of another width, or nothing says when they are.
+        """
+        if self.training and rng is None:
+            raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
+        features = record.features()
+        rows = self._rows(record, features)
+        evenly = features.stride_s is None  # spread over what was covered; else the rows know their times
+        covered_s = (getattr(record, "covered_s", None) if evenly else None) or record.duration_s
+        times_s = features.times_s(covered_s)
+        row_s = features.stride_s if features.stride_s is not None else 2 * float(times_s[0])
+        covered_s = covered_s or features.duration_s or float(times_s[-1]) + row_s / 2
+        spans = tuple(getattr(record, "segments", ()))
+        if self.training and rng is not None:
+            extents = [self.spec.draw_extent(covered_s, row_s, spans, rng)]
+        else:
+            extents = self.spec.extents(covered_s, row_s)
+        track = None
+        if features.scores is not None and not self.training:
+            track = ClassTrack(times_s, features.scores, features.class_names)
+        return {
+            "id": record.id,
+            "features": [torch.from_numpy(self._read(rows, times_s, covered_s, extent)) for extent in extents],
+            "timeline": Timeline(record.duration_s or features.duration_s or covered_s, tuple(extents), track),
+            "spans": spans,
+        }
+
+    def _rows(self, record: SegmentRecord, features: Features) -> np.ndarray:
+        wanted = self.spec.rows
+        if wanted != "features" and features.scores is None:
+            raise DataError(
+                f"{record.id}: its features hold no class scores, and the recipe says input.rows={wanted}; "
+                "extract them with the scores, or set it to features"
+            )
+        parts = {
+            "features": (features.values,),
+            "scores": (features.scores,),
+            "both": (features.values, features.scores),
+        }
+        rows = np.concatenate([part for part in parts[wanted] if part is not None], axis=1)
+        if rows.shape[1] != self.spec.feature_dim:
+            raise DataError(
+                f"{record.id}: its {wanted} are {rows.shape[1]} wide; "
+                f"the recipe says input.feature_dim={self.spec.feature_dim}"
+            )
+        return rows
+
+    def _read(self, rows: np.ndarray, times_s: np.ndarray, covered_s: float, extent: Extent) -> np.ndarray:
+        """Snippets `[t d]` of a stretch: read between rows, held at both ends of the video, zero outside of it."""
+        spec = self.spec
+        snippet_s = extent.length_s / spec.num_snippets
+        shares = (np.arange(spec.num_points) / (spec.num_points - 1)) if spec.num_points > 1 else np.array([0.5])
+        at_s = extent.start_s + (np.arange(spec.num_snippets)[:, None] + shares) * snippet_s
+        place = np.interp(at_s, times_s, np.arange(len(rows)))
+        below = np.floor(place).astype(np.int64)
+        above = np.minimum(below + 1, len(rows) - 1)
+        share = (place - below)[..., None].astype(np.float32)
+        read = (rows[below] * (1 - share) + rows[above] * share).mean(1)
+        middles_s = extent.start_s + (np.arange(spec.num_snippets) + 0.5) * snippet_s
+        read[middles_s > covered_s] = 0.0
+        return np.ascontiguousarray(read, dtype=np.float32)
+
+
+def segments_within(spans: Sequence[Span], extent: Extent, *, min_share: float = 0.5) -> tuple[np.ndarray, list[str]]:
+    """The segments in a stretch as shares of its length `[m 2]`, cut at its ends, and their labels.
+
+    Those of which less than `min_share` lies inside are left out.
+    """
+    ends = np.array([(span.start_s, span.end_s) for span in spans], np.float64).reshape(-1, 2)
+    cut = np.clip((ends - extent.start_s) / extent.length_s, 0.0, 1.0)
+    shares = (cut[:, 1] - cut[:, 0]) * extent.length_s / np.maximum(ends[:, 1] - ends[:, 0], 1e-9)
+    kept = (shares >= min_share) & (cut[:, 1] > cut[:, 0])
+    return cut[kept], [span.label for span, keep in zip(spans, kept, strict=True) if keep]
