@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from videozoo.data.youtube8m import read_vocabulary, youtube8m, youtube8m_pkl
+from videozoo.data.youtube8m import read_vocabulary, youtube8m
+from videozoo.data.youtube8m_pkl import write_pickle, write_pickles, youtube8m_pkl
 from videozoo.engine.loader import TrainLoader
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.tfrecord import encode_example, encode_sequence_example, write_tfrecord
@@ -113,7 +114,7 @@ def test_bad_places(tmp_path):
     with pytest.raises(DataError, match="there is no such file, folder or pattern"):
         youtube8m(tmp_path / "x*.tfrecord")
     write_tfrecord(tmp_path / "a.tfrecord", [encode_example({"other": [b""]})])
-    with pytest.raises(DataError, match="its first record has other; needs rgb"):
+    with pytest.raises(DataError, match=r"a.tfrecord at byte 0: the record has other; needs rgb"):
         youtube8m(tmp_path)
     with pytest.raises(ConfigError, match=r"input.mid_bin: 2 values for 1 modalities"):
         FeaturesInput(feature_dims=(3,))
@@ -143,3 +144,61 @@ def test_pickles(tmp_path):
     (tmp_path / "b.pkl").write_bytes(pickle.dumps(print))
     with pytest.raises(DataError, match=r"b.pkl: it asks for '.*print', which is not part of an array"):
         youtube8m_pkl(tmp_path)
+
+
+def test_pickles_that_are_written_are_read(shards, tmp_path):
+    path, count, bad = write_pickle(shards / "s1.tfrecord", tmp_path)
+    assert (path.name, count, bad) == ("s1.pkl", 4, [])
+    pickles, records = youtube8m_pkl(path, num_classes=3), youtube8m(shards / "s1.tfrecord", num_classes=3)
+    for ours, theirs in zip(pickles, records, strict=True):
+        (id_, parts, labels), (wanted_id, wanted, wanted_labels) = ours.read(), theirs.read()
+        assert (id_, labels) == (wanted_id, wanted_labels)
+        assert all(np.array_equal(a, b) for a, b in zip(parts, wanted, strict=True))
+    with path.open("rb") as file:  # as PaddleVideo opens them
+        items = pickle.load(file, encoding="bytes")
+    assert set(items[0]) == {b"video", b"feature", b"audio", b"label", b"nframes"}
+    assert items[2][b"video"] == b"v12" and items[2][b"feature"].shape == (4, 3) and items[2][b"nframes"] == 4
+
+
+def test_pickles_leave_damaged_records_out(tmp_path):
+    path = tmp_path / "a.tfrecord"
+    write_tfrecord(path, [frame_level("x"), frame_level("y")])
+    content = bytearray(path.read_bytes())
+    content[30] ^= 1
+    path.write_bytes(content)
+    _, count, bad = write_pickle(path, tmp_path)
+    assert count == 1 and len(bad) == 1 and "a.tfrecord at byte 0: wrong checksum" in bad[0]
+    write_tfrecord(path, [video_level("x")])
+    with pytest.raises(DataError, match=r"none of its 1 videos can be read, the first since .* has no 'rgb'"):
+        write_pickle(path, tmp_path)
+    with pytest.raises(DataError, match=r"'a.pkl' would hold 2 shards; convert them into folders apart"):
+        list(write_pickles([path, path], tmp_path))
+
+
+def test_a_damaged_first_record_hides_nothing(tmp_path):
+    for name in "ab":
+        write_tfrecord(tmp_path / f"{name}.tfrecord", [frame_level(name)])
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(path.read_bytes()[:40] + b"?" + path.read_bytes()[41:])
+    data = youtube8m(tmp_path)
+    assert data.names == ("rgb", "audio") and data[1].read()[0] == "b"
+    with pytest.raises(DataError, match=r"a.tfrecord at byte 0: wrong checksum"):
+        data[0].read()
+
+
+def test_frames_of_several_widths(tmp_path):
+    lists = {"rgb": [[b"abc"], [b"abcd"]], "audio": [[b"ab"], [b"ab"]]}
+    write_tfrecord(tmp_path / "a.tfrecord", [encode_sequence_example({"id": [b"x"]}, lists)])
+    with pytest.raises(DataError, match=r"a.tfrecord at byte 0: the frames of 'rgb' are not all of one width"):
+        youtube8m(tmp_path)[0].read()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty; a shard has at least one record"), (b"#!/bin/sh" + bytes(40), "is no TFRecord file")],
+)
+def test_other_files_are_no_shards(tmp_path, content, message):
+    write_tfrecord(tmp_path / "a.tfrecord", [frame_level("x")])
+    (tmp_path / "b.tfrecord").write_bytes(content)
+    with pytest.raises(DataError, match=rf"b.tfrecord: {message}"):
+        youtube8m(tmp_path)

@@ -36,7 +36,7 @@ def test_a_segment_is_one_image_with_its_frames_as_channels():
 def test_a_still_image_gives_the_same_through_an_inflated_stem():
     conv = nn.Conv2d(3, 8, 7, 2, 3, bias=False)
     grey = torch.randn(1, 1, 16, 16).expand(-1, 3, -1, -1)
-    stem = _stacked_stem(conv, 5, inflate=True)
+    stem = _stacked_stem(conv, 5, is_trained=True)
     assert_close(stem(grey.repeat(1, 5, 1, 1)), conv(grey), atol=1e-5, rtol=1e-4)
 
 

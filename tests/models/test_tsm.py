@@ -74,7 +74,7 @@ def test_more_than_all_channels_cannot_move():
         narrow("tsm", shift_fraction=0.6)
 
 
-def test_rates_of_the_head_and_no_decay_on_norms():
+def test_rates_of_the_head():
     model = narrow("tsm")
     found = {}
     for name, _ in model.named_parameters():
@@ -82,11 +82,15 @@ def test_rates_of_the_head_and_no_decay_on_norms():
         found[name] = (rule.lr_scale, rule.weight_decay) if rule else None
     assert found.pop("head.weight") == (5, None)
     assert found.pop("head.bias") == (10, 0.0)
-    norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    assert {name for name, rule in found.items() if rule == (1, 0.0)} == {
-        f"{n}.{p}" for n in norms for p in ("weight", "bias")
-    }
-    assert {rule for name, rule in found.items() if name.rpartition(".")[0] not in norms} == {None}
+    assert set(found.values()) == {None}
+
+
+def test_every_second_block_is_shifted():
+    model = create_model("tsm", backbone="resnet18", backbone_args=NARROW | {"layers": [1, 2, 3, 1]}, shift_every=2)
+    hooked = {name for name, module in model.backbone.named_modules() if module._forward_pre_hooks}
+    assert hooked == {"layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1", "layer3.2.conv1", "layer4.0.conv1"}
+    with pytest.raises(ConfigError, match="shift_every: got 0; 1 shifts every block"):
+        narrow("tsm", shift_every=0)
 
 
 def test_dropout_scaling_at_inference():

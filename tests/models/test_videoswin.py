@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import timm
 import torch
 from torch.testing import assert_close
 
+from videozoo.errors import ConfigError
 from videozoo.models import create_model
 from videozoo.models.videoswin import SwinBlock, SwinStage, WindowAttention, _mask, _split, _unsplit
 
@@ -60,3 +62,25 @@ def test_a_batch_of_shifted_windows_is_each_clip_alone():
 def test_any_size_is_taken():
     model = create_model("videoswin", width=8, depths=(1, 2, 1, 1), num_heads=(1, 1, 1, 1), num_classes=3).eval()
     assert model(torch.randn(1, 5, 3, 50, 70)).shape == (1, 3)
+
+
+def test_an_inflated_network_sees_a_still_clip_as_an_image(monkeypatch):
+    torch.manual_seed(0)
+    swin = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0).eval()
+    for parameter in swin.parameters():
+        if (
+            parameter.ndim == 2 and parameter.shape[0] == 169
+        ):  # position biases that start at nothing would hide mistakes
+            torch.nn.init.normal_(parameter)
+    monkeypatch.setattr("videozoo.models.videoswin.image_backbone", lambda name, pretrained: swin)
+    model = create_model("videoswin", depths=(2, 2, 6, 2), num_frames=2, pretrained="imagenet", num_classes=0).eval()
+    image = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        assert_close(model(image.unsqueeze(1).expand(-1, 2, -1, -1, -1)), swin(image), atol=1e-4, rtol=1e-3)
+
+
+def test_sizes_that_no_image_network_has():
+    with pytest.raises(
+        ConfigError, match=r"no ImageNet weights of width=32, .*; take those of the tiny, small or base"
+    ):
+        create_model("videoswin", width=32, num_heads=(1, 1, 1, 1), depths=(1, 1, 1, 1), pretrained="imagenet")

@@ -37,9 +37,14 @@ def keep(folder: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     small = {key: manifest[key] for key in MANIFEST if key in manifest}
+    if lengths := [note for note in manifest.get("notes", ()) if "lengths" in note]:
+        small["notes"] = lengths  # of packed sequences: nothing else says them
     (target / "manifest.json").write_text(json.dumps(small, separators=(",", ":")) + "\n", encoding="utf-8")
     with np.load(folder / "expected.npz", allow_pickle=False) as arrays:
-        np.savez_compressed(target / "expected.npz", **{k: arrays[k] for k in arrays.files if k.startswith(ARRAYS)})
+        kept = {k: arrays[k] for k in arrays.files if k.startswith(ARRAYS)}
+        if not kept:  # of sigmoids, which need no damping
+            kept = {k: arrays[k].astype(np.float32) for k in arrays.files if k.startswith("eval_")}
+        np.savez_compressed(target / "expected.npz", **kept)
     return target
 
 

@@ -14,8 +14,12 @@ ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 
 # large models: five seconds and more each
 HEAVY = {
+    "paddlevideo1_attention_cluster",
+    "paddlevideo1_attention_lstm",
+    "paddlevideo1_nextvlad",
     "paddlevideo1_nonlocal",
     "paddlevideo1_nonlocal_i3d",
+    "paddlevideo2_attention_lstm",
     "paddlevideo2_pptimesformer",
     "paddlevideo2_pptsm",
     "paddlevideo2_pptsn",
@@ -27,6 +31,7 @@ HEAVY = {
 TRAINED = (
     *("paddlevideo1/" + name for name in ("nonlocal", "slowfast", "stnet", "tsm", "tsn")),
     *("paddlevideo2/" + name for name in ("movinet", "pptsm", "pptsm_v2_lcnet", "pptsn", "slowfast", "tsm", "tsn")),
+    "paddlevideo2/videoswin_small",
 )
 
 

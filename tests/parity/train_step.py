@@ -38,8 +38,13 @@ def compare_train_step(
     manifest: Mapping[str, Any],
     expected: Mapping[str, np.ndarray],
     loss: Callable[[], Tensor],
+    *,
+    decay_norms: bool = False,
 ) -> Iterator[tuple[str, float]]:
-    """`loss` computes the training loss of `model` on the manifest's training input, in training mode."""
+    """`loss` computes the training loss of `model` on the manifest's training input, in training mode.
+
+    `decay_norms` is what a recipe tells the optimizer; the rest of the groups is the model's own.
+    """
     step = manifest["train_step"]
     names = key_map(model, source="paddlevideo")
     ours = {names.theirs(name): name for name in model.state_dict()}
@@ -49,7 +54,7 @@ def compare_train_step(
 
     cfg = manifest["optimizer_cfg"]
     task = Task(model, class_names=())
-    optimizer = _optimizer(task, cfg)
+    optimizer = _optimizer(task, cfg, decay_norms=decay_norms)
     learned = [name for name in step["grad_order"] if ours.get(name) in parameters]
     stated = [_stated(name, step["per_param_attr"].get(name, {}), cfg) for name in learned]
     groups = {id(p): (g["base_lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
@@ -179,9 +184,9 @@ def _decay(cfg: Mapping[str, Any]) -> float:
     return float(decay["value"] if isinstance(decay, Mapping) else decay)
 
 
-def _optimizer(task: Task, cfg: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Ours, at rate 1; it lets norms decay, so that the model's rules decide alone."""
-    shared: dict[str, Any] = {"lr": 1.0, "weight_decay": _decay(cfg), "decay_norms": True}
+def _optimizer(task: Task, cfg: Mapping[str, Any], *, decay_norms: bool) -> torch.optim.Optimizer:
+    """Ours, at rate 1."""
+    shared: dict[str, Any] = {"lr": 1.0, "weight_decay": _decay(cfg), "decay_norms": decay_norms}
     momentum = cfg.get("momentum", 0.9 if cfg["name"] == "Momentum" else 0.0)
     if cfg["name"] == "Momentum":
         return sgd(task, momentum=momentum, nesterov=cfg.get("use_nesterov", False), **shared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from videozoo.data.dataset import ClipDataset
 from videozoo.errors import DataError, DecodeError
 from videozoo.io.decode import open_video
 
-__all__ = ["FRAME_NAME", "FrameList", "prepare_frames", "write_frames"]
+__all__ = ["FRAME_NAME", "FrameList", "convert_videos", "prepare_frames", "write_frames"]
 
 FRAME_NAME = "img_{:05d}.jpg"  # counted from 1, as `clip_list` readers of other toolkits expect
 MARKER = ".done.json"
@@ -26,7 +27,7 @@ MARKER = ".done.json"
 
 @dataclasses.dataclass(frozen=True)
 class FrameList:
-    """What `prepare_frames` left behind: the list file, and how each video fared."""
+    """What `convert_videos` left behind: the list file, and how each video fared."""
 
     path: Path
     num_written: int
@@ -55,15 +56,36 @@ def prepare_frames(
     Raises:
         DataError: no video at all could be decoded, or the disk takes no more.
     """
+    write = functools.partial(write_frames, short_side_px=short_side_px, quality=quality)
+    return convert_videos(dataset, out_dir, name, write=write, num_workers=num_workers, on_done=on_done)
+
+
+def convert_videos(
+    dataset: ClipDataset,
+    out_dir: Path,
+    name: str,
+    *,
+    write: Callable[[Path, Path], tuple[int | None, bool]],
+    suffix: str = "",
+    num_workers: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> FrameList:
+    """What `write` makes of each video, as `out_dir/name/<clip><suffix>`, and the list of them, `out_dir/name.txt`.
+
+    Args:
+        write: gets the video and the new place; gives the number of frames, where that is a folder of them, and whether
+            it was there already. A DecodeError leaves the video out.
+        suffix: of new files; none for folders.
+
+    Raises:
+        DataError: no video at all could be decoded, or `write` says so.
+    """
     videos = {record.path: record.id for record in reversed(dataset.records) if record.num_frames is None}
-    places = _places(videos, name)
-    done: dict[Path, tuple[int, bool]] = {}
+    places = _places(videos, name, suffix=suffix)
+    done: dict[Path, tuple[int | None, bool]] = {}
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(num_workers) as pool:  # decoding, scaling and JPEG all let other threads run
-        jobs = {
-            pool.submit(write_frames, video, out_dir / place, short_side_px=short_side_px, quality=quality): video
-            for video, place in places.items()
-        }
+    with ThreadPoolExecutor(num_workers) as pool:  # decoding, scaling and encoding all let other threads run
+        jobs = {pool.submit(write, video, out_dir / place): video for video, place in places.items()}
         try:
             for job in as_completed(jobs):
                 video = jobs[job]
@@ -130,8 +152,8 @@ def write_frames(video: Path, folder: Path, *, short_side_px: int | None = 256, 
     return num_frames, False
 
 
-def _places(videos: Mapping[Path, str], name: str) -> dict[Path, str]:
-    """The folder of each video below the output: its id without the ending, or with it if that is taken."""
+def _places(videos: Mapping[Path, str], name: str, *, suffix: str) -> dict[Path, str]:
+    """The place of each video below the output: its id without the ending, or with it if that is taken."""
     places: dict[Path, str] = {}
     taken: set[str] = set()
     for video, sample_id in sorted(videos.items()):
@@ -140,7 +162,7 @@ def _places(videos: Mapping[Path, str], name: str) -> dict[Path, str]:
         while place in taken:
             place += video.suffix.replace(".", "-") or "-2"
         taken.add(place)
-        places[video] = place
+        places[video] = place + suffix
     return places
 
 

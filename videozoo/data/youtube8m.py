@@ -1,4 +1,4 @@
-"""YouTube-8M: TFRecord shards of frame-level or video-level features, and PaddleVideo's pickles of them."""
+"""YouTube-8M: TFRecord shards of frame-level or video-level features, read where they lie."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import glob
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,26 @@ import numpy as np
 from videozoo.data.files import read_lines, some_of
 from videozoo.data.labels import ClassNames, read_class_names
 from videozoo.data.registry import register_dataset
-from videozoo.errors import DataError, WeightsError
+from videozoo.errors import DataError
+from videozoo.io.features import EXTRACTOR_FILE, sidecar_recipe
 from videozoo.io.tfrecord import TFRecordFile, parse_example
-from videozoo.weights.unpickle import unpickle_arrays
 
-__all__ = ["NUM_CLASSES", "FeatureShards", "PickledVideos", "read_vocabulary", "youtube8m", "youtube8m_pkl"]
+__all__ = [
+    "NUM_CLASSES",
+    "Answer",
+    "FeatureShards",
+    "ShardRecord",
+    "find_shards",
+    "read_vocabulary",
+    "vocabulary_names",
+    "youtube8m",
+]
 
 log = logging.getLogger(__name__)
 
 NUM_CLASSES = 3862
-OPEN_SHARDS = 64  # of each process
+OPEN_SHARDS = 16  # of each process
+WALKERS = 8  # threads: a walk is mostly waiting for the disk
 Answer = tuple[str, list[np.ndarray], tuple[int, ...] | None]
 
 
@@ -52,7 +63,7 @@ class ShardRecord:
 
 
 class FeatureShards(Sequence[ShardRecord]):
-    """The videos of many shards: two numbers a video, whatever the shards' size.
+    """The videos of many shards: one number a video is held, whatever the shards' size.
 
     Attributes:
         class_names: the name of label 0, 1, ...
@@ -69,25 +80,18 @@ class FeatureShards(Sequence[ShardRecord]):
         *,
         names: tuple[str, ...] | None = None,
         shuffle_shards: int | None = None,
-        source: str = "youtube8m",
     ):
         self.class_names = tuple(class_names)
         self.paths = tuple(paths)
         self.shuffle_shards = shuffle_shards
-        offsets, notes = [], []
-        for path in self.paths:
-            file = TFRecordFile(path)
-            offsets.append(file.offsets)
-            if file.problem:
-                notes.append(file.problem)
-            if names is None:
-                names = _modalities(file)
-            file.close()
-        self.names = names or ()
-        self._offsets = np.concatenate(offsets)
-        self._ends = np.cumsum([len(part) for part in offsets])
-        self.notes = tuple(notes)
-        for note in notes:
+        self.names = names or _modalities(self.paths)
+        _open_shard.cache_clear()  # a file may be another than the last data set's of its name
+        with ThreadPoolExecutor(WALKERS) as pool:
+            walks = list(pool.map(_walk, self.paths))
+        self._offsets = np.concatenate([offsets for offsets, _ in walks])
+        self._ends = np.cumsum([len(offsets) for offsets, _ in walks])
+        self.notes = tuple(problem for _, problem in walks if problem)
+        for note in self.notes:
             log.warning("%s", note)
 
     def __len__(self) -> int:
@@ -98,6 +102,18 @@ class FeatureShards(Sequence[ShardRecord]):
             raise IndexError(index)
         shard = int(np.searchsorted(self._ends, index, side="right"))
         return ShardRecord(self.paths[shard], int(self._offsets[index]), self.names)
+
+    @functools.cached_property
+    def feature_recipe(self) -> dict[str, Any] | None:
+        """How the features were made, where `videozoo extract` made them."""
+        recipe = sidecar_recipe(self.paths[0].parent)
+        return recipe.to_dict() if recipe is not None else None
+
+    @property
+    def extractor(self) -> Path | None:
+        """The weight file that makes such features of other videos, if it lies beside them."""
+        path = self.paths[0].parent / EXTRACTOR_FILE
+        return path if path.is_file() else None
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """The order of an epoch: all videos at random, or those of `shuffle_shards` random shards at a time."""
@@ -141,8 +157,8 @@ def youtube8m(
         DataError: no shards, one that is empty or no TFRecord, or records without known features.
     """
     paths = find_shards(path, ("*.tfrecord", "*.tfrecord.gz"))
-    names = _class_names(class_names, vocabulary, num_classes)
-    return FeatureShards(paths, names, names=features, shuffle_shards=shuffle_shards, source=str(path))
+    names = vocabulary_names(class_names, vocabulary, num_classes)
+    return FeatureShards(paths, names, names=features, shuffle_shards=shuffle_shards)
 
 
 def find_shards(path: str | Path, patterns: Sequence[str]) -> list[Path]:
@@ -202,7 +218,8 @@ def read_vocabulary(path: str | Path, num_classes: int = NUM_CLASSES) -> tuple[s
     return tuple(f"{name} ({i})" if often[name] > 1 else name for i, name in enumerate(names))
 
 
-def _class_names(class_names: ClassNames, vocabulary: str | Path | None, num_classes: int) -> tuple[str, ...]:
+def vocabulary_names(class_names: ClassNames, vocabulary: str | Path | None, num_classes: int) -> tuple[str, ...]:
+    """The names of the classes: as given, of a vocabulary, or else their numbers."""
     if class_names is not None:
         return tuple(read_class_names(Path(class_names)) if isinstance(class_names, str | Path) else class_names)
     if vocabulary is not None:
@@ -213,18 +230,36 @@ def _class_names(class_names: ClassNames, vocabulary: str | Path | None, num_cla
 LEVELS = (("rgb", "audio"), ("mean_rgb", "mean_audio"))
 
 
-def _modalities(file: TFRecordFile) -> tuple[str, ...]:
-    """The names of the features in a file's first record."""
+def _walk(path: Path) -> tuple[np.ndarray, str | None]:
+    file = TFRecordFile(path)
+    return file.offsets, file.problem
+
+
+def _modalities(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The names of the features in the first record that is whole."""
+    where, data = _first_record(paths)
     try:
-        context, lists = parse_example(file[0])
+        context, lists = parse_example(data)
     except DataError as error:
-        raise DataError(f"{file.path} at byte 0: {error}") from error
+        raise DataError(f"{where}: {error}") from error
     for level in LEVELS:
         found = tuple(name for name in level if name in lists or name in context)
         if found:
             return found
     has = ", ".join(sorted([*context, *lists])) or "nothing"
-    raise DataError(f"{file.path}: its first record has {has}; needs rgb and audio, or mean_rgb and mean_audio")
+    raise DataError(f"{where}: the record has {has}; needs rgb and audio, or mean_rgb and mean_audio")
+
+
+def _first_record(paths: Sequence[Path]) -> tuple[str, memoryview]:
+    damaged: DataError | None = None
+    for path in paths:
+        file = TFRecordFile(path)
+        for offset in file.offsets.tolist():
+            try:
+                return f"{path} at byte {offset}", file.at(offset)
+            except DataError as error:
+                damaged = damaged or error
+    raise damaged or DataError("youtube8m: no shards were given; name at least one")
 
 
 def _answer(context: dict[str, Any], lists: dict[str, Any], names: Sequence[str]) -> Answer:
@@ -253,73 +288,3 @@ def _answer(context: dict[str, Any], lists: dict[str, Any], names: Sequence[str]
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _open_shard(path: Path) -> TFRecordFile:
     return TFRecordFile(path)
-
-
-@dataclasses.dataclass(frozen=True)
-class PickledRecord:
-    """One video of a pickle that PaddleVideo's converter wrote."""
-
-    path: Path
-    number: int
-
-    @property
-    def id(self) -> str:
-        return f"{self.path} item {self.number}"
-
-    def read(self) -> Answer:
-        item = _open_pickle(self.path)[self.number]
-        try:
-            num_frames = int(item["nframes"])
-            parts = [np.asarray(item[name])[:num_frames] for name in ("feature", "audio")]
-            labels = tuple(int(label) for label in item["label"]) if "label" in item else None
-            id_ = item["video"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self.id}: lacks {error}; needs video, feature, audio, label and nframes") from error
-        return id_ if isinstance(id_, str) else id_.decode("latin1"), parts, labels
-
-
-class PickledVideos(Sequence[PickledRecord]):
-    """The videos of many pickles; as `FeatureShards`."""
-
-    multi_label = True
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, paths: Sequence[Path], class_names: Sequence[str]):
-        self.class_names = tuple(class_names)
-        self._records = [PickledRecord(path, i) for path in paths for i in range(len(_open_pickle(path)))]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> PickledRecord:  # type: ignore[override]
-        return self._records[index]
-
-
-@register_dataset
-def youtube8m_pkl(
-    path: str | Path,
-    *,
-    class_names: ClassNames = None,
-    num_classes: int = NUM_CLASSES,
-    vocabulary: str | Path | None = None,
-) -> PickledVideos:
-    """The pickles that PaddleVideo's tf2pkl makes of YouTube-8M, by folder, pattern or list; nothing in them is run.
-
-    Each is opened once to count its videos. Arguments as for `youtube8m`.
-
-    Raises:
-        DataError: no such files, or one that is no pickle of videos.
-    """
-    return PickledVideos(find_shards(path, ("*.pkl",)), _class_names(class_names, vocabulary, num_classes))
-
-
-@functools.lru_cache(maxsize=2)
-def _open_pickle(path: Path) -> list[Any]:
-    try:
-        found = unpickle_arrays(path)
-    except WeightsError as error:
-        raise DataError(str(error)) from error
-    items = [found] if isinstance(found, dict) else found
-    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
-        raise DataError(f"{path}: holds no list of videos; needs what PaddleVideo's tf2pkl writes")
-    return items

@@ -5,59 +5,111 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from videozoo.errors import ConfigError
 
-__all__ = ["SubBatchNorm"]
+__all__ = ["aggregate", "set_norm_splits", "split_batch_norm"]
 
 
-class SubBatchNorm(nn.Module):
-    """Each of `num_splits` parts of a batch is normalised with its own statistics; evaluation has those of all.
+def split_batch_norm(
+    x: Tensor,
+    split_mean: Tensor,
+    split_var: Tensor,
+    *,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`x` `[b c ...]`, each of n parts of the batch normalised with its own statistics; sample i is in part i modulo n.
 
-    Paper: Wu et al., arXiv:1912.00998: statistics over as many samples, however large multigrid
-    makes the batch. Sample i belongs to part i modulo `num_splits`.
+    Paper: Wu et al., arXiv:1912.00998: statistics over as many samples, however large multigrid makes the batch.
 
-    Input, output: [b, num_features, ...]; in training b is a multiple of `num_splits`.
+    Args:
+        split_mean, split_var: running statistics `[n c]` of the parts; updated in place.
+
+    Raises:
+        ConfigError: b is no multiple of n.
     """
+    (b, c, *rest), n = x.shape, len(split_mean)
+    if b % n:
+        raise ConfigError(f"split batch norm: {b} samples cannot be parted into {n}; give a multiple")
+    parts = F.batch_norm(
+        x.reshape(b // n, n * c, *rest),
+        split_mean.view(-1),
+        split_var.view(-1),
+        training=True,
+        momentum=momentum,
+        eps=eps,
+    )
+    y, shape = parts.reshape(x.shape), (1, c, *(1 for _ in rest))
+    if weight is not None:
+        y = y * weight.view(shape)
+    return y if bias is None else y + bias.view(shape)
 
-    running_mean: Tensor
-    running_var: Tensor
-    split_mean: Tensor
-    split_var: Tensor
 
-    def __init__(self, num_features: int, *, num_splits: int, eps: float = 1e-5, momentum: float = 0.1):
-        super().__init__()
-        if num_splits < 1:
-            raise ConfigError(f"sub batch norm: num_splits is {num_splits}; it takes a whole number from 1 up")
-        self.num_splits, self.eps, self.momentum = num_splits, eps, momentum
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features))
-        self.register_buffer("split_mean", torch.zeros(num_splits * num_features))
-        self.register_buffer("split_var", torch.ones(num_splits * num_features))
+def aggregate(split_mean: Tensor, split_var: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean, variance) `[c]` of all parts together, from theirs `[n c]`."""
+    return split_mean.mean(0), split_var.mean(0) + split_mean.var(0, correction=0)
+
+
+def set_norm_splits(module: nn.Module, num_splits: int) -> None:
+    """Makes the batch norms of `module` normalise `num_splits` parts of a batch apart, in training; 1 is plain.
+
+    Parameters, statistics and their names stay what they are: evaluation and checkpoints know nothing of it. The
+    running statistics take in those of all parts together.
+    """
+    if num_splits < 1:
+        raise ConfigError(f"split batch norm: num_splits is {num_splits}; it takes a whole number from 1 up")
+    for norm in module.modules():
+        if num_splits > 1 and type(norm) in _SPLIT:
+            norm.__class__ = _SPLIT[type(norm)]  # in place: whoever refers to the module still does
+        if isinstance(norm, _SplitNorm):
+            norm.num_splits = num_splits
+
+
+class _SplitNorm(_BatchNorm):
+    num_splits: int = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        b, c, *rest = x.shape
-        n = self.num_splits
-        if b % n:
-            raise ConfigError(f"sub batch norm: {b} samples cannot be parted into {n}; give a multiple")
-        parts = F.batch_norm(
-            x.reshape(b // n, n * c, *rest),
-            self.split_mean,
-            self.split_var,
-            training=True,
-            momentum=self.momentum,
+        mean, var = self.running_mean, self.running_var
+        if self.num_splits == 1 or not self.training or mean is None or var is None:
+            return super().forward(x)
+        momentum = self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            momentum = 1 / float(self.num_batches_tracked) if momentum is None else momentum
+        means, variances = (stat.repeat(self.num_splits, 1) for stat in (mean, var))
+        y = split_batch_norm(
+            x,
+            means,
+            variances,
+            weight=self.weight,
+            bias=self.bias,
+            momentum=0.0 if momentum is None else momentum,
             eps=self.eps,
         )
-        shape = (1, c, *(1 for _ in rest))
-        return parts.reshape(x.shape) * self.weight.view(shape) + self.bias.view(shape)
+        with torch.no_grad():
+            for stat, found in zip((mean, var), aggregate(means, variances), strict=True):
+                stat.copy_(found)
+        return y
 
-    @torch.no_grad()
-    def aggregate(self) -> None:
-        """Puts the statistics of the parts together, for evaluation."""
-        means, variances = (stat.view(self.num_splits, -1) for stat in (self.split_mean, self.split_var))
-        self.running_mean.copy_(means.mean(0))
-        self.running_var.copy_(variances.mean(0) + means.var(0, correction=0))
+
+class _SplitNorm1d(_SplitNorm, nn.BatchNorm1d):
+    pass
+
+
+class _SplitNorm2d(_SplitNorm, nn.BatchNorm2d):
+    pass
+
+
+class _SplitNorm3d(_SplitNorm, nn.BatchNorm3d):
+    pass
+
+
+_SPLIT: dict[type[nn.Module], type[_SplitNorm]] = {
+    nn.BatchNorm1d: _SplitNorm1d,
+    nn.BatchNorm2d: _SplitNorm2d,
+    nn.BatchNorm3d: _SplitNorm3d,
+}

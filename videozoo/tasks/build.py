@@ -8,7 +8,8 @@ from typing import Any
 
 from videozoo.config.check import accepted, build
 from videozoo.errors import WeightsError
-from videozoo.models.registry import create_model
+from videozoo.models.memory_format import channels_last
+from videozoo.models.registry import create_model, models
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
 from videozoo.transforms.input import build_input
@@ -23,8 +24,11 @@ def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
     Raises:
         ConfigError: a value that the model or the task does not take.
     """
-    model_args = {"num_classes": len(class_names), **record["model"]}
-    new_model = functools.partial(create_model, model_args.pop("name"), **model_args)
+    model_args = dict(record["model"])
+    name = model_args.pop("name")
+    if "num_classes" in accepted(models.get(name)):  # networks that propose segments know no classes
+        model_args.setdefault("num_classes", len(class_names))
+    new_model = functools.partial(create_model, name, **model_args)
     task_args = dict(record["task"])
     part = tasks.get(task_args.pop("name"))
     given = {"input_spec": lambda: build_input(record["input"]), "new_model": lambda: new_model}
@@ -33,7 +37,7 @@ def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
 
 
 def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
-    """(task with its weights, in eval mode; input spec).
+    """(task with its weights, in eval mode and with the channels last; input spec).
 
     Raises:
         WeightsError: the weights do not fit the model that the checkpoint's own record describes.
@@ -49,4 +53,5 @@ def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise WeightsError(f"{checkpoint.path}: does not fit its own record ({reason})") from error
+    channels_last(task.model)
     return task.eval(), build_input(checkpoint.record["input"])

@@ -42,12 +42,14 @@ class Family:
     args: its arguments, from the manifest's `backbone` and `head` sections.
     outputs: what the folder stores of evaluation, by name, from (model, inputs, model_cfg).
     train_scores: what the training loss is taken of.
+    decay_norms: whether the original lets normalisation layers decay; a recipe of ours says the same.
     """
 
     name: str
     args: Callable[[Cfg, Cfg], dict[str, Any]]
     outputs: Callable[[VideoModel, Inputs, Cfg], dict[str, Tensor]] = _logits
     train_scores: Callable[[VideoModel, Inputs, Cfg], Tensor] = _train_scores
+    decay_norms: bool = False
 
 
 def _tsn(backbone: Cfg, head: Cfg) -> dict[str, Any]:
@@ -108,6 +110,11 @@ def _transformer(backbone: Cfg, head: Cfg) -> dict[str, Any]:
     return {"num_frames": backbone["num_seg"], "crop_px": backbone["img_size"], "backbone_args": size}
 
 
+def _timesformer(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    scheme = backbone.get("attention_type", "divided_space_time")
+    return {**_transformer(backbone, head), "attention": scheme.partition("_")[0]}
+
+
 def _transformer_views(model: VideoModel, inputs: Inputs, cfg: Cfg) -> dict[str, Tensor]:
     """The bare network, and the test step, which averages views that lie one after the other in time."""
     test = cfg["runtime_cfg"]["test"]
@@ -156,15 +163,19 @@ def _pptsm_v2(backbone: Cfg, head: Cfg) -> dict[str, Any]:
 
 
 FAMILIES: dict[str, Family] = {
-    "ResNet": Family("tsn", _tsn),
+    "ResNet": Family("tsn", _tsn, decay_norms=True),
     "ResNetTSM": Family("tsm", _tsm),
     "ResNetTweaksTSN": Family("pptsn", _pptsn),
     "ResNetTweaksTSM": Family("pptsm", _pptsm),
-    "VisionTransformer": Family("timesformer", _transformer, _transformer_views, _transformer_scores),
-    "VisionTransformer_tweaks": Family("pptimesformer", _transformer, _transformer_views, _transformer_scores),
-    "TokenShiftVisionTransformer": Family("tokenshift", _transformer, _transformer_views, _transformer_scores),
+    "VisionTransformer": Family("timesformer", _timesformer, _transformer_views, _transformer_scores, decay_norms=True),
+    "VisionTransformer_tweaks": Family(
+        "pptimesformer", _timesformer, _transformer_views, _transformer_scores, decay_norms=True
+    ),
+    "TokenShiftVisionTransformer": Family(
+        "tokenshift", _transformer, _transformer_views, _transformer_scores, decay_norms=True
+    ),
     "SwinTransformer3D": Family("videoswin", _videoswin, _videoswin_logits, _transformer_scores),
-    "MoViNet": Family("movinet", _movinet),
+    "MoViNet": Family("movinet", _movinet, decay_norms=True),
     "PPTSM_v2": Family("pptsm_v2", _pptsm_v2),
     "ResNetSlowFast": Family(
         "slowfast",
@@ -213,6 +224,7 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
             manifest,
             expected,
             lambda: soft_cross_entropy(family.train_scores(model, inputs, cfg), targets),
+            decay_norms=family.decay_norms,
         )
 
 

@@ -6,6 +6,8 @@
     render.py   its pixels and its sound
     world.py    folders of videos and labels
     features.py shards of frame features, as YouTube-8M has them
+    captions.py short stories of two events, told in sentences
+    queries.py  long videos with sentences that each tell of one moment
 
 A further kind of world (captions, queries, features) is one more `make_...` in world.py, entered in its
 `KINDS`.
@@ -14,10 +16,21 @@ A further kind of world (captions, queries, features) is one more `make_...` in 
 from __future__ import annotations
 
 from videozoo.data.motion import world
+from videozoo.data.motion.captions import make_captions
 from videozoo.data.motion.features import make_yt8m
 from videozoo.data.motion.labels import TAGS, boxes, caption, segments, tags
+from videozoo.data.motion.queries import make_queries, query_spans
 from videozoo.data.motion.render import render, sound
-from videozoo.data.motion.script import CLASSES, PAUSE, Event, Script, State, clip_script, untrimmed_script
+from videozoo.data.motion.script import (
+    CLASSES,
+    PAUSE,
+    Event,
+    Script,
+    State,
+    clip_script,
+    story_script,
+    untrimmed_script,
+)
 from videozoo.data.motion.world import make_clips, make_untrimmed
 
 __all__ = [
@@ -31,14 +44,18 @@ __all__ = [
     "boxes",
     "caption",
     "clip_script",
+    "make_captions",
     "make_clips",
+    "make_queries",
     "make_untrimmed",
     "make_yt8m",
+    "query_spans",
     "render",
     "segments",
     "sound",
+    "story_script",
     "tags",
     "untrimmed_script",
 ]
 
-KINDS = {**world.KINDS, "yt8m": make_yt8m}
+KINDS = {**world.KINDS, "captions": make_captions, "queries": make_queries, "yt8m": make_yt8m}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from videozoo.data.motion.script import CLASSES, Script
+from videozoo.data.motion.script import CLASSES, Event, Script
 from videozoo.data.motion.shapes import COLOURS, SHAPES, outline
 from videozoo.types import Span
 
@@ -24,11 +24,11 @@ def tags(script: Script) -> tuple[str, ...]:
     return tuple(tag for tag in TAGS if tag in said)
 
 
-def caption(script: Script) -> str:
-    """The events in words: `a red ring grows, then an orange square moves left`."""
+def caption(script: Script, *events: Event) -> str:
+    """The events in words, all or those given: `a red ring grows, then an orange square moves left`."""
     sentences = [
         f"{'an' if e.colour[0] in 'aeiou' else 'a'} {e.colour} {e.shape} {e.motion}"
-        for e in script.events
+        for e in events or script.events
         if e.motion in CLASSES
     ]
     return ", then ".join(sentences) or "nothing moves"

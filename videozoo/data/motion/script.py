@@ -22,7 +22,7 @@ import numpy as np
 from videozoo.data.motion.shapes import COLOURS, SHAPES
 from videozoo.errors import DataError
 
-__all__ = ["CLASSES", "PAUSE", "Event", "Script", "State", "clip_script", "untrimmed_script"]
+__all__ = ["CLASSES", "PAUSE", "Event", "Script", "State", "clip_script", "story_script", "untrimmed_script"]
 
 # motion -> (the path it runs, 1 forwards or -1 backwards); x runs right, y down, angles clockwise
 _RUNS = {
@@ -159,6 +159,17 @@ class Script:
 def clip_script(rng: np.random.Generator, *, motion: str, num_frames: int, fps: int, size_px: int) -> Script:
     """One event that fills the clip."""
     return _script(rng, [(motion, num_frames)], fps=fps, size_px=size_px)
+
+
+def story_script(
+    rng: np.random.Generator, *, motions: Sequence[str], num_frames: int, fps: int, size_px: int
+) -> Script:
+    """Two events of different motions, one after the other; the first takes two to three fifths of the time."""
+    first = int(rng.integers(len(motions)))
+    second = (first + 1 + int(rng.integers(len(motions) - 1))) % len(motions)
+    num_first = round(num_frames * rng.uniform(0.4, 0.6))
+    timeline = [(motions[first], num_first), (motions[second], num_frames - num_first)]
+    return _script(rng, timeline, fps=fps, size_px=size_px)
 
 
 def untrimmed_script(

@@ -12,6 +12,7 @@ number of workers.
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import json
 import multiprocessing
 import shutil
@@ -36,6 +37,7 @@ _MIN_CLIP_FRAMES = 4
 _MIN_UNTRIMMED_S = 8.0  # room for one event and a pause on both sides, at their longest
 
 Progress = Callable[[int, int], None]
+_WriteOne = Callable[[Path, Any], None]
 _Video = tuple[str, Script]  # path below the world's folder, and what it shows
 
 
@@ -113,12 +115,7 @@ def make_untrimmed(
     Durations are drawn between 0.7 and 1.3 times `length_s`. Arguments and errors as in `make_clips`.
     """
     asked = _asked("untrimmed", locals())
-    shortest, longest = 0.7 * length_s, 1.3 * length_s
-    if shortest < _MIN_UNTRIMMED_S:
-        raise ConfigError(
-            f"synth untrimmed: a length of {length_s} s leaves no room for events; "
-            f"needs {_MIN_UNTRIMMED_S / 0.7:.1f} s or more"
-        )
+    shortest, longest = _untrimmed_bounds("untrimmed", length_s)
     videos: list[_Video] = []
     database: dict[str, Any] = {}
     for split, subset, num_videos in (("train", "training", num_train), ("val", "validation", num_val)):
@@ -170,6 +167,17 @@ def _asked(kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return asked
 
 
+def _untrimmed_bounds(kind: str, length_s: float) -> tuple[float, float]:
+    """The shortest and the longest of long videos that are `length_s` on average."""
+    shortest, longest = 0.7 * length_s, 1.3 * length_s
+    if shortest < _MIN_UNTRIMMED_S:
+        raise ConfigError(
+            f"synth {kind}: a length of {length_s} s leaves no room for events; "
+            f"needs {_MIN_UNTRIMMED_S / 0.7:.1f} s or more"
+        )
+    return shortest, longest
+
+
 def _rng(seed: int, split: str, index: int) -> np.random.Generator:
     """A video's own generator: asking for more videos leaves the others as they are."""
     return np.random.default_rng([seed, ("train", "val").index(split), index])
@@ -195,21 +203,26 @@ def _common_texts(videos: Sequence[_Video], num_classes: int) -> dict[str, str]:
 def _write(
     out_dir: Path,
     asked: dict[str, Any],
-    videos: Sequence[_Video],
+    videos: Sequence[tuple[str, Any]],
     texts: dict[str, str],
     *,
     num_workers: int,
     overwrite: bool,
     progress: Progress | None,
+    write_one: _WriteOne | None = None,
 ) -> None:
-    """Videos, then texts, then the mark that all is there; each file appears whole or not at all."""
+    """Videos, then texts, then the mark that all is there; each file appears whole or not at all.
+
+    `write_one` writes another kind of file than videos, from its path and what `videos` has beside that.
+    """
     holds = sorted({path.partition("/")[0] for path in (*(path for path, _ in videos), *texts)})
     _claim(out_dir, asked, overwrite=overwrite)
     _mark(out_dir, asked, holds, complete=False)
-    missing = [(out_dir / path, script) for path, script in videos if not (out_dir / path).exists()]
+    missing = [(out_dir / path, content) for path, content in videos if not (out_dir / path).exists()]
     for folder in {path.parent for path, _ in missing}:
         folder.mkdir(parents=True, exist_ok=True)
-    for done, _ in enumerate(_in_workers(missing, num_workers), len(videos) - len(missing) + 1):
+    written = _in_workers(write_one or _write_video, missing, num_workers)
+    for done, _ in enumerate(written, len(videos) - len(missing) + 1):
         if progress is not None:
             progress(done, len(videos))
     for name, text in texts.items():
@@ -258,25 +271,24 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _in_workers(jobs: Sequence[tuple[Path, Script]], num_workers: int) -> Iterator[None]:
+def _in_workers(write_one: _WriteOne, jobs: Sequence[tuple[Path, Any]], num_workers: int) -> Iterator[None]:
     if num_workers == 0:
-        yield from map(_write_one, jobs)
+        yield from itertools.starmap(write_one, jobs)
         return
     # spawn: a fork would copy the threads that the caller's libraries hold
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(num_workers, mp_context=context) as pool:
         try:
-            futures = [pool.submit(_write_one, job) for job in jobs]
+            futures = [pool.submit(write_one, *job) for job in jobs]
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _write_one(job: tuple[Path, Script]) -> None:
+def _write_video(path: Path, script: Script) -> None:
     from videozoo.io.encode import write_video
 
-    path, script = job
     audio = sound(script, rate_hz=_AUDIO_RATE_HZ)
     write_video(path, render(script), fps=script.fps, audio=audio, audio_rate_hz=_AUDIO_RATE_HZ, preset=_PRESET)
 

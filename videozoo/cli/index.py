@@ -1,0 +1,80 @@
+"""`videozoo index`: look at videos once, so that searching them takes no time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+__all__ = ["index"]
+
+SAVE_EVERY_S = 60.0
+
+
+def index(
+    sources: list[str] = typer.Argument(help="Videos, folders of videos, list files, patterns."),
+    run: Path = typer.Option(..., help="A grounding run (its best checkpoint is taken) or its weight file."),
+    out: Path = typer.Option(..., "--out", "-o", help="The index, a name ending in .parquet; one that is there grows."),
+    features: Path = typer.Option(None, help="What `videozoo extract` wrote of these videos; others are looked at."),
+    batch_size: int = typer.Option(64, min=1, help="Windows that go through the network together."),
+    device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
+) -> None:
+    """Prepare videos for `videozoo search`.
+
+    Videos that are in the index stay; those whose file has changed since are looked at again, and those whose file is
+    gone are taken out. What is done is saved every minute. A file that cannot be read is reported at the end and sets
+    the exit status 1; the others are indexed.
+    """
+    import time
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from videozoo.errors import ConfigError, DataError
+    from videozoo.io.features import FeatureStore
+    from videozoo.predict.index import IndexedVideo, VideoIndex
+    from videozoo.predict.outputs import check_writable
+    from videozoo.predict.search import load_searcher
+    from videozoo.predict.sources import find_videos
+
+    if out.suffix != ".parquet":
+        raise ConfigError(f"--out {out}: an index is a parquet file; give a name ending in .parquet")
+    check_writable(out)
+    videos = find_videos(sources)
+    found = VideoIndex.read(out) if out.exists() else None
+    searcher = load_searcher(run, device=device)
+    if found is None:
+        found = VideoIndex(searcher.run)
+    found.check_run(searcher.run, where=str(out))
+    store = FeatureStore(features) if features is not None else None
+    states = {video.path: video.state() for video in found.videos}
+    gone = [path for path, state in states.items() if state == "gone"]
+    found = found.without(gone)
+    todo = [video for video in videos if states.get(str(video.resolve())) != "same"]
+    notes = Console(stderr=True)
+    new: list[IndexedVideo] = []
+    failed: list[str] = []
+    saved_s = time.monotonic()
+    try:
+        for video in track(todo, "indexing", console=notes, transient=True):
+            try:
+                known = store.read(video.stem) if store is not None and video.stem in store else None
+                new.append(searcher.look(video, features=known, batch_size=batch_size))
+            except DataError as error:
+                failed.append(str(error))
+            if time.monotonic() - saved_s > SAVE_EVERY_S:
+                found.with_videos(new).write(out)
+                saved_s = time.monotonic()
+    finally:  # also where it is interrupted
+        found = found.with_videos(new)
+        if new or gone:
+            found.write(out)
+    changed = sum(video.path in states for video in new)
+    counts = ((len(new) - changed, "added"), (changed, "had changed"), (len(gone), "gone, taken out"))
+    told = ", ".join([f"{count} {what}" for count, what in counts if count] or ["nothing new"])
+    typer.echo(f"{out}: {len(found.videos)} videos, {len(found)} windows ({told})")
+    if failed:
+        notes.print(f"{len(failed)} of {len(videos)} videos failed:", style="red", highlight=False)
+        for reason in failed:
+            notes.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1)

@@ -1,0 +1,164 @@
+"""`videozoo search`: when, in all these videos, does this happen?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videozoo.predict.index import VideoIndex
+    from videozoo.predict.search import Hit, Searcher
+
+__all__ = ["search"]
+
+
+def search(
+    where: Path = typer.Argument(
+        metavar="RUN_OR_INDEX", help="An index (.parquet) of `videozoo index`, or a grounding run, then with VIDEOS."
+    ),
+    query: str = typer.Argument(help='What happens, in words: "a square moves left".'),
+    sources: list[str] = typer.Argument(None, metavar="[VIDEOS]...", help="Only these; a run looks at them now."),
+    top: int = typer.Option(5, min=1, help="How many moments to show."),
+    run: Path = typer.Option(None, help="The run of the index, where it lies elsewhere by now."),
+    cut: Path = typer.Option(None, help="Write the moments as clips into this folder."),
+    as_json: bool = typer.Option(False, "--json", help="Print the answers as JSON on stdout, and nothing else."),
+    device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
+) -> None:
+    """Find the moments of many videos that a sentence tells of, best first."""
+    from rich.console import Console
+
+    from videozoo.errors import DataError
+
+    if not query.strip():
+        raise DataError("query: is empty; say what to look for in a few words")
+
+    from videozoo.predict.formats import to_json
+    from videozoo.predict.outputs import check_writable, cut_spans
+
+    if cut is not None:
+        check_writable(cut)
+    notes = Console(stderr=True)
+    failed: dict[str, str] = {}
+    if where.suffix == ".parquet":
+        searcher, index = _open(where, run, device)
+        index = _fresh(index, sources or [], where, notes)
+    else:
+        searcher, index = _look(where, run, sources or [], device, notes, failed)
+    hits = searcher.ask(index, query, top=top)
+    if unseen := searcher.unseen(query):
+        text = f"no training sentence had: {', '.join(unseen)}; what is meant by them is a guess"
+        notes.print(text, style="yellow", highlight=False, markup=False)
+    clips = []
+    for place, hit in enumerate(hits, start=1) if cut is not None else ():
+        stem = cut / f"{place:02d}-{Path(hit.video).stem}"  # type: ignore[operator]
+        clips += cut_spans(hit.video, [hit.span], stem)
+    if as_json:
+        answers = {
+            "query": query,
+            "run": searcher.run.path,
+            "videos": len(index.videos),
+            "windows": len(index),
+            "hits": [hit.to_dict() for hit in hits],
+            "clips": [str(clip) for clip in clips],
+            "failed": [{"id": name, "error": reason} for name, reason in failed.items()],
+        }
+        typer.echo(to_json(answers), nl=False)
+    else:
+        _print(Console(), hits)
+        for clip in clips:
+            notes.print(f"cut: {clip}", style="dim", highlight=False, markup=False)
+    if failed:
+        notes.print(f"{len(failed)} videos failed:", style="red", highlight=False)
+        for reason in failed.values():
+            notes.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _open(path: Path, run: Path | None, device: str) -> tuple[Searcher, VideoIndex]:
+    """An index, and the searcher that made it."""
+    from videozoo.errors import DataError
+    from videozoo.predict.index import VideoIndex
+    from videozoo.predict.search import load_searcher
+
+    index = VideoIndex.read(path)
+    place = run if run is not None else Path(index.run.path)
+    if not place.exists():
+        raise DataError(f"{path}: is the index of {index.run}, which is not there; say where it is by --run")
+    searcher = load_searcher(place, device=device)
+    index.check_run(searcher.run, where=str(path))
+    return searcher, index
+
+
+def _fresh(index: VideoIndex, sources: Sequence[str], path: Path, notes: Console) -> VideoIndex:
+    """The part of an index that is asked for and whose files are there."""
+    from videozoo.errors import DataError
+    from videozoo.predict.sources import find_videos
+
+    if sources:
+        wanted = {str(video.resolve()) for video in find_videos(sources)}
+        missing = sorted(wanted - {video.path for video in index.videos})
+        if missing:
+            raise DataError(
+                f"{path}: {missing[0]} is not in it ({len(missing)} of {len(wanted)} videos are not); "
+                "add them by `videozoo index`"
+            )
+        index = index.without(video.path for video in index.videos if video.path not in wanted)
+    states = {video.path: video.state() for video in index.videos}
+    for state, told in (("gone", "are gone, and left out"), ("changed", "have changed since they were indexed")):
+        found = [name for name, is_now in states.items() if is_now == state]
+        if found:
+            text = f"{len(found)} of {len(states)} videos {told} (first {found[0]}); run `videozoo index` again"
+            notes.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    return index.without(name for name, state in states.items() if state == "gone")
+
+
+def _look(
+    where: Path, run: Path | None, sources: Sequence[str], device: str, notes: Console, failed: dict[str, str]
+) -> tuple[Searcher, VideoIndex]:
+    """A run's searcher, and what it sees of the videos."""
+    from rich.progress import track
+
+    from videozoo.errors import ConfigError, DataError
+    from videozoo.predict.index import VideoIndex
+    from videozoo.predict.search import load_searcher
+    from videozoo.predict.sources import find_videos
+
+    if run is not None:
+        raise ConfigError(f"--run {run}: {where} is a run already; give an index (.parquet) first, or leave --run out")
+    if not sources:
+        raise ConfigError(f"{where}: is a run; name the videos to look at, or an index (.parquet) instead of the run")
+    videos = find_videos(sources)
+    searcher = load_searcher(where, device=device)
+    looked = []
+    for video in track(videos, "looking", console=notes, transient=True, disable=len(videos) == 1):
+        try:
+            looked.append(searcher.look(video))
+        except DataError as error:
+            failed[str(video)] = str(error)
+    return searcher, VideoIndex(searcher.run).with_videos(looked)
+
+
+def _print(console: Console, hits: Sequence[Hit]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not hits:
+        console.print("no moment was found: there is no video to search")
+        return
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("video", overflow="fold")
+    table.add_column("from", justify="right")
+    table.add_column("to", justify="right")
+    table.add_column("probability", justify="right")
+    here = Path.cwd()
+    for hit in hits:
+        path = Path(hit.video)
+        shown = path.relative_to(here) if path.is_relative_to(here) else path
+        table.add_row(Text(str(shown)), f"{hit.start_s:.2f} s", f"{hit.end_s:.2f} s", f"{hit.score:.1%}")
+    console.print(table)

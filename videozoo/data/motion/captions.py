@@ -1,0 +1,64 @@
+"""A world of short stories: two events, one after the other, told in a sentence, and each in one of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from videozoo.data.motion import world
+from videozoo.data.motion.labels import caption
+from videozoo.data.motion.script import CLASSES, Script, story_script
+from videozoo.errors import ConfigError
+
+__all__ = ["make_captions"]
+
+_MIN_STORY_S = 3.0  # two events that are long enough to be seen
+
+
+def make_captions(
+    out_dir: Path | str,
+    *,
+    num_train: int = 600,
+    num_val: int = 100,
+    size_px: int = 64,
+    length_s: float = 7.0,
+    fps: int = 12,
+    num_classes: int = len(CLASSES),
+    seed: int = 0,
+    num_workers: int = 0,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Videos of exactly two events in videos/, and train.json and val.json in the form of ActivityNet Captions.
+
+    Each video has three sentences: of all of it (`a red ring grows, then a blue square moves left`), of its first event
+    and of its second. The motions of the two differ. Durations are drawn between 0.85 and 1.15 times `length_s`.
+    Arguments and errors as in `make_clips`.
+    """
+    asked = world._asked("captions", locals())
+    if 0.85 * length_s < _MIN_STORY_S:
+        raise ConfigError(
+            f"synth captions: a length of {length_s} s leaves no room for two events; "
+            f"needs {_MIN_STORY_S / 0.85:.2f} s or more"
+        )
+    if num_classes < 2:
+        raise ConfigError(f"synth captions: num_classes is {num_classes}; a story has two motions, needs 2 or more")
+    videos: list[tuple[str, Script]] = []
+    texts: dict[str, str] = {}
+    for split, num_videos in (("train", num_train), ("val", num_val)):
+        told = {}
+        for index in range(num_videos):
+            rng = world._rng(seed, split, index)
+            num_frames = round(rng.uniform(0.85, 1.15) * length_s * fps)
+            script = story_script(rng, motions=CLASSES[:num_classes], num_frames=num_frames, fps=fps, size_px=size_px)
+            name = f"{split}_{index:05d}"
+            videos.append((f"videos/{name}.mp4", script))
+            told[name] = {
+                "duration": script.duration_s,
+                "timestamps": [[0.0, script.duration_s], *([e.start_s, e.end_s] for e in script.events)],
+                "sentences": [caption(script), *(caption(script, event) for event in script.events)],
+            }
+        texts[f"{split}.json"] = json.dumps(told, indent=1) + "\n"
+    texts |= world._common_texts(videos, num_classes)
+    world._write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)

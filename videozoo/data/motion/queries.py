@@ -1,0 +1,82 @@
+"""A world of long videos with sentences: each tells of one moment of its video, and of no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from videozoo.data.motion import world
+from videozoo.data.motion.script import CLASSES, Event, Script, untrimmed_script
+from videozoo.types import Span
+
+__all__ = ["make_queries", "query_spans"]
+
+WHOLE_SHARE = 0.6  # of sentences that say shape and colour
+
+
+def make_queries(
+    out_dir: Path | str,
+    *,
+    num_train: int = 300,
+    num_val: int = 100,
+    size_px: int = 64,
+    length_s: float = 16.0,
+    fps: int = 12,
+    num_classes: int = len(CLASSES),
+    seed: int = 0,
+    num_workers: int = 0,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Long videos with pauses in videos/, and their sentences in train.txt and val.txt, in Charades-STA's form.
+
+    Durations are drawn between 0.7 and 1.3 times `length_s`. Arguments and errors as in `make_clips`.
+    """
+    asked = world._asked("queries", locals())
+    shortest, longest = world._untrimmed_bounds("queries", length_s)
+    videos: list[tuple[str, Script]] = []
+    texts: dict[str, str] = {}
+    for split, num_videos in (("train", num_train), ("val", num_val)):
+        lines = []
+        for index in range(num_videos):
+            rng = world._rng(seed, split, index)
+            num_frames = round(rng.uniform(shortest, longest) * fps)
+            motions = CLASSES[:num_classes]
+            script = untrimmed_script(rng, motions=motions, num_frames=num_frames, fps=fps, size_px=size_px)
+            name = f"{split}_{index:05d}"
+            videos.append((f"videos/{name}.mp4", script))
+            lines += [f"{name} {s.start_s:.3f} {s.end_s:.3f}##{s.label}.\n" for s in query_spans(script, rng)]
+        texts[f"{split}.txt"] = "".join(lines)
+    texts |= world._common_texts(videos, num_classes)
+    world._write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
+
+
+def query_spans(script: Script, rng: np.random.Generator) -> list[Span]:
+    """Each event that a sentence tells from all others of its video, with such a sentence as its label.
+
+    Most say colour and shape (`a red ring grows`), the others leave one out (`a ring grows`, `a red shape grows`).
+    """
+    events = [event for event in script.events if event.motion in CLASSES]
+    told = [_sentences(event) for event in events]
+    found = []
+    for i, event in enumerate(events):
+        others = {sentence for j, sentences in enumerate(told) for sentence in sentences if j != i}
+        whole, *shorter = (None if sentence in others else sentence for sentence in told[i])
+        choices = [sentence for sentence in shorter if sentence is not None]
+        draw, place = rng.random(), int(rng.integers(2))  # drawn for every event: a choice moves no other
+        if whole is None:
+            continue
+        sentence = whole if draw < WHOLE_SHARE or not choices else choices[place % len(choices)]
+        found.append(Span(event.start_s, event.end_s, sentence))
+    return found
+
+
+def _sentences(event: Event) -> tuple[str, str, str]:
+    article = "an" if event.colour[0] in "aeiou" else "a"
+    return (
+        f"{article} {event.colour} {event.shape} {event.motion}",
+        f"a {event.shape} {event.motion}",
+        f"{article} {event.colour} shape {event.motion}",
+    )

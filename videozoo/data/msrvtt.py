@@ -1,0 +1,64 @@
+"""MSR-VTT: short clips with twenty sentences each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from videozoo.data.activitynet_captions import read_json
+from videozoo.data.captions import CaptionDataset, Described, assemble_captions
+from videozoo.data.registry import register_dataset
+from videozoo.errors import DataError
+
+__all__ = ["msrvtt"]
+
+
+@register_dataset
+def msrvtt(
+    path: Path,
+    *,
+    features: Path,
+    split: str | None = None,
+    class_names: Sequence[str] | None = None,
+    min_count: int = 1,
+) -> CaptionDataset:
+    """MSR-VTT (Xu et al., CVPR 2016): {videos: [{video_id, split}], sentences: [{video_id, caption}]}.
+
+    One sample a video with all its sentences: training draws one of them each time, evaluation takes all as references.
+    The times in the file are those of the film that a clip was cut from, and mean nothing here.
+
+    Args:
+        path: train_val_videodatainfo.json, test_videodatainfo.json, or another of this form.
+        features: a folder with one file a video, or a packed file; see `io.features.FeatureStore`.
+        split: "train", "validate" or "test"; None takes all videos of the file.
+        class_names: the vocabulary; None makes one of these sentences.
+        min_count: how often a word has to be said to be in a vocabulary made here.
+
+    Raises:
+        DataError: a file of another form, no such split, no usable sentence, or no features of its videos.
+    """
+    return assemble_captions(
+        path, _videos(path, split), features=features, class_names=class_names, min_count=min_count
+    )
+
+
+def _videos(path: Path, split: str | None) -> Iterator[Described]:
+    content = read_json(path)
+    try:
+        splits = {str(video["video_id"]): str(video.get("split", "")) for video in content["videos"]}
+        told = [(str(sentence["video_id"]), str(sentence["caption"])) for sentence in content["sentences"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read ({error!r}); needs videos and sentences with video_id") from error
+    if split is not None and split not in splits.values():
+        known = ", ".join(sorted(set(splits.values())))
+        raise DataError(f"{path}: has no split '{split}'; it has {known}")
+    captions: dict[str, list[str]] = {video: [] for video, of in splits.items() if split in (None, of)}
+    for video, caption in told:
+        if video not in splits:
+            raise DataError(
+                f"{path}: a sentence is about '{video}', which is not among its videos; fetch the file again"
+            )
+        if video in captions:
+            captions[video].append(caption)
+    for video, sentences in captions.items():
+        yield Described(video, video, tuple(sentences))

@@ -1,0 +1,165 @@
+"""Sentences that tell of moments of videos: what every such data set gives, checked alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from videozoo.data.files import some_of
+from videozoo.errors import DataError
+from videozoo.io.features import Features, FeatureStore
+from videozoo.sentences.tokens import tokenize
+from videozoo.sentences.vocabulary import vocabulary
+from videozoo.types import Span
+
+__all__ = ["Query", "QueryDataset", "QueryVideo", "assemble_queries"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """One sentence of an annotation file, as it stands there; `where` names the place."""
+
+    where: str
+    video: str
+    sentence: str
+    start_s: float
+    end_s: float
+    duration_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryVideo:
+    """A record: a sentence about a moment of a video, whose features are read when asked for."""
+
+    id: str
+    video: str
+    sentence: str
+    moment: tuple[float, float]
+    duration_s: float | None
+    store: FeatureStore = dataclasses.field(repr=False)
+    key: str  # of its features
+
+    @property
+    def segments(self) -> tuple[Span, ...]:
+        return (Span(*self.moment, label=self.sentence),)
+
+    def features(self) -> Features:
+        """What the extractor saw of the video.
+
+        Raises:
+            DataError: there are no features of it, or they are damaged.
+        """
+        return self.store.read(self.key)
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryDataset(Sequence[Any]):
+    """The sentences of a data set.
+
+    Attributes:
+        class_names: the words of the training sentences, sorted: what encoders by words know.
+        records: one a sentence, with ids that are unique.
+        store: the videos' features; None where the records bring windows of their own.
+        source: the file it was read from.
+        notes: what was left out or is missing, one sentence each.
+    """
+
+    class_names: tuple[str, ...]
+    records: list[Any] = dataclasses.field(repr=False)
+    store: FeatureStore | None = dataclasses.field(repr=False)
+    source: str = "data set"
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override]
+        return self.records[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.records)
+
+    @property
+    def feature_recipe(self) -> dict[str, Any] | None:
+        """How the features were made; None for other projects' files."""
+        recipe = self.store.recipe if self.store is not None else None
+        return recipe.to_dict() if recipe is not None else None
+
+    @property
+    def extractor(self) -> Path | None:
+        """The weight file that makes such features of other videos, if it lies beside them."""
+        return self.store.extractor if self.store is not None else None
+
+
+def assemble_queries(
+    path: Path, queries: Iterable[Query], *, features: str | Path, class_names: Sequence[str] | None = None
+) -> QueryDataset:
+    """The data set of `queries`; what was noted on the way is logged as warnings.
+
+    Sentences without words and moments that end before they begin are left out. Videos without features stay: training
+    replaces them and counts them as bad, evaluation names them.
+
+    Args:
+        path: the annotation file, for messages.
+        features: what `FeatureStore` reads.
+        class_names: the vocabulary; None takes the words of these sentences.
+
+    Raises:
+        DataError: no sentence that can be used, or no features of any video.
+    """
+    store = FeatureStore(features)
+    notes: list[str] = []
+    usable: list[Query] = []
+    wordless: list[str] = []
+    backwards: list[str] = []
+    for query in queries:
+        if not tokenize(query.sentence):
+            wordless.append(query.where)
+        elif not (0 <= query.start_s < query.end_s < math.inf):
+            backwards.append(query.where)
+        else:
+            usable.append(query)
+    for faults, problem in (
+        (wordless, "have no words"),
+        (backwards, "have a moment that ends before it begins"),
+    ):
+        if faults:
+            notes.append(f"{len(faults)} sentences {problem}, left out: {some_of(faults)}")
+    if not usable:
+        raise DataError(f"{path}: holds no sentence that can be used{''.join('; ' + note for note in notes)}")
+    videos = list(dict.fromkeys(query.video for query in usable))
+    keys = {video: video if video in store else Path(video).stem for video in videos}
+    missing = [video for video in videos if keys[video] not in store]
+    if len(missing) == len(videos):
+        raise DataError(
+            f"{features}: has no features of any of the {len(videos)} videos in {path}; it has those of "
+            f"{some_of(store.ids, 2)}, the videos are {some_of(missing, 2)}"
+        )
+    if missing:
+        notes.append(f"{len(missing)} of {len(videos)} videos have no features: {some_of(missing)}")
+    count: Counter[str] = Counter()
+    records = []
+    for query in usable:
+        count[query.video] += 1
+        records.append(
+            QueryVideo(
+                id=f"{query.video}#{count[query.video]}",
+                video=query.video,
+                sentence=query.sentence,
+                moment=(query.start_s, query.end_s),
+                duration_s=query.duration_s,
+                store=store,
+                key=keys[query.video],
+            )
+        )
+    for note in notes:
+        log.warning("%s: %s", path, note)
+    names = tuple(class_names) if class_names is not None else vocabulary(query.sentence for query in usable)
+    return QueryDataset(names, records, store, str(path), tuple(notes))

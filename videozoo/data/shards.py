@@ -1,0 +1,391 @@
+"""Clips in tar archives: thousands in a file, as WebDataset lays them out, read at any place.
+
+A sample is a run of members with one name up to its first dot: `000017.mp4` with `000017.cls` or `000017.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import json
+import logging
+import os
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videozoo.data.dataset import ClipDataset
+from videozoo.data.files import VIDEO_SUFFIXES, some_of
+from videozoo.data.labels import ClassNames, class_index
+from videozoo.data.registry import register_dataset
+from videozoo.data.youtube8m import find_shards
+from videozoo.errors import ConfigError, DataError, DecodeError
+from videozoo.io.decode import probe
+from videozoo.io.slice import FileSlice
+from videozoo.types import ClipRecord
+
+__all__ = ["Shard", "ShardedClips", "Shards", "read_shard", "shards", "write_shards"]
+
+log = logging.getLogger(__name__)
+
+INDEX_VERSION = 1
+NUM_READERS = 8  # shards whose headers are read at a time
+TAR_BLOCK = 512
+NEEDS = "a sample is key.mp4 (or another video) with key.cls, a class number or name, or key.json with label or labels"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardSample:
+    """One sample of a shard: where its video lies, and what is told of it."""
+
+    key: str
+    name: str  # of the video's member
+    offset: int
+    size_bytes: int
+    labels: tuple[str, ...]
+    id: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The samples of one archive."""
+
+    path: Path
+    samples: tuple[ShardSample, ...]
+
+
+class ShardedClips(Sequence[ClipRecord]):
+    """The samples of many shards as records whose `path` is an address inside one; nothing is unpacked.
+
+    Attributes:
+        class_names: the name of label 0, 1, ...
+        multi_label: a sample has any number of labels.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        class_names: Sequence[str],
+        labels: Sequence[tuple[int, ...]],
+        *,
+        multi_label: bool = False,
+        shuffle_shards: int | None = None,
+        source: str = "shards",
+    ):
+        self.class_names, self.multi_label, self.shuffle_shards = tuple(class_names), multi_label, shuffle_shards
+        self._shards, self._labels = tuple(shards), labels
+        self._ends = np.cumsum([len(shard.samples) for shard in shards])
+        twice = [id_ for id_, count in Counter(record.id for record in self).items() if count > 1]
+        if twice:
+            raise DataError(f"{source}: {len(twice)} samples stand more than once ({some_of(twice)}); each counts once")
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> ClipRecord:  # type: ignore[override]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        place = int(np.searchsorted(self._ends, index, side="right"))
+        shard = self._shards[place]
+        sample = shard.samples[index - int(self._ends[place])]
+        address = FileSlice(shard.path, sample.offset, sample.size_bytes, sample.name).address
+        return ClipRecord(
+            id=sample.id or sample.key,
+            path=Path(address),
+            labels=self._labels[index],
+            start_s=sample.start_s,
+            end_s=sample.end_s,
+        )
+
+    def class_counts(self) -> list[int]:
+        """How many samples carry each label, in class order."""
+        counts = Counter(label for labels in self._labels for label in labels)
+        return [counts[label] for label in range(len(self.class_names))]
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """The order of an epoch: all samples at random, or those of `shuffle_shards` random shards at a time."""
+        if self.shuffle_shards is None:
+            return rng.permutation(len(self))
+        parts = np.split(np.arange(len(self)), self._ends[:-1])
+        places = rng.permutation(len(parts)).tolist()
+        groups = [places[i : i + self.shuffle_shards] for i in range(0, len(places), self.shuffle_shards)]
+        return np.concatenate([rng.permutation(np.concatenate([parts[i] for i in group])) for group in groups])
+
+
+@register_dataset
+def shards(
+    path: str | Path,
+    *,
+    class_names: ClassNames = None,
+    num_classes: int | None = None,
+    multi_label: bool = False,
+    shuffle_shards: int | None = None,
+) -> ShardedClips:
+    """Tar archives of clips, by folder, pattern or list, as `videozoo prepare shards` and WebDataset write them.
+
+    The headers of each are read once and kept beside it (`x.tar.index.json`, where the folder can be written). Clips
+    are then decoded where they lie.
+
+    Args:
+        path: a folder with *.tar, a pattern (`train-*.tar` or `train-{000..146}.tar`, quoted in a shell), one file, or
+            a .list or .txt file with one a line.
+        class_names: the classes in order, or a file with one a line; by default a classes.txt beside the shards, else
+            the names in them, else "0", "1", ...
+        num_classes: how many classes there are, when nothing names them and the shards may lack the last ones.
+        multi_label: a clip has any number of labels.
+        shuffle_shards: shuffle within so many shards at a time, for disks that are slow at random places; None shuffles
+            all clips.
+
+    Raises:
+        DataError: no shards, one that is cut short or no tar, or a sample without a video or a label.
+    """
+    if shuffle_shards is not None and shuffle_shards < 1:
+        raise ConfigError(f"shards.shuffle_shards: is {shuffle_shards}; it takes a whole number from 1 up, or null")
+    paths = list(itertools.chain.from_iterable(find_shards(one, ("*.tar",)) for one in _expand(str(path))))
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        found = list(pool.map(read_shard, paths))
+    for shard in found:
+        for sample in shard.samples:
+            if len(sample.labels) != 1 and not multi_label:
+                raise DataError(
+                    f"{shard.path}: sample '{sample.key}' has {len(sample.labels)} labels; single-label data has one "
+                    "each, or set multi_label=true"
+                )
+    named = [(f"{s.path}: sample '{x.key}'", x.labels) for s in found for x in s.samples]
+    classes = class_index(
+        class_names,
+        num_classes=num_classes,
+        folder=paths[0].parent,
+        labels=[(where, label) for where, labels in named for label in labels],
+    )
+    labels = [tuple(classes.index(label, where=where) for label in labels) for where, labels in named]
+    return ShardedClips(
+        found, classes.names, labels, multi_label=multi_label, shuffle_shards=shuffle_shards, source=str(path)
+    )
+
+
+def read_shard(path: Path) -> Shard:
+    """The samples of an archive, from its headers or from the index that an earlier reader left beside it.
+
+    Raises:
+        DataError: it is cut short or no tar, or a sample lacks its video or its label.
+    """
+    stat = path.stat()
+    stamp = {"version": INDEX_VERSION, "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    index = path.with_name(f"{path.name}.index.json")
+    try:
+        kept = json.loads(index.read_text(encoding="utf-8"))
+        if kept["stamp"] == stamp:
+            return Shard(path, tuple(ShardSample(**{**s, "labels": tuple(s["labels"])}) for s in kept["samples"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none, or of an older version
+    shard = Shard(path, tuple(_walk(path, size_bytes=stat.st_size)))
+    part = index.with_name(f".{index.name}.{os.getpid()}.part")
+    try:
+        text = json.dumps({"stamp": stamp, "samples": [dataclasses.asdict(sample) for sample in shard.samples]})
+        part.write_text(text, encoding="utf-8")
+        part.replace(index)
+    except OSError as error:  # a place that is read only: it is walked again next time
+        log.info("%s: no index is kept (%s)", index, error.strerror)
+    return shard
+
+
+def _expand(pattern: str) -> list[str]:
+    """`train-{000..002}.tar` as its three names; other patterns as they are."""
+    match = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", pattern)
+    if match is None:
+        return [pattern]
+    before, first, last, after = match.groups()
+    return [f"{before}{number:0{len(first)}}{after}" for number in range(int(first), int(last) + 1)]
+
+
+def _walk(path: Path, *, size_bytes: int) -> list[ShardSample]:
+    again = "write it again, or fetch it again"
+    groups: list[tuple[str, dict[str, tarfile.TarInfo]]] = []
+    told: dict[str, dict[str, bytes]] = {}
+    end = 0
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                end = member.offset_data + -(-member.size // TAR_BLOCK) * TAR_BLOCK
+                key, extension = _split_name(member.name)
+                if not member.isfile() or key is None:
+                    continue
+                if not groups or groups[-1][0] != key or extension in groups[-1][1]:
+                    groups.append((key, {}))
+                groups[-1][1][extension] = member
+                if extension in ("cls", "json"):
+                    file = tar.extractfile(member)
+                    told.setdefault(key, {})[extension] = b"" if file is None else file.read()
+    except tarfile.ReadError as error:
+        what = "is cut short" if end else "is no tar archive"
+        raise DataError(f"{path}: {what} ({error}); {again}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    if end >= size_bytes:
+        raise DataError(f"{path}: is cut short (it has no end mark after byte {end}); {again}")
+    if not groups:
+        raise DataError(f"{path}: holds no samples; {NEEDS}")
+    return [_sample(path, key, members, told.get(key, {})) for key, members in groups]
+
+
+def _split_name(name: str) -> tuple[str | None, str]:
+    """("folder/000017", "mp4") of "folder/000017.mp4": WebDataset cuts at the first dot of the last part."""
+    folder, _, last = name.removeprefix("./").rpartition("/")
+    stem, dot, extension = last.partition(".")
+    if not stem or not dot:
+        return None, ""
+    return f"{folder}/{stem}" if folder else stem, extension.lower()
+
+
+def _sample(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], told: Mapping[str, bytes]) -> ShardSample:
+    where = f"{path}: sample '{key}'"
+    videos = [m for ext, m in members.items() if f".{ext.rpartition('.')[2]}" in VIDEO_SUFFIXES]
+    if len(videos) != 1:
+        raise DataError(f"{where} has {len(videos)} videos, of the members {', '.join(sorted(members))}; {NEEDS}")
+    labels: Any = None
+    about: dict[str, Any] = {}
+    try:
+        if "json" in told:
+            read = json.loads(told["json"])
+            about = read if isinstance(read, dict) else {"label": read}
+            labels = next((about[name] for name in ("labels", "label", "cls") if about.get(name) is not None), None)
+        if labels is None and "cls" in told:
+            labels = told["cls"].decode().strip() or None
+    except ValueError as error:
+        raise DataError(f"{where} has a label that cannot be read ({error}); {NEEDS}") from error
+    if labels is None:
+        raise DataError(f"{where} has no label; {NEEDS}")
+    video = videos[0]
+    return ShardSample(
+        key=key,
+        name=video.name,
+        offset=video.offset_data,
+        size_bytes=video.size,
+        labels=tuple(map(str, labels if isinstance(labels, list) else [labels])),
+        **{name: about.get(name) for name in ("id", "start_s", "end_s")},
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """What `write_shards` left behind; `failed` holds the decoder's reason by path."""
+
+    paths: tuple[Path, ...]
+    num_written: int
+    num_kept: int
+    failed: Mapping[str, str]
+
+
+def write_shards(
+    dataset: ClipDataset,
+    out_dir: Path,
+    name: str,
+    *,
+    shard_bytes: int = 500_000_000,
+    num_workers: int = 1,
+    on_done: Callable[[], None] = lambda: None,
+) -> Shards:
+    """Puts the videos of a data set into `out_dir/name-000000.tar`, ..., each as it is, with its labels as JSON.
+
+    The samples are shuffled once, the same way every time, so that few shards together are much like the whole. A
+    shard that is complete is kept: run it again to go on. Videos whose first frame cannot be decoded are left out.
+
+    Args:
+        shard_bytes: of videos, about, in each shard.
+        on_done: called after each video.
+
+    Raises:
+        DataError: a sample is no video file, none can be decoded, or the disk takes no more.
+    """
+    folders = [record for record in dataset if record.num_frames is not None]
+    if folders:
+        raise DataError(
+            f"{folders[0].path}: is a folder of frames; shards hold video files: make them from the videos themselves"
+        )
+    failed: dict[str, str] = {}
+
+    def check(path: Path) -> None:
+        try:
+            probe(path)
+        except DecodeError as error:
+            failed[str(path)] = error.reason
+        on_done()
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        list(pool.map(check, dict.fromkeys(record.path for record in dataset)))
+    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+    samples = [(f"{i:08}", dataset[i]) for i in order if str(dataset[i].path) not in failed]
+    if not samples:
+        first, reason = next(iter(failed.items()))
+        raise DataError(f"{dataset.source}: none of its videos can be decoded ({first}: {reason}); fetch them again")
+    paths, num_kept = [], 0
+    for number, part in enumerate(_parts(samples, shard_bytes)):
+        path = out_dir / f"{name}-{number:06}.tar"
+        paths.append(path)
+        if _holds(path, part):
+            num_kept += 1
+        else:
+            _write_shard(path, part)
+    return Shards(tuple(paths), len(paths) - num_kept, num_kept, dict(sorted(failed.items())))
+
+
+def _parts(samples: Sequence[tuple[str, ClipRecord]], shard_bytes: int) -> list[list[tuple[str, ClipRecord]]]:
+    parts: list[list[tuple[str, ClipRecord]]] = [[]]
+    room = shard_bytes
+    for key, record in samples:
+        if parts[-1] and room <= 0:
+            parts.append([])
+            room = shard_bytes
+        parts[-1].append((key, record))
+        room -= record.path.stat().st_size
+    return parts
+
+
+def _holds(path: Path, part: Sequence[tuple[str, ClipRecord]]) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        found = read_shard(path).samples
+    except DataError:
+        return False
+    wanted = [(key, record.id, record.path.stat().st_size) for key, record in part]
+    return [(sample.key, sample.id, sample.size_bytes) for sample in found] == wanted
+
+
+def _write_shard(path: Path, part: Sequence[tuple[str, ClipRecord]]) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for key, record in part:
+                about: dict[str, Any] = {"id": record.id, "labels": list(record.labels)}
+                about |= {n: t for n, t in (("start_s", record.start_s), ("end_s", record.end_s)) if t is not None}
+                text = json.dumps(about, ensure_ascii=False).encode()
+                with record.path.open("rb") as video:
+                    size_bytes = os.fstat(video.fileno()).st_size
+                    tar.addfile(_member(f"{key}{record.path.suffix.lower()}", size_bytes), video)
+                tar.addfile(_member(f"{key}.json", len(text)), io.BytesIO(text))
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "make room or choose another folder, then run again to go on"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)  # without a date or an owner: equal input gives equal bytes
+    member.size = size_bytes
+    return member

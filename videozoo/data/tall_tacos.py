@@ -1,0 +1,161 @@
+"""TACoS as TALL's authors gave it away: a feature file for every window, and pickled vectors of the sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.data.files import some_of
+from videozoo.data.queries import QueryDataset
+from videozoo.data.registry import register_dataset
+from videozoo.errors import DataError
+from videozoo.io.features import Features
+from videozoo.sentences.vectors import read_vectors
+from videozoo.transforms.moments import MomentsInput
+
+__all__ = ["Movie", "WindowQuery", "tall_tacos"]
+
+FPS = 29.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Movie:
+    """The windows of one video: (first, last) frame `[n 2]` of each, and where their files are."""
+
+    folder: Path
+    name: str
+    frames: np.ndarray
+    fps: float
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """The feature of a window that is there.
+
+        Raises:
+            DataError: its file is no array of numbers.
+        """
+        path = self._path(first, last)
+        try:
+            return np.asarray(np.load(path, allow_pickle=False), np.float32).reshape(-1)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: cannot be read as an array ({error}); fetch it again") from error
+
+    def context(self, first: int, last: int, size_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The features of the window before it, of itself, and of the one after; itself where there is none."""
+        own = self.read(first, last)
+        around = ((first - size_frames, first), (last, last + size_frames))
+        before, after = (self.read(*place) if self._path(*place).is_file() else own for place in around)
+        return before, own, after
+
+    def _path(self, first: int, last: int) -> Path:
+        return self.folder / f"{self.name}_{first}_{last}.npy"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Candidates:
+    """All windows of a movie."""
+
+    movie: Movie
+    spec: MomentsInput
+
+    @property
+    def times_s(self) -> np.ndarray:
+        times: np.ndarray = self.movie.frames / self.movie.fps
+        return times
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.times_s.max())
+
+    def look(self, times_s: np.ndarray) -> Tensor:
+        """What stands for some of the windows `[m 2]`: `[m 3d]`."""
+        size_frames = round(self.spec.context_s * self.movie.fps)
+        frames = np.rint(times_s * self.movie.fps).astype(int).tolist()
+        rows = [np.concatenate(self.movie.context(first, last, size_frames)) for first, last in frames]
+        if wrong := [row for row in rows if row.size != 3 * self.spec.feature_dim]:
+            raise DataError(
+                f"{self.movie.folder}: a feature of {self.movie.name} is {wrong[0].size // 3} wide; "
+                f"the recipe says input.feature_dim={self.spec.feature_dim}"
+            )
+        return torch.from_numpy(np.stack(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowQuery:
+    """A record: a sentence, known by its number only, about a moment of a movie."""
+
+    id: str
+    video: str
+    sentence: str
+    moment: tuple[float, float]
+    movie: Movie = dataclasses.field(repr=False)
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.movie.frames.max() / self.movie.fps)
+
+    def candidates(self, spec: MomentsInput) -> _Candidates:
+        """The windows that were cut out of the video."""
+        return _Candidates(self.movie, spec)
+
+    def features(self) -> Features:
+        """Never there: this form has windows, not rows."""
+        raise DataError(f"{self.id}: has features of windows only; use it with input moments")
+
+
+@register_dataset
+def tall_tacos(
+    windows: Path, *, sentences: Path, fps: float = FPS, class_names: Sequence[str] | None = None
+) -> QueryDataset:
+    """TALL's own files of TACoS: windows and context as they were cut there, whatever the input spec says of lengths.
+
+    Sentences have vectors and no words, so that the recipe's encoder is {name: vectors, path: <the same pickle>}, both
+    pickles with a comma between for training and evaluation. Movies are matched by their whole name.
+
+    Args:
+        windows: the folder with `<movie>_<first frame>_<last frame>.npy`: Interval64_128_256_512_overlap0.8_c3d_fc6
+            for training, Interval128_256_overlap0.8_c3d_fc6 for evaluation.
+        sentences: train_clip-sentvec.pkl or test_clip-sentvec.pkl: a list of (`<movie>_<first>_<last>`, vectors).
+        fps: of the frames in names.
+        class_names: unused here, since nothing says the words.
+
+    Raises:
+        DataError: no windows, a file of another form, or sentences of movies without windows alone.
+    """
+    movies = _movies(windows, fps)
+    records, missing = [], set()
+    for name, _ in read_vectors(sentences):
+        clip = name.rpartition("#")[0]
+        parts = _NAME.fullmatch(clip)
+        if parts is None:
+            raise DataError(f"{sentences}: a clip is called '{clip}'; needs <movie>_<first frame>_<last frame>")
+        movie, first, last = parts[1], int(parts[2]), int(parts[3])
+        if movie in movies and first < last:
+            records.append(WindowQuery(name, movie, name, (first / fps, last / fps), movies[movie]))
+        else:
+            missing.add(movie)
+    if not records:
+        raise DataError(
+            f"{sentences}: none of its {len(missing)} movies has windows in {windows} ({some_of(sorted(missing))})"
+        )
+    notes = (f"{len(missing)} movies have no windows, left out: {some_of(sorted(missing))}",) if missing else ()
+    return QueryDataset(tuple(class_names or ()), records, None, str(sentences), notes)
+
+
+_NAME = re.compile(r"(.+)_(\d+)_(\d+)")
+
+
+def _movies(folder: Path, fps: float) -> Mapping[str, Movie]:
+    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for path in folder.glob("*.npy"):
+        if parts := _NAME.fullmatch(path.stem):
+            found[parts[1]].append((int(parts[2]), int(parts[3])))
+    if not found:
+        raise DataError(f"{folder}: holds no <movie>_<first frame>_<last frame>.npy; give TALL's folder of windows")
+    return {name: Movie(folder, name, np.array(sorted(frames), np.float64), fps) for name, frames in found.items()}

@@ -1,0 +1,166 @@
+"""PaddleVideo's pickles of YouTube-8M, which its converter made of the TFRecord shards: read, and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import multiprocessing
+import pickle
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videozoo.data.labels import ClassNames
+from videozoo.data.registry import register_dataset
+from videozoo.data.youtube8m import NUM_CLASSES, Answer, FeatureShards, find_shards, vocabulary_names
+from videozoo.errors import DataError, WeightsError
+from videozoo.io.unpickle import unpickle_arrays
+
+__all__ = ["PickledVideos", "write_pickle", "write_pickles", "youtube8m_pkl"]
+
+MOST_FRAMES = 300  # that a reader of these files looks at
+
+
+@dataclasses.dataclass(frozen=True)
+class PickledRecord:
+    """One video of a pickle; `read` as that of a shard's record."""
+
+    path: Path
+    number: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.path} item {self.number}"
+
+    def read(self) -> Answer:
+        item = _open_pickle(self.path)[self.number]
+        try:
+            num_frames = int(item["nframes"])
+            parts = [np.asarray(item[name])[:num_frames] for name in ("feature", "audio")]
+            labels = tuple(int(label) for label in item["label"]) if "label" in item else None
+            id_ = item["video"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self.id}: lacks {error}; needs video, feature, audio, label and nframes") from error
+        if any(part.ndim != 2 for part in parts):
+            shapes = " and ".join(str(part.shape) for part in parts)
+            raise DataError(f"{self.id}: has features of the shapes {shapes}; needs [t d] of each")
+        return _text(id_), parts, labels
+
+
+class PickledVideos(Sequence[PickledRecord]):
+    """The videos of many pickles; as `FeatureShards`."""
+
+    multi_label = True
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, paths: Sequence[Path], class_names: Sequence[str]):
+        self.class_names = tuple(class_names)
+        _open_pickle.cache_clear()  # a file may be another than the last data set's of its name
+        self._records = [PickledRecord(path, i) for path in paths for i in range(len(_open_pickle(path)))]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> PickledRecord:  # type: ignore[override]
+        return self._records[index]
+
+
+@register_dataset
+def youtube8m_pkl(
+    path: str | Path,
+    *,
+    class_names: ClassNames = None,
+    num_classes: int = NUM_CLASSES,
+    vocabulary: str | Path | None = None,
+) -> PickledVideos:
+    """The pickles that PaddleVideo's tf2pkl makes of YouTube-8M, by folder, pattern or list; nothing in them is run.
+
+    Each is opened once to count its videos. Arguments as for `youtube8m`.
+
+    Raises:
+        DataError: no such files, or one that is no pickle of videos.
+    """
+    return PickledVideos(find_shards(path, ("*.pkl",)), vocabulary_names(class_names, vocabulary, num_classes))
+
+
+def write_pickles(
+    shards: Sequence[Path], out_dir: Path, *, num_workers: int = 0
+) -> Iterator[tuple[Path, int, list[str]]]:
+    """Writes a pickle for each shard, and tells of each what `write_pickle` says, in the order of the shards.
+
+    Raises:
+        DataError: two shards have the same name up to the first dot, or one is none.
+    """
+    names = Counter(_pickle_name(shard) for shard in shards)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise DataError(f"{out_dir}: '{twice[0]}' would hold {names[twice[0]]} shards; convert them into folders apart")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    write = functools.partial(write_pickle, out_dir=out_dir)
+    if not num_workers:
+        yield from map(write, shards)
+        return
+    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(write, shards)
+
+
+def _pickle_name(shard: Path) -> str:
+    return f"{shard.name.partition('.')[0]}.pkl"
+
+
+def write_pickle(shard: Path, out_dir: Path) -> tuple[Path, int, list[str]]:
+    """Writes one shard's videos as a pickle, and says (where, how many, what could not be read).
+
+    Python 2 and 3 and every numpy read it: protocol 2, keys and names as bytes.
+
+    Raises:
+        DataError: the shard is none, or has no readable video.
+    """
+    items, bad = [], []
+    shards = FeatureShards([shard], (), names=("rgb", "audio"))
+    for record in shards:
+        try:
+            id_, (rgb, audio), labels = record.read()
+        except DataError as error:
+            bad.append(str(error))
+            continue
+        item = {"video": id_.encode(), "feature": rgb, "audio": audio, "nframes": min(len(rgb), MOST_FRAMES)}
+        items.append({k.encode(): v for k, v in item.items()} | ({b"label": list(labels)} if labels else {}))
+    if not items:
+        raise DataError(f"{shard}: none of its {len(shards)} videos can be read, the first since {bad[0]}")
+    path = out_dir / _pickle_name(shard)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        _Pickler(file, protocol=2).dump(items)
+    partial.replace(path)
+    return path, len(items), [*bad, *shards.notes]
+
+
+class _Pickler(pickle.Pickler):
+    """Arrays by a name that numpy has always had; its own choice changed with version 2."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, np.ndarray):
+            return np.ndarray, (obj.shape, obj.dtype.str, obj.tobytes())
+        return NotImplemented
+
+
+@functools.lru_cache(maxsize=2)
+def _open_pickle(path: Path) -> list[Any]:
+    try:
+        found = unpickle_arrays(path)
+    except WeightsError as error:
+        raise DataError(str(error)) from error
+    items = [found] if isinstance(found, dict) else found
+    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
+        raise DataError(f"{path}: holds no list of videos; needs what PaddleVideo's tf2pkl writes")
+    return [{_text(key): value for key, value in item.items()} for item in items]
+
+
+def _text(value: str | bytes) -> str:
+    """Python 2's strings, which come as text or as bytes."""
+    return value if isinstance(value, str) else value.decode("latin1")

@@ -1,0 +1,40 @@
+"""A gated recurrent unit whose reset gate acts before the recurrent product, as in the paper and in PaddlePaddle."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["GRUCell", "run_gru"]
+
+
+class GRUCell(nn.Module):
+    """One step of a GRU, from inputs that were projected before.
+
+    Paper: Cho et al., arXiv:1406.1078, eq. 5 to 8. `nn.GRU` differs: it resets what the recurrent product gives.
+
+    Input:  projected inputs [b, 3h] for update, reset and candidate, beside the state [b, h].
+    Output: the next state [b, h].
+    """
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.gates = nn.Linear(hidden_size, 2 * hidden_size)
+        self.candidate = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> Tensor:
+        of_gates, of_candidate = inputs.split([2 * self.hidden_size, self.hidden_size], dim=-1)
+        update, reset = (of_gates + self.gates(state)).sigmoid().chunk(2, dim=-1)
+        candidate = torch.tanh(of_candidate + self.candidate(reset * state))
+        return state + update * (candidate - state)
+
+
+def run_gru(cell: GRUCell, inputs: Tensor) -> Tensor:
+    """The states `[b t h]` of a cell that starts at zero, over projected inputs `[b t 3h]`."""
+    state = inputs.new_zeros(inputs.shape[0], cell.hidden_size)
+    states = []
+    for at in inputs.unbind(1):
+        state = cell(at, state)
+        states.append(state)
+    return torch.stack(states, dim=1)

@@ -1,0 +1,15 @@
+"""Weights of image networks, stretched over time."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["inflate"]
+
+
+def inflate(weight: Tensor, num_frames: int) -> Tensor:
+    """A 2-D convolution's weights [o i h w] as those of a 3-D one [o i t h w] that averages over its frames.
+
+    Paper: I3D, arXiv:1705.07750, section 2.4. A still clip gives what its frame gave.
+    """
+    return weight.unsqueeze(2).repeat(1, 1, num_frames, 1, 1) / num_frames

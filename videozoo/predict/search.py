@@ -1,0 +1,156 @@
+"""From a sentence to the moments of many videos that it may mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from videozoo.errors import ConfigError
+from videozoo.io.features import Features
+from videozoo.predict.frames import Video, name_of
+from videozoo.predict.index import IndexedVideo, RunMark, VideoIndex
+from videozoo.predict.predictor import Predictor, load
+from videozoo.tasks.ground import Ground
+from videozoo.types import Span
+from videozoo.weights import checkpoint
+
+__all__ = ["Hit", "Searcher", "load_searcher"]
+
+MAX_IOU = 0.45  # that two answers of one video may share
+CHUNK = 65_536  # windows held against a sentence at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """One answer: a moment of a video, with the probability that the sentence means it."""
+
+    video: str
+    start_s: float
+    end_s: float
+    score: float
+    query: str
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start_s, self.end_s, self.query, self.score)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "video": self.video,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "score": round(self.score, 6),
+        }
+
+
+def load_searcher(run: str | os.PathLike[str], *, device: str = "auto") -> Searcher:
+    """The searcher of a grounding run or its weight file.
+
+    Raises:
+        WeightsError: there is no such file, or it is damaged.
+        ConfigError: the run answers no sentences.
+    """
+    predictor = load(run, device=device)
+    found = checkpoint.find(run)
+    if not isinstance(predictor.task, Ground):
+        raise ConfigError(
+            f"{run}: is a run of '{type(predictor.task).__name__.lower()}', which takes no query; train one "
+            "of `ground`, e.g. motion/tall"
+        )
+    sha256 = checkpoint.fingerprint(predictor.task.model.state_dict())
+    return Searcher(predictor, RunMark(str(found.resolve()), sha256))
+
+
+class Searcher:
+    """Looks at videos once, and answers sentences about them.
+
+        searcher = load_searcher("runs/tall")
+        index = VideoIndex(searcher.run, tuple(searcher.look(path) for path in paths))
+        searcher.ask(index, "a square moves left", top=3)
+
+    Attributes:
+        run: the mark that its indexes carry.
+    """
+
+    def __init__(self, predictor: Predictor, run: RunMark):
+        assert isinstance(predictor.task, Ground)
+        self.predictor, self.task, self.run = predictor, predictor.task, run
+
+    def look(self, video: Video, *, features: Features | None = None, batch_size: int = 64) -> IndexedVideo:
+        """All that answering needs of a video.
+
+        Args:
+            features: the video's, where they have been extracted before.
+
+        Raises:
+            DecodeError: the file cannot be read.
+            DataError: the features were made in another way than those of the training.
+            ConfigError: the run does not hold what makes its features of videos.
+        """
+        seen, info = self.predictor.features(video if features is None else features, batch_size=batch_size)
+        windows = self.predictor.spec.windows(seen, info.duration_s)
+        with torch.inference_mode():
+            embedded = self.task.model.embed_windows(windows.features.to(self.predictor.device)).float().cpu().numpy()
+        name = name_of(video)
+        file = Path(name)
+        stat = file.stat() if file.exists() else None
+        return IndexedVideo(
+            path=str(file.resolve()) if stat is not None else name,
+            size_bytes=stat.st_size if stat is not None else 0,
+            modified_ns=stat.st_mtime_ns if stat is not None else 0,
+            duration_s=windows.duration_s,
+            times_s=windows.times_s,
+            embedded=embedded,
+        )
+
+    def ask(self, index: VideoIndex, query: str, *, top: int = 5) -> list[Hit]:
+        """The best moments of all videos, best first; two of one video overlap by less than a half.
+
+        Raises:
+            DataError: the query is empty or says nothing to the encoder, or the index is of another run.
+        """
+        if top < 1:
+            raise ConfigError(f"top: got {top}; needs at least 1")
+        index.check_run(self.run, where="index")
+        self.task.encode([query])  # what is wrong with it is said before anything else
+        if not len(index):
+            return []
+        of_video, times_s, embedded = index.windows
+        duration_s = np.array([video.duration_s for video in index.videos])[of_video]
+        moments, scores = self.task.moments(self._answers(embedded, query), times_s, duration_s)
+        hits: list[Hit] = []
+        taken: dict[int, list[np.ndarray]] = {}
+        for i in np.argsort(-scores, kind="stable"):
+            video = int(of_video[i])
+            if any(_iou(moments[i], other) > MAX_IOU for other in taken.get(video, ())):
+                continue
+            taken.setdefault(video, []).append(moments[i])
+            start_s, end_s = moments[i].tolist()
+            hits.append(Hit(index.videos[video].path, start_s, end_s, float(scores[i]), query))
+            if len(hits) == top:
+                break
+        return hits
+
+    def unseen(self, query: str) -> list[str]:
+        """The words of a query that no training sentence had: what is said with them rests on the encoder alone."""
+        return self.task.unseen(query)
+
+    @torch.inference_mode()
+    def _answers(self, embedded: np.ndarray, query: str) -> np.ndarray:
+        """What the model says of every window: `[n 3]`."""
+        parts = [
+            self.task.answer(torch.from_numpy(embedded[i : i + CHUNK]).to(self.predictor.device), query).cpu().numpy()
+            for i in range(0, len(embedded), CHUNK)
+        ]
+        return np.concatenate(parts)
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    shared = max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
+    return float(shared / ((a[1] - a[0]) + (b[1] - b[0]) - shared))

@@ -1,0 +1,92 @@
+"""Sentences whose vectors somebody has made before, such as skip-thought's 4800 numbers of TALL's TACoS."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.errors import DataError, WeightsError
+from videozoo.io.unpickle import unpickle_arrays
+from videozoo.sentences.encoder import SentenceEncoder
+from videozoo.sentences.registry import register_encoder
+
+__all__ = ["Vectors", "read_vectors"]
+
+
+@register_encoder
+class Vectors(SentenceEncoder):
+    """Vectors from a file; a sentence that is not in it cannot be asked.
+
+    Args:
+        path: an npz with the arrays `sentences` `[n]` and `vectors` `[n d]`, or TALL's pickle, a list of (clip,
+            vectors), whose sentences are called `<clip>#<number from 0>`. Several, with commas between, are as one.
+
+    Raises:
+        DataError: no such file, another form, or one sentence with two vectors.
+    """
+
+    def __init__(self, *, path: str):
+        super().__init__()
+        digest = hashlib.sha256()
+        self._vectors: dict[str, np.ndarray] = {}
+        for part in (Path(part.strip()) for part in path.split(",")):
+            try:
+                digest.update(part.read_bytes())
+            except OSError as error:
+                raise DataError(
+                    f"{part}: cannot be read ({error.strerror}); give the file of sentence vectors"
+                ) from error
+            for sentence, vector in read_vectors(part):
+                known = self._vectors.setdefault(sentence, vector)
+                if known is not vector and not np.array_equal(known, vector):
+                    raise DataError(f"{part}: '{sentence}' has two vectors that differ; keep one")
+        self.path, self.sha256 = path, digest.hexdigest()
+        widths = sorted({vector.size for vector in self._vectors.values()})
+        if len(widths) != 1:
+            raise DataError(f"{path}: has vectors of the widths {widths}; needs vectors, all of one width")
+        self.dim = widths[0]
+
+    def encode(self, sentences: list[str]) -> Tensor:
+        missing = [sentence for sentence in sentences if sentence not in self._vectors]
+        if missing:
+            raise DataError(
+                f"query: '{missing[0]}' has no vector in {self.path}, which holds {len(self._vectors)}; "
+                "sentences of your own need an encoder such as minilm"
+            )
+        return torch.from_numpy(np.stack([self._vectors[sentence] for sentence in sentences]))
+
+
+def read_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(sentence, float32 vector) of a file of either form, in its order.
+
+    Raises:
+        DataError: it is of neither.
+    """
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                names, table = file["sentences"].tolist(), np.asarray(file["vectors"], np.float32)
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path}: is no file of vectors ({error}); needs the arrays sentences and vectors"
+            ) from error
+        if table.ndim != 2 or len(table) != len(names):
+            raise DataError(f"{path}: {len(names)} sentences with vectors {table.shape}; needs [n d], one each")
+        yield from zip(names, table, strict=True)
+        return
+    try:
+        found: Any = unpickle_arrays(path)
+        for clip, of_clip in found:
+            name = clip.decode() if isinstance(clip, bytes) else str(clip)
+            for number, vector in enumerate(of_clip):
+                yield f"{name}#{number}", np.asarray(vector, np.float32).reshape(-1)
+    except WeightsError as error:
+        raise DataError(str(error)) from error
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: is no list of (clip, vectors) ({error}); see TALL's clip-sentvec files") from error

@@ -1,0 +1,143 @@
+"""Grounding: the moment of a video that a sentence tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.errors import ConfigError
+from videozoo.layers.grounding_loss import alignment_loss, offset_loss
+from videozoo.metrics.grounding import MomentRecall
+from videozoo.metrics.metric import Metric
+from videozoo.models.tall import Tall
+from videozoo.sentences.encoder import build_encoder
+from videozoo.sentences.tokens import tokenize
+from videozoo.tasks.registry import register_task
+from videozoo.tasks.task import Batch, Task
+from videozoo.types import Segments, Span
+
+__all__ = ["Ground"]
+
+SHORTEST_S = 1e-3
+
+
+@register_task
+class Ground(Task):
+    """Finds the moments of a video that a sentence may mean.
+
+    Training batches hold `windows` `[b 3d]`, `window` and `moment` `[b 2]` in seconds, `sentence` and `video`, lists of
+    text; evaluation batches `candidates`, a list of `transforms.moments.Windows`, and `sentence`.
+
+    Every sentence of a batch is held against every window of it. Pairs that belong together though they are of two
+    samples are no negatives: the same sentence said twice, and a window that overlaps another sentence's moment of the
+    same video by 0.5 or more. They count nothing, and `ignored` says how many pairs these are, as a share.
+
+    Args:
+        encoder: what makes vectors of sentences, e.g. {name: minilm}; its `dim` is the model's `sentence_dim`.
+        encoder_sha256: of the encoder that the run was trained with; filled in when training starts.
+        offset_weight: of the loss of the moments' ends.
+        offset_unit_s: seconds that the model's offsets count in; TALL's are frames.
+    """
+
+    input_name = "moments"
+    monitor = "r1_iou0.5"
+    training_args = ("offset_weight",)
+    model: Tall
+
+    def __init__(
+        self,
+        model: Tall,
+        class_names: Sequence[str],
+        *,
+        encoder: dict[str, Any],
+        encoder_sha256: str | None = None,
+        offset_weight: float = 0.01,
+        offset_unit_s: float = 1.0,
+    ):
+        super().__init__(model, class_names)
+        self.encoder = build_encoder(encoder, vocabulary=class_names, sha256=encoder_sha256, where="task.encoder")
+        if self.encoder.dim != model.sentence_dim:
+            raise ConfigError(
+                f"model.sentence_dim: is {model.sentence_dim}; the encoder '{encoder['name']}' gives {self.encoder.dim}"
+            )
+        if not offset_unit_s > 0:
+            raise ConfigError(f"task.offset_unit_s: is {offset_unit_s}; needs seconds above 0")
+        self.offset_weight, self.offset_unit_s = offset_weight, offset_unit_s
+
+    @classmethod
+    def fill_in(cls, args: Mapping[str, Any], records: Any) -> dict[str, Any]:
+        encoder = build_encoder(args["encoder"], vocabulary=records.class_names, where="task.encoder")
+        return {**args, "encoder_sha256": encoder.sha256}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        windows = batch["windows"]
+        scores, *offsets = self.model.pairs(windows, self.encode(batch["sentence"])).float()
+        ignore = self._belong_together(batch).to(windows.device)
+        alignment = alignment_loss(scores, ignore=ignore)
+        own = torch.stack([offset.diagonal() for offset in offsets], dim=1)
+        offset = offset_loss(own, ((batch["moment"] - batch["window"]) / self.offset_unit_s).float())
+        loss = alignment + self.offset_weight * offset
+        return {"loss": loss, "alignment": alignment, "offset": offset, "ignored": ignore.float().mean()}
+
+    def predict(self, batch: Batch) -> list[Segments]:
+        self.encode(batch["sentence"])  # together is faster than one by one
+        answers = []
+        for candidates, sentence in zip(batch["candidates"], batch["sentence"], strict=True):
+            embedded = self.model.embed_windows(candidates.features)
+            found = self.answer(embedded, sentence).cpu().numpy()
+            moments, scores = self.moments(found, candidates.times_s, candidates.duration_s)
+            best_first = np.argsort(-scores, kind="stable")
+            spans = zip(moments[best_first].tolist(), scores[best_first].tolist(), strict=True)
+            answers.append(Segments(tuple(Span(start, end, sentence, score) for (start, end), score in spans)))
+        return answers
+
+    def metrics(self) -> list[Metric]:
+        return [MomentRecall()]
+
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """Vectors of sentences, where the model is; each is made once.
+
+        Raises:
+            DataError: an empty one, or one that the encoder can make nothing of.
+        """
+        weight = self.model.sentence.weight
+        return self.encoder(sentences).to(weight.device, weight.dtype)
+
+    def unseen(self, sentence: str) -> list[str]:
+        """The words of a sentence that no training sentence had."""
+        return sorted(set(tokenize(sentence)) - set(self.class_names))
+
+    def answer(self, embedded: Tensor, sentence: str) -> Tensor:
+        """What a sentence is to embedded windows `[n, embed_dim]`: `[n, 3]`."""
+        return self.model.answer(embedded, self.encode([sentence])[0]).float()
+
+    def moments(self, found: np.ndarray, times_s: np.ndarray, duration_s: float | np.ndarray) -> tuple[Any, Any]:
+        """(start and end `[n 2]` in seconds, probabilities `[n]`) of what `answer` said of windows `[n 2]`.
+
+        Ends are moved by the offsets, but not out of the video; offsets that turn a window inside out are dropped.
+        """
+        moved = times_s + found[:, 1:].astype(np.float64) * self.offset_unit_s
+        moved = np.clip(moved, 0.0, np.broadcast_to(np.asarray(duration_s, np.float64), len(moved))[:, None])
+        is_sound = moved[:, 1] - moved[:, 0] > SHORTEST_S
+        scores = 1 / (1 + np.exp(-found[:, 0].astype(np.float64).clip(-700, 700)))
+        return np.where(is_sound[:, None], moved, times_s), scores
+
+    def _belong_together(self, batch: Batch) -> Tensor:
+        """`[b b]`, sentences by windows: True off the diagonal where a pair is no negative."""
+        said, of_video = _numbers(batch["sentence"]), _numbers(batch["video"])
+        same_words, same_video = said[:, None] == said, of_video[:, None] == of_video
+        moment, window = batch["moment"].cpu(), batch["window"].cpu()
+        shared = torch.minimum(moment[:, None, 1], window[:, 1]) - torch.maximum(moment[:, None, 0], window[:, 0])
+        shared = shared.clamp(min=0)
+        union = (moment[:, 1] - moment[:, 0])[:, None] + (window[:, 1] - window[:, 0]) - shared
+        together = same_words | (same_video & (shared >= 0.5 * union))
+        return together & ~torch.eye(len(said), dtype=torch.bool)
+
+
+def _numbers(texts: Sequence[str]) -> Tensor:
+    """The same number for the same text."""
+    return torch.from_numpy(np.unique(np.array(texts, dtype=object).astype(str), return_inverse=True)[1])
