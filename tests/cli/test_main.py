@@ -10,6 +10,7 @@ QUICK = [
     ["train", "--help"],
     ["eval", "--help"],
     ["predict", "--help"],
+    ["extract", "--help"],
     ["synth", "--help"],
     ["prepare", "frames", "--help"],
     ["demo", "--help"],
@@ -63,3 +64,10 @@ def test_unknown_recipe_says_what_there_is():
     done = run(["train", "moton/tsm", "--out", "x"])
     assert done.returncode == 1
     assert "did you mean 'motion/tsm'?" in done.stderr
+
+
+@pytest.mark.parametrize("args", [[], ["prepare"], ["bench"]], ids=" ".join)
+def test_every_verb_is_told_in_full(args):
+    told = run([*args, "--help"]).stdout.partition("Commands:")[2]
+    assert told.strip()
+    assert "..." not in told

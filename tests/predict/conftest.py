@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from videozoo.models.registry import models
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Batch, Task
 from videozoo.transforms.input import ClipInput
-from videozoo.types import Labels
+from videozoo.types import Labels, Segments, Span
 from videozoo.weights import checkpoint
 
 NAMES = ("dark", "dim", "light", "bright")
@@ -52,18 +53,46 @@ class NameGrey(Task):
         return [Labels(p, self.class_names) for p in scores.softmax(-1).float().cpu().numpy()]
 
 
+class FindGrey(Task):
+    """Finds what is not dark in videos of 4 s: each of the 4 frames that are looked at stands for a second."""
+
+    def predict(self, batch: Batch) -> list[Segments]:
+        levels = torch.tensor(LEVELS, device=batch["video"].device) / 255
+        greys = batch["video"].mean((1, 3, 4, 5))
+        return [self._runs((row[:, None] - levels).abs().argmin(1).tolist()) for row in greys]
+
+    def _runs(self, classes: list[int]) -> Segments:
+        spans, start = [], 0
+        for label, run in itertools.groupby(classes):
+            end = start + len(list(run))
+            if label:
+                spans.append(Span(start, end, self.class_names[label], score=0.9 / (1 + len(spans))))
+            start = end
+        return Segments(tuple(spans))
+
+
 SPEC = ClipInput(num_frames=4, short_side_px=16, crop_px=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 @pytest.fixture
 def run(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run directory with a trained GreyMeter, which can be built by name for as long as the test takes."""
+    return _run(tmp_path_factory, monkeypatch, NameGrey)
+
+
+@pytest.fixture
+def finder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run directory whose answers are segments."""
+    return _run(tmp_path_factory, monkeypatch, FindGrey)
+
+
+def _run(folders: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, task: type[Task]) -> Path:
     monkeypatch.setitem(models._entries, "grey_meter", GreyMeter)
-    monkeypatch.setitem(tasks._entries, "name_grey", NameGrey)
-    folder = tmp_path_factory.mktemp("run")
+    monkeypatch.setitem(tasks._entries, task.__name__.lower(), task)
+    folder = folders.mktemp("run")
     record: dict[str, Any] = {
         "model": {"name": "grey_meter"},
-        "task": {"name": "name_grey"},
+        "task": {"name": task.__name__.lower()},
         "input": SPEC.to_dict(),
     }
     state = GreyMeter().state_dict()

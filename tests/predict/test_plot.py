@@ -7,7 +7,7 @@ from videozoo.predict import plot
 from videozoo.predict.draw import PALETTE, clock, leaders
 from videozoo.predict.plot import plot_timeline
 from videozoo.predict.prediction import Prediction, Window
-from videozoo.types import Labels, VideoInfo
+from videozoo.types import Caption, Labels, Segments, Span, VideoInfo
 
 NAMES = ("jumps", "runs", "sits down on a chair that is much too far away to be seen")
 
@@ -72,3 +72,41 @@ def test_times_are_written_as_they_are_read():
 def test_at_least_one_label(tmp_path):
     with pytest.raises(ConfigError, match=r"top: should be at least 1; got 0"):
         plot_timeline(prediction((1, 0, 0)), tmp_path / "p.png", top=0)
+
+
+INFO = VideoInfo("a.mp4", 10.0, 25.0, 250, 64, 48, 0, "h264", "yuv420p", 0.0, 1)
+
+
+def found(*spans):
+    return Prediction("folder/a.mp4", Segments(tuple(Span(*span) for span in spans)), INFO)
+
+
+def test_segments_are_bars_as_high_as_their_score(tmp_path):
+    out = plot_timeline(found((6.0, 8.0, "runs", 0.75), (2.0, 4.0, "jumps", 0.5)), tmp_path / "p.png")
+    top_of_lane = plot.HEADER_PX + plot.STRIP_PX + plot.GAP_PX
+    for lane, (place, score, start, end) in enumerate(((0, 0.75, 0.6, 0.8), (1, 0.5, 0.2, 0.4))):
+        first = top_of_lane + lane * (plot.LANE_PX + plot.GAP_PX)
+        rows = is_colour(read(out)[first : first + plot.LANE_PX], PALETTE[place])
+        rows[:, :300] = False  # the name's own mark
+        columns = np.flatnonzero(rows.any(0))
+        strip = np.flatnonzero(is_colour(read(out)[plot.HEADER_PX + 4], plot.LANE) | (rows.any(0)))
+        left, right = strip.min(), strip.max()
+        share = (np.array([columns.min(), columns.max()]) - left) / (right - left)
+        assert share.tolist() == pytest.approx([start, end], abs=0.01)
+        assert 1 - np.flatnonzero(rows.any(1)).min() / plot.LANE_PX == pytest.approx(score, abs=0.04)
+
+
+def test_nothing_found_is_a_picture_too(tmp_path):
+    assert read(plot_timeline(found(), tmp_path / "p.png")).shape[1] == plot.WIDTH_PX
+
+
+def test_words_are_dark_where_they_looked(tmp_path):
+    attention = np.array([[0.1, 0.8, 0.1], [0.0, 0.2, 0.8]])
+    caption = Caption("a ring", 0.5, ("a", "ring"), attention, (2.0, 5.0, 8.0))
+    out = plot_timeline(Prediction("a.mp4", caption, INFO), tmp_path / "p.png")
+    first = plot.HEADER_PX + plot.STRIP_PX + plot.GAP_PX
+    edge = np.flatnonzero(is_colour(read(out)[first], plot.RULE))
+    middles = edge[0] + ((edge[-1] - edge[0]) * np.array([0.1, 0.5, 0.9])).astype(int)
+    for word, row in enumerate(attention):
+        line = read(out)[first + word * plot.WORD_PX + plot.WORD_PX // 2, middles]
+        np.testing.assert_allclose((255 - line[:, 0]) / (255 - PALETTE[0][0]), row / 0.8, atol=0.02)

@@ -5,8 +5,9 @@ from PIL import Image
 
 from tests.predict.conftest import FPS, LEVELS, NAMES, SPEC, GreyMeter, NameGrey, grey_frames
 from videozoo.errors import ConfigError, DataError, DecodeError, WeightsError
-from videozoo.predict import predictor as predictor_module
-from videozoo.predict.predictor import Predictor, load, window_times
+from videozoo.predict import windows
+from videozoo.predict.predictor import Predictor, load
+from videozoo.predict.windows import window_times
 from videozoo.types import Labels, VideoInfo
 from videozoo.weights import checkpoint
 
@@ -137,7 +138,7 @@ def test_windows_are_the_same_by_sliding_and_by_seeking(predictor, grey_video, m
     sliding = predictor(video, window_s=0.7, stride_s=0.3)
     seen = torch.cat(predictor.task.batches)
     predictor.task.batches.clear()
-    monkeypatch.setattr(predictor_module, "HELD_BYTES", 0)
+    monkeypatch.setattr(windows, "HELD_BYTES", 0)
     seeking = predictor(video, window_s=0.7, stride_s=0.3)
     assert len(sliding.windows) == len(seeking.windows) == 12
     assert torch.equal(seen, torch.cat(predictor.task.batches))

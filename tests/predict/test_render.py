@@ -8,8 +8,10 @@ from videozoo.io.audio import read_audio
 from videozoo.io.decode import open_video, probe
 from videozoo.predict import render as render_module
 from videozoo.predict.draw import PALETTE
+from videozoo.predict.prediction import Prediction
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.render import render
+from videozoo.types import Caption, Segments, Span
 
 RATE_HZ = 16000
 
@@ -132,3 +134,47 @@ def test_at_least_one_label(predictor, grey_video, tmp_path):
     video = grey_video("a.mp4", [0])
     with pytest.raises(ConfigError, match=r"top: should be at least 1; got 0"):
         render(video, predictor(video), tmp_path / "out.mp4", top=0)
+
+
+def found(video, *spans):
+    with open_video(video) as reader:
+        return Prediction(str(video), Segments(tuple(Span(*span) for span in spans)), reader.info)
+
+
+def test_segments_are_shown_while_they_last(grey_video, tmp_path):
+    video = grey_video("a.mp4", [2, 2, 2, 2])
+    prediction = found(video, (1.0, 3.0, "runs", 1.0), (2.0, 3.5, "jumps", 0.5))
+    before, one, both, other, after = pictures(render(video, prediction, tmp_path / "o.mp4"), [0.5, 1.5, 2.5, 3.2, 3.8])
+    assert near(one[-30:], PALETTE[0]) > 0.3
+    assert near(both[-60:-30], PALETTE[0]) > 0.3
+    assert near(both[-30:], PALETTE[1]) > 0.1
+    assert near(other[-30:], PALETTE[1]) > 0.1
+    assert near(other[-30:], PALETTE[0]) < 0.05
+    for picture in (before, after):
+        assert np.abs(picture[40:] - LEVELS[2]).max() < 12
+
+
+def test_the_strip_shows_where_segments_are(grey_video, tmp_path):
+    video = grey_video("a.mp4", [2, 2, 2, 2])
+    (last,) = pictures(render(video, found(video, (1.0, 2.0, "runs", 1.0)), tmp_path / "o.mp4"), [3.9])
+    strip = last[2:5, :370].mean(0)
+    runs = np.flatnonzero(np.abs(strip - np.array(PALETTE[0])).max(-1) < 40)
+    assert (runs.min(), runs.max()) == (pytest.approx(96, abs=3), pytest.approx(192, abs=3))
+
+
+def test_nothing_found_leaves_the_picture_alone(grey_video, tmp_path):
+    video = grey_video("a.mp4", [2])
+    (picture,) = pictures(render(video, found(video), tmp_path / "o.mp4"), [0.5])
+    assert np.abs(picture[40:] - LEVELS[2]).max() < 12
+
+
+def test_sentences_are_written_in_lines(grey_video, tmp_path):
+    video = grey_video("a.mp4", [2])
+    text = "a red ring grows and then a blue square moves left until it is out of the picture"
+    with open_video(video) as reader:
+        prediction = Prediction(str(video), Caption(text, 0.5), reader.info)
+    (picture,) = pictures(render(video, prediction, tmp_path / "o.mp4"), [0.5])
+    rows_with_letters = (picture.min(-1) > 230).sum(1) > 5
+    lines = np.flatnonzero(np.diff(rows_with_letters[140:].astype(int)) == 1)
+    assert len(lines) >= 2
+    assert np.abs(picture[:100] - LEVELS[2]).max() < 6

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -28,6 +30,7 @@ class Precision(str, enum.Enum):
 
 def evaluate_command(
     run: Path = typer.Argument(help="A run directory (its best checkpoint is taken) or a weight file."),
+    overrides: list[str] = typer.Argument(None, help="input.key=value, where testing differs from training."),
     data: Path = typer.Option(None, help="A folder with one folder a class, or a list file [the run's own data]."),
     split: Split = typer.Option(Split.val, help="Which split of that data."),
     views: str = typer.Option(None, help="Clips x crops a video, e.g. 10x3 [as the run's input says]."),
@@ -48,7 +51,9 @@ def evaluate_command(
 
     from videozoo.engine.evaluate_run import evaluate_run, report_dir
 
-    folder = report_dir(run, data=data, split=split.value, views=views) if out is None else out
+    input_args = _input_args(overrides or ())
+    own = report_dir(run, data=data, split=split.value, views=views, input_args=input_args)
+    folder = own if out is None else out
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         shown = bar.add_task(f"evaluating {run}", total=None)
@@ -57,6 +62,7 @@ def evaluate_command(
             data=data,
             split=split.value,
             views=views,
+            input_args=input_args,
             batch_size=batch_size,
             num_workers=num_workers,
             device=device,
@@ -92,3 +98,13 @@ def evaluate_command(
     if len(found.not_scored) > 10:
         console.print(f"  and {len(found.not_scored) - 10} more, listed in the report", style="yellow")
     console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _input_args(overrides: Sequence[str]) -> dict[str, Any]:
+    from videozoo.cli.weights import _sections
+    from videozoo.errors import ConfigError
+
+    for override in overrides:
+        if not override.startswith("input."):
+            raise ConfigError(f"eval: '{override}' is nothing that testing can change; give input.key=value")
+    return _sections(list(overrides))["input"]

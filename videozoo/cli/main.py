@@ -7,7 +7,22 @@ import sys
 
 import typer
 
-from videozoo.cli import demo, eval, info, model, predict, prepare, runs, synth, train, weights
+from videozoo.cli import (
+    bench,
+    demo,
+    eval,
+    extract,
+    index,
+    info,
+    model,
+    predict,
+    prepare,
+    runs,
+    search,
+    synth,
+    train,
+    weights,
+)
 from videozoo.errors import VideoZooError
 
 __all__ = ["app", "main"]
@@ -35,18 +50,22 @@ def root(
         raise typer.Exit
 
 
-app.command("train")(train.train)
+app.command("train", short_help="Train a model from a recipe or a folder of clips.")(train.train)
 app.command("runs")(runs.runs)
-app.command("eval")(eval.evaluate_command)
-app.command("predict")(predict.predict)
-app.command("synth")(synth.synth)
+app.command("eval", short_help="Score a trained model on held-out data, with a report.")(eval.evaluate_command)
+app.command("predict", short_help="Say what happens in videos, and when.")(predict.predict)
+app.command("extract", short_help="Store what a network sees of videos, as features.")(extract.extract)
+app.command("index")(index.index)
+app.command("search", short_help="Find the moments that a sentence tells of.")(search.search)
+app.command("synth", short_help="Make a world of moving shapes: videos with labels.")(synth.synth)
 app.add_typer(prepare.app, name="prepare")
-app.command("show")(info.show)
-app.command("list")(info.list_parts)
-app.command("info")(model.info)
-app.command("import")(weights.import_weights)
+app.add_typer(bench.app, name="bench")
+app.command("show", short_help="Print a recipe with every default filled in.")(info.show)
+app.command("list", short_help="List recipes, models and other parts.")(info.list_parts)
+app.command("info", short_help="Count a model's parameters, operations, activations.")(model.info)
+app.command("import", short_help="Convert another project's weights.")(weights.import_weights)
 app.command("export")(weights.export_weights)
-app.command("demo")(demo.demo)
+app.command("demo", short_help="Make a world, train on it, evaluate, predict: 5 minutes.")(demo.demo)
 
 
 def main() -> None:

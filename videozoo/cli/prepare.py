@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from videozoo.data.dataset import ClipDataset
 
-__all__ = ["app", "frames"]
+__all__ = ["app", "frames", "reencode", "shards"]
 
 app = typer.Typer(help="Make data ready for training.", no_args_is_help=True)
 
@@ -23,7 +24,7 @@ def prepare() -> None:
     """Make data ready for training."""
 
 
-@app.command()
+@app.command(short_help="Decode videos to folders of JPEG frames.")
 def frames(
     data: Path = typer.Argument(help="A folder with one sub-folder a class (or train/ and val/), or a list file."),
     out: Path = typer.Argument(help="Where the frames and their lists go."),
@@ -36,41 +37,157 @@ def frames(
     skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out a list's videos that are not there."),
 ) -> None:
     """Decode videos to folders of JPEG frames, with list files to train from. Run it again to go on."""
+    from videozoo.data.frames import prepare_frames
+
+    write = functools.partial(prepare_frames, short_side_px=short_side or None, quality=quality, num_workers=workers)
+    datasets = _read(
+        data,
+        root=root,
+        class_names=_named(class_names, out),
+        multi_label=multi_label,
+        skip_missing=skip_missing,
+    )
+    _prepare(datasets, out, write, unit="videos")
+
+
+@app.command(short_help="Encode videos smaller, with more key frames.")
+def reencode(
+    data: Path = typer.Argument(help="A folder with one sub-folder a class (or train/ and val/), or a list file."),
+    out: Path = typer.Argument(help="Where the videos and their lists go; folders are as in the data."),
+    short_side: int = typer.Option(256, min=0, help="Frames are scaled down to this short side; 0 leaves them."),
+    gop: int = typer.Option(10, min=1, help="Frames from one key frame, where decoding can start, to the next."),
+    crf: float = typer.Option(20, min=0, max=51, help="Quality: 0 loses nothing, 51 is the worst and smallest."),
+    preset: str = typer.Option("medium", help="x264's, from ultrafast to veryslow."),
+    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos encoded at the same time."),
+    root: Path = typer.Option(None, help="Where a list's relative paths start; its own folder by default."),
+    class_names: Path = typer.Option(None, help="A file with the class names, one a line."),
+    multi_label: bool = typer.Option(False, "--multi-label", help="A list's clips have any number of labels."),
+    skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out a list's videos that are not there."),
+) -> None:
+    """Encode videos anew, smaller and with key frames close together, to train from. Run it again to go on."""
+    from videozoo.data.frames import convert_videos
+    from videozoo.io.reencode import reencode as encode
+
+    made = functools.partial(encode, short_side_px=short_side or None, gop_frames=gop, crf=crf, preset=preset)
+    write = functools.partial(
+        convert_videos, write=lambda video, place: (None, made(video, place)), suffix=".mp4", num_workers=workers
+    )
+    datasets = _read(
+        data,
+        root=root,
+        class_names=_named(class_names, out),
+        multi_label=multi_label,
+        skip_missing=skip_missing,
+    )
+    _prepare(datasets, out, write, unit="videos")
+
+
+@app.command(short_help="Put many videos into few tar files.")
+def shards(
+    data: str = typer.Argument(help="A recipe, a folder with one sub-folder a class, or a list file."),
+    out: Path = typer.Argument(help="Where the tar files go: train-000000.tar, ..."),
+    shard_mb: int = typer.Option(500, "--shard-mb", min=1, help="Megabytes of video in each file, about."),
+    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos checked at the same time."),
+    root: Path = typer.Option(None, help="Where a list's relative paths start; its own folder by default."),
+    class_names: Path = typer.Option(None, help="A file with the class names, one a line."),
+    multi_label: bool = typer.Option(False, "--multi-label", help="A list's clips have any number of labels."),
+    skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out a list's videos that are not there."),
+) -> None:
+    """Put many videos into few tar files (WebDataset's layout), for big sets and slow disks. Run it again to go on."""
+    from videozoo.data.shards import write_shards
+
+    names = _named(class_names, out)
+    if data.endswith((".yaml", ".yml")) or not Path(data).exists():
+        datasets = _read_recipe(data)
+    else:
+        datasets = _read(Path(data), root=root, class_names=names, multi_label=multi_label, skip_missing=skip_missing)
+    _prepare(
+        datasets,
+        out,
+        functools.partial(write_shards, shard_bytes=shard_mb * 1_000_000, num_workers=workers),
+        unit="shards",
+    )
+
+
+def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[..., Any], *, unit: str) -> None:
+    """Writes every data set, and says how it went; exit status 1 if a video could not be used."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from videozoo.data.frames import prepare_frames
     from videozoo.data.labels import CLASS_FILES
 
-    class_file = out / CLASS_FILES[0]
-    if class_names is None and class_file.is_file():
-        class_names = class_file  # a later list of the same data must mean the same classes
-    datasets = _read(data, root=root, class_names=class_names, multi_label=multi_label, skip_missing=skip_missing)
     names = next(iter(datasets.values())).class_names
     if names != tuple(map(str, range(len(names)))):  # numbers are no names
         out.mkdir(parents=True, exist_ok=True)
-        class_file.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        (out / CLASS_FILES[0]).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     num_failed = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     for name, dataset in datasets.items():
         with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
             total = len({record.path for record in dataset if record.num_frames is None})
             progress.add_task(name, total=total)
-            made = prepare_frames(
-                dataset,
-                out,
-                name,
-                short_side_px=short_side or None,
-                quality=quality,
-                num_workers=workers,
-                on_done=functools.partial(progress.advance, progress.task_ids[0]),
-            )
-        typer.echo(f"{made.path}: {made.num_written} videos written, {made.num_kept} kept, {len(made.failed)} failed")
+            made = write(dataset, out, name, on_done=functools.partial(progress.advance, progress.task_ids[0]))
+        place = made.path if unit == "videos" else out / f"{name}-*.tar"
+        typer.echo(f"{place}: {made.num_written} {unit} written, {made.num_kept} kept, {len(made.failed)} failed")
         for video, reason in made.failed.items():
             typer.echo(f"  failed: {video}: {reason}", err=True)
         num_failed += len(made.failed)
     if num_failed:
         typer.echo("failed videos are left out of the lists; fetch them again and run the command again", err=True)
         raise typer.Exit(1)
+
+
+@app.command("yt8m-pkl", short_help="Write the pickles of YouTube-8M that PaddleVideo reads.")
+def yt8m_pkl(
+    data: str = typer.Argument(help="YouTube-8M's frame-level TFRecord shards: a folder, a pattern or a list."),
+    out: Path = typer.Argument(help="Where the pickles go; beside it, OUT.list names them."),
+    workers: int = typer.Option(os.cpu_count() or 1, min=0, help="Shards converted at the same time; 0: none beside."),
+) -> None:
+    """Write PaddleVideo's pickles of YouTube-8M, one a shard; training reads the shards themselves."""
+    from videozoo.data.youtube8m import find_shards
+    from videozoo.data.youtube8m_pkl import write_pickles
+
+    num_bad = 0
+    names = []
+    for path, count, bad in write_pickles(find_shards(data, ("*.tfrecord", "*.tfrecord.gz")), out, num_workers=workers):
+        typer.echo(f"{path}: {count} videos")
+        names.append(f"{path.resolve()}\n")
+        num_bad += len(bad)
+        for reason in bad:
+            typer.echo(f"  left out: {reason}", err=True)
+    list_path = out.with_name(f"{out.name}.list")
+    list_path.write_text("".join(names), encoding="utf-8")
+    typer.echo(f"{list_path}: lists {len(names)} pickles")
+    if num_bad:
+        raise typer.Exit(1)
+
+
+def _named(class_names: Path | None, out: Path) -> Path | None:
+    """The file of class names: a later list of the same data must mean the same classes."""
+    from videozoo.data.labels import CLASS_FILES
+
+    kept = out / CLASS_FILES[0]
+    return kept if class_names is None and kept.is_file() else class_names
+
+
+def _read_recipe(name: str) -> dict[str, ClipDataset]:
+    """The data sets of a recipe, all with the classes of the first."""
+    from videozoo.config.check import accepted, build
+    from videozoo.config.recipe import load_recipe
+    from videozoo.data.registry import datasets
+    from videozoo.errors import ConfigError
+    from videozoo.types import ClipRecord
+
+    found: dict[str, ClipDataset] = {}
+    for split, args in load_recipe(name).data.items():
+        rest = dict(args)
+        part = datasets.get(rest.pop("name", ""))
+        given = {}
+        if found and "class_names" in accepted(part) and "class_names" not in rest:
+            given["class_names"] = next(iter(found.values())).class_names
+        found[split] = build(part, rest, where=f"{name}: data.{split}", **given)
+        if not isinstance(found[split][0], ClipRecord):
+            raise ConfigError(f"{name}: data.{split}: holds no video files; shards are made of those")
+    return found
 
 
 def _read(

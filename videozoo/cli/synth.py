@@ -12,13 +12,14 @@ __all__ = ["synth"]
 
 def synth(
     out: Path = typer.Argument(help="An empty or new folder."),
-    kind: str = typer.Option("clips", help="clips (one motion each), untrimmed (long videos) or yt8m (features)."),
+    kind: str = typer.Option("clips", help="clips (a motion each), untrimmed (long), captions, queries or yt8m."),
     num_train: int = typer.Option(None, help="Training videos [clips: 800, untrimmed: 80]."),
     num_val: int = typer.Option(None, help="Held-out videos [clips: 200, untrimmed: 20]."),
     size: int = typer.Option(None, help="Side of the picture in pixels [64]."),
     length: float = typer.Option(None, help="Seconds a video, on average [clips: 2, untrimmed: 30]."),
     fps: int = typer.Option(None, help="Frames a second [12]."),
     classes: int = typer.Option(None, help="Use the first so many of the classes [8]."),
+    features: str = typer.Option(None, help="Of yt8m: made by a random network, or by one of imagenet [random]."),
     seed: int = typer.Option(0, help="Another seed makes another world."),
     workers: int = typer.Option(None, help="Processes; 0 for none beside this one [one a core]."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the world that is there."),
@@ -27,6 +28,7 @@ def synth(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from videozoo.config.check import accepted
     from videozoo.data.motion import KINDS
     from videozoo.errors import ConfigError, did_you_mean
 
@@ -39,7 +41,10 @@ def synth(
         "length_s": length,
         "fps": fps,
         "num_classes": classes,
+        "features": features,
     }
+    if features is not None and "features" not in accepted(KINDS[kind]):
+        raise ConfigError(f"synth --features: got '{features}' for {kind}; only yt8m has features")
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:

@@ -23,16 +23,15 @@ def train(
     loaded = load_recipe(recipe, overrides or ())
     loaded.resolved()  # every mistake in it, before the seconds that torch takes to load
 
-    from videozoo.engine.run import train as run
+    from videozoo.engine.steps import train as run
 
     result = run(loaded, out, resume=resume, init=init, progress=not quiet)
     if quiet:
         return
     best = f", best {result.best_score:.4g} at step {result.best_step}" if result.best_score is not None else ""
     if result.stopped_by:
-        typer.echo(
-            f"{out}: {result.stopped_by} after step {result.step} of {result.total_steps}; saved, go on with --resume"
-        )
+        place = f"step {result.step} of {result.total_steps}"
+        typer.echo(f"{result.out_dir}: {result.stopped_by} after {place}; saved, go on with --resume")
     else:
         typer.echo(f"{out}: trained {result.step} steps{best}")
     if result.num_bad:

@@ -114,7 +114,9 @@ def export_weights(
 
     saved = checkpoint.read(run)
     if format is Format.safetensors:
-        checkpoint.write_safetensors(out, record=saved.record, class_names=saved.class_names, model=saved.model)
+        checkpoint.write_safetensors(
+            out, record=saved.record, class_names=saved.class_names, model=saved.model, extractor=saved.extractor
+        )
         typer.echo(f"{out}: {saved.record['model']['name']} with {len(saved.class_names)} classes from {saved.path}")
         return
 

@@ -26,12 +26,15 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         return video.info
 
 
-def open_video(path: str | os.PathLike[str], *, decoder: Decoder = "auto", num_threads: int = 1) -> VideoReader:
+def open_video(
+    path: str | os.PathLike[str], *, decoder: Decoder = "auto", num_threads: int = 1, device: str = "cpu"
+) -> VideoReader:
     """A reader of the file's frames, to be used in a `with` statement.
 
     Args:
         decoder: "auto" is PyAV, which is always there; "torchcodec" needs its package and FFmpeg's libraries.
         num_threads: decoding threads; one by default, so that loader workers share the cores evenly.
+        device: "cuda" decodes on the GPU by TorchCodec, and frames stay there.
 
     Raises:
         DecodeError: there is no such file, or no video in it.
@@ -39,10 +42,12 @@ def open_video(path: str | os.PathLike[str], *, decoder: Decoder = "auto", num_t
     """
     if num_threads < 1:
         raise ConfigError(f"open_video.num_threads: got {num_threads}; needs at least 1")
-    if decoder in ("auto", "pyav"):
+    if decoder in ("auto", "pyav") and device == "cpu":
         return PyAVReader(path, num_threads=num_threads)
-    if decoder == "torchcodec":
+    if decoder in ("auto", "torchcodec"):
         from videozoo.io.torchcodec import TorchCodecReader
 
-        return TorchCodecReader(path, num_threads=num_threads)
+        return TorchCodecReader(path, num_threads=num_threads, device=device)
+    if decoder == "pyav":
+        raise ConfigError(f"open_video.device: is {device}, where PyAV does not decode; leave out decoder")
     raise ConfigError(f"open_video.decoder: there is no '{decoder}'{did_you_mean(decoder, DECODERS)}")

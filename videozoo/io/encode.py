@@ -26,7 +26,7 @@ def write_video(
     frames: Iterable[np.ndarray],
     *,
     fps: float | Fraction,
-    audio: np.ndarray | None = None,
+    audio: np.ndarray | Iterable[np.ndarray] | None = None,
     audio_rate_hz: int | None = None,
     crf: float = 18,
     preset: str = "medium",
@@ -41,6 +41,7 @@ def write_video(
     one at a time is held. The container follows the path's suffix.
 
     Args:
+        audio: the signal, or pieces of it one after the other, [c samples] with one or two channels.
         crf: constant quality, 0 (lossless) to 51.
         gop_frames: distance of key frames; None leaves it to the encoder.
 
@@ -53,7 +54,7 @@ def write_video(
         raise ConfigError(f"write_video.fps: got {fps}; needs a rate above 0")
     if (audio is None) != (audio_rate_hz is None):
         raise ConfigError("write_video: audio and audio_rate_hz go together; give both or neither")
-    if audio is not None and audio.ndim != 1:
+    if isinstance(audio, np.ndarray) and audio.ndim != 1:
         raise DataError(f"{path}: audio has shape {audio.shape}; needs mono [samples]")
     options = {"crf": str(crf), "preset": preset} if codec.startswith("libx26") else {}
     if gop_frames is not None:
@@ -104,7 +105,7 @@ class _Writer:
         codec: str,
         pixel_format: str,
         options: dict[str, str],
-        audio: np.ndarray | None,
+        audio: np.ndarray | Iterable[np.ndarray] | None,
         audio_rate_hz: int | None,
     ) -> None:
         video: Any = None
@@ -115,7 +116,8 @@ class _Writer:
                 self._check(frame, num - 1, None)
                 video = self._add_video(codec, pixel_format, options, frame.shape)
                 if audio is not None and audio_rate_hz is not None:
-                    sound = _Sound(self.container, audio, audio_rate_hz)
+                    pieces = [audio[None]] if isinstance(audio, np.ndarray) else audio
+                    sound = _Sound(self.container, pieces, audio_rate_hz)
                 size = frame.shape
             self._check(frame, num - 1, size)
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
@@ -165,26 +167,44 @@ class _Writer:
 
 
 class _Sound:
-    """The audio stream, written in step with the pictures."""
+    """The audio stream, written in step with the pictures; one piece at a time is held."""
 
-    def __init__(self, container: Any, signal: np.ndarray, rate_hz: int):
+    def __init__(self, container: Any, pieces: Iterable[np.ndarray], rate_hz: int):
         self.container = container
-        self.signal = np.clip(np.asarray(signal, dtype=np.float32), -1.0, 1.0)
+        self.pieces = iter(pieces)
+        self.held = next(self.pieces, np.zeros((1, 0), np.float32))
+        self.layout = "mono" if len(self.held) == 1 else "stereo"
         self.rate_hz = rate_hz
         self.done = 0
-        self.stream = container.add_stream("aac", rate=rate_hz, layout="mono")
+        self.stream = container.add_stream("aac", rate=rate_hz, layout=self.layout)
         self.stream.codec_context.flags |= int(av.codec.context.Flags.bitexact)
 
     def write_until(self, time_s: Fraction | None) -> None:
         """Encodes the samples before time_s; None: all that is left."""
-        end = len(self.signal) if time_s is None else min(len(self.signal), int(time_s * self.rate_hz))
-        if end > self.done:
-            chunk = np.ascontiguousarray(self.signal[None, self.done : end])
-            frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = self.rate_hz, self.done, Fraction(1, self.rate_hz)
-            self.container.mux(self.stream.encode(frame))
-            self.done = end
+        end = None if time_s is None else int(time_s * self.rate_hz)
+        while end is None or self.done < end:
+            if not self.held.shape[1] and not self._next():
+                return
+            size = self.held.shape[1] if end is None else min(self.held.shape[1], end - self.done)
+            self._encode(self.held[:, :size])
+            self.held = self.held[:, size:]
 
     def finish(self) -> None:
         self.write_until(None)
         self.container.mux(self.stream.encode(None))
+
+    def _next(self) -> bool:
+        piece = next(self.pieces, None)
+        if piece is None:
+            return False
+        self.held = piece
+        return True
+
+    def _encode(self, samples: np.ndarray) -> None:
+        signal = np.ascontiguousarray(np.clip(samples, -1.0, 1.0), dtype=np.float32)
+        if not signal.size:
+            return
+        frame = av.AudioFrame.from_ndarray(signal, format="fltp", layout=self.layout)
+        frame.sample_rate, frame.pts, frame.time_base = self.rate_hz, self.done, Fraction(1, self.rate_hz)
+        self.container.mux(self.stream.encode(frame))
+        self.done += signal.shape[1]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from videozoo.errors import DecodeError
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
+from videozoo.io.slice import FileSlice
 from videozoo.types import VideoInfo
 
 __all__ = ["ONE_THREAD", "PyAVReader", "ffmpeg_log", "open_container", "reason_of"]
@@ -256,8 +257,9 @@ class PyAVReader(VideoReader):
             codec=track.stream.codec_context.name,
             pixel_format=first.frame.format.name,
             start_s=float(first.pts * track.time_base),
-            size_bytes=Path(self.path).stat().st_size,
+            size_bytes=_size_bytes(self.path),
             audio_rate_hz=track.audio_rate_hz,
+            timecode=track.stream.metadata.get("timecode"),
         )
 
 
@@ -568,25 +570,34 @@ def _colours(frame: av.VideoFrame) -> dict[str, Any]:
 
 
 def open_container(path: str) -> Any:
-    """The opened file, for reading.
+    """The opened file, or the part of a file that an address of `io.slice` means, for reading.
 
     Raises:
         DecodeError: there is nothing at the path, or nothing that FFmpeg knows.
     """
-    file = Path(path)
+    part = FileSlice.find(path)
+    file = Path(path) if part is None else part.path
+    if part is not None and file.is_file() and part.offset + part.size_bytes > file.stat().st_size:
+        raise DecodeError(path, f"the file ends at byte {file.stat().st_size}, before this part of it")
     if not file.exists():
         raise DecodeError(path, "there is no such file", "check the path")
     if not file.is_file():
         raise DecodeError(path, "it is not a file", "give the path of a video file")
     if file.stat().st_size == 0:
         raise DecodeError(path, "the file is empty (0 bytes)")
+    # Only local files: a playlist or a crafted file must not make the decoder reach for the network.
+    url, protocols = (path, "file") if part is None else (part.url, "file,subfile")
     try:
-        # Only local files: a playlist or a crafted file must not make the decoder reach for the network.
-        return av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        return av.open(url, options={"protocol_whitelist": protocols}, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         with ffmpeg_log() as lines, contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-            av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="replace").close()
+            av.open(url, options={"protocol_whitelist": protocols}, metadata_errors="replace").close()
         raise DecodeError(path, f"it cannot be opened as a video ({reason_of(error, lines)})") from error
+
+
+def _size_bytes(path: str) -> int:
+    part = FileSlice.find(path)
+    return Path(path).stat().st_size if part is None else part.size_bytes
 
 
 @contextlib.contextmanager

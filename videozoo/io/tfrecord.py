@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import gzip
+import io
 import mmap
 import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 StrPath = str | os.PathLike[str]
+Buffer = bytes | memoryview
 Feature = list[bytes] | np.ndarray  # of bytes, or int64 or float32 [n]
 Context = dict[str, Feature]
 Steps = np.ndarray | list[Feature]  # uint8 [t width] where each step is one string of bytes, all of one length
@@ -42,36 +44,59 @@ ADVICE = "fetch the file again"
 
 
 class TFRecordFile:
-    """The records of one file, by number; the file is walked once, from header to header, without reading data.
+    """The records of one file. Reading one by its offset needs no look at the others.
+
+    `offsets` and `problem` are found when they are first asked for, by a walk from header to header that reads
+    nothing else.
 
     Args:
         verify: compare the checksum of each record when it is read.
 
+    Attributes:
+        offsets: where the records begin, int64.
+        problem: what is wrong with the file's end, or None.
+
     Raises:
-        DataError: no such file, an empty one, or not a TFRecord file; `truncated` says how a damaged end reads.
+        DataError: no such file, an empty one, or not a TFRecord file; `problem` says how a damaged end reads.
     """
 
     def __init__(self, path: StrPath, *, verify: bool = True):
         self.path = Path(path)
         self.verify = verify
-        self._data = _contents(self.path)
-        self.offsets, self.problem = _walk(self._data, self.path)
+        self._data = memoryview(_contents(self.path))
+        _check_first(self._data[:HEADER_BYTES], self.path)
+
+    @functools.cached_property
+    def offsets(self) -> np.ndarray:
+        return self._walked[0]
+
+    @property
+    def problem(self) -> str | None:
+        return self._walked[1]
+
+    @functools.cached_property
+    def _walked(self) -> tuple[np.ndarray, str | None]:
+        if isinstance(self._data.obj, bytes):
+            return _walk(io.BytesIO(self._data.obj), len(self._data), self.path)
+        # not through the map, whose pages are read with many that follow them
+        with self.path.open("rb", buffering=0) as file:
+            return _walk(file, len(self._data), self.path)
 
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def __getitem__(self, number: int) -> bytes:
+    def __getitem__(self, number: int) -> memoryview:
         return self.at(int(self.offsets[number]))
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[memoryview]:
         """All records; a damaged end raises once the others have been given."""
         for offset in self.offsets:
             yield self.at(int(offset))
         if self.problem is not None:
             raise DataError(self.problem)
 
-    def at(self, offset: int) -> bytes:
-        """The data of the record that begins at `offset`.
+    def at(self, offset: int) -> memoryview:
+        """The data of the record that begins at `offset`, where it lies: the file stays open as long as it is held.
 
         Raises:
             DataError: its checksum is wrong, or the file ends within it.
@@ -81,17 +106,12 @@ class TFRecordFile:
             raise DataError(f"{self.path} at byte {offset}: the file ends within a record; {ADVICE}")
         (size,) = struct.unpack_from("<Q", header)
         start = offset + HEADER_BYTES
-        body = self._data[start : start + size + FOOTER_BYTES]
-        if len(body) < size + FOOTER_BYTES:
+        data, footer = self._data[start : start + size], self._data[start + size : start + size + FOOTER_BYTES]
+        if len(footer) < FOOTER_BYTES:
             raise DataError(f"{self.path} at byte {offset}: the file ends within a record of {size} bytes; {ADVICE}")
-        data, (stored,) = body[:size], struct.unpack_from("<I", body, size)
-        if self.verify and masked_crc32c(data) != stored:
+        if self.verify and masked_crc32c(data) != int.from_bytes(footer, "little"):
             raise DataError(f"{self.path} at byte {offset}: wrong checksum of a record of {size} bytes; {ADVICE}")
         return data
-
-    def close(self) -> None:
-        if isinstance(self._data, mmap.mmap):
-            self._data.close()
 
 
 def write_tfrecord(path: StrPath, records: Iterable[bytes], *, compress: bool = False) -> int:
@@ -125,22 +145,26 @@ def _contents(path: Path) -> bytes | mmap.mmap:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
-def _walk(data: bytes | mmap.mmap, path: Path) -> tuple[np.ndarray, str | None]:
+def _check_first(header: memoryview, path: Path) -> None:
+    if not header:
+        raise DataError(f"{path}: holds no records; remove it or {ADVICE}")
+    if len(header) == HEADER_BYTES and masked_crc32c(header[:8]) != struct.unpack_from("<I", header, 8)[0]:
+        raise DataError(f"{path}: is no TFRecord file (it begins with no record header); check the path")
+
+
+def _walk(file: BinaryIO, total: int, path: Path) -> tuple[np.ndarray, str | None]:
     """Where records begin, and what is wrong with the one that the walk stopped at."""
     offsets: list[int] = []
-    total, offset = len(data), 0
-    if not total:
-        raise DataError(f"{path}: holds no records; remove it or {ADVICE}")
+    offset = 0
     problem = None
     while offset < total:
-        header = data[offset : offset + HEADER_BYTES]
+        file.seek(offset)
+        header = file.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
             problem = f"{path} at byte {offset}: the file ends within a record's header; {ADVICE}"
             break
         size, stored = struct.unpack("<QI", header)
         if masked_crc32c(header[:8]) != stored:
-            if not offset:
-                raise DataError(f"{path}: is no TFRecord file (it begins with no record header); check the path")
             problem = f"{path} at byte {offset}: the header of a record is damaged, and all behind it lost; {ADVICE}"
             break
         if offset + HEADER_BYTES + size + FOOTER_BYTES > total:
@@ -156,75 +180,66 @@ def _walk(data: bytes | mmap.mmap, path: Path) -> tuple[np.ndarray, str | None]:
 # --- CRC-32C ------------------------------------------------------------------------------------------------
 
 POLYNOMIAL = 0x82F63B78  # of Castagnoli, bits reversed
-LANE_BYTES = 128  # stretches of a record whose checksums numpy computes side by side
-SHORT_BYTES = 1024
+# x^8s of these three s and x^0 add up to 0 modulo the polynomial: a byte may be moved back by these distances, to all
+# three places at once. So may it by their doubles, fourfolds and so on (squares, bit by bit). Found by search; the
+# shortest triple whose least is most of its greatest, which many bytes can be moved by at a time.
+MOVES = (4323, 5259, 5685)
+SHORT_BYTES = 64
 
 
-def masked_crc32c(data: bytes) -> int:
+def masked_crc32c(data: Buffer) -> int:
     """CRC-32C as TFRecord stores it, rotated and shifted."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def crc32c(data: bytes) -> int:
-    """The CRC-32C (Castagnoli) of `data`.
+def crc32c(data: Buffer) -> int:
+    """The CRC-32C (Castagnoli) of `data`: the remainder of a long polynomial over bits.
 
-    A checksum is linear, and zeros in front change nothing: long data is padded in front and cut into lanes whose
-    checksums run side by side in numpy, two bytes a step; neighbours are then combined, pair by pair.
+    Differs from the usual tables, which Python walks byte by byte: long data is first made short by moving its front
+    back onto the rest, in stretches that numpy adds at once, and the remainders of the bits that are left are added.
     """
-    if len(data) < SHORT_BYTES:
-        table, crc = _byte_table(), 0xFFFFFFFF
+    if len(data) <= SHORT_BYTES:
+        crc, remainders = 0xFFFFFFFF, _byte_remainders()
         for byte in data:
-            crc = table[(crc ^ byte) & 255] ^ (crc >> 8)
+            crc = remainders[(crc ^ byte) & 255] ^ (crc >> 8)
         return crc ^ 0xFFFFFFFF
-    num_lanes = -(-len(data) // LANE_BYTES)
-    padded = np.zeros(num_lanes * LANE_BYTES, np.uint8)
-    padded[-len(data) :] = np.frombuffer(data, np.uint8)
-    padded[-len(data) :][:4] ^= 255  # what the start value 0xffffffff does
-    words = np.ascontiguousarray(padded.view("<u2").reshape(num_lanes, -1).T)
-    table16 = _word_table()
-    state = np.zeros(num_lanes, np.uint32)
-    for row in words:
-        state = table16.take(row ^ state.astype(np.uint16)) ^ (state >> np.uint32(16))
-    length = LANE_BYTES
-    while len(state) > 1:
-        if len(state) % 2:
-            state = np.concatenate([np.zeros(1, np.uint32), state])
-        low, high = _zeros_tables(length)
-        ahead = np.ascontiguousarray(state[0::2])
-        state = low.take(ahead.astype(np.uint16)) ^ high.take(ahead >> np.uint32(16)) ^ state[1::2]
-        length *= 2
-    return int(state[0]) ^ 0xFFFFFFFF
+    rest = np.zeros(len(data) + 4, np.uint8)
+    rest[:-4] = np.frombuffer(data, np.uint8)
+    rest[:4] ^= 255  # the start value 0xffffffff
+    scale = 1 << (len(rest) // MOVES[-1]).bit_length()
+    while scale := scale >> 1:
+        near, between, far = (scale * move for move in MOVES)
+        while len(rest) > far:
+            count = min(near, len(rest) - far)
+            for move in (near, between, far):
+                target = rest[move : move + count]
+                np.bitwise_xor(target, rest[:count], out=target)
+            rest = rest[count:]
+    bits = np.unpackbits(rest, bitorder="little")
+    return int(np.bitwise_xor.reduce(_bit_remainders()[-len(bits) :] * bits)) ^ 0xFFFFFFFF
+
+
+def _next_power(remainder: int) -> int:
+    """The remainder of x^(k+1) from that of x^k."""
+    return remainder >> 1 ^ (POLYNOMIAL if remainder & 1 else 0)
 
 
 @functools.cache
-def _byte_table() -> list[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (POLYNOMIAL if byte & 1 else 0)
-        table.append(byte)
+def _byte_remainders() -> list[int]:
+    table = list(range(256))
+    for _ in range(8):
+        table = [_next_power(value) for value in table]
     return table
 
 
 @functools.cache
-def _word_table() -> np.ndarray:
-    """What two bytes at once make of a checksum."""
-    table = np.array(_byte_table(), np.uint32)
-    words = np.arange(1 << 16, dtype=np.uint32)
-    once = table[words & 255] ^ (words >> np.uint32(8))
-    return table[once & 255] ^ (once >> np.uint32(8))
-
-
-@functools.cache
-def _zeros_tables(num_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """What `num_bytes` zeros (a power of two) make of a checksum: of its low and of its high 16 bits."""
-    if num_bytes > 2:
-        low, high = half = _zeros_tables(num_bytes // 2)
-    else:
-        words = np.arange(1 << 16, dtype=np.uint32)
-        return _word_table(), words  # two zeros shift the high half down
-    return tuple(low.take(part & np.uint32(0xFFFF)) ^ high.take(part >> np.uint32(16)) for part in half)  # type: ignore[return-value]
+def _bit_remainders() -> np.ndarray:
+    """Of the last bits of a message: ... x^2, x^1, x^0, uint32."""
+    powers = [1 << 31]
+    while len(powers) < 8 * MOVES[-1]:
+        powers.append(_next_power(powers[-1]))
+    return np.array(powers[::-1], np.uint32)
 
 
 # --- tf.train.Example and tf.train.SequenceExample -------------------------------------------------------------
@@ -233,7 +248,7 @@ def _zeros_tables(num_bytes: int) -> tuple[np.ndarray, np.ndarray]:
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
-def parse_example(data: bytes) -> tuple[Context, dict[str, Steps]]:
+def parse_example(data: Buffer) -> tuple[Context, dict[str, Steps]]:
     """(features or context, feature lists) of an Example or a SequenceExample; of the former there are no lists.
 
     Raises:
@@ -268,7 +283,7 @@ def encode_sequence_example(context: Mapping[str, Feature], lists: Mapping[str, 
     return _delimited(1, _encode_features(context)) + _delimited(2, body)
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: Buffer, at: int) -> tuple[int, int]:
     byte = data[at]
     if byte < 128:
         return byte, at + 1
@@ -284,7 +299,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             raise ValueError(f"a number of more than 10 bytes at {at}")
 
 
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, Any]]:
+def _fields(data: Buffer, at: int, end: int) -> Iterator[tuple[int, Any]]:
     """(field number, (start, end) or value) of a message."""
     while at < end:
         key, at = _varint(data, at)
@@ -308,22 +323,22 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, Any]]:
             raise ValueError(f"a field of unknown type {kind} at {at}")
 
 
-def _entries(data: bytes, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+def _entries(data: Buffer, start: int, end: int) -> Iterator[tuple[str, int, int]]:
     """(name, start, end of the value) of a map."""
     for _, (at, stop) in _fields(data, start, end):
         name, value = "", (stop, stop)
         for field, part in _fields(data, at, stop):
             if field == 1:
-                name = data[part[0] : part[1]].decode("utf-8")
+                name = str(data[part[0] : part[1]], "utf-8")
             elif field == 2:
                 value = part
         yield name, *value
 
 
-def _feature(data: bytes, start: int, end: int) -> Feature:
+def _feature(data: Buffer, start: int, end: int) -> Feature:
     for field, (at, stop) in _fields(data, start, end):
         if field == 1:
-            return [data[a:b] for _, (a, b) in _fields(data, at, stop)]
+            return [bytes(data[a:b]) for _, (a, b) in _fields(data, at, stop)]
         parts = list(_fields(data, at, stop))
         if field == 2:
             return np.frombuffer(b"".join(data[a:b] for _, (a, b) in parts), "<f4")
@@ -332,7 +347,7 @@ def _feature(data: bytes, start: int, end: int) -> Feature:
     return []
 
 
-def _integers(data: bytes, part: Any) -> Iterator[int]:
+def _integers(data: Buffer, part: Any) -> Iterator[int]:
     if isinstance(part, int):  # one by one, as old writers have it
         yield part
         return
@@ -342,7 +357,7 @@ def _integers(data: bytes, part: Any) -> Iterator[int]:
         yield value
 
 
-def _feature_list(data: bytes, start: int, end: int) -> Steps:
+def _feature_list(data: Buffer, start: int, end: int) -> Steps:
     if (frames := _equal_steps(data, start, end)) is not None:
         return frames
     steps = [_feature(data, *part) for _, part in _fields(data, start, end)]
@@ -352,7 +367,7 @@ def _feature_list(data: bytes, start: int, end: int) -> Steps:
     return steps
 
 
-def _equal_steps(data: bytes, start: int, end: int) -> np.ndarray | None:
+def _equal_steps(data: Buffer, start: int, end: int) -> np.ndarray | None:
     """The frames of a list whose steps all begin with the same bytes and are of one length, as YouTube-8M's are."""
     if start == end:
         return None

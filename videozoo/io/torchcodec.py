@@ -13,6 +13,7 @@ from torch import Tensor
 from videozoo.errors import DecodeError, require
 from videozoo.io.pyav import PyAVReader
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
+from videozoo.io.slice import FileSlice
 
 __all__ = ["TorchCodecReader"]
 
@@ -26,14 +27,20 @@ class TorchCodecReader(VideoReader):
     10 and 12 bits to RGB by another route.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1, device: str = "cpu"):
         decoders = require("torchcodec.decoders", extra="gpu-decode", purpose="open_video with decoder='torchcodec'")
         self.path = os.fspath(path)
         with PyAVReader(self.path) as known:  # both decoders describe a file, and refuse it, in the same words
             self.info = known.info
+        part = FileSlice.find(self.path)
+        source = self.path if part is None else part.read()
         try:
             self._decoder: Any = decoders.VideoDecoder(
-                self.path, dimension_order="NCHW", num_ffmpeg_threads=num_threads, seek_mode="exact"
+                source,
+                dimension_order="NCHW",
+                num_ffmpeg_threads=num_threads,
+                seek_mode="exact",
+                device=device,
             )
         except (RuntimeError, ValueError) as error:
             raise self._broken(error) from error

@@ -9,7 +9,7 @@ from PIL import ImageDraw, ImageFont
 
 from videozoo.predict.prediction import Window, ranked
 
-__all__ = ["GREY", "PALETTE", "RGB", "clock", "colours", "fit", "font", "leaders"]
+__all__ = ["GREY", "PALETTE", "RGB", "clock", "colours", "fit", "font", "leaders", "wrap"]
 
 RGB = tuple[int, int, int]
 
@@ -44,6 +44,18 @@ def fit(draw: ImageDraw.ImageDraw, text: str, width_px: float, size_px: int) -> 
         if draw.textlength(short, font=face) <= width_px:
             return short
     return ""
+
+
+def wrap(draw: ImageDraw.ImageDraw, text: str, width_px: float, size_px: int, *, most: int) -> list[str]:
+    """`text` in lines that fit into `width_px`, at most so many; the last one is shortened where it must be."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and (len(lines) == most or draw.textlength(longer, font=font(size_px)) <= width_px):
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [fit(draw, line, width_px, size_px) for line in lines]
 
 
 def clock(time_s: float, *, step_s: float = 1.0) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +111,22 @@ class SlidingReader(VideoReader):
     It holds the decoded frames from the first to the last that the latest call asked for, and turns into
     pictures only those that were asked for. Times before them, and files with a damaged place, go to
     `reader` itself.
+
+    Args:
+        scaled: makes frames `[t c h w]` smaller, once for all windows that look at them.
     """
 
-    def __init__(self, reader: VideoReader):
+    def __init__(self, reader: VideoReader, *, scaled: Callable[[Tensor], Tensor] | None = None):
         self.reader = reader
+        self.scaled = scaled
         self.info = reader.info
+        self._pictures: dict[float, Tensor] = {}  # of held frames, where they are small
         self._coming: Iterator[tuple[float, Any]] | None = reader._sequence(0.0)
         self._held: deque[tuple[float, Any]] = deque()
 
     def close(self) -> None:
         self._held.clear()
+        self._pictures.clear()
         self._coming = None
 
     @property
@@ -138,8 +144,15 @@ class SlidingReader(VideoReader):
             return self.reader.frames_at(times_s)
         starts_s = [time_s for time_s, _ in self._held]
         chosen = [max(0, bisect.bisect_right(starts_s, t + TIME_SLACK_S) - 1) for t in times_s]
-        pictures = {i: self.reader._picture(self._held[i][1]) for i in set(chosen)}
+        pictures = {i: self._seen(*self._held[i]) for i in set(chosen)}
         return Frames(torch.stack([pictures[i] for i in chosen]), tuple(starts_s[i] for i in chosen))
+
+    def _seen(self, time_s: float, source: Any) -> Tensor:
+        if self.scaled is None:
+            return self.reader._picture(source)
+        if time_s not in self._pictures:
+            self._pictures[time_s] = self.scaled(self.reader._picture(source).unsqueeze(0)).squeeze(0)
+        return self._pictures[time_s]
 
     def _advance(self, first_s: float, last_s: float) -> None:
         """Decodes until the frame after `last_s`; drops what was shown before `first_s`."""
@@ -153,7 +166,8 @@ class SlidingReader(VideoReader):
 
     def _drop(self, first_s: float) -> None:
         while len(self._held) > 1 and self._held[1][0] <= first_s + TIME_SLACK_S:
-            self._held.popleft()
+            time_s, _ = self._held.popleft()
+            self._pictures.pop(time_s, None)
 
     def _frames_by_index(self, indices: list[int]) -> Frames:
         return self.reader._frames_by_index(indices)

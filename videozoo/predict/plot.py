@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from videozoo.errors import ConfigError
-from videozoo.predict.draw import GREY, RGB, clock, colours, fit, font, leaders
-from videozoo.predict.prediction import Prediction, Window, ranked
+from videozoo.predict.draw import GREY, PALETTE, RGB, clock, colours, fit, font, leaders
+from videozoo.predict.prediction import UNNAMED, Prediction, Window, ranked
+from videozoo.types import Caption, Span
 
 __all__ = ["plot_timeline"]
 
@@ -20,6 +25,7 @@ MARGIN_PX = 48
 HEADER_PX = 132
 STRIP_PX = 52
 LANE_PX = 104
+WORD_PX = 44
 GAP_PX = 14
 AXIS_PX = 72
 TEXT_PX = 26
@@ -34,36 +40,73 @@ FAINT: RGB = (110, 116, 128)
 def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, top: int = 5) -> Path:
     """Writes a picture of the answers over time and gives its path.
 
-    A strip at the top shows the best label of each moment; below, each of the `top` labels that win most has
-    a lane with its probability from 0 to 100 %. Without windows the one answer stands for the whole video.
+    A strip at the top shows the best label of each moment; below, each of the `top` labels that win most has a lane
+    with its probability from 0 to 100 % over time. Of segments each name has a lane (eight names, or `top` if that is
+    more), each segment a bar as high as its score. A sentence that knows where its words come from has a lane for each
+    word, the darker the more it looked at that moment.
     """
     if top < 1:
         raise ConfigError(f"top: should be at least 1; got {top}")
     timeline = prediction.timeline
-    names = leaders(timeline, top)
-    height = HEADER_PX + STRIP_PX + GAP_PX + len(names) * (LANE_PX + GAP_PX) + AXIS_PX
-    image = Image.new("RGB", (WIDTH_PX, height), PAPER)
-    _Page(image, prediction, timeline, names).draw()
+    slides = bool(prediction.windows) and not prediction.over_spans
+    spans = prediction.spans() if prediction.is_timed and not slides else None
+    names = leaders(timeline, top if spans is None else max(top, len(PALETTE)))
+    gaze = gaze_of(prediction.answer) if not prediction.windows else None
+    lanes = len(names) * (LANE_PX + GAP_PX) if gaze is None else len(gaze.words) * WORD_PX + GAP_PX
+    image = Image.new("RGB", (WIDTH_PX, HEADER_PX + STRIP_PX + GAP_PX + lanes + AXIS_PX), PAPER)
+    _Page(image, prediction, timeline, names, spans, gaze).draw()
     out = Path(out_path)
     out.parent.mkdir(parents=True, exist_ok=True)
     image.save(out)
     return out
 
 
+class Gaze(NamedTuple):
+    """How far each word looked at each moment."""
+
+    words: Sequence[str]
+    weights: np.ndarray  # [words t], rows sum to 1
+    times_s: Sequence[float]
+
+
+@functools.singledispatch
+def gaze_of(answer: Any) -> Gaze | None:
+    """Where an answer's words come from, if it says so."""
+    return None
+
+
+@gaze_of.register
+def _(answer: Caption) -> Gaze | None:
+    return None if answer.attention is None else Gaze(answer.words, answer.attention, answer.times_s)
+
+
 class _Page:
     """One picture: where seconds and names lie on it."""
 
-    def __init__(self, image: Image.Image, prediction: Prediction, timeline: Sequence[Window], names: Sequence[str]):
+    def __init__(
+        self,
+        image: Image.Image,
+        prediction: Prediction,
+        timeline: Sequence[Window],
+        names: Sequence[str],
+        spans: Sequence[Span] | None,
+        gaze: Gaze | None,
+    ):
         self.pen = ImageDraw.Draw(image)
         self.prediction = prediction
         self.timeline = timeline
         self.names = names
+        self.gaze = gaze
         self.colour = colours(names)
-        self.scores = [dict(ranked(window.answer)) for window in timeline]
-        widest = max(self.pen.textlength(name, font=font(TEXT_PX)) for name in [*names, "best label"])
+        self.scores = [dict(reversed(ranked(window.answer))) for window in timeline]
+        self.spans = spans
+        words = gaze.words if gaze is not None else ()
+        self.best = "best label" if gaze is None else "sentence"
+        named = [*(words or names), self.best]
+        widest = max(self.pen.textlength(name, font=font(TEXT_PX)) for name in named)
         self.left = MARGIN_PX + min(int(widest), WIDTH_PX // 4) + 24
         self.right = WIDTH_PX - MARGIN_PX - 70  # leaves room for the scale
-        self.end_s = max(prediction.info.duration_s, timeline[-1].end_s)
+        self.end_s = max([prediction.info.duration_s, *(window.end_s for window in timeline), 1e-3])
 
     def x(self, time_s: float) -> float:
         return self.left + (self.right - self.left) * time_s / self.end_s
@@ -74,9 +117,15 @@ class _Page:
         self._strip(y)
         y += STRIP_PX + GAP_PX
         ticks = _ticks(self.end_s, most=max(2, (self.right - self.left) // 110))
-        for place, name in enumerate(self.names):
-            self._lane(name, y, ticks, scale=place == 0)
-            y += LANE_PX + GAP_PX
+        if self.gaze is None:
+            for place, name in enumerate(self.names):
+                self._lane(name, y, ticks, scale=place == 0)
+                y += LANE_PX + GAP_PX
+        else:
+            for word, weights in zip(self.gaze.words, self.gaze.weights, strict=True):
+                self._word(word, y, weights / self.gaze.weights.max(), self.gaze.times_s)
+                y += WORD_PX
+            y += GAP_PX
         self._axis(y - GAP_PX, ticks)
 
     def _header(self) -> None:
@@ -84,13 +133,15 @@ class _Page:
         title = fit(self.pen, Path(self.prediction.id).name, width, 38)
         self.pen.text((MARGIN_PX, 30), title, INK, font=font(38))
         best = ", ".join(f"{name} {score:.0%}" for name, score in ranked(self.prediction.answer, top=3))
-        line = f"whole video: {best}"
-        if windows := self.prediction.windows:
+        line = f"whole video: {best}" if best else "nothing was found"
+        if self.spans and self.gaze is None:
+            line = f"{len(self.spans)} found   |   {line}"
+        elif windows := self.prediction.windows:
             line += f"   |   {len(windows)} windows of {windows[0].end_s - windows[0].start_s:g} s"
         self.pen.text((MARGIN_PX, 82), fit(self.pen, line, width, 24), FAINT, font=font(24))
 
     def _strip(self, y: int) -> None:
-        self._name("best label", y + STRIP_PX / 2, FAINT)
+        self._name(self.best, y + STRIP_PX / 2, FAINT)
         self.pen.rectangle((self.left, y, self.right, y + STRIP_PX), LANE)
         for start_s, end_s, name in _runs(self.timeline):
             x0, x1 = self.x(start_s), self.x(end_s)
@@ -102,11 +153,25 @@ class _Page:
             self.pen.line((x1, y, x1, y + STRIP_PX), PAPER, 2)
 
     def _lane(self, name: str, y: int, ticks: Sequence[float], *, scale: bool) -> None:
-        colour = self.colour[name]
         base = y + LANE_PX
         self.pen.rectangle((self.left, y, self.right, base), LANE)
         for tick in ticks:
             self.pen.line((self.x(tick), y, self.x(tick), base), RULE, 1)
+        middle = (self.left, y + LANE_PX // 2, self.right, y + LANE_PX // 2)
+        if self.spans is None:
+            self._curve(name, base)
+            self.pen.line(middle, RULE, 1)
+        else:
+            self.pen.line(middle, RULE, 1)
+            self._bars(name, base, self.spans)
+        self.pen.line((self.left, base, self.right, base), FAINT, 2)
+        self._name(name, y + LANE_PX / 2, INK)
+        for text, at in (("100 %", y + 12), ("50", y + LANE_PX // 2), ("0", base - 10)) if scale else ():
+            self.pen.text((self.right + 10, at), text, FAINT, font=font(20), anchor="lm")
+
+    def _curve(self, name: str, base: int) -> None:
+        """The score of each moment, as steps."""
+        colour = self.colour[name]
         previous = base
         for window, scores in zip(self.timeline, self.scores, strict=True):
             score = min(max(scores.get(name, 0.0), 0.0), 1.0)
@@ -117,11 +182,30 @@ class _Page:
             if window is not self.timeline[0]:
                 self.pen.line((x0, previous, x0, level), colour, 4)
             previous = level
-        self.pen.line((self.left, y + LANE_PX // 2, self.right, y + LANE_PX // 2), RULE, 1)
-        self.pen.line((self.left, base, self.right, base), FAINT, 2)
-        self._name(name, y + LANE_PX / 2, INK)
-        for text, at in (("100 %", y + 12), ("50", y + LANE_PX // 2), ("0", base - 10)) if scale else ():
-            self.pen.text((self.right + 10, at), text, FAINT, font=font(20), anchor="lm")
+
+    def _bars(self, name: str, base: int, spans: Sequence[Span]) -> None:
+        """A bar for each span, the best in front, with its score."""
+        colour = self.colour[name]
+        for span in sorted(spans, key=lambda span: span.score):
+            if (span.label or UNNAMED) != name:
+                continue
+            level = round(base - min(max(span.score, 0.0), 1.0) * (LANE_PX - 4))
+            x0, x1 = round(self.x(span.start_s)), round(self.x(span.end_s))
+            self.pen.rectangle((x0, level, max(x1, x0 + 3), base), _tint(colour), outline=colour, width=3)
+            score = f"{span.score:.0%}"
+            room = self.pen.textlength(score, font=font(20)) + 10
+            if x1 - x0 > room and base - level > 30:
+                self.pen.text(((x0 + x1) / 2, level + 8), score, INK, font=font(20), anchor="mt")
+
+    def _word(self, word: str, y: int, weights: np.ndarray, times_s: Sequence[float]) -> None:
+        """How far a word looked at each moment, from white to dark."""
+        height = WORD_PX - 4
+        middles = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(times_s)), self.end_s]
+        for (start_s, end_s), weight in zip(itertools.pairwise(middles), weights.tolist(), strict=True):
+            shade = (round(c + (1 - weight) * (255 - c)) for c in PALETTE[0])
+            self.pen.rectangle((self.x(start_s), y, self.x(end_s), y + height), tuple(shade))
+        self.pen.rectangle((self.left, y, self.right, y + height), None, outline=RULE)
+        self._name(word, y + height / 2, INK)
 
     def _name(self, name: str, y: float, ink: RGB) -> None:
         if name in self.colour:
@@ -140,7 +224,7 @@ def _runs(timeline: Sequence[Window]) -> list[tuple[float, float, str]]:
     """(start_s, end_s, best name) with neighbours of the same name joined."""
     runs: list[tuple[float, float, str]] = []
     for window in timeline:
-        name = ranked(window.answer, top=1)[0][0]
+        name = next((name for name, _ in ranked(window.answer, top=1)), "")
         if runs and runs[-1][2] == name and math.isclose(runs[-1][1], window.start_s, abs_tol=1e-6):
             runs[-1] = (runs[-1][0], window.end_s, name)
         else:

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
+import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from torch.utils.data import default_collate
 
-from videozoo.errors import ConfigError
+from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
-from videozoo.predict.frames import SlidingReader, Video, name_of, open_source
+from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_features
+from videozoo.predict.extractor import Extractor, FeatureVideo
+from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.prediction import Prediction, Window
+from videozoo.predict.windows import chunks, pick_device, shared_reader, window_times
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.tasks.task import Task
-from videozoo.types import ClipRecord, VideoInfo
+from videozoo.transforms.collate import collate
+from videozoo.types import ClipRecord, Span, VideoInfo
 from videozoo.weights import checkpoint
+from videozoo.weights.checkpoint import Checkpoint
 
-__all__ = ["Precision", "Predictor", "load", "window_times"]
+__all__ = ["Precision", "Predictor", "load"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
-T = TypeVar("T")
-
-# Windows that overlap are decoded in one pass as long as the frames of one window stay within this; else by
-# seeking.
-HELD_BYTES = 1 << 30
-BYTES_PER_PIXEL = 1.5  # of decoded frames, before they become RGB
+Progress = Callable[[int, int], None]
 
 
 def load(
@@ -44,8 +44,17 @@ def load(
         WeightsError: there is no such file, it is damaged, or does not fit its own record.
         ConfigError: an option that this machine or the model's input does not take.
     """
-    task, spec = task_from_checkpoint(checkpoint.read(path))
-    return Predictor(task, spec, device=device, precision=precision, views=views)
+    saved = checkpoint.read(path)
+    task, spec = task_from_checkpoint(saved)
+    return Predictor(
+        task,
+        spec,
+        device=device,
+        precision=precision,
+        views=views,
+        extractor=saved.extractor,
+        feature_recipe=saved.record.get("features"),
+    )
 
 
 class Predictor:
@@ -56,10 +65,14 @@ class Predictor:
         predictor("a.mp4").labels.top(3)
         predictor("a.mp4", window_s=2.0, stride_s=1.0).windows
 
+    A model on features takes videos, too, where its checkpoint holds what makes features of them; see `Extractor`.
+
     Args:
         device: "cpu", "cuda", "cuda:1" ...; "auto" takes the accelerator that is there, else the CPU.
         precision: "bf16" and "fp16" compute in mixed precision.
         views: the protocol, "clips x crops" as in "10x3"; None is the one that the weights carry.
+        extractor: what makes the features that the model takes, if it takes features.
+        feature_recipe: how those that it was trained on were made.
 
     Attributes:
         task: the model and what its outputs mean, in evaluation mode.
@@ -75,71 +88,93 @@ class Predictor:
         device: str = "auto",
         precision: Precision = "fp32",
         views: str | None = None,
+        extractor: Checkpoint | None = None,
+        feature_recipe: Mapping[str, Any] | None = None,
     ):
         if precision not in get_args(Precision):
             raise ConfigError(f"precision: there is no '{precision}'; it is {', '.join(get_args(Precision))}")
-        self.device = _device(device)
+        self.device = pick_device(device)
         self.precision = precision
         self.task = task.to(self.device).eval()
         self.spec = spec
         self.class_names = task.class_names
         self._pipeline = spec.eval_pipeline(views)
+        self._extractor_weights = extractor
+        self.feature_recipe = FeatureRecipe.from_dict(feature_recipe) if feature_recipe is not None else None
 
     def __call__(
         self,
-        video: Video,
+        video: Video | Features,
         *,
         window_s: float | None = None,
         stride_s: float | None = None,
+        spans: Sequence[Span] | None = None,
         fps: float | None = None,
         batch_size: int = 8,
+        progress: Progress | None = None,
     ) -> Prediction:
-        """The answer for a whole video and, with `window_s`, for each window of it.
+        """The answer for a whole video and, with `window_s`, for each window of it, or for each of `spans`.
 
         The whole video is seen by the evaluation protocol; a window is seen by the same protocol as if it
         were a video of its own. The memory needed does not grow with the video's length.
 
         Args:
-            video: a file, a folder of frames, or RGB frames uint8 `[t h w 3]` or `[t 3 h w]`.
+            video: a file, a folder of frames, or RGB frames uint8 `[t h w 3]` or `[t 3 h w]`; for a model on features
+                also `Features`, or a file of them.
             window_s: length of the windows; a shorter video gives one window.
             stride_s: from one window's start to the next; by default half a window.
+            spans: stretches that another run found, possibly none; they become the windows.
             fps: rate of a folder's or an array's frames.
             batch_size: windows that go through the model together.
+            progress: called with (windows done, windows in all) now and then.
 
         Raises:
             DecodeError: the file cannot be read.
-            DataError: frames of a wrong form or without a rate.
-            ConfigError: a window, a stride or a batch size that is not above 0.
+            DataError: frames of a wrong form or without a rate; features of another recipe than the model's.
+            ConfigError: a window, a stride or a batch size that is not above 0, or windows and spans together; a video
+                for a model on features whose checkpoint holds no extractor, or features for a model on videos.
         """
         window_s, stride_s = _check_windows(window_s, stride_s)
+        if spans is not None and window_s is not None:
+            raise ConfigError("spans: windows and spans are two ways to cut a video; give one of them")
         if batch_size < 1:
             raise ConfigError(f"batch_size: got {batch_size}; needs at least 1")
+        if self.takes_features:
+            return self._of_features(video, window_s, stride_s, spans, fps, batch_size, progress)
+        if isinstance(video, Features) or is_feature_file(video):
+            raise ConfigError(f"{_name_of(video)}: these are features, and the model takes videos; give the video")
         name = name_of(video)
         with open_source(video, fps=fps) as reader:
             (answer,) = self._answers([ClipRecord(id=name, path=Path(name))], reader, batch_size=1)
-            windows: tuple[Window, ...] = ()
-            if window_s is not None and stride_s is not None:
-                windows = self._windows(name, reader, window_s, stride_s, batch_size)
-            return Prediction(name, answer, reader.info, windows)
+            windows: list[Window] = []
+            if spans is not None:
+                places = [Window(span.start_s, span.end_s, None, span) for span in spans]
+                windows = self._windows(name, reader, places, batch_size, progress)
+            elif window_s is not None and stride_s is not None:
+                places = [Window(*times, None) for times in window_times(reader.info, window_s, stride_s)]
+                frames = shared_reader(reader, window_s, stride_s, spec=self.spec) if len(places) > 1 else reader
+                windows = self._windows(name, frames, places, batch_size, progress)
+            return Prediction(name, answer, reader.info, tuple(windows), over_spans=spans is not None)
 
     def _windows(
-        self, name: str, reader: VideoReader, window_s: float, stride_s: float, batch_size: int
-    ) -> tuple[Window, ...]:
-        times = window_times(reader.info, window_s, stride_s)
+        self, name: str, reader: VideoReader, places: Sequence[Window], batch_size: int, progress: Progress | None
+    ) -> list[Window]:
+        """The places with their answers."""
         records = (
-            ClipRecord(id=f"{name}@{start_s:.3f}", path=Path(name), start_s=start_s, end_s=end_s)
-            for start_s, end_s in times
+            ClipRecord(id=f"{name}@{place.start_s:.3f}", path=Path(name), start_s=place.start_s, end_s=place.end_s)
+            for place in places
         )
-        held_bytes = window_s * reader.info.fps * _frame_bytes(reader.info)
-        if len(times) > 1 and stride_s <= window_s and held_bytes <= HELD_BYTES:
-            reader = SlidingReader(reader)
-        answers = self._answers(records, reader, batch_size=batch_size)
-        return tuple(Window(*span, answer) for span, answer in zip(times, answers, strict=True))
+        windows: list[Window] = []
+        for place, answer in zip(places, self._answers(records, reader, batch_size=batch_size), strict=True):
+            windows.append(dataclasses.replace(place, answer=answer))
+            if progress is not None:
+                progress(len(windows), len(places))
+        return windows
 
     def _answers(self, records: Iterable[ClipRecord], reader: VideoReader, *, batch_size: int) -> Iterator[Any]:
-        for chunk in _chunks(records, batch_size):
+        for chunk in chunks(records, batch_size):
             samples = [self._pipeline(record, reader=reader) for record in chunk]
-            yield from self._predict(default_collate(samples))
+            yield from self._predict(collate(samples))
 
     @torch.inference_mode()
     def _predict(self, batch: dict[str, Any]) -> Sequence[Any]:
@@ -148,22 +183,86 @@ class Predictor:
         with torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32"):
             return self.task.predict(batch)
 
+    def of_records(self, records: Iterable[Any], *, batch_size: int = 64) -> Iterator[tuple[str, Any]]:
+        """(id, answer) of each record of a data set; of one that cannot be used, a DataError is the answer."""
+        for chunk in chunks(records, batch_size):
+            samples, failed = [], []
+            for record in chunk:
+                try:
+                    samples.append(self._pipeline(record))
+                except DataError as error:
+                    failed.append((record.id, error))
+            if samples:
+                yield from zip([sample["id"] for sample in samples], self._predict(collate(samples)), strict=True)
+            yield from failed
 
-def window_times(info: VideoInfo, window_s: float, stride_s: float) -> list[tuple[float, float]]:
-    """(start_s, end_s) of the windows that cover a video, each `window_s` long.
+    # ---- models on features --------------------------------------------------------------------------------
 
-    They begin every `stride_s`; where the end of the video would be left out, a last one is laid against it.
-    A video that is shorter than a window is one window.
-    """
-    duration_s = info.duration_s
-    slack_s = min(0.5 / info.fps, duration_s / 2)  # less than a frame is nothing to look at
-    if duration_s <= window_s + slack_s:
-        return [(0.0, duration_s)]
-    count = int((duration_s - window_s + slack_s) / stride_s) + 1
-    times = [(k * stride_s, min(k * stride_s + window_s, duration_s)) for k in range(count)]
-    if duration_s - times[-1][1] > slack_s:
-        times.append((duration_s - window_s, duration_s))
-    return times
+    @property
+    def takes_features(self) -> bool:
+        """Whether the model looks at features of a video, not at its frames."""
+        return getattr(self.spec, "takes", "clip") == "features"
+
+    @functools.cached_property
+    def extractor(self) -> Extractor:
+        """What makes the features that the model takes.
+
+        Raises:
+            ConfigError: the checkpoint does not hold it.
+        """
+        if self._extractor_weights is None or self.feature_recipe is None:
+            raise ConfigError(
+                "predictor: the model takes features, and its checkpoint holds no extractor that makes them; give "
+                "features instead of videos (--features), or train on features that `videozoo extract` made"
+            )
+        return Extractor.of_recipe(
+            self._extractor_weights, self.feature_recipe, device=str(self.device), precision=self.precision
+        )
+
+    def features(
+        self,
+        video: Video | Features,
+        *,
+        fps: float | None = None,
+        batch_size: int = 8,
+        progress: Progress | None = None,
+    ) -> tuple[Features, VideoInfo]:
+        """What a model on features sees of a video, and what is known of the video; as for a call."""
+        if isinstance(video, Features) or is_feature_file(video):
+            name = _name_of(video)
+            found = video if isinstance(video, Features) else read_features(name)
+            if self.feature_recipe is not None and found.recipe is not None:
+                self.feature_recipe.check_same(found.recipe, where=name)
+            return found, _info_of(found, name)
+        extractor = self.extractor
+        with open_source(video, fps=fps) as reader:
+            return extractor(reader, batch_size=batch_size, progress=progress), reader.info
+
+    def _of_features(
+        self,
+        video: Video | Features,
+        window_s: float | None,
+        stride_s: float | None,
+        spans: Sequence[Span] | None,
+        fps: float | None,
+        batch_size: int,
+        progress: Progress | None,
+    ) -> Prediction:
+        name = _name_of(video)
+        content, info = self.features(video, fps=fps, batch_size=batch_size, progress=progress)
+
+        def answers(parts: Sequence[Features]) -> Sequence[Any]:
+            return self._predict(collate([self._pipeline(FeatureVideo(name, Path(name), p)) for p in parts]))
+
+        (answer,) = answers([content])
+        places = [Window(span.start_s, span.end_s, None, span) for span in spans or ()]
+        if window_s is not None and stride_s is not None:
+            places = [Window(*times, None) for times in window_times(info, window_s, stride_s)]
+        windows: list[Window] = []
+        for chunk in chunks(places, batch_size):
+            found = answers([content.between(place.start_s, place.end_s) for place in chunk])
+            windows += [dataclasses.replace(place, answer=a) for place, a in zip(chunk, found, strict=True)]
+        return Prediction(name, answer, info, tuple(windows), over_spans=spans is not None)
 
 
 def _check_windows(window_s: float | None, stride_s: float | None) -> tuple[float | None, float | None]:
@@ -178,24 +277,26 @@ def _check_windows(window_s: float | None, stride_s: float | None) -> tuple[floa
     return window_s, stride_s
 
 
-def _frame_bytes(info: VideoInfo) -> float:
-    return info.width_px * info.height_px * BYTES_PER_PIXEL
+def _name_of(video: Video | Features) -> str:
+    return "features" if isinstance(video, Features) else name_of(video)
 
 
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return found or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"device: '{name}' cannot be used here ({reason}); use auto, cpu or cuda") from error
-    return device
+def _info_of(features: Features, name: str) -> VideoInfo:
+    """What features say of their video, which is not at hand; where nothing says when, there is a second a row."""
+    length_s = features.duration_s
+    if length_s is None:
+        times_s = features.times_s(duration_s=float(len(features)))
+        length_s = float(times_s[-1] + times_s[0])
+    return VideoInfo(
+        path=name,
+        duration_s=length_s,
+        fps=len(features) / length_s,
+        num_frames=None,
+        width_px=0,
+        height_px=0,
+        rotation_deg=0,
+        codec="features",
+        pixel_format="",
+        start_s=0.0,
+        size_bytes=features.values.nbytes,
+    )

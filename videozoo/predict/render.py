@@ -6,7 +6,7 @@ import bisect
 import functools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.audio import read_audio
-from videozoo.io.decode import VideoReader
+from videozoo.io.cut import at_rate, steady_fps
 from videozoo.io.encode import write_video
+from videozoo.io.reader import TIME_SLACK_S
 from videozoo.io.remux import add_sound
-from videozoo.predict.draw import GREY, PALETTE, colours, fit, font, leaders
+from videozoo.predict.draw import GREY, PALETTE, colours, font, leaders, wrap
 from videozoo.predict.frames import Video, open_source
-from videozoo.predict.prediction import Prediction, ranked
+from videozoo.predict.prediction import Prediction, Window, ranked
 from videozoo.types import VideoInfo
 
 __all__ = ["render"]
 
 MIN_SIDE_PX = 256  # text on less cannot be read
-MIN_FPS, MAX_FPS = 10.0, 60.0  # a file whose frames come irregularly may state less on average
 PANEL = (12, 14, 20, 150)
 TRACK = (52, 56, 66, 165)  # replaces the panel where it is drawn
 INK = (255, 255, 255, 255)
@@ -35,12 +35,12 @@ SHADOW = (0, 0, 0, 230)
 
 
 def render(video: Video, prediction: Prediction, out_path: str | os.PathLike[str], *, top: int = 3) -> Path:
-    """Writes `video` with its `top` labels and their probabilities drawn along the lower edge; gives its
-    path.
+    """Writes `video` with its `top` labels and their scores drawn along the lower edge; gives its path.
 
-    With windows the labels follow the time, and a strip along the upper edge shows the best label of each
-    moment and where in the video one is. Frames are upright and of even size, small ones enlarged; the sound
-    is kept as it is. One frame is held at a time.
+    Answers over time (windows, segments, sentences) follow the time, and a strip along the upper edge shows the best
+    label of each moment and where in the video one is; where nothing was found the picture is left alone. What is too
+    long for a row is written in lines, like a subtitle. Frames are upright and of even size, small ones enlarged; the
+    sound is kept as it is. One frame is held at a time.
 
     Raises:
         DecodeError: the video cannot be read to its end.
@@ -51,9 +51,9 @@ def render(video: Video, prediction: Prediction, out_path: str | os.PathLike[str
     out = Path(out_path)
     out.parent.mkdir(parents=True, exist_ok=True)
     with open_source(video, fps=prediction.info.fps) as reader:
-        fps = min(max(reader.info.fps, MIN_FPS), MAX_FPS)
+        fps = steady_fps(reader.info.fps)
         overlay = _Overlay(prediction, _size(reader.info), top)
-        frames = (overlay.draw(frame, time_s) for time_s, frame in _at_rate(reader, fps))
+        frames = (overlay.draw(frame, time_s) for time_s, frame in at_rate(reader))
         if not reader.info.has_audio:
             write_video(out, frames, fps=fps, preset="veryfast")
             return out
@@ -76,21 +76,6 @@ def _with_sound(silent: Path, info: VideoInfo, out: Path, fps: float) -> None:
             write_video(out, pictures, fps=fps, audio=sound, audio_rate_hz=rate_hz, preset="veryfast")
 
 
-def _at_rate(reader: VideoReader, fps: float) -> Iterator[tuple[float, Tensor]]:
-    """(time_s, frame) at a constant rate: the frame on screen at each tick, however irregular they are."""
-    shown: Tensor | None = None
-    tick = 0
-    for time_s, frame in reader.stream():
-        while shown is not None and tick / fps < time_s - 0.5 / fps:
-            yield tick / fps, shown
-            tick += 1
-        shown = frame
-    end_s = max(reader.info.duration_s - 0.5 / fps, (tick + 0.5) / fps)
-    while shown is not None and tick / fps < end_s:
-        yield tick / fps, shown
-        tick += 1
-
-
 def _size(info: VideoInfo) -> tuple[int, int]:
     """(width, height) of the rendered frames: even, the short side at least MIN_SIDE_PX."""
     scale = max(1.0, MIN_SIDE_PX / min(info.width_px, info.height_px))
@@ -111,15 +96,17 @@ class _Overlay:
     def __init__(self, prediction: Prediction, size: tuple[int, int], top: int):
         self.size = size
         self.timeline = prediction.timeline
-        self.ends_s = [window.end_s for window in self.timeline]
-        self.moving = bool(prediction.windows)
+        self.starts_s = [window.start_s for window in self.timeline]
+        self.length_s = max([prediction.info.duration_s, *(window.end_s for window in self.timeline)])
+        is_whole = len(self.timeline) == 1 and self.timeline[0].end_s - self.timeline[0].start_s >= self.length_s
+        self.moving = bool(prediction.windows) or not is_whole
         self.colour = colours(leaders(self.timeline, len(PALETTE)))
         self.text_px = min(max(round(min(size) / 20), 15), 54)
         self.row_px = round(self.text_px * 1.7)
         self.pad_px = max(4, self.text_px // 3)
         self.strip_px = max(6, self.text_px // 2)
-        rows = max(1, int(size[1] * 0.4) // self.row_px)
-        self.top = min(top, rows, len(ranked(self.timeline[0].answer)))
+        self.rows = max(1, int(size[1] * 0.4) // self.row_px)
+        self.top = min(top, self.rows)
         self._panel = functools.lru_cache(maxsize=2)(self._draw_panel)
 
     def draw(self, frame: Tensor, time_s: float) -> np.ndarray:
@@ -129,27 +116,41 @@ class _Overlay:
             picture = np.array(Image.fromarray(picture).resize(self.size, Image.Resampling.BILINEAR))
         else:
             picture = picture.copy()
-        index = min(bisect.bisect_right(self.ends_s, time_s), len(self.timeline) - 1)
-        panel = self._panel(index)
-        under = picture[self.size[1] - len(panel.share) :]
-        under[:] = (under * panel.share + panel.light) >> 8
+        index = bisect.bisect_right(self.starts_s, time_s + TIME_SLACK_S) - 1
+        if index >= 0 and time_s < self.timeline[index].end_s - TIME_SLACK_S:
+            panel = self._panel(index)
+            under = picture[self.size[1] - len(panel.share) :]
+            under[:] = (under * panel.share + panel.light) >> 8
         if self.moving:
             self._draw_playhead(picture, time_s)
         return picture
 
     def _draw_panel(self, index: int) -> _Panel:
         """The rows of one window."""
-        window = self.timeline[index]
-        width, height = self.size[0], self.top * self.row_px + 2 * self.pad_px
+        pairs = ranked(self.timeline[index].answer, top=self.top)
+        measure = ImageDraw.Draw(Image.new("RGBA", (1, 1)))
+        texts = [
+            wrap(measure, name, self._room(measure), self.text_px, most=self.rows - len(pairs) + 1) for name, _ in pairs
+        ]
+        width, height = self.size[0], sum(map(len, texts)) * self.row_px + 2 * self.pad_px
         image = Image.new("RGBA", (width, height), PANEL)
         pen = ImageDraw.Draw(image)
-        for place, (name, score) in enumerate(ranked(window.answer, top=self.top)):
-            self._draw_row(pen, self.pad_px + place * self.row_px, name, score)
+        y = self.pad_px
+        for (name, score), lines in zip(pairs, texts, strict=True):
+            if len(lines) == 1:
+                self._draw_row(pen, y, name, lines[0], score)
+            else:
+                self._draw_lines(pen, y, lines)
+            y += len(lines) * self.row_px
         rgba = np.asarray(image).astype(np.uint16)
         weight = (rgba[..., 3:] * 256 + 127) // 255
         return _Panel(share=256 - weight, light=rgba[..., :3] * weight)
 
-    def _draw_row(self, pen: ImageDraw.ImageDraw, y: int, name: str, score: float) -> None:
+    def _room(self, pen: ImageDraw.ImageDraw) -> float:
+        """How long a name may be: the width without the score."""
+        return self.size[0] - 8 * self.pad_px - pen.textlength("100%", font=font(self.text_px))
+
+    def _draw_row(self, pen: ImageDraw.ImageDraw, y: int, name: str, text: str, score: float) -> None:
         left, right = 2 * self.pad_px, self.size[0] - 2 * self.pad_px
         bottom = y + self.row_px - self.pad_px // 2 - 1
         radius = self.pad_px // 2
@@ -158,23 +159,25 @@ class _Overlay:
         if reach - left >= 2:
             bar = (*self.colour.get(name, GREY), 235)
             pen.rounded_rectangle((left, y, reach, bottom), min(radius, (reach - left) // 2), bar)
-        share = f"{score:.0%}"
-        room = right - left - 4 * self.pad_px - pen.textlength("100%", font=font(self.text_px))
-        middle = (y + bottom) / 2
-        for x, text, anchor in (
-            (left + self.pad_px, fit(pen, name, room, self.text_px), "lm"),
-            (right - self.pad_px, share, "rm"),
-        ):
-            stroke = max(1, self.text_px // 14)
-            pen.text((x, middle), text, INK, font(self.text_px), anchor, stroke_width=stroke, stroke_fill=SHADOW)
+        self._write(pen, left + self.pad_px, (y + bottom) / 2, text, "lm")
+        self._write(pen, right - self.pad_px, (y + bottom) / 2, f"{score:.0%}", "rm")
+
+    def _draw_lines(self, pen: ImageDraw.ImageDraw, y: int, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._write(pen, self.size[0] / 2, y + self.row_px / 2, line, "mm")
+            y += self.row_px
+
+    def _write(self, pen: ImageDraw.ImageDraw, x: float, y: float, text: str, anchor: str) -> None:
+        stroke = max(1, self.text_px // 14)
+        pen.text((x, y), text, INK, font(self.text_px), anchor, stroke_width=stroke, stroke_fill=SHADOW)
 
     @functools.cached_property
     def _strip(self) -> np.ndarray:
         """The best label of each moment as colours, RGB `[h w 3]`."""
-        image = Image.new("RGB", (self.size[0], self.strip_px), GREY)
+        image = Image.new("RGB", (self.size[0], self.strip_px), TRACK[:3])
         pen = ImageDraw.Draw(image)
         for window in self.timeline:
-            colour = self.colour.get(ranked(window.answer, top=1)[0][0], GREY)
+            colour = self.colour.get(_best(window), GREY)
             pen.rectangle((self._x(window.start_s), 0, self._x(window.end_s), self.strip_px), colour)
         return np.asarray(image)
 
@@ -185,4 +188,8 @@ class _Overlay:
         picture[: self.strip_px + 2, max(0, x - 1) : x + 2] = 255
 
     def _x(self, time_s: float) -> int:
-        return min(round(time_s / self.ends_s[-1] * self.size[0]), self.size[0] - 1)
+        return min(round(time_s / self.length_s * self.size[0]), self.size[0] - 1)
+
+
+def _best(window: Window) -> str:
+    return next((name for name, _ in ranked(window.answer, top=1)), "")

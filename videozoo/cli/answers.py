@@ -1,0 +1,116 @@
+"""Answers on the terminal: what happens when, where an answer says so; else its names with their probabilities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videozoo.predict.answers import Answers
+    from videozoo.predict.prediction import Prediction
+
+__all__ = ["print_answers"]
+
+MOST_ROWS = 50  # of a table of spans; files hold them all
+
+
+def print_answers(console: Console, answers: Answers) -> None:
+    """One table for several videos with an answer each, else each video with its own tables."""
+    if len(answers.found) > 1 and not any(prediction.is_timed for prediction in answers.found):
+        console.print(_overview(answers))
+        return
+    for prediction in answers.found:
+        _print(console, prediction, answers)
+
+
+def _print(console: Console, prediction: Prediction, answers: Answers) -> None:
+    from rich.text import Text
+
+    from videozoo.predict.prediction import spans_in
+
+    info = prediction.info
+    console.print(Text(prediction.id, "bold"), soft_wrap=True)
+    console.print(f"{info.duration_s:.1f} s, {info.width_px}x{info.height_px}", style="dim", highlight=False)
+    if spans_in(prediction.answer, 0.0, 1.0) is None:
+        table = _table(("label", "left"), ("probability", "right"), ("", "left"))
+        for name, score in _ranked(prediction, answers):
+            table.add_row(Text(name), f"{score:.1%}", _bar(score))
+        console.print(table)
+    if prediction.windows:
+        console.print(_windows(prediction))
+    elif prediction.is_timed:
+        _print_spans(console, prediction, answers)
+    console.print()
+
+
+def _print_spans(console: Console, prediction: Prediction, answers: Answers) -> None:
+    from rich.text import Text
+
+    from videozoo.predict.prediction import UNNAMED
+
+    spans = answers.spans(prediction)
+    if not spans:
+        least = f" with a score of at least {answers.min_score:g}" if answers.min_score else ""
+        console.print(f"nothing was found{least}", style="yellow", highlight=False)
+        return
+    table = _table(("from", "right"), ("to", "right"), ("label", "left"), ("score", "right"))
+    for span in spans[:MOST_ROWS]:
+        table.add_row(_time(span.start_s), _time(span.end_s), Text(span.label or UNNAMED), f"{span.score:.3f}")
+    console.print(table)
+    if len(spans) > MOST_ROWS:
+        console.print(f"and {len(spans) - MOST_ROWS} more; write them all with --out answers.csv", style="dim")
+
+
+def _overview(answers: Answers) -> Any:
+    from rich.text import Text
+
+    table = _table(("video", "left"), ("label", "left"), ("probability", "right"), ("then", "left"))
+    table.columns[0].overflow = "fold"
+    table.columns[3].style = "dim"
+    for prediction in answers.found:
+        (name, score), *others = _ranked(prediction, answers)
+        then = ", ".join(f"{other} {share:.0%}" for other, share in others)
+        table.add_row(Text(prediction.id), Text(name), f"{score:.1%}", Text(then))
+    return table
+
+
+def _windows(prediction: Prediction) -> Any:
+    from rich.text import Text
+
+    from videozoo.predict.prediction import ranked
+
+    table = _table(("from", "right"), ("to", "right"), ("label", "left"), ("probability", "right"))
+    for window in prediction.windows:
+        name, score = next(iter(ranked(window.answer, top=1)), ("", 0.0))
+        table.add_row(f"{window.start_s:.2f} s", f"{window.end_s:.2f} s", Text(name), f"{score:.1%}")
+    return table
+
+
+def _ranked(prediction: Prediction, answers: Answers) -> Any:
+    from videozoo.predict.prediction import ranked
+
+    return ranked(prediction.answer, top=answers.top)
+
+
+def _table(*columns: tuple[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for name, side in columns:
+        table.add_column(name, justify=side)
+    return table
+
+
+def _time(time_s: float) -> str:
+    """12.34 s, 1:02.34, 1:00:02.34"""
+    minutes, seconds = divmod(round(time_s, 2), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{seconds:05.2f}"
+    return f"{minutes}:{seconds:05.2f}" if minutes else f"{seconds:.2f} s"
+
+
+def _bar(score: float) -> str:
+    return "█" * round(20 * min(max(score, 0.0), 1.0))

@@ -1,0 +1,160 @@
+"""`videozoo bench`: what things cost on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+__all__ = ["app", "data", "models"]
+
+app = typer.Typer(help="Measure what training and models cost here.", no_args_is_help=True)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure what training and models cost here."""
+
+
+@app.command(short_help="Say where a training step's time goes.")
+def data(
+    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder with one folder a class."),
+    overrides: list[str] = typer.Argument(None, help="key=value, e.g. fit.num_workers=8"),
+    steps: int = typer.Option(20, min=1, help="Steps that are measured, after a quarter as many to warm up."),
+    as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON on stdout, and nothing else."),
+) -> None:
+    """Say where a training step's time goes, and what would make it faster; trains some steps and keeps nothing."""
+    import dataclasses
+    import json
+
+    from videozoo.config.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    loaded.resolved()
+
+    from videozoo.engine.profile_data import profile_data, verdict
+
+    found = profile_data(loaded, num_steps=steps, warmup_steps=max(steps // 4, 1))
+    told = verdict(found)
+    if as_json:
+        figures = {**dataclasses.asdict(found), "engine_s": found.engine_s, "verdict": dataclasses.asdict(told)}
+        typer.echo(json.dumps(figures, indent=2))
+        return
+    typer.echo(
+        f"{recipe}: {found.num_samples} samples a step, {found.num_workers} workers, {found.device}, "
+        f"{found.num_cores} cores; {found.num_steps} steps measured"
+    )
+    typer.echo(f"\na step takes {found.step_s:.4f} s ({found.num_samples / found.step_s:.1f} samples/s):")
+    for name, seconds in (
+        ("wait for data", found.wait_s),
+        ("forward", found.forward_s),
+        ("backward", found.backward_s),
+        ("optimizer", found.optimizer_s),
+        ("engine", found.engine_s),
+    ):
+        typer.echo(_row(name, seconds, found.step_s))
+    typer.echo(f"\nits data takes one worker {found.prepare_s:.4f} s:")
+    for name in ("decode", "transform", "collate"):
+        typer.echo(_row(name, getattr(found, f"{name}_s"), found.prepare_s))
+    typer.echo(f"\n{told.text}")
+
+
+def _row(name: str, seconds: float, whole_s: float, *, width: int = 40) -> str:
+    share = seconds / whole_s if whole_s else 0.0
+    return f"  {name:<14} {seconds:>8.4f} s {share:>6.1%}  {'#' * round(share * width)}".rstrip()
+
+
+@app.command(short_help="Time models: forward pass and training step.")
+def models(
+    pattern: str = typer.Argument("*", help="Which models, as in 'tsm' or 'pp*'."),
+    args: list[str] = typer.Argument(None, help="key=value arguments for each of them, e.g. backbone=resnet18"),
+    batch: int = typer.Option(1, min=1, help="Clips that go through a model together."),
+    steps: int = typer.Option(3, min=1, help="Passes of each kind that are measured, after one to warm up."),
+    mode: list[str] = typer.Option(
+        None, help="eager, channels_last, compiled or bf16; may be repeated. All by default."
+    ),
+    train: bool = typer.Option(True, help="Measure training steps as well."),
+    cpu_time: bool = typer.Option(False, "--cpu-time", help="Count core-seconds: for machines that others use, too."),
+    as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON on stdout, and nothing else."),
+    out: Path = typer.Option(None, help="Write the table as Markdown to this file."),
+) -> None:
+    """Time a forward pass and a training step of models at their published input, on this machine."""
+    import dataclasses
+    import functools
+    import json
+    import os
+
+    import torch
+
+    from videozoo.cli.weights import _sections
+    from videozoo.errors import ConfigError
+    from videozoo.models.registry import create_model, list_models
+    from videozoo.models.speed import MODES, time_model
+
+    names = list_models(pattern)
+    if not names:
+        raise ConfigError(f"bench: no model is called '{pattern}'; videozoo list models names them")
+    given = _sections(args or [])["model"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    figures = []
+    for name in names:
+        make = functools.partial(create_model, name, **given)
+        model = make()
+        row: dict[str, Any] = {
+            "model": name,
+            "input_shape": list(model.input_shape),
+            "num_params": sum(p.numel() for p in model.parameters()),
+        }
+        del model
+        timings = time_model(
+            make,
+            modes=mode or MODES,  # type: ignore[arg-type]
+            batch_size=batch,
+            num_steps=steps,
+            train=train,
+            cpu_time=cpu_time,
+            device=device,
+        )
+        row["timings"] = {timing.mode: dataclasses.asdict(timing) for timing in timings}
+        figures.append(row)
+        typer.echo(_model_line(row), err=True)
+    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = f"{where}; torch {torch.__version__}, {batch} clip{'s' if batch > 1 else ''}, median of {steps}"
+    seconds = "Core-seconds" if cpu_time else "Seconds"
+    if as_json:
+        typer.echo(json.dumps({"machine": where, "num_cores": os.cpu_count(), "models": figures}, indent=2))
+    table = _markdown(figures, f"{seconds} of a forward pass / a training step ({where}).")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(table, encoding="utf-8")
+    if out is None and not as_json:
+        typer.echo(f"\n{table}", nl=False)
+
+
+def _model_line(row: dict[str, Any]) -> str:
+    told = (f"{mode} {_cell(timing)}" for mode, timing in row["timings"].items())
+    return f"{row['model']}: {', '.join(told)} s"
+
+
+def _markdown(rows: list[dict[str, Any]], heading: str) -> str:
+    """A table with forward / training step in seconds a mode, and below it why something is missing."""
+    modes = list(rows[0]["timings"])
+    lines = [
+        heading,
+        "",
+        f"| model | input | parameters | {' | '.join(modes)} |",
+        f"|---|---|---|{'---|' * len(modes)}",
+    ]
+    for row in rows:
+        size = " x ".join(map(str, row["input_shape"]))
+        cells = " | ".join(_cell(row["timings"][mode]) for mode in modes)
+        lines.append(f"| `{row['model']}` | {size} | {row['num_params'] / 1e6:.2f} M | {cells} |")
+    missing = [(row["model"], t) for row in rows for t in row["timings"].values() if t["reason"]]
+    if missing:
+        lines += ["", *(f"- {name}, {timing['mode']}: {timing['reason']}" for name, timing in missing)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(timing: dict[str, Any]) -> str:
+    return " / ".join("-" if s is None else f"{s:.3g}" for s in (timing["forward_s"], timing["step_s"]))

@@ -1,0 +1,196 @@
+"""Cutting a stretch out of a video file: exactly, by encoding it anew, or as it is, packet by packet."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from torch import Tensor
+
+from videozoo.errors import DataError, DecodeError
+from videozoo.io.decode import probe
+from videozoo.io.encode import write_video
+from videozoo.io.pyav import open_container, reason_of
+from videozoo.io.reader import VideoReader
+
+__all__ = ["at_rate", "copy_cut", "cut", "steady_fps"]
+
+MIN_FPS, MAX_FPS = 10.0, 60.0  # a file whose frames come irregularly may state less on average
+_PREROLL_S = 0.5  # of sound: decoders need some before the first sample that counts
+_GAP_S = 0.05  # what timestamps of sound may be off: some containers keep whole milliseconds
+_AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+
+def cut(
+    reader: VideoReader, out_path: str | os.PathLike[str], *, start_s: float, end_s: float, crf: float = 18
+) -> None:
+    """Writes the frame that starts nearest to start_s and all up to the one nearest to end_s, with just their sound.
+
+    Everything is encoded anew (H.264, AAC; mono stays mono, more than two channels become two), upright, at the
+    video's rate; a row or column beyond an even size is left out. One frame is held at a time.
+
+    Args:
+        crf: constant quality, 0 (lossless) to 51.
+
+    Raises:
+        DataError: the video ends before start_s, or the clip cannot be written.
+        DecodeError: the video or its sound cannot be read to end_s.
+    """
+    info = reader.info
+    half_s = 0.5 / info.fps
+    _check(info.path, start_s, end_s, info.duration_s)
+    frames = at_rate(reader, start_s=start_s + half_s, end_s=end_s - half_s)
+    first_s, first = next(frames)
+    end_s = max(min(end_s, info.duration_s), first_s + 2 * half_s)
+    sound, rate_hz = None, info.audio_rate_hz
+    if rate_hz is not None:
+        rate_hz = rate_hz if rate_hz in _AAC_RATES_HZ else _AAC_RATES_HZ[-1]
+        sound = _sound(info.path, origin_s=info.start_s, start_s=first_s, end_s=end_s, rate_hz=rate_hz)
+    pictures = (_even(picture) for picture in _chain(first, frames))
+    fps = steady_fps(info.fps)
+    write_video(out_path, pictures, fps=fps, audio=sound, audio_rate_hz=rate_hz, crf=crf, preset="veryfast")
+
+
+def copy_cut(path: str | os.PathLike[str], out_path: str | os.PathLike[str], *, start_s: float, end_s: float) -> None:
+    """Writes the packets of start_s..end_s as they are: quick, and nothing is lost.
+
+    Decoding begins at a key frame, so the clip holds what comes between that and start_s, too; it says (in the edit
+    list of MP4 and MOV) that this is not to be shown, which not every player heeds. In other containers the clip
+    begins up to a key frame's distance too early.
+
+    Raises:
+        DataError: the container of `out_path` does not hold the codecs, or the video ends before start_s.
+        DecodeError: the file cannot be read.
+    """
+    out = Path(out_path)
+    part = out.with_name(f".{out.stem}.{os.getpid()}.part{out.suffix}")
+    info = probe(path)
+    _check(path, start_s, end_s, info.duration_s)
+    try:
+        with contextlib.ExitStack() as opened, av.open(os.fspath(part), "w") as target:
+            runs = []
+            for kind in ("video", "audio") if info.has_audio else ("video",):
+                container = opened.enter_context(open_container(os.fspath(path)))
+                source: Any = container.streams.best(kind) or container.streams.get({kind: 0})[0]
+                copy = target.add_stream_from_template(source)
+                runs.append(_packets(container, source, copy, info.start_s + start_s, end_s - start_s))
+            for _, _, packet in heapq.merge(*runs, key=lambda item: item[:2]):
+                target.mux(packet)
+        part.replace(out)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise DataError(
+            f"{out}: cannot take {start_s:g} s to {end_s:g} s of {path} as they are ({reason_of(error)}); "
+            "cut exactly instead, which encodes anew"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def steady_fps(fps: float) -> float:
+    """The rate at which frames are written that may come irregularly."""
+    return min(max(fps, MIN_FPS), MAX_FPS)
+
+
+def at_rate(reader: VideoReader, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[float, Tensor]]:
+    """(time_s, uint8 [c h w]) at a constant rate, `steady_fps`: what is on screen at each tick, however irregular.
+
+    It begins with the frame on screen at start_s, at that frame's own time unless it has been standing for longer.
+    """
+    fps = steady_fps(reader.info.fps)
+    until_s = reader.info.duration_s - 0.5 / fps
+    until_s = until_s if end_s is None else min(end_s, until_s)
+    opening = reader.frames_at([start_s])
+    shown, shown_s = opening.data[0], opening.times_s[0]
+    first_s = shown_s if start_s - shown_s < 1 / fps else start_s
+    tick = 0
+    for time_s, frame in reader.stream(start_s=start_s, end_s=end_s):
+        while first_s + tick / fps < time_s - 0.5 / fps:
+            yield first_s + tick / fps, shown
+            tick += 1
+        shown = frame
+    until_s = max(until_s, first_s + (tick + 0.5) / fps)  # each frame is shown
+    while first_s + tick / fps < until_s:
+        yield first_s + tick / fps, shown
+        tick += 1
+
+
+def _check(path: str | os.PathLike[str], start_s: float, end_s: float, duration_s: float) -> None:
+    if not 0 <= start_s < end_s or start_s >= duration_s:
+        raise DataError(f"{path}: cannot cut {start_s:g} s to {end_s:g} s out of {duration_s:g} s")
+
+
+def _chain(first: Tensor, rest: Iterable[tuple[float, Tensor]]) -> Iterator[Tensor]:
+    yield first
+    for _, picture in rest:
+        yield picture
+
+
+def _even(picture: Tensor) -> np.ndarray:
+    """uint8 `[c h w]` in, `[h w c]` with even sides out."""
+    height, width = (side // 2 * 2 or side for side in picture.shape[1:])
+    return picture[:, :height, :width].permute(1, 2, 0).numpy()
+
+
+def _sound(path: str, *, origin_s: float, start_s: float, end_s: float, rate_hz: int) -> Iterator[np.ndarray]:
+    """The samples from start_s to end_s, float32 `[c n]`, a packet at a time; silence where the file has none."""
+    container = open_container(path)
+    try:
+        stream = container.streams.best("audio") or container.streams.audio[0]
+        stream.codec_context.thread_count = 1
+        with contextlib.suppress(av.error.FFmpegError):  # not seekable: read from where it stands
+            container.seek(int((origin_s + start_s - _PREROLL_S) / stream.time_base), stream=stream)
+        layout = "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"
+        as_floats = av.AudioResampler(format="fltp", layout=layout, rate=rate_hz)
+        done, wanted = 0, round((end_s - start_s) * rate_hz)
+        here: int | None = None  # where the next sample belongs
+        for frame in container.decode(stream):
+            if frame.time is None:
+                continue
+            at = round((frame.time - origin_s - start_s) * rate_hz)
+            if here is None or abs(at - here) > _GAP_S * rate_hz:
+                here = at
+            for part in as_floats.resample(frame):
+                samples = part.to_ndarray()
+                if here > done:
+                    yield np.zeros((len(samples), min(here, wanted) - done), np.float32)
+                    done = min(here, wanted)
+                chunk = samples[:, max(done - here, 0) : max(wanted - here, 0)]
+                if chunk.shape[1]:
+                    yield chunk
+                done += chunk.shape[1]
+                here += samples.shape[1]
+            if done >= wanted:
+                break
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DecodeError(path, f"its audio cannot be decoded near {start_s:.2f} s ({reason_of(error)})") from error
+    finally:
+        container.close()
+
+
+def _packets(
+    container: Any, source: Any, target: Any, start_s: float, length_s: float
+) -> Iterator[tuple[Fraction, int, Any]]:
+    """(time, stream, packet) in decoding order from the key frame before start_s on, which becomes time zero."""
+    zero = round(Fraction(start_s) / source.time_base)
+    end = round(Fraction(length_s) / source.time_base)
+    container.seek(zero, stream=source)
+    for packet in container.demux(source):
+        if packet.dts is None or packet.pts is None or packet.is_corrupt:
+            continue
+        packet.dts, packet.pts = packet.dts - zero, packet.pts - zero
+        if packet.dts >= end:
+            return
+        ends_before = packet.pts + (packet.duration or 0) <= 0
+        if packet.pts >= end or (source.type == "audio" and ends_before):
+            continue
+        time_s = packet.dts * source.time_base
+        packet.stream = target
+        yield time_s, target.index, packet

@@ -1,0 +1,33 @@
+"""How far a video's key frames are apart: what a seek costs."""
+
+from __future__ import annotations
+
+import os
+
+import av.error
+
+from videozoo.errors import DecodeError
+from videozoo.io.pyav import open_container, reason_of
+
+__all__ = ["key_frame_distance"]
+
+
+def key_frame_distance(path: str | os.PathLike[str], *, num_frames: int = 1000) -> float:
+    """Frames from one key frame to the next, on average over the first `num_frames`; nothing is decoded.
+
+    Raises:
+        DecodeError: the file cannot be opened, or has no video.
+    """
+    with open_container(os.fspath(path)) as container:
+        if not container.streams.video:
+            raise DecodeError(path, "it has no video stream")
+        num_seen = num_keys = 0
+        try:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size == 0 or num_seen == num_frames:
+                    break
+                num_seen += 1
+                num_keys += packet.is_keyframe
+        except av.error.FFmpegError as error:
+            raise DecodeError(path, f"it cannot be read ({reason_of(error)})") from error
+    return num_seen / max(num_keys, 1)

@@ -1,0 +1,107 @@
+"""A video made ready for training: smaller pictures, key frames close together, a constant rate."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from videozoo.errors import DataError, DecodeError
+from videozoo.io.decode import open_video
+from videozoo.io.encode import write_video
+from videozoo.io.pyav import open_container
+from videozoo.io.reader import TIME_SLACK_S, VideoReader
+
+__all__ = ["reencode"]
+
+
+def reencode(
+    video: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    short_side_px: int | None = 256,
+    gop_frames: int = 10,
+    crf: float = 20,
+    preset: str = "medium",
+) -> bool:
+    """Writes `video` anew as H.264 without sound; True if `out` was made from it by the same settings before.
+
+    A video of a variable rate shows at each tick of its average rate what was on screen then.
+
+    Args:
+        short_side_px: frames are scaled down to this (to even numbers), never up; None leaves them.
+        gop_frames: distance of the key frames, at which decoding can start: a random frame costs half of it.
+
+    Raises:
+        DecodeError: the video cannot be decoded to its end; `out` is not written.
+        DataError: `out` cannot be written.
+    """
+    video, out = Path(video), Path(out)
+    made_from = {
+        "source_bytes": video.stat().st_size if video.is_file() else 0,
+        "short_side_px": short_side_px,
+        "gop_frames": gop_frames,
+        "crf": crf,
+        "preset": preset,
+    }
+    if _made_from(out) == made_from:
+        return True
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open_video(video) as reader:
+            write_video(
+                out,
+                (_scaled(picture, short_side_px) for picture in _ticks(reader)),
+                fps=Fraction(reader.info.fps).limit_denominator(1001),
+                crf=crf,
+                preset=preset,
+                gop_frames=gop_frames,
+                metadata={"comment": json.dumps(made_from)},
+            )
+    except OSError as error:
+        raise DataError(
+            f"{out}: cannot be written ({error.strerror or error}); "
+            "make room or choose another folder, then run again to go on"
+        ) from error
+    return False
+
+
+def _made_from(path: Path) -> Any:
+    """The settings that a file says it was made by."""
+    if not path.is_file():
+        return None
+    try:
+        with open_container(os.fspath(path)) as container:
+            return json.loads(container.metadata.get("comment", ""))
+    except (DecodeError, ValueError):
+        return None
+
+
+def _ticks(reader: VideoReader) -> Iterator[torch.Tensor]:
+    """The picture on screen at every tick of the video's rate; the same ones, of a constant rate."""
+    on_screen, num = None, 0
+    for time_s, picture in reader.stream():
+        while on_screen is not None and num / reader.info.fps < time_s - TIME_SLACK_S:
+            yield on_screen
+            num += 1
+        on_screen = picture
+    if on_screen is not None:
+        yield on_screen
+
+
+def _scaled(picture: torch.Tensor, short_side_px: int | None) -> np.ndarray:
+    """uint8 `[h w 3]` with even sides."""
+    height, width = picture.shape[-2:]
+    share = 1.0 if short_side_px is None else min(short_side_px / min(height, width), 1.0)
+    size = [max(2 * round(side * share / 2), 2) for side in (height, width)]
+    if size != [height, width]:
+        resized = F.interpolate(picture[None].float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+        picture = resized[0].round().clamp(0, 255).to(torch.uint8)
+    return picture.permute(1, 2, 0).contiguous().numpy()

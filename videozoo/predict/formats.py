@@ -1,0 +1,126 @@
+"""Answers with times as files that other programs read: tables (CSV), subtitles (SRT), edit lists (EDL); and JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from videozoo.errors import DataError
+from videozoo.predict.prediction import UNNAMED
+from videozoo.predict.timecode import Timebase
+from videozoo.types import Span, VideoInfo
+
+__all__ = ["CSV_COLUMNS", "to_csv", "to_edl", "to_json", "to_srt", "write_text"]
+
+CSV_COLUMNS = ("video", "start_s", "end_s", "label", "score")
+EDL_START_S = 3600  # where a sequence begins by custom; some machines cannot go before their zero
+
+
+def to_json(answers: Mapping[str, Any]) -> str:
+    """Plain values as indented JSON with a newline at its end; letters of any language stay readable."""
+    return json.dumps(answers, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(spans_by_video: Iterable[tuple[str, Sequence[Span]]]) -> str:
+    """A row for each span (RFC 4180), with a header; seconds to the millisecond.
+
+    Videos in which nothing was found have no row; the header is always there.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for video, spans in spans_by_video:
+        for span in spans:
+            writer.writerow([video, f"{span.start_s:.3f}", f"{span.end_s:.3f}", span.label, f"{span.score:.6g}"])
+    return text.getvalue()
+
+
+def to_srt(spans: Sequence[Span]) -> str:
+    """Subtitles (SubRip), one for each span, in the order of their start; an empty text for no spans.
+
+    Spans that overlap are shown together. A subtitle lasts at least a millisecond.
+    """
+    cues = []
+    for number, span in enumerate(_in_time(spans), start=1):
+        start_ms = round(span.start_s * 1000)
+        end_ms = max(round(span.end_s * 1000), start_ms + 1)
+        text = _text(span).replace("-->", "->")
+        cues.append(f"{number}\n{_srt_time(start_ms)} --> {_srt_time(end_ms)}\n{text}\n")
+    return "\n".join(cues)
+
+
+def to_edl(spans: Sequence[Span], info: VideoInfo, *, title: str = "") -> str:
+    """A CMX3600 edit list: the spans cut from the video and laid one after the other, in the order of their start.
+
+    Source times begin at the video's own timecode, or at zero; the sequence begins at one hour. What was found and its
+    score are comments below each event. Times snap to the nearest frame, an event lasts at least one.
+
+    Rates: 29.97 and 59.94 frames/s are counted with dropped numbers, unless the video's timecode is written without;
+    the `FCM` line says which. Rates above 60 are counted in pairs of frames, threes, ...
+    """
+    timebase = Timebase.of(info.fps, timecode=info.timecode)
+    name = _one_line(Path(info.path).name)
+    lines = [f"TITLE: {_one_line(title) or name}", f"FCM: {'' if timebase.drop else 'NON-'}DROP FRAME"]
+    origin = timebase.frame_of(info.timecode) if info.timecode else 0
+    if origin is None:
+        lines.append(f"* TIMECODE {_one_line(info.timecode or '')} DOES NOT FIT {info.fps:g} FPS; COUNTED FROM ZERO")
+    origin = origin or 0
+    record = timebase.frame_of(f"{EDL_START_S // 3600:02d}:00:00:00") or 0
+    channels = "B" if info.has_audio else "V"
+    for number, span in enumerate(_in_time(spans), start=1):
+        start = timebase.frame_at(span.start_s)
+        length = max(timebase.frame_at(span.end_s) - start, 1)
+        times = (origin + start, origin + start + length, record, record + length)
+        lines += [
+            "",
+            f"{number:03d}  AX       {channels}     C        {' '.join(map(timebase.text, times))}",
+            f"* FROM CLIP NAME: {name}",
+            f"* COMMENT: {_text(span)} ({span.score:.3f})",
+        ]
+        record += length
+    return "\n".join(lines) + "\n"
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Writes a file whole or not at all, and makes the folders it lies in.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{path}: cannot be written ({reason}); give a path that can") from error
+    return path
+
+
+def _in_time(spans: Sequence[Span]) -> list[Span]:
+    return sorted(spans, key=lambda span: (span.start_s, span.end_s))
+
+
+def _text(span: Span) -> str:
+    return _one_line(span.label) or UNNAMED
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _srt_time(time_ms: int) -> str:
+    seconds, milliseconds = divmod(time_ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d},{milliseconds:03d}"

@@ -1,0 +1,187 @@
+"""What a grounding run keeps of many videos, so that a question about all of them is one product of matrices."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from typing_extensions import Self
+
+from videozoo.errors import DataError, require
+from videozoo.weights.checkpoint import replace_file
+
+__all__ = ["IndexedVideo", "RunMark", "VideoIndex"]
+
+FORMAT = "videozoo index"
+VERSION = 1
+COLUMNS = ("video", "size_bytes", "modified_ns", "duration_s", "start_s", "end_s", "embedding")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunMark:
+    """Which run made an index: where it lay, and the SHA-256 of its weights."""
+
+    path: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.path} (weights {self.sha256[:8]})"
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexedVideo:
+    """One video as it was when it was indexed: its windows `[n 2]` in seconds and their embeddings `[n e]`."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+    duration_s: float
+    times_s: np.ndarray = dataclasses.field(repr=False)
+    embedded: np.ndarray = dataclasses.field(repr=False)
+
+    def state(self) -> str:
+        """ "same", "changed" or "gone": the file as it is now."""
+        try:
+            found = Path(self.path).stat()
+        except OSError:
+            return "gone"
+        return "same" if (found.st_size, found.st_mtime_ns) == (self.size_bytes, self.modified_ns) else "changed"
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoIndex:
+    """The videos that a run has looked at, each once, by path.
+
+    On disk it is one parquet file with a row a window, which other programs can read, too.
+
+    Attributes:
+        run: what made the embeddings; only the same weights can be asked with them.
+        videos: in the order in which they came.
+    """
+
+    run: RunMark
+    videos: tuple[IndexedVideo, ...] = ()
+
+    def __len__(self) -> int:
+        return sum(len(video.times_s) for video in self.videos)
+
+    @functools.cached_property
+    def windows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The windows of all videos: which video `[n]`, times `[n 2]`, embeddings `[n e]`; none without videos."""
+        if not self.videos:
+            return np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros((0, 1), np.float32)
+        of_video = np.repeat(np.arange(len(self.videos)), [len(video.times_s) for video in self.videos])
+        times_s = np.concatenate([video.times_s for video in self.videos])
+        return of_video, times_s, np.concatenate([video.embedded for video in self.videos])
+
+    def check_run(self, run: RunMark, *, where: str) -> None:
+        """Refuses to be asked or added to by another run.
+
+        Raises:
+            DataError: it is another one; the message names both.
+        """
+        if run.sha256 != self.run.sha256:
+            raise DataError(
+                f"{where}: is the index of {self.run}, not of {run}; use that run, or make a new index with this one"
+            )
+
+    def with_videos(self, videos: Iterable[IndexedVideo]) -> Self:
+        """The same with `videos` in it; those that it had by the same path are replaced."""
+        by_path = {video.path: video for video in self.videos}
+        by_path |= {video.path: video for video in videos}
+        return dataclasses.replace(self, videos=tuple(by_path.values()))
+
+    def without(self, paths: Iterable[str]) -> Self:
+        """The same without the videos at `paths`."""
+        gone = set(paths)
+        return dataclasses.replace(self, videos=tuple(v for v in self.videos if v.path not in gone))
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes the parquet file, whole or not at all.
+
+        Raises:
+            MissingPackageError: pyarrow is not installed.
+            WeightsError: the file cannot be written.
+        """
+        arrow, parquet = _packages()
+        of_video, times_s, embedded = self.windows
+
+        def each(values: Sequence[Any], kind: Any) -> Any:
+            return arrow.array(np.array(values)[of_video], kind) if values else arrow.array([], kind)
+
+        paths = arrow.array([video.path for video in self.videos], arrow.string())
+        table = arrow.table(
+            [
+                arrow.DictionaryArray.from_arrays(of_video.astype(np.int32), paths),
+                each([video.size_bytes for video in self.videos], arrow.int64()),
+                each([video.modified_ns for video in self.videos], arrow.int64()),
+                each([video.duration_s for video in self.videos], arrow.float64()),
+                arrow.array(times_s[:, 0]),
+                arrow.array(times_s[:, 1]),
+                arrow.FixedSizeListArray.from_arrays(arrow.array(embedded.reshape(-1)), embedded.shape[1]),
+            ],
+            names=COLUMNS,
+        )
+        told = {"format": FORMAT, "version": VERSION, "run": dataclasses.asdict(self.run)}
+        table = table.replace_schema_metadata({"videozoo": json.dumps(told)})
+        plain = [name for name in COLUMNS if name != "embedding"]
+        replace_file(path, lambda temporary: parquet.write_table(table, temporary, use_dictionary=plain))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """The index in a file.
+
+        Raises:
+            DataError: there is none, or it is damaged.
+            MissingPackageError: pyarrow is not installed.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such index; make one: `videozoo index VIDEOS --run RUN --out {path}`")
+        arrow, parquet = _packages()
+        try:
+            table = parquet.read_table(path, use_threads=False)
+            told = json.loads((table.schema.metadata or {}).get(b"videozoo", b"{}"))
+            if told.get("format") != FORMAT or tuple(table.column_names) != COLUMNS:
+                raise DataError(f"{path}: is a parquet file, but no index of videos; make one with `videozoo index`")
+            if told["version"] > VERSION:
+                raise DataError(f"{path}: has version {told['version']}, this videozoo reads {VERSION}; upgrade it")
+            return cls(RunMark(**told["run"]), _videos(table))
+        except (arrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"{path}: is no whole index ({reason}); make it again by `videozoo index`") from error
+
+
+def _videos(table: Any) -> tuple[IndexedVideo, ...]:
+    if not len(table):
+        return ()
+    names, *numbers = (table.column(name).combine_chunks() for name in COLUMNS)
+    sizes, modified, durations, starts, ends = (column.to_numpy(zero_copy_only=False) for column in numbers[:-1])
+    times_s = np.stack([starts, ends], axis=1)
+    embedded = numbers[-1].flatten().to_numpy().reshape(len(times_s), -1)
+    which = names.indices.to_numpy()
+    paths = names.dictionary.to_pylist()
+    first = np.flatnonzero(np.diff(which, prepend=-1))
+    last = [*first[1:], len(which)]
+    return tuple(
+        IndexedVideo(
+            path=paths[which[a]],
+            size_bytes=int(sizes[a]),
+            modified_ns=int(modified[a]),
+            duration_s=float(durations[a]),
+            times_s=times_s[a:b],
+            embedded=embedded[a:b],
+        )
+        for a, b in zip(first, last, strict=True)
+    )
+
+
+def _packages() -> tuple[Any, Any]:
+    arrow = require("pyarrow", extra="features", purpose="index of videos")
+    return arrow, require("pyarrow.parquet", extra="features", purpose="index of videos")
