@@ -1,11 +1,12 @@
 """A run that is killed again and again ends as the one that never was: the same checksum.
 
-    python benchmarks/soak_resume.py [--kills 20] [--seed 0] [--steps 200] [--workers 2]
+    python benchmarks/soak_resume.py [--recipe motion/tsm] [--world data/motion] [--kills 20] [--seed 0]
+    python benchmarks/soak_resume.py --recipe tiny        # a small network, in two minutes
 
-Trains a tiny network on a few clips of the motion world, with a moving average, mixup and random crops, once
-undisturbed and once with SIGKILL to the process and its workers at random moments (in steps, in evaluations, while
-saving), each time taken up by `--resume`. The checksum is over weights, optimizer, average and the log but for its
-times. Exit status 1 if the two differ.
+Trains the demo's recipe on its world (which is made if it is not there) once undisturbed, and once with SIGKILL to the
+process and its workers at random moments (in steps, in evaluations, while saving), each time taken up by `--resume`.
+The checksum is over weights, optimizer, average and the log but for its times. Exit status 1 if the two differ.
+The tiny recipe has a moving average, mixup, random crops and precise batch norm as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,10 @@ data:
   val: {{name: clip_folder, path: {world}/val}}
 optim: {{lr: 0.01}}
 schedule: {{name: cosine, warmup: 10st}}
-fit: {{duration: {steps}st, batch_size: 4, num_workers: {workers}, ema_decay: 0.98, precise_bn: 2, eval_every: 20st,
+fit: {{duration: 200st, batch_size: 4, num_workers: {workers}, ema_decay: 0.98, precise_bn: 2, eval_every: 20st,
   save_every: 5st, log_every: 1, tensorboard: false}}
 """
+OFTEN = ("fit.save_every=10st", "fit.log_every=1", "fit.tensorboard=false")  # a kill costs some steps, not an epoch
 TIMES = ("clips_per_s", "data_wait_share")
 
 
@@ -72,10 +74,24 @@ def _add(digest: Any, value: Any) -> None:
         digest.update(f"{value!r};".encode())
 
 
-def start(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "videozoo", "train", str(recipe), "--out", str(out), "--resume", "--quiet"]
+def start(recipe: Sequence[str], out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "videozoo", "train", *recipe, "--out", str(out), "--resume", "--quiet"]
     with (out.parent / f"{out.name}.txt").open("ab") as told:
         return subprocess.Popen(command, start_new_session=True, stdout=told, stderr=told)
+
+
+def make_recipe(name: str, world: Path | None, place: Path, *, num_workers: int) -> list[str]:
+    """A recipe and its overrides, on a world that is there."""
+    if name == "tiny":
+        make_clips(place / "world", num_train=16, num_val=4, size_px=36, num_classes=4)
+        path = place / "tiny.yaml"
+        path.write_text(RECIPE.format(world=place / "world", workers=num_workers))
+        return [str(path)]
+    if world is None:
+        world = place / "world"
+        make_clips(world, num_train=800, num_val=200, num_workers=2)
+    halves = [f"data.{half}.path={(world / half).resolve()}" for half in ("train", "val")]
+    return [name, *halves, f"fit.num_workers={num_workers}", *OFTEN]
 
 
 def last_step(out: Path) -> int:
@@ -98,15 +114,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--recipe", default="motion/tsm", help="of the motion world, or tiny")
+    parser.add_argument("--world", type=Path, help="the recipe's clips; a folder of `videozoo synth`")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        make_clips(place / "world", num_train=16, num_val=4, size_px=36, num_classes=4)
-        recipe = place / "tiny.yaml"
-        recipe.write_text(RECIPE.format(world=place / "world", steps=options.steps, workers=options.workers))
+        recipe = make_recipe(options.recipe, options.world, place, num_workers=options.workers)
 
         process = start(recipe, place / "whole")
         wait_for_a_step(process, place / "whole")
@@ -116,7 +131,8 @@ def main() -> int:
             return 1
         lasted_s = time.monotonic() - began_s
         expected = checksum(place / "whole")
-        print(f"undisturbed: {options.steps} steps in {lasted_s:.1f} s, {expected[:16]}", flush=True)
+        num_steps = last_step(place / "whole")
+        print(f"undisturbed: {num_steps} steps in {lasted_s:.1f} s, {expected[:16]}", flush=True)
 
         kills = 0
         while True:
@@ -140,7 +156,7 @@ def main() -> int:
         found = checksum(place / "cut")
         same = found == expected
         print(f"killed {kills} times: {found[:16]}, {'the same' if same else 'ANOTHER'}")
-        print(json.dumps({"kills": kills, "steps": options.steps, "same": same, "sha256": expected}))
+        print(json.dumps({"kills": kills, "steps": num_steps, "same": same, "sha256": expected}))
         return 0 if same and kills == options.kills else 1
 
 

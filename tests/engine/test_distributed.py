@@ -85,13 +85,13 @@ def test_two_processes_resume_exactly_after_one_is_killed(tmp_path, script):
     while not (lines := read_log(tmp_path / "cut" / "log.jsonl")) or lines[-1]["step"] < 30:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
-    os.kill(_children(process.pid)[1], signal.SIGKILL)
+    os.kill(children(process.pid)[1], signal.SIGKILL)
     out = finish(process)
     assert "rank 0 400 None 2" in out and "rank 1 400 None 2" in out
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
-def _children(pid):
+def children(pid):
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

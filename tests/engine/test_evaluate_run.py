@@ -87,6 +87,20 @@ def test_more_views_make_smaller_batches(run):
     assert (path / "eval" / "val-2x3" / "report.html").is_file()
 
 
+def test_another_input_than_in_training(run):
+    path, task = run
+    evaluate_run(path, device="cpu", input_args={"num_frames": 3, "crop_px": 24}, batch_size=9)
+    assert task.shapes == [(9, 1, 3, 3, 24, 24)]
+    report = json.loads((path / "eval" / "val-num_frames=3-crop_px=24" / "report.json").read_text())
+    assert report["protocol"]["input"]["num_frames"] == 3
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    CliRunner().invoke(app, [str(path), "input.num_frames=5", "--views", "1x3"], catch_exceptions=False)
+    assert task.shapes[-1][1:3] == (3, 5)
+    wrong = CliRunner().invoke(app, [str(path), "model.depth=3"])
+    assert str(wrong.exception) == "eval: 'model.depth=3' is nothing that testing can change; give input.key=value"
+
+
 def test_other_data_is_numbered_by_the_names_of_the_checkpoint(run, world, tmp_path):
     path, _ = run
     shutil.copytree(world / "val" / NAMES[2], tmp_path / "mine" / NAMES[2])

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
 from tests.engine.test_resume import assert_same_runs, kill_at, same
 from videozoo.config.recipe import load_recipe
@@ -19,6 +20,8 @@ from videozoo.engine.multigrid import Grid, Multigrid, clip_on, long_cycle, long
 from videozoo.engine.options import Fit
 from videozoo.engine.run import train
 from videozoo.errors import ConfigError
+from videozoo.layers.sub_batch_norm import set_norm_splits as set_splits
+from videozoo.tasks.build import task_from_checkpoint
 from videozoo.transforms.augment import Augment
 from videozoo.transforms.input import ClipInput
 from videozoo.weights import checkpoint
@@ -123,6 +126,16 @@ def test_batches_have_the_plans_shape_and_every_epoch_all_samples():
     assert len(epochs) > 3 and all(len(set(epoch)) == 20 for epoch in epochs)
 
 
+def test_batch_norms_see_as_many_samples_as_in_the_recipes_batches():
+    loader, whole = make_loader(), make_loader(split_norms=False)
+    for step in range(loader.plan.total_steps):
+        grid, splits = loader.plan.grid(step), loader.norm_splits(step)
+        assert divmod(grid.batch_factor, splits) in ((1, 0), (2, 0), (4, 0))  # the short cycle's, as the paper has it
+        assert whole.norm_splits(step) == 1
+    found = {loader.norm_splits(step) for step in loader.plan.first_steps}
+    assert found == {grid.batch_factor for grid in long_grids(4, 8)} and len(found) > 2
+
+
 def test_any_step_from_any_start_and_worker():
     whole = list(make_loader().steps(0, 9))
     for start, workers in ((4, 0), (7, 2)):
@@ -177,11 +190,14 @@ def recipe(tmp_path):
     return load_recipe(path)
 
 
-def test_a_recipe_with_it_killed_and_resumed_is_undisturbed(recipe, tmp_path):
+def test_a_recipe_with_it_killed_and_resumed_is_undisturbed(recipe, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("videozoo.engine.trainer.set_norm_splits", lambda net, n: (seen.append(n), set_splits(net, n)))
     whole = train(recipe, tmp_path / "whole", progress=False)
+    assert seen[0] == 8 and seen[-1] == 1
     assert whole.step == whole.total_steps and whole.scores["num_scored"] == 4
     assert whole.step < 12  # fewer steps for more samples
-    trainer = engine_run._prepare(
+    trainer = engine_run.prepare_run(
         recipe,
         engine_run.build(Fit, recipe.section("fit"), where="fit"),
         tmp_path / "cut",
@@ -193,7 +209,10 @@ def test_a_recipe_with_it_killed_and_resumed_is_undisturbed(recipe, tmp_path):
     kill_at(trainer, 3)
     train(recipe, tmp_path / "cut", resume=True, progress=False)
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
-    assert checkpoint.read(tmp_path / "cut" / "last.pt").record["fit"]["multigrid"]["cycles"] == 1
+    saved = checkpoint.read(tmp_path / "cut" / "last.pt")
+    assert saved.record["fit"]["multigrid"]["cycles"] == 1
+    task, _ = task_from_checkpoint(saved)  # the plain model takes the weights, without a word on multigrid
+    assert {type(m) for m in task.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)} == {nn.BatchNorm2d}
     assert [line["step"] for line in read_log(tmp_path / "cut" / "log.jsonl") if "loss" in line][-1] == whole.step
 
 

@@ -62,6 +62,18 @@ def test_a_run_leaves_its_directory(recipe, tmp_path):
     assert [line["step"] for line in read_log(tmp_path / "run" / "log.jsonl")] == [1, 2, 2, 3, 4, 4]
 
 
+def test_the_input_says_how_many_frames_a_segment_has(recipe):
+    from videozoo.engine.run import _sizes
+    from videozoo.transforms.input import ClipInput
+
+    path = recipe.with_name("stnet.yaml")
+    path.write_text(recipe.read_text().replace("name: tsm", "name: stnet"))
+    spec = ClipInput(num_frames=6, segment_frames=3, crop_px=32, short_side_px=32)
+    assert _sizes(load_recipe(path), spec) == {"segment_frames": 3, "num_segments": 2, "crop_px": 32}
+    said = load_recipe(path, ["model.segment_frames=2"])
+    assert "segment_frames" not in _sizes(said, spec)
+
+
 def test_the_record_of_a_run_is_a_recipe_of_it(recipe, tmp_path):
     run(recipe, tmp_path / "a")
     run(tmp_path / "a" / "recipe.yaml", tmp_path / "b")
@@ -94,6 +106,21 @@ def test_resume_of_video_data_is_exact(recipe, tmp_path):
     assert all(torch.equal(a.model[k], b.model[k]) for k in a.model)
     losses = [[x.get("loss") for x in read_log(tmp_path / n / "log.jsonl")] for n in ("whole", "cut")]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(("now", "expected"), [(True, None), (False, r"fit\.channels_last: True, False")])
+def test_an_option_that_has_come_since_was_at_its_default(recipe, tmp_path, now, expected):
+    run(recipe, tmp_path / "run")
+    saved = checkpoint.read(tmp_path / "run" / "last.pt")
+    record = {**saved.record, "fit": {k: v for k, v in saved.record["fit"].items() if k != "channels_last"}}
+    payload = {**saved.resume, "class_names": list(saved.class_names), "model": dict(saved.model), "step": saved.step}
+    checkpoint.write(tmp_path / "run" / "last.pt", {**payload, "record": record})
+    override = f"fit.channels_last={str(now).lower()}"
+    if expected is None:
+        assert run(recipe, tmp_path / "run", override, resume=True).step == 4
+    else:
+        with pytest.raises(ConfigError, match=expected):
+            run(recipe, tmp_path / "run", override, resume=True)
 
 
 def test_a_directory_in_use_is_not_touched(recipe, tmp_path):

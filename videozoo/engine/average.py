@@ -6,6 +6,7 @@ import copy
 
 import torch
 
+from videozoo.engine.sharded import local
 from videozoo.tasks.task import Task
 
 __all__ = ["WeightAverage"]
@@ -37,4 +38,4 @@ class WeightAverage:
 
 
 def _tensors(task: Task) -> list[torch.Tensor]:
-    return [*task.model.parameters(), *task.model.buffers()]
+    return [*map(local, task.model.parameters()), *task.model.buffers()]

@@ -14,9 +14,10 @@ from videozoo.engine.distributed import join_world
 from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.engine.loader import EvalLoader
 from videozoo.engine.report import write_report
+from videozoo.engine.run import check_features
 from videozoo.errors import ConfigError, DataError
 from videozoo.tasks.build import task_from_checkpoint
-from videozoo.transforms.input import Views
+from videozoo.transforms.input import Views, build_input
 from videozoo.weights import checkpoint as weights
 from videozoo.weights.checkpoint import Checkpoint
 
@@ -31,6 +32,7 @@ def evaluate_run(
     data: StrPath | None = None,
     split: str = "val",
     views: str | None = None,
+    input_args: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     num_workers: int | None = None,
     device: str = "auto",
@@ -46,6 +48,7 @@ def evaluate_run(
         data: a folder with one folder a class, or a list file; None takes the data of the run's own recipe.
         split: which split of the recipe, or of the folder in `data`.
         views: "10x3" looks at 3 crops of 10 clips; None takes the input spec's own.
+        input_args: fields of the input spec that differ from training, as papers test on more frames or larger crops.
         batch_size: samples a batch; None fits as many views as the run's batches had clips.
         num_workers: processes that decode; None takes the run's.
         out: None writes to `report_dir(...)`, a folder in eval/ beside the checkpoint.
@@ -58,8 +61,12 @@ def evaluate_run(
     """
     checkpoint = weights.read(run)
     task, input_spec = task_from_checkpoint(checkpoint)
+    seen_input = {**checkpoint.record["input"], **(input_args or {})}
+    if input_args:
+        input_spec = build_input(seen_input)
     section = _data_section(checkpoint, data, split)
     records = _records(checkpoint, section, where=f"{checkpoint.path}: data.{split}")
+    check_features(checkpoint.record.get("features"), records, where=f"{checkpoint.path}: data.{split}")
     num_classes = len(checkpoint.class_names) if getattr(records, "multi_label", False) else None
     pipeline = input_spec.eval_pipeline(views, num_classes=num_classes)
     seen_views = str(getattr(input_spec, "views", "1x1")) if views is None else views
@@ -91,17 +98,25 @@ def evaluate_run(
                 "data": section,
                 "data notes": list(getattr(records, "notes", ())),
                 "views (clips x crops)": seen_views,
-                "input": checkpoint.record["input"],
+                "input": seen_input,
             },
             progress=None if progress is None else lambda done: progress(done, share),
         )
         if world.is_first:
-            folder = report_dir(run, data=data, split=split, views=views) if out is None else Path(out)
+            own = report_dir(run, data=data, split=split, views=views, input_args=input_args)
+            folder = own if out is None else Path(out)
             write_report(found, folder, title=f"{checkpoint.path.parent.name}: {folder.name}")
     return found
 
 
-def report_dir(run: StrPath, *, data: StrPath | None = None, split: str = "val", views: str | None = None) -> Path:
+def report_dir(
+    run: StrPath,
+    *,
+    data: StrPath | None = None,
+    split: str = "val",
+    views: str | None = None,
+    input_args: Mapping[str, Any] | None = None,
+) -> Path:
     """Where the report of an evaluation goes unless it is told otherwise."""
     parts = [split]
     if data is not None:
@@ -109,7 +124,8 @@ def report_dir(run: StrPath, *, data: StrPath | None = None, split: str = "val",
         is_split = path.stem in ("train", "val", "test")  # the name of a report of the run's own data
         name = f"{path.parent.name}-{path.stem}" if is_split else path.stem
         parts = [name, *([split] if split != "val" else [])]
-    return weights.find(run).parent / "eval" / "-".join([*parts, *([views] if views else [])])
+    changed = [f"{name}={value}".replace(os.sep, "_") for name, value in (input_args or {}).items()]
+    return weights.find(run).parent / "eval" / "-".join([*parts, *([views] if views else []), *changed])
 
 
 def _data_section(checkpoint: Checkpoint, data: StrPath | None, split: str) -> dict[str, Any]:

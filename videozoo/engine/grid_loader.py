@@ -33,14 +33,26 @@ class GridLoader(TrainLoader):
 
     Args:
         pipeline_on: the pipeline of a grid.
+        split_norms: see `Multigrid`.
     """
 
-    def __init__(self, records: Records, pipeline_on: Callable[[Grid], Pipeline], *, plan: GridPlan, **sharing: Any):
+    def __init__(
+        self,
+        records: Records,
+        pipeline_on: Callable[[Grid], Pipeline],
+        *,
+        plan: GridPlan,
+        split_norms: bool = True,
+        **sharing: Any,
+    ):
         super().__init__(records, GridPipeline(tuple(map(pipeline_on, plan.grids))), **sharing)
-        self.plan = plan
+        self.plan, self.split_norms = plan, split_norms
 
     def num_samples(self, step: int) -> int:
         return self.batch_size * self.plan.grid(step).batch_factor
+
+    def norm_splits(self, step: int) -> int:
+        return self.plan.norm_splits(step) if self.split_norms else 1
 
     def keys(self, step: int) -> list[list[Key]]:
         grid = self.plan.grid(step)

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from videozoo.engine.order import order_of
 from videozoo.errors import ConfigError, DataError, TrainingError, VideoZooError
+from videozoo.transforms.collate import collate
 
 __all__ = ["Bad", "EvalLoader", "Records", "TrainLoader", "collate", "sample_rng"]
 
@@ -89,7 +89,7 @@ class TrainLoader:
             raise ConfigError(
                 f"fit.batch_size: is {batch_size}, the training data has only {len(records)} samples; lower it"
             )
-        self.records = records
+        self.records, self.pipeline = records, pipeline
         self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
         self.rank, self.world_size = rank, world_size
         self._order = order_of(sampler, records)
@@ -114,6 +114,10 @@ class TrainLoader:
     def num_samples(self, step: int) -> int:
         """Samples that all processes see in a step."""
         return self.batch_size
+
+    def norm_splits(self, step: int) -> int:
+        """Parts of a micro-batch that batch norms are to look at one by one."""
+        return 1
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if self._epoch[0] != epoch:
@@ -185,31 +189,6 @@ class EvalLoader:
                 yield [(0, index) for index in self._indices[start : start + size]]
 
         return iter(_Stream(self._fetcher, keys_from, num_batches=len(self), pin_memory=self._pin_memory))
-
-
-def collate(samples: Sequence[Mapping[str, Any]]) -> Batch:
-    """One batch of samples: tensors, arrays and numbers stacked, everything else in lists.
-
-    Raises:
-        DataError: tensors of one key have different shapes.
-    """
-    batch: Batch = {}
-    for key in samples[0]:
-        values = [sample[key] for sample in samples]
-        if isinstance(values[0], np.ndarray | np.generic | bool | int | float):
-            values = [torch.as_tensor(value) for value in values]
-        if isinstance(values[0], Tensor):
-            shapes = {tuple(value.shape) for value in values}
-            if len(shapes) > 1:
-                names = ", ".join(str(sample.get("id")) for sample in samples)
-                raise DataError(
-                    f"batch of {names}: '{key}' has the shapes {sorted(shapes)}; "
-                    "the pipeline must give all samples of a batch the same one"
-                )
-            batch[key] = default_collate(values)  # straight into shared memory when in a worker
-        else:
-            batch[key] = values
-    return batch
 
 
 class _Fetcher(Dataset[Any]):
@@ -333,7 +312,7 @@ class _Stream:
                         done += 1
                         yield batch
         finally:
-            self.batches = None  # ends the workers
+            self._close()
 
     def explain(self, error: RuntimeError) -> Exception:
         """What to raise in place of an error of the worker processes; other errors come back as they are."""
@@ -355,7 +334,7 @@ class _Stream:
 
     def _open(self, first: int) -> Iterator[Any]:
         fetcher = self.fetcher
-        self.batches = None
+        self._close()
         with warnings.catch_warnings():
             # a worker takes no lock that another thread may hold while it is forked
             warnings.filterwarnings("ignore", message=".*use of fork.*", category=DeprecationWarning)
@@ -374,6 +353,13 @@ class _Stream:
                 pin_memory=self.pin_memory,
             )
             return iter(loader)
+
+    def _close(self) -> None:
+        workers = self._workers()
+        self.batches = None  # asks the workers to end, and waits for some seconds
+        for worker in workers:
+            if worker.is_alive():  # they are deaf to SIGTERM
+                worker.kill()
 
     def _next(self) -> Batch | VideoZooError | None:
         while True:
@@ -416,6 +402,7 @@ def _same(batch: Any) -> Any:
 
 
 def _start_worker(worker_id: int) -> None:
-    # Ctrl-C goes to the whole group: the training process finishes its step, for which it needs the workers.
+    # Ctrl-C goes to the whole group, and so does what ends a job of Slurm, systemd or Docker: the training process
+    # finishes its step and saves; torch would raise the death of a worker in the middle of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the training process's own handler was inherited
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

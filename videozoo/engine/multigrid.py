@@ -34,6 +34,7 @@ class Multigrid:
         epoch_factor: samples of the run, as a multiple of those that `fit.duration` says.
         scale_lr: the rate grows with the batch of the long cycle, as SGD wants it; Adam and the like do not.
         cycles: of a schedule without milestones.
+        split_norms: batch norms see as many samples in the long cycle's larger batches as in the recipe's own.
     """
 
     long: bool = True
@@ -41,6 +42,7 @@ class Multigrid:
     epoch_factor: float = 1.5
     scale_lr: bool = True
     cycles: int = 3
+    split_norms: bool = True
 
     def __post_init__(self) -> None:
         if not (self.long or self.short):
@@ -150,6 +152,10 @@ class GridPlan:
         phase = self._phase(step)
         cycle = self.cycles[self.phases[phase].grid]
         return cycle[(step - self.first_steps[phase]) % len(cycle)]
+
+    def norm_splits(self, step: int) -> int:
+        """Parts of a step's batch that are as large as the batches of the recipe: the factor of the long cycle's."""
+        return self.phases[self._phase(step)].grid.batch_factor
 
     def samples_before(self, step: int) -> int:
         """What earlier steps have seen, in batches of the recipe's size."""

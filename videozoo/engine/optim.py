@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from videozoo.engine.registry import register_optimizer
+from videozoo.engine.sharded import local, whole
 from videozoo.errors import ConfigError
 from videozoo.tasks.task import Task
 from videozoo.types import ParamRule
@@ -208,12 +209,12 @@ def parameter_groups(
 
 def gradient_norm(params: Iterable[Tensor]) -> Tensor:
     """The global norm of the gradients, a scalar on their device."""
-    return torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+    return whole(torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None]))
 
 
 def clip_gradients(params: Iterable[Tensor], norm: Tensor, largest: float) -> None:
     """Scales the gradients, whose global norm is `norm`, by largest / max(norm, largest)."""
-    gradients = [p.grad for p in params if p.grad is not None]
+    gradients = [local(p.grad) for p in params if p.grad is not None]
     torch._foreach_mul_(gradients, largest / norm.clamp(min=largest))
 
 

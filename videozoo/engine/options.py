@@ -28,6 +28,8 @@ class Fit:
         sampler: "uniform" shows every training sample once an epoch; "balanced" draws as many of every class,
             those of small classes more than once.
         num_workers: processes that decode, beside each training process; 0 decodes in the training process.
+        parallel: of several processes, "ddp" gives each the whole model; "fsdp" cuts parameters, gradients and
+            optimizer state up between them (FSDP2), for models that do not fit otherwise.
         precision: of the forward pass; parameters and optimizer are float32 always.
         channels_last: convolution weights with the channels last in memory: often faster, on a GPU above all.
         compile: the model through torch.compile.
@@ -47,6 +49,8 @@ class Fit:
         tensorboard: events in the folder tb/, beside log.jsonl.
         loggers: where else the log goes: "wandb", "mlflow".
         device: "auto" takes the accelerator if there is one.
+        decode_device: "cuda" decodes training clips on the GPU that trains, by TorchCodec, and crops and scales them
+            there; takes num_workers=0.
     """
 
     duration: Duration = TEN_EPOCHS
@@ -55,6 +59,7 @@ class Fit:
     accumulate: int = 1
     sampler: Literal["uniform", "balanced"] = "uniform"
     num_workers: int = 2
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
     compile: bool = False
@@ -72,6 +77,7 @@ class Fit:
     tensorboard: bool = True
     loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
     device: str = "auto"
+    decode_device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "eval_batch_size", "accumulate", "log_every"):
@@ -90,6 +96,12 @@ class Fit:
                 f"{self.batch_size}; "
                 "an optimizer step sees batch_size samples, in accumulate micro-batches of equal size"
             )
+        if self.decode_device == "cuda" and self.num_workers:
+            raise ConfigError(
+                f"fit.num_workers: is {self.num_workers}; fit.decode_device=cuda decodes in the training process, set 0"
+            )
+        if self.parallel == "fsdp" and self.precision == "fp16":
+            raise ConfigError("fit.precision: is fp16, whose loss scale fit.parallel=fsdp does not have; take bf16")
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
             raise ConfigError(f"fit.clip_grad_norm: is {self.clip_grad_norm}; it takes a number above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:

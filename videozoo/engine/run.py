@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from videozoo.config.check import accepted, build
-from videozoo.config.recipe import Recipe
+from videozoo.config.recipe import Recipe, recipe_of
 from videozoo.data.registry import datasets
 from videozoo.engine.distributed import World, join_world
 from videozoo.engine.duration import Duration, Horizon
@@ -26,9 +27,12 @@ from videozoo.engine.multigrid import GridPlan, Multigrid, clip_on, plan_grids
 from videozoo.engine.options import Fit
 from videozoo.engine.registry import optimizers, schedules
 from videozoo.engine.report import draw_matrix
+from videozoo.engine.stopwatch import Stopwatch
 from videozoo.engine.trainer import RunResult, Trainer
-from videozoo.errors import ConfigError, WeightsError
+from videozoo.errors import ConfigError, WeightsError, require
+from videozoo.io.features import FeatureRecipe
 from videozoo.metrics.parts import Matrix
+from videozoo.models.memory_format import channels_last
 from videozoo.models.registry import models
 from videozoo.tasks.build import build_task
 from videozoo.tasks.registry import tasks
@@ -37,7 +41,7 @@ from videozoo.transforms.input import ClipInput, build_input
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
 
-__all__ = ["differences", "load_weights", "train"]
+__all__ = ["check_features", "differences", "load_weights", "prepare_run", "train"]
 
 # what may change between a run and its resumption: nothing that it computes depends on these
 FREE = {
@@ -48,6 +52,7 @@ FREE = {
     "fit.loggers",
     "fit.max_bad_share",
     "fit.num_workers",
+    "fit.parallel",
     "fit.save_every",
     "fit.tensorboard",
 }
@@ -79,11 +84,11 @@ def train(
     fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
     with join_world(fit.device) as world:
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-        trainer = _prepare(recipe, fit, out_dir, world=world, resume=resume or restarted, init=init, progress=progress)
-        return trainer.run()
+        resume = resume or restarted
+        return prepare_run(recipe, fit, out_dir, world=world, resume=resume, init=init, progress=progress).run()
 
 
-def _prepare(
+def prepare_run(
     recipe: Recipe,
     fit: Fit,
     out_dir: Path,
@@ -92,7 +97,9 @@ def _prepare(
     resume: bool,
     init: str | os.PathLike[str] | None,
     progress: bool,
+    stopwatch: Stopwatch | None = None,
 ) -> Trainer:
+    """The trainer of a recipe's run, ready to `run()`; arguments and errors as for `train`."""
     record = recipe.resolved()
     records = _build_records(recipe, "train")
     class_names = tuple(records.class_names)
@@ -102,6 +109,8 @@ def _prepare(
     if multi_label and "multi_label" in accepted(tasks.get(recipe.name_of("task"))):
         record["task"]["multi_label"] = True
     record["task"] = tasks.get(recipe.name_of("task")).fill_in(record["task"], records)  # type: ignore[attr-defined]
+    if (made_by := getattr(records, "feature_recipe", None)) is not None:
+        record["features"] = dict(made_by)
 
     problem = None if resume else _in_use(out_dir)
     if problem := world.from_first(problem):
@@ -118,7 +127,8 @@ def _prepare(
             print("\n".join(told), file=sys.stderr)  # noqa: T201
     task = _place(task.to(world.device), fit, world)
 
-    pin_memory = world.device.type == "cuda"
+    on_device = _decoding(fit, input_spec, world)
+    pin_memory = world.device.type == "cuda" and fit.decode_device == "cpu"
     pipeline_args = {"num_classes": len(class_names)} if multi_label else {}
     sharing: dict[str, Any] = {
         "seed": recipe.seed,
@@ -129,14 +139,15 @@ def _prepare(
         "pin_memory": pin_memory,
     }
     batching = {"batch_size": fit.batch_size, "sampler": fit.sampler, "accumulate": fit.accumulate, **sharing}
-    loader = TrainLoader(records, input_spec.train_pipeline(**pipeline_args), **batching)
+    loader = TrainLoader(records, on_device(input_spec.train_pipeline(**pipeline_args)), **batching)
     score = None
     last: Evaluation | None = None
     if "val" in recipe.data:
         val_records = _build_records(recipe, "val", class_names=class_names)
+        check_features(record.get("features"), val_records, where=f"{recipe.source}: data.val")
         val_loader = EvalLoader(
             val_records,
-            input_spec.eval_pipeline(**pipeline_args),
+            on_device(input_spec.eval_pipeline(**pipeline_args)),
             batch_size=fit.eval_batch_size or loader.micro_batch_size,
             **sharing,
         )
@@ -166,7 +177,11 @@ def _prepare(
     if fit.multigrid is not None:
         plan = _plan_grids(recipe, fit.multigrid, horizon, input_spec)
         loader = GridLoader(
-            records, lambda grid: clip_on(input_spec, grid).train_pipeline(**pipeline_args), plan=plan, **batching
+            records,
+            lambda grid: on_device(clip_on(input_spec, grid).train_pipeline(**pipeline_args)),
+            plan=plan,
+            split_norms=fit.multigrid.split_norms,
+            **batching,
         )
         schedule = plan.schedule(schedule, scale_lr=fit.multigrid.scale_lr)
         horizon = plan.horizon(horizon)
@@ -184,7 +199,9 @@ def _prepare(
         world=world,
         evaluate=score,
         pictures=pictures if fit.tensorboard or fit.loggers else None,
+        beside=_extractor_of(records),
         progress=progress,
+        stopwatch=stopwatch,
     )
     if saved is not None:
         trainer.restore(saved)
@@ -193,6 +210,26 @@ def _prepare(
         text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100)
         (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
     return trainer
+
+
+def _decoding(fit: Fit, input_spec: Any, world: World) -> Callable[[Any], Any]:
+    """What makes a pipeline decode where the recipe says.
+
+    Raises:
+        ConfigError: nothing can be decoded there.
+        MissingPackageError: TorchCodec is not installed.
+    """
+    if fit.decode_device == "cpu":
+        return lambda pipeline: pipeline
+    if world.device.type != "cuda":
+        raise ConfigError(f"fit.decode_device: is cuda, and this run is on {world.device}; set it to cpu")
+    if not isinstance(input_spec, ClipInput) or input_spec.resize not in ("torch", "float"):
+        raise ConfigError(
+            "fit.decode_device: is cuda, where only the input 'clip' is made, by input.resize torch or float; "
+            "change that, or set it to cpu"
+        )
+    require("torchcodec.decoders", extra="gpu-decode", purpose="fit.decode_device=cuda")
+    return lambda pipeline: dataclasses.replace(pipeline, device=str(world.device))
 
 
 def _plan_grids(recipe: Recipe, options: Multigrid, horizon: Horizon, input_spec: Any) -> GridPlan:
@@ -240,6 +277,26 @@ def load_weights(task: Task, saved: Checkpoint) -> list[str]:
     return lines
 
 
+def check_features(recipe: Mapping[str, Any] | None, records: Any, *, where: str) -> None:
+    """Refuses records whose features were made by another recipe than the one that a model is trained on.
+
+    Where one of the two is not known, nothing can be said.
+
+    Raises:
+        DataError: they differ; the message names both.
+    """
+    theirs = getattr(records, "feature_recipe", None)
+    if recipe is not None and theirs is not None:
+        expected = FeatureRecipe.from_dict(recipe, where=where)
+        expected.check_same(FeatureRecipe.from_dict(theirs, where=where), where=where)
+
+
+def _extractor_of(records: Any) -> dict[str, Any]:
+    """What makes the features of these records, to stand in the checkpoints whole."""
+    path = getattr(records, "extractor", None)
+    return {} if path is None else {"extractor": checkpoint.extractor_payload(checkpoint.read(path))}
+
+
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """(saved, now) by dotted key, of what differs between two records."""
     found: dict[str, tuple[Any, Any]] = {}
@@ -253,7 +310,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 
 def _check_same_run(saved: Checkpoint, record: Mapping[str, Any], class_names: Sequence[str]) -> None:
-    found = {key: pair for key, pair in differences(saved.record, record).items() if key not in FREE}
+    found = {key: pair for key, pair in differences(_completed(saved), record).items() if key not in FREE}
     if saved.class_names != tuple(class_names):
         found["class names"] = (list(saved.class_names), list(class_names))
     if found:
@@ -262,6 +319,14 @@ def _check_same_run(saved: Checkpoint, record: Mapping[str, Any], class_names: S
             f"{saved.path}: was written by another recipe; differing (saved, now): {listed}; give the same "
             f"recipe and overrides, or start a new run with --init {saved.path}"
         )
+
+
+def _completed(saved: Checkpoint) -> Mapping[str, Any]:
+    """A checkpoint's record, with the defaults of options that have come since it was written."""
+    try:
+        return {**saved.record, **recipe_of(saved.record, source=str(saved.path)).resolved()}
+    except ConfigError:  # one has gone since, and will be named
+        return saved.record
 
 
 def _in_use(out_dir: Path) -> str | None:
@@ -293,8 +358,8 @@ def _build_part(recipe: Recipe, registry: Any, section: str, **given: Any) -> An
 
 
 def _sizes(recipe: Recipe, input_spec: Any) -> dict[str, int]:
-    """Frames and pixels that the model is to expect, from the input, unless the recipe says them."""
-    known = ("num_frames", "crop_px")
+    """Frames, pixels and snippets that the model is to expect, from the input, unless the recipe says them."""
+    known = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim")
     found = {name: getattr(input_spec, name) for name in known if hasattr(input_spec, name)}
     if "num_frames" in found:
         found["num_segments"] = found["num_frames"] // getattr(input_spec, "segment_frames", 1)
@@ -312,11 +377,9 @@ def _without_pretrained(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _place(task: Task, fit: Fit, world: World) -> Task:
     """The task as its device likes it."""
-    if fit.channels_last and not _breaks_channels_last(task.model, world.device):
-        for parameter in task.model.parameters():
-            if parameter.dim() in (4, 5):
-                form = torch.channels_last if parameter.dim() == 4 else torch.channels_last_3d
-                parameter.data = parameter.data.to(memory_format=form)
+    shards = fit.parallel == "fsdp" and world.size > 1  # which torch cuts from memory in plain order only
+    if fit.channels_last and not shards:
+        channels_last(task.model, is_trained_on=world.device)
     if fit.sync_bn and world.size > 1:
         if world.device.type != "cuda":
             raise ConfigError(f"fit.sync_bn: torch has it on GPUs only, this is {world.device}; set it to false")
@@ -325,18 +388,3 @@ def _place(task: Task, fit: Fit, world: World) -> Task:
     if fit.compile:
         task.model.compile()
     return task
-
-
-def _breaks_channels_last(model: nn.Module, device: torch.device) -> bool:
-    """Whether a layer of the model would write past its memory.
-
-    The weight gradient of a strided 1x1 convolution of fewer than 8 channels does on CPUs, with the channels last: seen
-    with torch 2.15 on AVX2 as wrong gradients and a corrupted heap.
-    """
-    return device.type == "cpu" and any(
-        isinstance(module, nn.Conv2d | nn.Conv3d)
-        and module.in_channels < 8
-        and set(module.kernel_size) == {1}
-        and max(module.stride) > 1
-        for module in model.modules()
-    )

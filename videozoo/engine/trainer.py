@@ -7,15 +7,16 @@ was killed and taken up again is the run that was never stopped.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from videozoo.engine import sharded
 from videozoo.engine.average import WeightAverage
 from videozoo.engine.distributed import World
 from videozoo.engine.duration import Duration, Horizon
@@ -36,7 +38,9 @@ from videozoo.engine.pictures import draw_clips
 from videozoo.engine.precise_bn import estimate_statistics
 from videozoo.engine.schedule import Schedule
 from videozoo.engine.stop import StopRequest
+from videozoo.engine.stopwatch import Stopwatch
 from videozoo.errors import TrainingError, WeightsError
+from videozoo.layers.sub_batch_norm import set_norm_splits
 from videozoo.tasks.task import Task
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
@@ -76,6 +80,8 @@ class Trainer:
         record: the resolved recipe, for the checkpoints.
         evaluate: scores by name of a task; called by every process.
         pictures: by name, what draws them, of the evaluation that was last; called by the first process.
+        stopwatch: is told what each part of a step takes: wait, forward, backward, optimizer; evaluate, save.
+        beside: whatever else prediction needs; goes into every checkpoint as it is.
     """
 
     def __init__(
@@ -94,20 +100,29 @@ class Trainer:
         world: World | None = None,
         evaluate: Callable[[Task], Mapping[str, float]] | None = None,
         pictures: Callable[[], Mapping[str, Callable[[], Image.Image]]] | None = None,
+        beside: Mapping[str, Any] | None = None,
         progress: bool = True,
+        stopwatch: Stopwatch | None = None,
     ):
         self.task, self.loader, self.optimizer, self.schedule = task, loader, optimizer, schedule
         self.input_spec, self.fit, self.horizon, self.seed = input_spec, fit, horizon, seed
         self.out_dir, self.record, self.evaluate = out_dir, record, evaluate
-        self.pictures = pictures
+        self.pictures, self.beside = pictures, dict(beside or {})
         self.world = world or World()
         self.progress = progress
-        self.params = [p for group in optimizer.param_groups for p in group["params"]]
+        self.stopwatch = stopwatch or Stopwatch()
         self.average = WeightAverage(task, decay=fit.ema_decay) if fit.ema_decay is not None else None
+        self.whole: Task | None = None  # of a model in shards, what is evaluated
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=fit.precision == "fp16")
         self.forward: nn.Module = task
-        if self.world.size > 1:
+        if self.world.size > 1 and fit.parallel == "fsdp":
+            self.whole = copy.deepcopy(task).requires_grad_(False).cpu()
+            sharded.shard(task, optimizer, world=self.world)
+            if self.average is not None:
+                sharded.shard(self.average.task, world=self.world)
+        elif self.world.size > 1:
             self.forward = DistributedDataParallel(task, gradient_as_bucket_view=True)
+        self.params = [p for group in optimizer.param_groups for p in group["params"]]
 
         # all of these travel in the checkpoint
         self.step = 0
@@ -140,7 +155,8 @@ class Trainer:
             while self.step < total and not stopped:
                 began_s = time.perf_counter()
                 try:
-                    micro_batches = next(steps)
+                    with self.stopwatch("wait"):
+                        micro_batches = next(steps)
                 except TrainingError:
                     if stop.name is None:
                         raise
@@ -153,9 +169,11 @@ class Trainer:
                 self._count_seconds(waited_s, time.perf_counter() - began_s)
                 self._log_if_due()
                 if not stopped:
-                    self._evaluate_if_due()
+                    with self.stopwatch("evaluate"):
+                        self._evaluate_if_due()
                 if stopped or self._is_due(self.fit.save_every):
-                    self._save()
+                    with self.stopwatch("save"):
+                        self._save()
             if self.saved_step != self.step:
                 self._save()
         return RunResult(
@@ -179,32 +197,36 @@ class Trainer:
 
         try:
             parts = self._accumulate_gradients(micro_batches)
-            self.scaler.unscale_(self.optimizer)
-            norm = gradient_norm(self.params)
+            with self.stopwatch("optimizer"):
+                self.scaler.unscale_(self.optimizer)
+                norm = gradient_norm(self.params)
             values, stopped = self._agree({**parts, "grad_norm": norm}, stop)
         except RuntimeError as error:
             raise self._explain(error) from error
         self._check_finite(values, micro_batches)
-        if self.fit.clip_grad_norm is not None:
-            clip_gradients(self.params, norm, self.fit.clip_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        if self.average is not None:
-            self.average.update(self.task, step=self.step)
+        with self.stopwatch("optimizer"):
+            if self.fit.clip_grad_norm is not None:
+                clip_gradients(self.params, norm, self.fit.clip_grad_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.step += 1
+            if self.average is not None:
+                self.average.update(self.task, step=self.step)
         self._count(values, micro_batches)
         return stopped
 
     def _accumulate_gradients(self, micro_batches: MicroBatches) -> dict[str, Tensor]:
         """Forward and backward over the step's samples; the mean of the loss and of its parts."""
         parts: dict[str, Tensor] = {}
+        set_norm_splits(self.task, self.loader.norm_splits(self.step))
         for micro, batch in enumerate(micro_batches):
             torch.manual_seed(self._micro_seed(micro))  # torch's random numbers are a function of the step
             with self._sync_gradients(micro == len(micro_batches) - 1):
-                with self._autocast():
+                with self.stopwatch("forward"), self._autocast():
                     losses = self.forward(self.input_spec.to_device(batch, self.world.device))
-                self.scaler.scale(losses["loss"] / len(micro_batches)).backward()
+                with self.stopwatch("backward"):
+                    self.scaler.scale(losses["loss"] / len(micro_batches)).backward()
             for name, value in losses.items():
                 value = value.detach().float() / len(micro_batches)
                 parts[name] = parts[name] + value if name in parts else value
@@ -215,6 +237,8 @@ class Trainer:
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
     def _sync_gradients(self, now: bool) -> contextlib.AbstractContextManager[Any]:
+        if self.whole is not None:
+            cast(Any, self.forward).set_requires_gradient_sync(now)
         if now or not isinstance(self.forward, DistributedDataParallel):
             return contextlib.nullcontext()
         return self.forward.no_sync()
@@ -312,22 +336,42 @@ class Trainer:
     def _evaluate_if_due(self) -> None:
         if self.step == self.evaluated_step or not self._is_due(self.fit.eval_every):
             return
-        task = self.average.task if self.average is not None else self.task
-        if self.fit.precise_bn:
-            self._estimate_statistics(task)
-        self.evaluated_step = self.step
-        if self.evaluate is None:
-            return
-        self.scores = dict(self.evaluate(task))
+        published = self._published_task
+        with self._whole(published) as task:
+            if self.fit.precise_bn:
+                self._estimate_statistics(task)
+                for ours, estimated in zip(published.buffers(), task.buffers(), strict=True):
+                    ours.copy_(estimated)  # from the copy, of a model in shards
+            self.evaluated_step = self.step
+            if self.evaluate is None:
+                return
+            self.scores = dict(self.evaluate(task))
         self._write_log({f"val/{name}": score for name, score in self.scores.items()})
         if self._log is not None and self.pictures is not None:
             for name, draw in self.pictures().items():
                 self._log.picture(self.step, f"val/{name}", draw)
-        score = self.scores.get(task.monitor)
+        score = self.scores.get(self.task.monitor)
         if score is not None and (not self.best or score > self.best["score"]):
             self.best = {"score": score, "step": self.step}
             self._write("best.pt", self._published())
         self._line.say(f"step {self.step}: " + "  ".join(f"{name} {value:.4g}" for name, value in self.scores.items()))
+
+    @property
+    def _published_task(self) -> Task:
+        """What evaluation and prediction are to see of this step."""
+        return self.average.task if self.average is not None else self.task
+
+    @contextlib.contextmanager
+    def _whole(self, task: Task) -> Iterator[Task]:
+        """`task` on one device; a copy where it is in shards, since processes need not evaluate as many batches."""
+        if self.whole is None:
+            yield task
+            return
+        self.whole.load_state_dict(sharded.whole_state(task, world=self.world, everywhere=True))
+        try:
+            yield self.whole.to(self.world.device)
+        finally:
+            self.whole.cpu()
 
     def _estimate_statistics(self, task: Task) -> None:
         """Precise batch norm on the batches of the steps ahead, which are a function of (seed, step).
@@ -335,13 +379,15 @@ class Trainer:
         Training goes on from these statistics; it does not read them.
         """
 
-        def forward(batch: Mapping[str, Any]) -> None:
+        def forward(step_batch: tuple[int, Mapping[str, Any]]) -> None:
+            step, batch = step_batch
+            set_norm_splits(task, self.loader.norm_splits(step))
             with self._autocast():
                 task(self.input_spec.to_device(batch, self.world.device))
 
         torch.manual_seed(self._micro_seed(0))
         with contextlib.closing(self.loader.steps(self.step, self.step + self.fit.precise_bn)) as steps:
-            batches = (batch for micro_batches in steps for batch in micro_batches)
+            batches = ((step, batch) for step, parts in enumerate(steps, self.step) for batch in parts)
             estimate_statistics(task, batches, forward=forward, world=self.world)
 
     # ---- files ---------------------------------------------------------------------------------------------
@@ -364,22 +410,28 @@ class Trainer:
 
     def _published(self) -> dict[str, Any]:
         """What evaluation and prediction need of this step."""
-        task = self.average.task if self.average is not None else self.task
         return {
             "record": dict(self.record),
             "class_names": list(self.task.class_names),
-            "model": task.model.state_dict(),
+            "model": self._state_of(self._published_task.model),
             "step": self.step,
+            **self.beside,
         }
+
+    def _state_of(self, module: nn.Module) -> dict[str, Tensor]:
+        return module.state_dict() if self.whole is None else sharded.whole_state(module, world=self.world)
 
     def _save(self) -> None:
         self._settle_bad()
+        optimizer = self.optimizer.state_dict()
+        if self.whole is not None:
+            optimizer = sharded.whole_optimizer(self.optimizer, world=self.world)
         payload = {
             **self._published(),
             # the weights that learn, where `model` holds their average
-            "raw_model": self.task.model.state_dict() if self.average is not None else None,
-            "task": {k: v for k, v in self.task.state_dict().items() if not k.startswith("model.")},
-            "optimizer": self.optimizer.state_dict(),
+            "raw_model": self._state_of(self.task.model) if self.average is not None else None,
+            "task": {k: v for k, v in self._state_of(self.task).items() if not k.startswith("model.")},
+            "optimizer": optimizer,
             "scaler": self.scaler.state_dict(),
             "evaluated_step": self.evaluated_step,
             "scores": self.scores,
@@ -421,11 +473,11 @@ class Trainer:
         if "optimizer" not in state:
             raise WeightsError(f"{saved.path}: holds weights only; start a new run with --init {saved.path}")
         raw = state["raw_model"]
-        self.task.model.load_state_dict(saved.model if raw is None else raw)
-        self.task.load_state_dict(state["task"], strict=False)
+        sharded.load_whole(self.task.model, saved.model if raw is None else raw)
+        sharded.load_whole(self.task, state["task"], strict=False)
         if self.average is not None:
-            self.average.task.model.load_state_dict(saved.model)
-        self.optimizer.load_state_dict(state["optimizer"])
+            sharded.load_whole(self.average.task.model, saved.model)
+        sharded.load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step = self.saved_step = saved.step
         self.evaluated_step = state["evaluated_step"]
