@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.layers.sequence import masked_softmax, split_modalities
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["AttentionCluster"]
 
 
 @register_model
-class AttentionCluster(VideoModel):
+class AttentionCluster(LinearClassifier):
     """Attention clusters with the shifting operation on each modality's features, then two layers and the classifier.
 
     Differs from PaddleVideo: the attention scores have no bias, which a soft-max over frames takes out again.
@@ -80,14 +80,6 @@ class AttentionCluster(VideoModel):
         pooled = [cluster(*part) for cluster, part in zip(self.clusters, parts, strict=True)]
         x = torch.tanh(self.fc1(self.dropout(torch.cat(pooled, dim=-1))))
         return torch.tanh(self.fc2(x))
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)
 
 
 class _Cluster(nn.Module):

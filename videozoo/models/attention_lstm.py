@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.layers.sequence import PeepholeLSTM, masked_softmax, reverse, split_modalities, zero_padding
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.types import ParamRule
 
@@ -21,7 +21,7 @@ __all__ = ["AttentionLSTM"]
 
 
 @register_model
-class AttentionLSTM(VideoModel):
+class AttentionLSTM(LinearClassifier):
     """A bidirectional LSTM with attention pooling on each modality, then two layers and the classifier.
 
     Differs from PaddleVideo: the attention scores have no bias, which a soft-max over frames takes out again.
@@ -79,12 +79,7 @@ class AttentionLSTM(VideoModel):
         return torch.tanh(self.fc2(torch.relu(self.fc1(x))))
 
     def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)
+        super().reset_classifier(num_classes)
         # a rule for a layer that is not there would match nothing
         layers = "fc1|fc2|head" if num_classes else "fc1|fc2"
         self.param_rules = (ParamRule(rf"^({layers})\.bias$", weight_decay=0.0),)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from videozoo.types import ParamRule
 
-__all__ = ["VideoModel", "norms_without_decay"]
+__all__ = ["LinearClassifier", "VideoModel"]
 
 
 class VideoModel(nn.Module):
@@ -22,6 +20,7 @@ class VideoModel(nn.Module):
         num_features: width of the features.
         input_shape: shape of one sample without the batch axis, e.g. (8, 3, 224, 224) for clips `[t c h w]`.
         is_classifier: whether `forward` gives one score a class; detectors and localizers give a tuple of their own.
+        open_blocks: whether `forward` calls the parts of its blocks, not the blocks themselves.
         param_rules: groups of parameters that learn at another rate, or with another decay, by the model's paper.
     """
 
@@ -30,6 +29,7 @@ class VideoModel(nn.Module):
     num_features: int
     input_shape: tuple[int, ...]
     is_classifier: bool = True
+    open_blocks: bool = False
     param_rules: Sequence[ParamRule] = ()
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -41,8 +41,19 @@ class VideoModel(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.reset_classifier")
 
 
-def norms_without_decay(model: nn.Module) -> ParamRule:
-    """The rule that no weight decay pulls on the scales and shifts of a model's normalisation layers."""
-    kinds = (_NormBase, nn.LayerNorm, nn.GroupNorm)
-    names = (re.escape(name) for name, module in model.named_modules() if isinstance(module, kinds))
-    return ParamRule(rf"^({'|'.join(names)})\.", weight_decay=0.0)
+class LinearClassifier(VideoModel):
+    """A model whose classifier is one linear layer, `head`.
+
+    Attributes:
+        head_std: deviation of a fresh head's weights, whose biases are zero; None leaves both as torch draws them.
+    """
+
+    head: nn.Module
+    head_std: float | None = 0.01
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        if num_classes and self.head_std is not None:
+            nn.init.normal_(self.head.weight, std=self.head_std)  # type: ignore[arg-type]
+            nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]

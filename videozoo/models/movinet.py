@@ -15,7 +15,7 @@ from timm.layers import make_divisible
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["Memory", "Movinet"]
@@ -204,7 +204,7 @@ class Block(nn.Module):
 
 
 @register_model
-class Movinet(VideoModel):
+class Movinet(LinearClassifier):
     """MoViNet-A0 (table 1), on whole clips or, if it is causal, on the chunks of a stream.
 
     A causal network sees no later frames: convolutions take the frames before, and means run over the frames so far
@@ -226,6 +226,8 @@ class Movinet(VideoModel):
     Raises:
         ConfigError: the input is no clip, or too small; a stream is asked of a network that is not causal.
     """
+
+    head_std = None
 
     def __init__(
         self,
@@ -284,9 +286,3 @@ class Movinet(VideoModel):
 
     def _scores(self, features: Tensor) -> Tensor:
         return self.head(self.dropout(features)) if self.num_classes else features
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.layers.sequence import masked_norm, split_modalities, zero_padding
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.types import ParamRule
 
@@ -23,7 +23,7 @@ __all__ = ["Nextvlad"]
 
 
 @register_model
-class Nextvlad(VideoModel):
+class Nextvlad(LinearClassifier):
     """NeXtVLAD aggregation of each modality, one layer, SE context gating and the classifier.
 
     `feature_scale`, ones at first, multiplies the features: YouTube-8M's are whitened, and the original scales
@@ -99,12 +99,9 @@ class Nextvlad(VideoModel):
         return gated
 
     def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
+        super().reset_classifier(num_classes)
         if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.kaiming_normal_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+            nn.init.kaiming_normal_(self.head.weight)  # type: ignore[arg-type]
         self.param_rules = (ParamRule(r"^(?!head\.)", weight_decay=0.0),)  # the paper decays the classifier alone
 
     def set_eigenvalues(self, eigenvalues: Tensor) -> None:

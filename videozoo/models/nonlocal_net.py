@@ -5,16 +5,19 @@ Paper: Wang et al., arXiv:1711.07971.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.inflate import inflate
 from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
 from videozoo.layers.window_scores import pool_windows, window_scores
-from videozoo.models.model import VideoModel, norms_without_decay
+from videozoo.models.image_backbone import Pretrained, image_backbone
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["Nonlocal", "NonlocalBlock"]
@@ -52,7 +55,7 @@ class NonlocalBlock(nn.Module):
 
 
 @register_model
-class Nonlocal(VideoModel):
+class Nonlocal(LinearClassifier):
     """A 3-D ResNet with five non-local blocks in res3 and res4, on C2D or I3D (section 4, tables 1 and 2).
 
     "c2d" has no temporal convolution at all; "i3d" inflates the first convolution and every second residual block.
@@ -66,6 +69,8 @@ class Nonlocal(VideoModel):
     Args:
         arch: "c2d" or "i3d".
         depth: 50, 101 or 152; 26 for small data.
+        pretrained: "imagenet" starts from the weights of timm's ResNet of the same depth, inflated over time; None from
+            random ones.
         attention: False leaves the non-local blocks out: the paper's baselines.
         width: channels of the stem.
         crop_px: size that one window of the classifier covers.
@@ -73,7 +78,8 @@ class Nonlocal(VideoModel):
             as PaddlePaddle's model of 2019 does.
 
     Raises:
-        ConfigError: `num_frames` is odd.
+        ConfigError: `num_frames` is odd, or there are no ImageNet weights of this depth and width.
+        WeightsError: the ImageNet weights cannot be fetched.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class Nonlocal(VideoModel):
         arch: Literal["c2d", "i3d"] = "i3d",
         depth: Literal[26, 50, 101, 152] = 50,
         num_frames: int = 8,
+        pretrained: Pretrained = None,
         attention: bool = True,
         width: int = 64,
         dropout: float = 0.5,
@@ -120,7 +127,13 @@ class Nonlocal(VideoModel):
         self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
         self.num_features = in_channels
         self.reset_classifier(num_classes)
-        self.param_rules = (norms_without_decay(self),)
+        if pretrained is not None:
+            if depth == 26 or width != 64:
+                raise ConfigError(
+                    f"nonlocal: there are no ImageNet weights of depth={depth} and width={width}; take depth 50, 101 "
+                    "or 152 and width 64, or say pretrained: null"
+                )
+            self._inflate(image_backbone(f"resnet{depth}", pretrained=pretrained))
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.forward_windows(x)
@@ -142,13 +155,18 @@ class Nonlocal(VideoModel):
                 x = self.time_pool(x)
         return pool_windows(x, self.window)
 
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)
+    @torch.no_grad()
+    def _inflate(self, resnet: Any) -> None:
+        """Starts from the weights of a 2-D ResNet of the same depth; the attention has none there."""
+        _start(self.stem[0], resnet.conv1, resnet.bn1)
+        for stage, blocks in zip(
+            self.stages, (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4), strict=True
+        ):
+            for ours, theirs in zip(stage.blocks, blocks, strict=True):  # type: ignore[arg-type]
+                for i, part in enumerate((ours.a, ours.b, ours.c), start=1):
+                    _start(part, getattr(theirs, f"conv{i}"), getattr(theirs, f"bn{i}"))
+                if theirs.downsample is not None:
+                    _start(ours.shortcut, *theirs.downsample)
 
 
 class _Stage(nn.Module):
@@ -179,6 +197,11 @@ class _Stage(nn.Module):
             if str(i) in self.attention:
                 x = self.attention[str(i)](x)
         return x
+
+
+def _start(ours: Any, conv: nn.Conv2d, norm: nn.Module) -> None:
+    ours.conv.weight.copy_(inflate(conv.weight, ours.conv.kernel_size[0]))
+    ours.norm.load_state_dict(norm.state_dict())
 
 
 def _is_inflated(stage: int, block: int) -> bool:

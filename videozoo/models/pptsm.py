@@ -31,6 +31,8 @@ class PPTSM(TSM):
         ConfigError, WeightsError: as for `tsm`.
     """
 
+    head_std = 0.01
+
     def __init__(
         self,
         *,

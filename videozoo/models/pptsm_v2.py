@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.layers.temporal_shift import temporal_shift
-from videozoo.models.model import VideoModel, norms_without_decay
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.types import ParamRule
 
@@ -95,7 +95,7 @@ class FrameAttention(nn.Module):
 
 
 @register_model
-class PptsmV2(VideoModel):
+class PptsmV2(LinearClassifier):
     """PP-LCNetV2 on each frame, shifted once, at the start of its third stage; the frames' features are averaged.
 
     Input:  clips [b, num_segments, 3, h, w], normalised by ImageNet's mean and deviation.
@@ -114,6 +114,8 @@ class PptsmV2(VideoModel):
     Raises:
         ConfigError: the input is no clip of `num_segments` frames.
     """
+
+    head_std = None
 
     def __init__(
         self,
@@ -142,9 +144,8 @@ class PptsmV2(VideoModel):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         self.reset_classifier(num_classes)
-        self.param_rules = (norms_without_decay(self),)
         if frame_attention:
-            self.param_rules += (
+            self.param_rules = (
                 ParamRule(r"^attention\.fc\.weight$", lr_scale=5),
                 ParamRule(r"^attention\.fc\.bias$", lr_scale=10, weight_decay=0.0),
             )
@@ -170,12 +171,6 @@ class PptsmV2(VideoModel):
             x = stage(x)
         x = F.relu(self.last(x.mean((2, 3), keepdim=True)))
         return x.flatten(1).unflatten(0, (-1, self.num_segments))
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
 
 
 def _stage(index: int, inputs: int, outputs: int) -> nn.Sequential:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from videozoo.models.image_backbone import Pretrained
-from videozoo.models.model import norms_without_decay
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
 from videozoo.types import ParamRule
@@ -52,5 +51,4 @@ class PPTSN(TSN):
         self.param_rules = (
             ParamRule(r"^head\.weight$", lr_scale=5),
             ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),
-            norms_without_decay(self),
         )

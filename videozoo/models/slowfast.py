@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
 from videozoo.layers.window_scores import pool_windows, window_scores
-from videozoo.models.model import VideoModel, norms_without_decay
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["Slowfast"]
@@ -22,7 +22,7 @@ SLOW_KERNELS, FAST_KERNELS = (1, 1, 3, 3), (3, 3, 3, 3)  # temporal, of res2 to 
 
 
 @register_model
-class Slowfast(VideoModel):
+class Slowfast(LinearClassifier):
     """Two ResNets over one clip, the slow one at every `alpha`-th frame, joined by lateral convolutions (section 3).
 
     4x16 is `alpha=8, fusion_kernel=5` on 32 frames, 8x8 is `alpha=4, fusion_kernel=7` on 32 frames; both take frames at
@@ -91,7 +91,6 @@ class Slowfast(VideoModel):
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.reset_classifier(num_classes)
-        self.param_rules = (norms_without_decay(self),)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_paths(*self.split_paths(x))
@@ -124,14 +123,6 @@ class Slowfast(VideoModel):
             slow = slow_stage(torch.cat([slow, lateral(fast)], 1))
             fast = fast_stage(fast)
         return torch.cat([pool_windows(path, self.window) for path in (slow, fast)], -1)
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)
 
 
 def _stem(width: int, *, temporal_kernel: int) -> nn.Sequential:

@@ -13,8 +13,9 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
+from videozoo.layers.inflate import inflate
 from videozoo.models.image_backbone import Pretrained, image_backbone
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["Stnet"]
@@ -65,7 +66,7 @@ class TemporalXception(nn.Module):
 
 
 @register_model
-class Stnet(VideoModel):
+class Stnet(LinearClassifier):
     """A timm ResNet on stacks of `segment_frames` frames, with temporal blocks after its second and third stage.
 
     A stack, the paper's "super-image", has the frames of one segment as its channels, in order (section 3.1). The
@@ -89,6 +90,8 @@ class Stnet(VideoModel):
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
+    head_std = None
+
     def __init__(
         self,
         *,
@@ -106,7 +109,7 @@ class Stnet(VideoModel):
         if not isinstance(found, ResNet) or not isinstance(found.conv1, nn.Conv2d):
             raise ConfigError(f"backbone: '{backbone}' is no ResNet with one convolution as its stem; take resnet50")
         resnet: Any = found
-        resnet.conv1 = _stacked_stem(resnet.conv1, segment_frames, inflate=pretrained is not None)
+        resnet.conv1 = _stacked_stem(resnet.conv1, segment_frames, is_trained=pretrained is not None)
         self.segment_frames = segment_frames
         self.input_shape = (num_segments * segment_frames, 3, crop_px, crop_px)
         self.backbone = resnet
@@ -133,19 +136,14 @@ class Stnet(VideoModel):
         x = net.global_pool(net.layer4(x)).unflatten(0, (-1, num_segments))
         return self.xception(x.transpose(1, 2).unsqueeze(-1))
 
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
 
-
-def _stacked_stem(conv: nn.Conv2d, frames: int, *, inflate: bool) -> nn.Conv2d:
-    """The stem for images of `frames` frames; `inflate` starts it from the weights of `conv`."""
+def _stacked_stem(conv: nn.Conv2d, frames: int, *, is_trained: bool) -> nn.Conv2d:
+    """The stem for images of `frames` frames; one that `is_trained` passes its weights on."""
     kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
     stem = nn.Conv2d(3 * frames, conv.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    if inflate:
+    if is_trained:
+        gray = conv.weight.detach().mean(1, keepdim=True).expand_as(conv.weight)
         with torch.no_grad():
-            stem.weight.copy_(conv.weight.mean(1, keepdim=True) / frames)
+            stem.weight.copy_(inflate(gray, frames).transpose(1, 2).flatten(1, 2))
     return stem

@@ -6,7 +6,7 @@ Paper: Bertasius et al., arXiv:2102.05095.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.models.image_backbone import Pretrained, image_backbone
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.types import ParamRule
 
 __all__ = ["PPTimesformer", "Timesformer", "vision_transformer"]
+
+Attention = Literal["divided", "joint", "space"]
 
 
 class DividedBlock(nn.Module):
@@ -60,8 +62,8 @@ class DividedBlock(nn.Module):
 
 
 @register_model
-class Timesformer(VideoModel):
-    """A timm vision transformer with divided space-time attention.
+class Timesformer(LinearClassifier):
+    """A timm vision transformer whose patches attend over space and time (section 3).
 
     Differs from the original in nothing that is computed. ImageNet weights start both attentions of a block.
 
@@ -70,6 +72,8 @@ class Timesformer(VideoModel):
 
     Args:
         num_frames: frames of a clip; one time embedding each.
+        attention: "divided" over time, then over space; "joint" over all patches of the clip at once, whose cost grows
+            with the square of its length; "space" within each frame, whose class tokens are averaged at the end.
         backbone: a timm vision transformer with a class token.
         pretrained: "imagenet" starts from timm's weights; None from random ones.
         backbone_args: arguments for timm's constructor, e.g. `{"depth": 4, "embed_dim": 192, "num_heads": 3}`.
@@ -81,11 +85,14 @@ class Timesformer(VideoModel):
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
+    head_std = 0.02
+
     def __init__(
         self,
         *,
         num_classes: int = 400,
         num_frames: int = 8,
+        attention: Attention = "divided",
         backbone: str = "vit_base_patch16_224",
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
@@ -96,10 +103,12 @@ class Timesformer(VideoModel):
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         args = {"img_size": crop_px, "drop_path_rate": drop_path, **(backbone_args or {})}
         vit: Any = vision_transformer(backbone, pretrained=pretrained, args=args)
-        vit.blocks = nn.ModuleList(DividedBlock(block, is_first=i == 0) for i, block in enumerate(vit.blocks))
-        self.backbone = vit
+        if attention == "divided":
+            vit.blocks = nn.ModuleList(DividedBlock(block, is_first=i == 0) for i, block in enumerate(vit.blocks))
+        self.attention, self.backbone = attention, vit
         self.num_features = int(self.backbone.num_features)
-        self.time_embed = nn.Parameter(torch.zeros(1, num_frames, self.num_features))
+        if attention != "space":
+            self.time_embed = nn.Parameter(torch.zeros(1, num_frames, self.num_features))
         self.reset_classifier(num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,19 +124,16 @@ class Timesformer(VideoModel):
         vit = self.backbone
         tokens = vit.patch_embed(x.flatten(0, 1))
         tokens = torch.cat([vit.cls_token.expand(b * t, -1, -1), tokens], 1) + vit.pos_embed
-        tokens = vit.pos_drop(tokens).unflatten(0, (b, t))
+        tokens = vit.pos_drop(tokens)
+        if self.attention == "space":
+            return vit.norm(vit.blocks(tokens)[:, 0].unflatten(0, (b, t)).mean(1))
+        tokens = tokens.unflatten(0, (b, t))
         cls, patches = tokens[:, 0, :1], tokens[:, :, 1:].transpose(1, 2) + self.time_embed
+        if self.attention == "joint":
+            return vit.norm(vit.blocks(torch.cat([cls, patches.flatten(1, 2)], 1))[:, 0])
         for block in vit.blocks:
             cls, patches = block(cls, patches)
         return vit.norm(cls).squeeze(1)
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.trunc_normal_(self.head.weight, std=0.02)
-            nn.init.zeros_(self.head.bias)
 
 
 @register_model
@@ -144,6 +150,7 @@ class PPTimesformer(Timesformer):
         *,
         num_classes: int = 400,
         num_frames: int = 8,
+        attention: Attention = "divided",
         backbone: str = "vit_base_patch16_224",
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
@@ -153,6 +160,7 @@ class PPTimesformer(Timesformer):
         super().__init__(
             num_classes=num_classes,
             num_frames=num_frames,
+            attention=attention,
             backbone=backbone,
             pretrained=pretrained,
             backbone_args={"qkv_bias": False, **(backbone_args or {})},

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from videozoo.errors import ConfigError
 from videozoo.models.image_backbone import Pretrained
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.models.timesformer import vision_transformer
 
@@ -20,7 +20,7 @@ __all__ = ["Tokenshift"]
 
 
 @register_model
-class Tokenshift(VideoModel):
+class Tokenshift(LinearClassifier):
     """A timm vision transformer on each frame; before every attention and every MLP the class tokens trade channels.
 
     The first quarter of a class token comes from the next frame, the second quarter from the one before, zero beyond
@@ -37,6 +37,9 @@ class Tokenshift(VideoModel):
         ConfigError: the backbone is no such transformer, or does not take `backbone_args`.
         WeightsError: the ImageNet weights cannot be fetched.
     """
+
+    head_std = 0.02
+    open_blocks = True
 
     def __init__(
         self,
@@ -72,14 +75,6 @@ class Tokenshift(VideoModel):
             tokens = shift_class_tokens(tokens, t)
             tokens = tokens + block.drop_path2(block.mlp(block.norm2(tokens)))
         return vit.norm(tokens[:, 0]).unflatten(0, (b, t)).mean(1)
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.trunc_normal_(self.head.weight, std=0.02)
-            nn.init.zeros_(self.head.bias)
 
 
 def shift_class_tokens(tokens: Tensor, num_frames: int) -> Tensor:

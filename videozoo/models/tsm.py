@@ -5,6 +5,7 @@ Paper: Lin et al., arXiv:1811.08383.
 
 from __future__ import annotations
 
+import collections
 import functools
 from typing import Any, Literal
 
@@ -16,7 +17,6 @@ from videozoo.errors import ConfigError
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.layers.temporal_shift import temporal_shift
 from videozoo.models.image_backbone import Pretrained
-from videozoo.models.model import norms_without_decay
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
 from videozoo.types import ParamRule
@@ -41,6 +41,8 @@ class TSM(TSN):
             MobileNet v2 and v3, MNASNet, EfficientNet.
         shift_fraction: share of the channels that moves each way. The paper has 1/8; PaddleVideo 2.x has
             1 / num_segments, which is the same for 8 frames only.
+        shift_every: shifts the first of every so many blocks of a stage. TSM's authors, and MMAction2 after them,
+            have 2 on ResNet-101 and 152.
         dropout: share of each frame's features left out in training, before they are averaged.
         dropout_scaling: where dropout makes up for what is left out: "training" divides the survivors by 1 -
             p, "inference" multiplies all features by 1 - p there, as PaddlePaddle's models of 2019 do.
@@ -51,6 +53,8 @@ class TSM(TSN):
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
+    head_std = 0.001
+
     def __init__(
         self,
         *,
@@ -60,6 +64,7 @@ class TSM(TSN):
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
         shift_fraction: float = 1 / 8,
+        shift_every: int = 1,
         dropout: float = 0.5,
         dropout_scaling: Literal["training", "inference"] = "training",
         crop_px: int = 224,
@@ -74,18 +79,19 @@ class TSM(TSN):
         )
         if not 0 <= shift_fraction <= 0.5:
             raise ConfigError(f"shift_fraction: got {shift_fraction}; needs 0 (no shift) to 0.5 (every channel)")
-        if not shift_residuals(self.backbone, num_frames=num_segments, fraction=shift_fraction):
+        if shift_every < 1:
+            raise ConfigError(f"shift_every: got {shift_every}; 1 shifts every block, 2 every second one")
+        if not shift_residuals(self.backbone, num_frames=num_segments, fraction=shift_fraction, every=shift_every):
             raise ConfigError(
                 f"backbone: '{backbone}' has no residual convolution to shift the input of; tsm takes a "
                 "ResNet, ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, tsn any other"
             )
         self.num_segments = num_segments
-        self.shift_fraction = shift_fraction
+        self.shift_fraction, self.shift_every = shift_fraction, shift_every
         self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
         self.param_rules = (
             ParamRule(r"^head\.weight$", lr_scale=5),
             ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),
-            norms_without_decay(self),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,19 +115,24 @@ _FIRST_OF_BRANCH: dict[type[nn.Module], str] = {
 }
 
 
-def shift_residuals(backbone: nn.Module, *, num_frames: int, fraction: float) -> int:
-    """Shifts the input of each residual branch in a timm backbone; says how many branches there are.
+def shift_residuals(backbone: nn.Module, *, num_frames: int, fraction: float, every: int = 1) -> int:
+    """Shifts the input of residual branches in a timm backbone, of every `every`-th in a stage; says of how many.
 
     A hook does it, so that modules and parameters keep their names. Inverted residuals without a shortcut
     (those that change the size) are left alone: shifting there would take information away for good.
     """
     shift = functools.partial(_shift_input, num_frames=num_frames, fraction=fraction)
     count = 0
-    for block in backbone.modules():
+    places: collections.Counter[str] = collections.Counter()  # the next block's place in its stage
+    for name, block in backbone.named_modules():
         first = _FIRST_OF_BRANCH.get(type(block))
-        if first is not None and getattr(block, "has_skip", True):
+        if first is None:
+            continue
+        stage = name.rpartition(".")[0]
+        if places[stage] % every == 0 and getattr(block, "has_skip", True):
             getattr(block, first).register_forward_pre_hook(shift)
             count += 1
+        places[stage] += 1
     return count
 
 

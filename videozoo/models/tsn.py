@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.models.image_backbone import Pretrained, image_backbone
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["TSN"]
 
 
 @register_model
-class TSN(VideoModel):
+class TSN(LinearClassifier):
     """A timm backbone on each frame; the features are averaged over time and classified by one linear layer.
 
     Averaging features before a linear layer is averaging the frames' scores, the paper's consensus. Clips may
@@ -71,11 +71,3 @@ class TSN(VideoModel):
         if x.ndim != 5:
             raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w]")
         return self.backbone(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)

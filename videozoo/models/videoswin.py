@@ -6,8 +6,9 @@ Paper: Liu et al., arXiv:2106.13230.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,9 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
-from videozoo.models.model import VideoModel
+from videozoo.layers.inflate import inflate
+from videozoo.models.image_backbone import Pretrained, image_backbone
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.types import ParamRule
 
@@ -23,6 +26,12 @@ __all__ = ["Videoswin"]
 
 Size = tuple[int, int, int]  # along t, h and w
 SmallMaps = Literal["positions", "prefix"]
+
+IMAGE_SWINS = {  # timm's networks of the same width and depths
+    (96, (2, 2, 6, 2)): "swin_tiny_patch4_window7_224",
+    (96, (2, 2, 18, 2)): "swin_small_patch4_window7_224",
+    (128, (2, 2, 18, 2)): "swin_base_patch4_window7_224",
+}
 
 MASKED = -100.0  # what the published weights were trained with; e^-100 is nothing
 
@@ -57,7 +66,9 @@ class WindowAttention(nn.Module):
             query, key, value = qkv.flatten(2, 3)
             bias = (bias + mask.unsqueeze(1)).flatten(0, 1)
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype).unsqueeze(0))
-        return self.proj(y.reshape(b, w, self.num_heads, n, -1).transpose(2, 3).flatten(3))
+        y = y.reshape(b, w, self.num_heads, n, -1).transpose(2, 3)
+        # copied even where a view would do: the ONNX exporter's attention lays its output out in another way
+        return self.proj(y.clone(memory_format=torch.contiguous_format).flatten(3))
 
     def _bias(self, window: Size) -> Tensor:
         """Of a window no larger than the table's: [heads n n]."""
@@ -157,7 +168,7 @@ class PatchEmbed(nn.Module):
 
 
 @register_model
-class Videoswin(VideoModel):
+class Videoswin(LinearClassifier):
     """A pyramid of four stages of window attention (section 3.1).
 
     The defaults are the small model; base is `width=128, num_heads=(4, 8, 16, 32)`, tiny `depths=(2, 2, 6, 2)`.
@@ -168,6 +179,8 @@ class Videoswin(VideoModel):
 
     Args:
         num_frames: frames of a clip in `input_shape`.
+        pretrained: "imagenet" starts from timm's Swin of the same size, its patches inflated over time and its
+            position biases repeated; None from random weights.
         width: channels of the first stage; each later one has twice as many.
         depths: blocks of the stages.
         num_heads: heads of the stages.
@@ -181,7 +194,9 @@ class Videoswin(VideoModel):
         crop_px: height and width of a frame in `input_shape`.
 
     Raises:
-        ConfigError: a stage's width is no multiple of its heads, or the input is no clip.
+        ConfigError: a stage's width is no multiple of its heads, there are no ImageNet weights of this size, or the
+            input is no clip.
+        WeightsError: the ImageNet weights cannot be fetched.
     """
 
     def __init__(
@@ -189,6 +204,7 @@ class Videoswin(VideoModel):
         *,
         num_classes: int = 400,
         num_frames: int = 32,
+        pretrained: Pretrained = None,
         width: int = 96,
         depths: tuple[int, int, int, int] = (2, 2, 18, 2),
         num_heads: tuple[int, int, int, int] = (3, 6, 12, 24),
@@ -203,7 +219,7 @@ class Videoswin(VideoModel):
         super().__init__()
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         self.patch_embed = PatchEmbed(width, patch)
-        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
         stages = []
         for i, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
             channels = width * 2**i
@@ -232,9 +248,16 @@ class Videoswin(VideoModel):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         self.reset_classifier(num_classes)
+        if pretrained is not None:
+            if (name := IMAGE_SWINS.get((width, depths))) is None or window[1:] != (7, 7) or patch[1:] != (4, 4):
+                raise ConfigError(
+                    f"videoswin: there are no ImageNet weights of {width=}, {depths=}, {window=}, {patch=}; take those "
+                    "of the tiny, small or base model, or say pretrained: null"
+                )
+            self._inflate(image_backbone(name, pretrained=pretrained))
         self.param_rules = (
             ParamRule(r"^head\.", lr_scale=10),
-            ParamRule(r"norm|relative_position_bias_table", weight_decay=0.0),
+            ParamRule(r"relative_position_bias_table", weight_decay=0.0),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -249,13 +272,24 @@ class Videoswin(VideoModel):
             x = stage(x)
         return self.norm(x).mean((1, 2, 3))
 
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)
+    @torch.no_grad()
+    def _inflate(self, swin: Any) -> None:
+        """Starts from the weights of a 2-D Swin (section 3.3), which keeps a merging with the stage after it."""
+        state = {}
+        for name, value in swin.state_dict().items():
+            if name == "patch_embed.proj.weight":
+                value = inflate(value, self.patch_embed.patch[0])
+            if name.endswith("relative_position_bias_table"):
+                value = value.repeat(2 * self.layers[0].window[0] - 1, 1)  # type: ignore[operator, index]
+            stage = re.match(r"layers\.(\d)\.downsample", name)
+            name = f"layers.{int(stage[1]) - 1}{name[len('layers.0') :]}" if stage else name
+            state[name] = value
+        ours = self.state_dict()
+        state = {name: value for name, value in state.items() if name in ours}  # without masks and indices
+        left = [name for name in ours if name not in state and not name.startswith("head.")]
+        if left:
+            raise ConfigError(f"videoswin: timm's weights have no {', '.join(left)}; say pretrained: null")
+        self.load_state_dict(state, strict=False)
 
 
 def _pad(x: Tensor, multiple: Size) -> Tensor:

@@ -29,7 +29,6 @@ USUAL: dict[str, dict[str, Any]] = {
     "nonlocal": {"sampling": "dense", "frame_stride": 8, "views": "10x3", **KINETICS_NORM},
     "pptimesformer": {"sampling": "dense_ends", "frame_stride": 32, "views": "1x3", **NOT_NORMALISED},
     "slowfast": {"sampling": "dense_ends", "frame_stride": 2, "views": "10x3", **KINETICS_NORM},
-    "stnet": {"segment_frames": 5},
     "timesformer": {"sampling": "dense_ends", "frame_stride": 32, "views": "1x3", **KINETICS_NORM},
     "tokenshift": {"views": "1x3", **HALF_NORM},
     "videoswin": {"sampling": "dense", "frame_stride": 2, "views": "4x3"},
@@ -126,13 +125,15 @@ def usual_input(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, 
     num_frames, _, height, _ = model.input_shape
     short_side_px = height if model.name in TIGHT else round(height * 256 / 224)
     sizes = {"num_frames": num_frames, "crop_px": height, "short_side_px": short_side_px}
+    if hasattr(model, "segment_frames"):
+        sizes["segment_frames"] = int(model.segment_frames)  # type: ignore[arg-type]
     return {"name": "clip", **USUAL.get(model.name, {}), **OF_SOURCE.get((source, model.name), {}), **sizes}
 
 
 def _sizes(name: str, input_args: Mapping[str, Any]) -> dict[str, Any]:
     """What a recipe's input says of the model's size."""
     takes = accepted(models.get(name))
-    found = {key: input_args[key] for key in ("num_frames", "crop_px") if key in input_args}
+    found = {key: input_args[key] for key in ("num_frames", "segment_frames", "crop_px") if key in input_args}
     if "num_frames" in found:
         found["num_segments"] = found["num_frames"] // input_args.get("segment_frames", 1)
     return {key: value for key, value in found.items() if key in takes}

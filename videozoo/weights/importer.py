@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from videozoo.errors import WeightsError, did_you_mean
+from videozoo.io.unpickle import unpickle_arrays
 from videozoo.models.model import VideoModel
 from videozoo.weights.keymap import KeyMap, Tensors
-from videozoo.weights.unpickle import unpickle_arrays
 
 __all__ = ["SOURCES", "Match", "convert", "count_classes", "key_map", "match", "read_foreign"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from videozoo.models.model import VideoModel
 from videozoo.weights.keymap import KeyMap, Rename
-from videozoo.weights.shift_order import swap_shifted_channels
+from videozoo.weights.shift_order import swap_shifted_channels, wrapped_by_shift
 
 __all__ = ["KEY_MAPS"]
 
@@ -22,7 +22,7 @@ def tsn(model: VideoModel) -> KeyMap:
 def tsm(model: VideoModel) -> KeyMap:
     """The same; the first convolution of a block is wrapped by the shift, and the shift goes the other way round."""
     return KeyMap(
-        [*NAMES, (r"(\blayer\d\.\d+\.conv1)\.", r"\1.net.")],
+        [*NAMES, wrapped_by_shift(model, "conv1")],
         builders=swap_shifted_channels(model, source="mit_tsm"),
         cleaning=CLEANING,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from videozoo.models.model import VideoModel
 from videozoo.weights.keymap import KeyMap, Rename
-from videozoo.weights.shift_order import swap_shifted_channels
+from videozoo.weights.shift_order import swap_shifted_channels, wrapped_by_shift
 
 __all__ = ["KEY_MAPS"]
 
@@ -30,7 +30,7 @@ def tsn(model: VideoModel) -> KeyMap:
 def tsm(model: VideoModel) -> KeyMap:
     """The same; the first convolution of a block is wrapped by the shift, and the shift goes the other way round."""
     return KeyMap(
-        [*RESNET, (r"(\blayer\d\.\d+\.conv1\.conv)\.", r"\1.net.")],
+        [*RESNET, wrapped_by_shift(model, "conv1.conv")],
         builders=swap_shifted_channels(model, source="mmaction2"),
         ignored=[PREPROCESSOR],
         cleaning=CLEANING,
@@ -60,7 +60,11 @@ def slowfast(model: VideoModel) -> KeyMap:
 
 
 def timesformer(model: VideoModel) -> KeyMap:
-    """Attention 0 of a layer is over time, 1 over space; each has its norm, and torch's names for its projections."""
+    """Attention 0 of a layer is over time, 1 over space; each has its norm, and torch's names for its projections.
+
+    Joint attention and that over space alone are one attention, with the norms in a list.
+    """
+    divided = model.attention == "divided"
     return KeyMap(
         [
             HEAD,
@@ -70,11 +74,11 @@ def timesformer(model: VideoModel) -> KeyMap:
             (r"\.temporal_norm1\.", ".attentions.0.norm."),
             (r"\.temporal_attn\.", ".attentions.0.attn."),
             (r"\.temporal_fc\.", ".attentions.0.temporal_fc."),
-            (r"(layers\.\d+)\.norm1\.", r"\1.attentions.1.norm."),
-            (r"(layers\.\d+)\.attn\.", r"\1.attentions.1.attn."),
+            (r"(layers\.\d+)\.norm1\.", r"\1.attentions.1.norm." if divided else r"\1.norms.0."),
+            (r"(layers\.\d+)\.attn\.", rf"\1.attentions.{int(divided)}.attn."),
             (r"\.attn\.qkv\.(weight|bias)$", r".attn.in_proj_\1"),
             (r"\.attn\.proj\.", ".attn.out_proj."),
-            (r"\.norm2\.", ".ffns.0.norm."),
+            (r"\.norm2\.", ".ffns.0.norm." if divided else ".norms.1."),
             (r"\.mlp\.fc1\.", ".ffns.0.layers.0.0."),
             (r"\.mlp\.fc2\.", ".ffns.0.layers.1."),
         ],

@@ -283,6 +283,60 @@ def nextvlad(model: VideoModel) -> KeyMap:
     )
 
 
+def tall(model: VideoModel) -> KeyMap:
+    """Two linear layers, and two 1 x 1 convolutions over the table of all pairs."""
+    flat, table = (lambda name, state: state[name][:, :, 0, 0]), (lambda value: value[:, :, None, None])
+    return KeyMap(
+        [
+            (r"^window\.weight$", "v2s_lt_weights"),
+            (r"^sentence\.weight$", "s2s_lt_weights"),
+            (r"^hidden\.weight$", "mid_out_weights"),
+            (r"^head\.weight$", "sim_mat_weights"),
+        ],
+        builders={r"^(hidden|head)\.weight$": flat},
+        writers={r"^(hidden|head)\.weight$": table},
+        linear_in_out=True,
+    )
+
+
+def ets(model: VideoModel) -> KeyMap:
+    """Anonymous layers in the order in which they were made; a GRU's weights lie in one flat table.
+
+    Its first two thirds are the gates' [D, 2D], the last the candidate's [D, D], whatever shape the whole has.
+    """
+    layers = ["embed", "ahead_inputs", "back_inputs", "pool", "keys", "first", "query", "attention", "", "head"]
+    cells = {"ahead": "gru_0", "back": "gru_1", "writer": "gru_unit_0"}
+
+    def part(match: re.Match[str]) -> str:
+        return f"{cells[match[1]]}.{'w_0' if match[3] == 'weight' else 'b_0'}"
+
+    def gates(name: str, state: Tensors) -> np.ndarray:
+        width = state[name].shape[0]
+        return state[name].reshape(-1)[: 2 * width**2].reshape(width, 2 * width).T
+
+    def candidate(name: str, state: Tensors) -> np.ndarray:
+        width = state[name].shape[0]
+        return state[name].reshape(-1)[2 * width**2 :].reshape(width, width).T
+
+    return KeyMap(
+        [
+            (r"^(ahead|back|writer)\.(gates|candidate)\.(weight|bias)$", part),
+            (r"^words\.weight$", "embedding_0.w_0"),
+            (r"^word_inputs\.weight$", "fc_8.w_0"),
+            (r"^context_inputs\.weight$", "fc_8.w_1"),
+            *((rf"^{layer}\.", f"fc_{i}.") for i, layer in enumerate(layers) if layer),
+            *ANONYMOUS,
+        ],
+        builders={
+            r"\.gates\.weight$": gates,
+            r"\.candidate\.weight$": candidate,
+            r"\.gates\.bias$": lambda name, state: state[name].reshape(3, -1)[:2].reshape(-1),
+            r"\.candidate\.bias$": lambda name, state: state[name].reshape(3, -1)[2],
+        },
+        linear_in_out=True,
+    )
+
+
 KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
     "attention_cluster": attention_cluster,
     "attention_lstm": attention_lstm,
@@ -290,10 +344,12 @@ KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
     "bsn_pem": bsn_pem,
     "bsn_tem": bsn_tem,
     "ctcn": ctcn,
+    "ets": ets,
     "nextvlad": nextvlad,
     "nonlocal": nonlocal_net,
     "slowfast": slowfast,
     "stnet": stnet,
+    "tall": tall,
     "tsm": resnet,
     "tsn": resnet,
 }

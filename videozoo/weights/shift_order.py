@@ -16,9 +16,9 @@ from torch import nn
 
 from videozoo.errors import WeightsError
 from videozoo.models.model import VideoModel
-from videozoo.weights.keymap import Tensors
+from videozoo.weights.keymap import Rename, Tensors
 
-__all__ = ["swap_shifted_channels"]
+__all__ = ["swap_shifted_channels", "wrapped_by_shift"]
 
 Builder = Callable[[str, Tensors], np.ndarray]
 
@@ -27,15 +27,16 @@ def swap_shifted_channels(model: VideoModel, *, source: str) -> dict[str, Builde
     """Builders, for a `KeyMap` of a TSM, that swap the two groups of shifted channels.
 
     Raises:
-        WeightsError: the backbone is no plain ResNet, or so long that those projects shift every second block only.
+        WeightsError: the backbone is no plain ResNet, or shifts other blocks than those projects' does.
     """
     backbone = model.get_submodule("backbone")
     if not isinstance(backbone, ResNet) or not isinstance(backbone.conv1, nn.Conv2d):
         raise WeightsError(f"source '{source}': has tsm on plain ResNets only; build the model with backbone=resnet50")
-    if len(list(backbone.get_submodule("layer3").children())) >= 23:
+    every = 2 if len(list(backbone.get_submodule("layer3").children())) >= 23 else 1
+    if model.shift_every != every:
         raise WeightsError(
-            f"source '{source}': its tsm shifts every second block of ResNet-101 and 152, ours every block, so that "
-            "its weights would compute something else here; take those of ResNet-50"
+            f"source '{source}': its tsm shifts every block, of ResNet-101 and 152 every second one; this model has "
+            f"shift_every={model.shift_every}, build it with shift_every={every}"
         )
     axes: dict[str, tuple[int, ...]] = {"backbone.conv1": (0,), "backbone.bn1": (0,), "head": (1,)}
     for name, module in backbone.named_modules():
@@ -53,6 +54,15 @@ def swap_shifted_channels(model: VideoModel, *, source: str) -> dict[str, Builde
         leaves = r"\.weight$" if module_name == "head" else r"\.(weight|bias|running_mean|running_var)$"
         builders[f"^{re.escape(module_name)}{leaves}"] = functools.partial(_swapped, along=along, fraction=fraction)
     return builders
+
+
+def wrapped_by_shift(model: VideoModel, conv: str) -> Rename:
+    """The rename of `conv`, the first convolution of a block, which those projects put into a module `net`."""
+
+    def wrapped(match: re.Match[str]) -> str:
+        return f"{match[1]}.net." if int(match[2]) % int(model.shift_every) == 0 else match[0]  # type: ignore[arg-type]
+
+    return rf"(\blayer\d\.(\d+)\.{re.escape(conv)})\.", wrapped
 
 
 def _swapped(name: str, state: Tensors, *, along: tuple[int, ...], fraction: float) -> np.ndarray:

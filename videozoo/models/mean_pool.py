@@ -1,0 +1,54 @@
+"""Logistic regression on the mean of a video's frames: the baseline that models on features have to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from videozoo.layers.sequence import split_modalities, zero_padding
+from videozoo.models.model import VideoModel
+from videozoo.models.registry import register_model
+
+__all__ = ["MeanPool"]
+
+
+@register_model
+class MeanPool(VideoModel):
+    """The mean of each modality over a video's frames, and a linear classifier.
+
+    Paper: arXiv:1609.08675, section 4.2.
+
+    Input:  features [b, t, d] with the modalities side by side, d = sum(feature_dims); mask [b, t], True on frames.
+    Output: scores [b, num_classes], or the means [b, d] when `num_classes` is 0.
+
+    Args:
+        feature_dims: width of each modality.
+        num_frames: frames in `input_shape`; the network takes any number.
+    """
+
+    def __init__(self, *, num_classes: int = 3862, feature_dims: Sequence[int] = (1024, 128), num_frames: int = 300):
+        super().__init__()
+        self.feature_dims = tuple(feature_dims)
+        self.input_shape = (num_frames, sum(feature_dims))
+        self.num_features = sum(feature_dims)
+        self.reset_classifier(num_classes)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.head(self.forward_features(x, mask))
+
+    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        means = []
+        for part, known in split_modalities(x, mask, self.feature_dims, where=self.name):
+            num_frames = part.shape[1] if known is None else known.sum(1, keepdim=True)
+            means.append(zero_padding(part, known).sum(1) / num_frames)
+        return torch.cat(means, dim=-1)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.zeros_(self.head.bias)

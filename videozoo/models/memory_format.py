@@ -1,0 +1,36 @@
+"""How the weights of convolutions lie in memory: with the channels last, where that is faster and safe."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["channels_last"]
+
+
+def channels_last(model: nn.Module, *, is_trained_on: torch.device | None = None) -> bool:
+    """Lays the weights of convolutions out with the channels last, in place; what follows them does the same.
+
+    Args:
+        is_trained_on: the device of a training run; None if the model answers only.
+
+    Returns whether it was done: the weight gradient of a strided 1x1 convolution of fewer than 8 channels writes past
+    its memory on CPUs then (seen with torch 2.15 on AVX2 as wrong gradients and a corrupted heap).
+    """
+    if is_trained_on is not None and is_trained_on.type == "cpu" and _has_thin_projection(model):
+        return False
+    for parameter in model.parameters():
+        if parameter.dim() in (4, 5):
+            form = torch.channels_last if parameter.dim() == 4 else torch.channels_last_3d
+            parameter.data = parameter.data.to(memory_format=form)
+    return True
+
+
+def _has_thin_projection(model: nn.Module) -> bool:
+    return any(
+        isinstance(module, nn.Conv2d | nn.Conv3d)
+        and module.in_channels < 8
+        and set(module.kernel_size) == {1}
+        and max(module.stride) > 1
+        for module in model.modules()
+    )
