@@ -15,12 +15,13 @@ MAY_IMPORT = {
     "config": set(),
     "layers": set(),
     "models": {"layers"},
-    "weights": {"layers", "models"},
+    "weights": {"layers", "models", "io"},  # the unpickler
     "io": set(),
+    "sentences": {"io"},  # the unpickler
     "transforms": {"io"},
-    "data": {"io", "transforms", "weights"},  # weights: the unpickler
-    "metrics": set(),
-    "tasks": {"layers", "models", "weights", "transforms", "metrics"},
+    "data": {"io", "sentences", "transforms", "weights"},  # weights: the pretrained backbone of the motion world
+    "metrics": {"sentences"},  # the tokenizer
+    "tasks": {"layers", "models", "weights", "sentences", "transforms", "metrics"},
     "engine": {"layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
     "predict": {"weights", "io", "transforms", "tasks"},
     "cli": {"models", "weights", "io", "transforms", "data", "metrics", "tasks", "engine", "predict"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from videozoo.errors import DataError
 
-__all__ = ["ClipRecord", "Labels", "ParamRule", "Span", "VideoInfo"]
+__all__ = ["Caption", "ClipRecord", "Labels", "ParamRule", "Segments", "Span", "VideoInfo"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,8 @@ class VideoInfo:
     """What a video file says of itself.
 
     Width and height are those of the upright picture (after rotation). `fps` is the average rate; a file with
-    variable frame rate is sampled by time. `num_frames` is None when the container does not state it.
+    variable frame rate is sampled by time. `num_frames` is None when the container does not state it. `timecode` is
+    that of the first frame, HH:MM:SS:FF as cameras count, in files that carry one.
     """
 
     path: str
@@ -34,6 +36,7 @@ class VideoInfo:
     start_s: float
     size_bytes: int
     audio_rate_hz: int | None = None
+    timecode: str | None = None
 
     @property
     def has_audio(self) -> bool:
@@ -73,6 +76,45 @@ class Labels:
     @property
     def best(self) -> str:
         return self.top(1)[0][0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """What was found in one video and when: spans in seconds of the video, best score first; none is an answer too.
+
+    `proposals` are the spans before a classifier named them, where they were found so: without labels, best first.
+    """
+
+    spans: tuple[Span, ...]
+    proposals: tuple[Span, ...] = ()
+
+    def __post_init__(self) -> None:
+        for spans in (self.spans, self.proposals):
+            if any(first.score < second.score for first, second in itertools.pairwise(spans)):
+                raise DataError(f"segments: {len(spans)} spans are not sorted by score; give the best first")
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """A sentence about a video, or about a stretch of it.
+
+    Attributes:
+        score: how likely the model holds it, 0..1.
+        words: its words in order, as the model's vocabulary has them.
+        attention: float `[words t]`, how far each word looked at each row of the features; rows sum to 1.
+        times_s: the moments of those rows, the middle of each, in seconds of the video.
+    """
+
+    text: str
+    score: float = 1.0
+    words: tuple[str, ...] = ()
+    attention: np.ndarray | None = None
+    times_s: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.words), len(self.times_s))
+        if self.attention is not None and self.attention.shape != wanted:
+            raise DataError(f"caption: attention of shape {self.attention.shape}; needs [words t] = {wanted}")
 
 
 @dataclasses.dataclass(frozen=True)

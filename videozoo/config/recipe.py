@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import importlib.resources
@@ -15,7 +16,7 @@ from videozoo.config.check import bind
 from videozoo.config.registry import Registry
 from videozoo.errors import ConfigError, did_you_mean
 
-__all__ = ["Recipe", "list_recipes", "load_recipe", "plain", "read_header"]
+__all__ = ["Recipe", "list_recipes", "load_recipe", "plain", "read_header", "recipe_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,9 @@ SPLITS = ("train", "val", "test")
 class Recipe:
     """A run, as plain values: one dict a section, `data` with one dict a split, and the seed.
 
+    A recipe of steps holds in `steps` a recipe for each, by name and in their order; its own sections are what they
+    have in common. A step with `init` starts with the weights of that earlier step.
+
     `source` says where it came from, for error messages.
     """
 
@@ -67,6 +71,8 @@ class Recipe:
     sections: Mapping[str, dict[str, Any]]
     data: Mapping[str, dict[str, Any]]
     seed: int = 0
+    steps: Mapping[str, Recipe] = dataclasses.field(default_factory=dict)
+    init: str | None = None
 
     def section(self, name: str) -> dict[str, Any]:
         """A copy of one section's values; empty when the recipe leaves it out."""
@@ -83,9 +89,14 @@ class Recipe:
     def resolved(self) -> dict[str, Any]:
         """Every value of every section, defaults filled in, as plain YAML types; this is what checkpoints carry.
 
+        Of a recipe of steps it is the record of each step, below `steps`.
+
         Raises:
             ConfigError: a name, an argument or a value that the code would not take; nothing has been built yet.
         """
+        if self.steps:
+            first = {name: {"init": step.init} if step.init is not None else {} for name, step in self.steps.items()}
+            return {"steps": {name: first[name] | step.resolved() for name, step in self.steps.items()}}
         record: dict[str, Any] = {}
         for name, section in SECTIONS.items():
             record[name] = self._resolve(section, self.section(name), where=name)
@@ -121,7 +132,16 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         found, source = _read_yaml(file), str(recipe)
     for override in overrides:
         _override(found, override)
-    return _recipe(found, source=source)
+    return _with_steps(found, source=source) if "steps" in found else _recipe(found, source=source)
+
+
+def recipe_of(record: Mapping[str, Any], *, source: str) -> Recipe:
+    """The recipe that a run's record is.
+
+    Raises:
+        ConfigError: it has a key that no recipe has.
+    """
+    return _recipe(copy.deepcopy(dict(record)), source=source)
 
 
 def list_recipes() -> dict[str, Path]:
@@ -153,8 +173,40 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def _with_steps(found: dict[str, Any], *, source: str) -> Recipe:
+    """A recipe of steps: each is what all have in common with its own sections laid over."""
+    common = {key: value for key, value in found.items() if key != "steps"}
+    told = found["steps"]
+    if not isinstance(told, dict) or not told or not all(isinstance(own, dict) for own in told.values()):
+        raise ConfigError(f"{source}: steps: should be a mapping `name: {{section: ...}}`; got {told!r}")
+    steps: dict[str, Recipe] = {}
+    for name, own in told.items():
+        where = f"{source}: steps.{name}"
+        init = own.get("init")
+        if init is not None and init not in steps:
+            raise ConfigError(f"{where}.init: '{init}' is no earlier step{did_you_mean(str(init), steps)}")
+        sections = {key: value for key, value in own.items() if key != "init"}
+        step = _recipe(_laid_over(common, sections), source=where)
+        steps[str(name)] = dataclasses.replace(step, init=init)
+    first = next(iter(steps.values()))
+    shared = {key: value for key, value in first.sections.items() if key in common}
+    return Recipe(source, shared, first.data, first.seed, steps)
+
+
+def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`common` with the values of `own` in their places; a section that names another part is replaced whole."""
+    merged = dict(common)
+    for key, value in own.items():
+        below = merged.get(key)
+        merged[key] = value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            same_part = "name" not in value or value["name"] == below.get("name", value["name"])
+            merged[key] = _laid_over(below, value) if same_part else value
+    return merged
+
+
 def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
-    known = [*SECTIONS, "data", "seed"]
+    known = [*SECTIONS, "data", "features", "seed"]
     for key in found:
         if key not in known:
             raise ConfigError(f"{source}: {key}: a recipe has no such section{did_you_mean(key, known)}")
@@ -164,6 +216,7 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
     for key, value in found.items():
         if key != "seed" and not isinstance(value, dict):
             raise ConfigError(f"{source}: {key}: should be a mapping `name: ...`; got {value!r}")
+    found.pop("features", None)  # of a run's record: what its data said, and will say again
     data = found.pop("data")
     for split, args in data.items():
         if split not in SPLITS:

@@ -27,6 +27,7 @@ __all__ = [
     "multi_scale_boxes",
     "normalise",
     "resize",
+    "resize_rounded",
     "scaled_size",
     "view_boxes",
 ]
@@ -86,10 +87,20 @@ def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "torch") -> 
     if tuple(clip.shape[-2:]) == tuple(size):
         return clip
     if method == "torch":
-        return F.interpolate(clip, size=size, mode="bilinear", antialias=True, align_corners=False)
+        return resize_rounded(clip, size) if clip.is_cuda else _resize_area(clip, size)
     if clip.dtype != torch.uint8:
         raise ConfigError(f"resize: method '{method}' takes uint8, got {clip.dtype}; use 'torch' or 'float'")
     return _resize_pillow(clip, size) if method == "pillow" else _resize_opencv(clip, size)
+
+
+def resize_rounded(clip: Tensor, size: tuple[int, int]) -> Tensor:
+    """Method "torch" where it has no kernel for bytes, which is on GPUs."""
+    resized = _resize_area(clip.float(), size)
+    return resized.round_().clamp_(0, 255).to(torch.uint8) if clip.dtype == torch.uint8 else resized
+
+
+def _resize_area(clip: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(clip, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def _resize_pillow(clip: Tensor, size: tuple[int, int]) -> Tensor:

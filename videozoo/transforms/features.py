@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from videozoo.errors import ConfigError, DataError
+from videozoo.io.features import QUANTISED_RANGE
 from videozoo.transforms.registry import register_input
 
 __all__ = ["FeaturePipeline", "FeatureRecord", "FeaturesInput"]
 
-QUANTISED_RANGE = 4.0  # YouTube-8M: bytes stand for -2..2
 HALF_BIN = QUANTISED_RANGE / 512
 
 
 class FeatureRecord(Protocol):
-    """What a data set of features gives: where a sample lies, and how to read it."""
+    """What a data set of features gives: where a sample lies, and how to read it.
 
-    id: str
+    A record of one modality may have `features() -> io.features.Features` instead of `read`, with `labels` where there
+    are some; its sound, if stored, is the second modality.
+    """
+
+    @property
+    def id(self) -> str: ...
 
     def read(self) -> tuple[str, list[np.ndarray], tuple[int, ...] | None]:
         """(the video's own id, one array `[t d]` a modality, labels)."""
@@ -46,6 +51,8 @@ class FeaturesInput:
     sampling: Literal["all", "segments"] = "all"
     feature_dims: tuple[int, ...] = (1024, 128)
     mid_bin: tuple[bool, ...] = (True, True)
+
+    takes: ClassVar[str] = "features"
 
     def __post_init__(self) -> None:
         if self.num_frames < 1:
@@ -117,7 +124,7 @@ class FeaturePipeline:
         """
         if self.training and rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
-        id_, modalities, labels = record.read()
+        id_, modalities, labels = record.read() if hasattr(record, "read") else _as_modalities(record, self.spec)
         widths = tuple(part.shape[1] for part in modalities)
         if widths != self.spec.feature_dims:
             raise DataError(
@@ -146,3 +153,12 @@ class FeaturePipeline:
         if wrong:
             raise DataError(f"{record.id}: label {wrong[0]} is outside 0..{num_classes - 1}; correct num_classes")
         return torch.zeros(num_classes).index_fill_(0, torch.tensor(labels, dtype=torch.int64), 1.0)
+
+
+def _as_modalities(record: Any, spec: FeaturesInput) -> tuple[str, list[np.ndarray], tuple[int, ...] | None]:
+    """What `read` of a record gives, from its `features()`."""
+    features = record.features()
+    modalities = [features.values]
+    if len(spec.feature_dims) == 2 and features.audio is not None:
+        modalities.append(features.audio)
+    return record.id, modalities, getattr(record, "labels", None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -97,6 +97,8 @@ class ClipInput:
     views: str = "1x1"
     augment: Augment = Augment()  # noqa: RUF009 (frozen)
     frame_name: str | None = None
+
+    takes: ClassVar[str] = "clip"
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "frame_stride", "segment_frames", "short_side_px", "crop_px"):
@@ -186,6 +188,10 @@ class ClipInput:
         """(height, width) of a frame once its short side is scaled."""
         return scaled_size(height, width, short_side_px or self.short_side_px, force_ratio=self.force_ratio)
 
+    def scaled(self, frames: Tensor) -> Tensor:
+        """Frames `[t c h w]` as evaluation scales them, before the crop; what is scaled already stays as it is."""
+        return resize(frames, self.scaled_size(*frames.shape[-2:]), method=self.resize)
+
     def _check_views(self, views: Views) -> None:
         if self.sampling == "uniform" and views.clips > 1:
             raise ConfigError(
@@ -198,12 +204,13 @@ class ClipPipeline:
     """From a record to a sample: decodes, picks frames, crops; random only through `rng`.
 
     `views` is None in training: `video` is then one clip `[t c h w]`, otherwise `[v t c h w]`, clip by clip
-    and in each clip crop by crop.
+    and in each clip crop by crop. On another `device` than the CPU, decoding and all that follows happens there.
     """
 
     spec: ClipInput
     views: Views | None
     num_classes: int | None = None
+    device: str = "cpu"
 
     def __call__(
         self, record: ClipRecord, rng: np.random.Generator | None = None, reader: VideoReader | None = None
@@ -224,7 +231,7 @@ class ClipPipeline:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
         with contextlib.ExitStack() as stack:
             if reader is None:
-                reader = stack.enter_context(self._open(record))
+                reader = stack.enter_context(self.open(record))
             clock = _Clock.of(record, reader.info, self.spec.fps)
             num_clips = 1 if self.views is None else self.views.clips
             ticks = self.spec.sample(clock.num_ticks, num_clips=num_clips, rng=rng if self.views is None else None)
@@ -243,9 +250,15 @@ class ClipPipeline:
             made["label"] = self._label(record, labels)
         return made
 
-    def _open(self, record: ClipRecord) -> VideoReader:
+    def open(self, record: ClipRecord) -> VideoReader:
+        """The record's video, to be used in a `with` statement.
+
+        Raises:
+            DecodeError: it cannot be read.
+            DataError: it is a folder of frames without the frame rate that the spec needs.
+        """
         if record.num_frames is None:
-            return open_video(record.path, num_threads=1)
+            return open_video(record.path, num_threads=1, device=self.device)
         rate = record.extra.get("fps")
         if rate is None and (self.spec.fps is not None or record.start_s is not None or record.end_s is not None):
             raise DataError(
@@ -268,9 +281,9 @@ class ClipPipeline:
         return clip[places], flipped
 
     def _viewed(self, frames: Tensor, places: Tensor, views: Views) -> Tensor:
-        size = self.spec.scaled_size(*frames.shape[-2:])
-        frames = resize(frames, size, method=self.spec.resize)
-        boxes = view_boxes(*size, self.spec.crop_px, views.crops, snap=self.spec.snap)
+        frames = self.spec.scaled(frames)
+        height, width = frames.shape[-2:]
+        boxes = view_boxes(height, width, self.spec.crop_px, views.crops, snap=self.spec.snap)
         cropped = [crop(frames, box) for box in boxes]
         return torch.stack([part[clip] for clip in places for part in cropped])
 

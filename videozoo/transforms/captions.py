@@ -1,0 +1,143 @@
+"""The input spec of captioners: the features of a stretch of a video, and the words that are said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from videozoo.errors import ConfigError, DataError
+from videozoo.io.features import Features
+from videozoo.transforms.registry import register_input
+
+__all__ = ["CaptionsInput", "CaptionsPipeline", "StretchRecord"]
+
+
+class StretchRecord(Protocol):
+    """What a data set of captions gives, and a video that is to be described.
+
+    A record may have `start_s` and `end_s`, the stretch of its video; `captions` and `words`, what was said of it; and
+    `video`, whose stretch it is.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def duration_s(self) -> float | None: ...
+
+    def features(self) -> Features:
+        """What a network saw of the video."""
+
+
+@register_input
+@dataclasses.dataclass(frozen=True)
+class CaptionsInput:
+    """Features of a stretch of a video: the rows whose middle lies in it, or the nearest one.
+
+    Args:
+        feature_dim: width of a row, checked against the features.
+        max_rows: of a longer stretch so many rows are read, evenly.
+    """
+
+    feature_dim: int = 2048
+    max_rows: int = 1000
+
+    takes: ClassVar[str] = "features"
+
+    def __post_init__(self) -> None:
+        for name in ("feature_dim", "max_rows"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
+
+    def train_pipeline(self, *, num_classes: int | None = None) -> CaptionsPipeline:
+        """Records to training samples: one of a record's captions, at random."""
+        return CaptionsPipeline(self, training=True)
+
+    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> CaptionsPipeline:
+        """Records to evaluation samples; features have one view.
+
+        Raises:
+            ConfigError: other views are asked for.
+        """
+        if views not in (None, "1x1"):
+            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")
+        return CaptionsPipeline(self, training=False)
+
+    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+        """`batch` on `device`: `features` `[b t d]`, `mask` `[b t]`, True on rows, and `words` `[b n]`, -1 behind."""
+        rows = [features for (features,) in batch["features"]]
+        features = pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(r) for r in rows])
+        moved = {**batch, "features": features, "mask": torch.arange(features.shape[1]) < lengths.unsqueeze(1)}
+        if "words" in batch:
+            words = [torch.tensor(w) for w in batch["words"]]
+            moved["words"] = pad_sequence(words, batch_first=True, padding_value=-1)
+        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain values; `build_input` takes it back."""
+        return {"name": "captions", **dataclasses.asdict(self)}
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionsPipeline:
+    """From a record to a sample.
+
+    It has `id`; `features`, a list with one array `[t d]`; for training `words`, the indices of a caption's words; for
+    evaluation `video`, `segment` (start_s, end_s, or None), `references`, all captions, and `times_s` of the rows.
+    """
+
+    spec: CaptionsInput
+    training: bool
+
+    def __call__(self, record: StretchRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """The sample of `record`.
+
+        Raises:
+            DataError: its features are missing, damaged or of another width, or it has no caption to learn from.
+        """
+        features = record.features()
+        if features.dim != self.spec.feature_dim:
+            raise DataError(
+                f"{record.id}: its features are {features.dim} wide; "
+                f"the recipe says input.feature_dim={self.spec.feature_dim}"
+            )
+        if not len(features):
+            raise DataError(f"{record.id}: its features have no rows; extract them again")
+        start_s, end_s = getattr(record, "start_s", None), getattr(record, "end_s", None)
+        segment = (start_s, end_s) if start_s is not None and end_s is not None else None
+        rows, times_s = self._rows(record, features, segment)
+        sample = {"id": record.id, "features": [torch.from_numpy(features.values[rows])]}
+        if not self.training:
+            about = {"video": getattr(record, "video", record.id), "segment": segment, "times_s": [times_s]}
+            return {**sample, **about, "references": tuple(getattr(record, "captions", ()))}
+        if rng is None:
+            raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
+        words = getattr(record, "words", ())
+        if not words:
+            raise DataError(f"{record.id}: nothing is said of it; training needs a caption")
+        return {**sample, "words": list(words[int(rng.integers(len(words)))])}
+
+    def _rows(
+        self, record: StretchRecord, features: Features, segment: tuple[float, float] | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Which rows are read, and their times if they are known."""
+        known = features.stride_s is not None or features.duration_s is not None or record.duration_s is not None
+        if not known and segment is not None:
+            raise DataError(f"{record.id}: nothing says when its rows are; give the video's duration")
+        times_s = features.times_s(record.duration_s) if known else None
+        rows = np.arange(len(features))
+        if segment is not None and times_s is not None:
+            start_s, end_s = segment
+            inside = np.flatnonzero((times_s >= start_s) & (times_s < end_s))
+            rows = inside if len(inside) else rows[[np.abs(times_s - (start_s + end_s) / 2).argmin()]]
+        if len(rows) > self.spec.max_rows:
+            places = (np.arange(self.spec.max_rows) + 0.5) * len(rows) / self.spec.max_rows
+            rows = rows[places.astype(np.int64)]
+        return rows, times_s[rows] if times_s is not None else None

@@ -1,0 +1,272 @@
+"""The input spec of grounding: windows of several lengths over a video's features, each with what is around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videozoo.errors import ConfigError, DataError
+from videozoo.io.features import Features
+from videozoo.transforms.registry import register_input
+
+__all__ = [
+    "Candidates",
+    "MomentsInput",
+    "MomentsPipeline",
+    "QueryRecord",
+    "Windows",
+    "fits",
+    "mean_rows",
+    "sliding_windows",
+    "window_iou",
+]
+
+SHORTEST_S = 0.05
+
+
+class QueryRecord(Protocol):
+    """What a data set of sentences gives; `moment` is None where nobody knows when it is."""
+
+    id: str
+    video: str
+    sentence: str
+    moment: tuple[float, float] | None
+    duration_s: float | None
+
+    def features(self) -> Features:
+        """What the extractor saw of the video."""
+
+
+class Candidates(Protocol):
+    """The windows of a video before anything is computed: times `[n 2]`, and `look`, which gives features `[m 3d]`."""
+
+    @property
+    def times_s(self) -> np.ndarray: ...
+
+    @property
+    def duration_s(self) -> float: ...
+
+    def look(self, times_s: np.ndarray) -> Tensor:
+        """What stands for some of the windows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """The candidates of one video: features `[n 3d]` (before, in and after each) and times `[n 2]` in seconds."""
+
+    features: Tensor
+    times_s: np.ndarray
+    duration_s: float
+
+
+@register_input
+@dataclasses.dataclass(frozen=True)
+class MomentsInput:
+    """Sliding windows as TALL (arXiv:1705.02101, section 3.1) takes them.
+
+    A window's feature is the mean of the rows with their middle in it; the same of `context_s` before it and after it
+    stand beside. Where the video has nothing there, the window itself stands for its context.
+
+    Training takes one window a sentence: at random one of those that fit its moment, else the nearest.
+
+    Args:
+        window_s: lengths of the windows; a video that is shorter than some has one window of all of it.
+        eval_window_s: those of evaluation and search; None takes the same.
+        overlap: share of a window that the next one of its length covers, too.
+        context_s: length of what is seen before and after a window.
+        feature_dim: width of a row; the model's, too.
+        min_iou: overlap with its moment that a fitting window has at least.
+        max_outside: share of a fitting window that lies outside of the moment at most.
+    """
+
+    takes: ClassVar[str] = "features"
+
+    window_s: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    eval_window_s: tuple[float, ...] | None = None
+    overlap: float = 0.8
+    context_s: float = 4.0
+    feature_dim: int = 4096
+    min_iou: float = 0.5
+    max_outside: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("window_s", "eval_window_s"):
+            lengths = getattr(self, name)
+            if lengths is not None and not (lengths and min(lengths) >= SHORTEST_S):
+                raise ConfigError(f"input.{name}: is {lengths}; give lengths of {SHORTEST_S} s or more")
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(f"input.overlap: is {self.overlap}; needs 0 or more and less than 1")
+        if not (self.context_s > 0 and self.feature_dim > 0):
+            raise ConfigError(f"input: {self.context_s=} and {self.feature_dim=}; both must be above 0")
+
+    def train_pipeline(self, *, num_classes: int | None = None) -> MomentsPipeline:
+        """Records to one window each: `windows` `[3d]`, `window` and `moment` `[2]`, `sentence`, `video`, `id`."""
+        return MomentsPipeline(self, training=True)
+
+    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> MomentsPipeline:
+        """Records to all of a video's windows: `candidates`, with `sentence`, `id`, and `moment` if it is known.
+
+        Raises:
+            ConfigError: other views are asked for.
+        """
+        if views not in (None, "1x1"):
+            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")
+        return MomentsPipeline(self, training=False)
+
+    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+        """`batch` on `device`."""
+        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        if "candidates" in batch:
+            moved["candidates"] = [
+                dataclasses.replace(c, features=c.features.to(device, non_blocking=True)) for c in batch["candidates"]
+            ]
+        return moved
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain values; `build_input` takes it back."""
+        return {"name": "moments", **dataclasses.asdict(self)}
+
+    def windows(self, features: Features, duration_s: float | None = None) -> Windows:
+        """All windows of a video, for evaluation and search.
+
+        Raises:
+            DataError: the features are of another width, or nothing says how long the video is.
+        """
+        return _all(self.candidates(features, duration_s))
+
+    def candidates(
+        self, features: Features, duration_s: float | None = None, *, training: bool = False
+    ) -> FeatureCandidates:
+        """Where the windows of a video are; errors as of `windows`."""
+        if features.dim != self.feature_dim:
+            raise DataError(f"is {features.dim} wide; the recipe says input.feature_dim={self.feature_dim}")
+        length_s = duration_s if duration_s is not None else features.duration_s
+        rows_s = features.times_s(length_s)
+        if length_s is None:
+            length_s = float(rows_s[-1] + (features.stride_s or 0) / 2)
+        lengths = self.window_s if training or self.eval_window_s is None else self.eval_window_s
+        times_s = sliding_windows(length_s, lengths, overlap=self.overlap)
+        return FeatureCandidates(times_s, length_s, features.values, rows_s, self.context_s)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureCandidates:
+    """Windows over rows of features `[t d]` with their middles at `rows_s`."""
+
+    times_s: np.ndarray
+    duration_s: float
+    values: np.ndarray
+    rows_s: np.ndarray
+    context_s: float
+
+    def look(self, times_s: np.ndarray) -> Tensor:
+        """What stands for windows `[m 2]`: `[m 3d]`."""
+        start, end = times_s.T
+        earlier = np.stack([np.maximum(start - self.context_s, 0), start], axis=1)
+        later = np.stack([end, np.minimum(end + self.context_s, self.duration_s)], axis=1)
+        own, before, after = (mean_rows(self.values, self.rows_s, times) for times in (times_s, earlier, later))
+        # less holds no row of its own
+        gap_s = float(np.diff(self.rows_s).min()) / 2 if len(self.rows_s) > 1 else SHORTEST_S
+        before = np.where((start < gap_s)[:, None], own, before)
+        after = np.where((end > self.duration_s - gap_s)[:, None], own, after)
+        return torch.from_numpy(np.concatenate([before, own, after], axis=1))
+
+
+def _all(candidates: Candidates) -> Windows:
+    return Windows(candidates.look(candidates.times_s), candidates.times_s, candidates.duration_s)
+
+
+@dataclasses.dataclass(frozen=True)
+class MomentsPipeline:
+    """From a record to a sample; see `MomentsInput`."""
+
+    spec: MomentsInput
+    training: bool
+
+    def __call__(self, record: QueryRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
+        """The sample of `record`.
+
+        Raises:
+            DataError: its features cannot be used, or in training nobody knows its moment.
+        """
+        if not hasattr(record, "sentence"):
+            raise DataError(f"{record.id}: comes without a sentence; ask a grounding run with `videozoo search`")
+        try:
+            return self._sample(record, rng)
+        except DataError as error:
+            raise DataError(f"{record.id}: {error}") from error
+
+    def _sample(self, record: QueryRecord, rng: np.random.Generator | None) -> dict[str, Any]:
+        own = getattr(record, "candidates", None)  # of data sets whose windows were cut by others
+        if own is not None:
+            found: Candidates = own(self.spec)
+        else:
+            found = self.spec.candidates(record.features(), record.duration_s, training=self.training)
+        sample: dict[str, Any] = {"id": record.id, "video": record.video, "sentence": record.sentence}
+        if record.moment is not None:
+            sample["moment"] = torch.tensor(record.moment, dtype=torch.float64)
+        if not self.training:
+            return {**sample, "candidates": _all(found)}
+        if rng is None:
+            raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
+        if record.moment is None:
+            raise DataError("nobody knows its moment; training needs it")
+        window = found.times_s[self._choose(found.times_s, np.array(record.moment), rng)]
+        return {**sample, "windows": found.look(window[None])[0], "window": torch.from_numpy(window)}
+
+    def _choose(self, times_s: np.ndarray, moment: np.ndarray, rng: np.random.Generator) -> int:
+        fitting = np.flatnonzero(fits(times_s, moment, min_iou=self.spec.min_iou, max_outside=self.spec.max_outside))
+        if not len(fitting):
+            return int(window_iou(times_s, moment).argmax())
+        return int(fitting[rng.integers(len(fitting))])
+
+
+def sliding_windows(duration_s: float, lengths_s: Sequence[float], *, overlap: float) -> np.ndarray:
+    """(start, end) `[n 2]` of windows of each length over a video, shortest first; the last of each ends with it.
+
+    Of the lengths that a video has not, together one window of all of it.
+    """
+    found: dict[tuple[float, float], None] = {}
+    for length_s in sorted(lengths_s):
+        if length_s >= duration_s:
+            found[0.0, duration_s] = None
+            break
+        count = int(np.ceil((duration_s - length_s) / (length_s * (1 - overlap)) - 1e-6))
+        starts = np.minimum(np.arange(count + 1) * (length_s * (1 - overlap)), duration_s - length_s)
+        found |= {(float(start), float(start + length_s)): None for start in starts}
+    return np.array(list(found), np.float64)
+
+
+def mean_rows(values: np.ndarray, rows_s: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+    """Mean of the rows `[t d]` with their middle in each window `[n 2]`; of none the nearest row: float32 `[n d]`."""
+    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
+    first, last = np.searchsorted(rows_s, times_s[:, 0], "left"), np.searchsorted(rows_s, times_s[:, 1], "left")
+    nearest = np.abs(rows_s[None, :] - times_s.mean(axis=1)[:, None]).argmin(axis=1)
+    is_empty = last <= first
+    first, last = np.where(is_empty, nearest, first), np.where(is_empty, nearest + 1, last)
+    means: np.ndarray = (sums[last] - sums[first]) / (last - first)[:, None]
+    return means.astype(np.float32)
+
+
+def window_iou(times_s: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Intersection over union of windows `[n 2]` with one moment `[2]`."""
+    shared = _shared(times_s, moment)
+    iou: np.ndarray = shared / ((times_s[:, 1] - times_s[:, 0]) + (moment[1] - moment[0]) - shared)
+    return iou
+
+
+def fits(times_s: np.ndarray, moment: np.ndarray, *, min_iou: float, max_outside: float) -> np.ndarray:
+    """Which windows `[n 2]` may stand for a moment `[2]`: they overlap enough, and little of them lies beside it."""
+    outside = 1 - _shared(times_s, moment) / (times_s[:, 1] - times_s[:, 0])
+    fitting: np.ndarray = (window_iou(times_s, moment) > min_iou) & (outside < max_outside)
+    return fitting
+
+
+def _shared(times_s: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    shared = np.minimum(times_s[:, 1], moment[1]) - np.maximum(times_s[:, 0], moment[0])
+    return np.maximum(shared, 0.0)
