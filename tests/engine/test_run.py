@@ -71,7 +71,8 @@ def test_the_input_says_how_many_frames_a_segment_has(recipe):
     spec = ClipInput(num_frames=6, segment_frames=3, crop_px=32, short_side_px=32)
     assert _sizes(load_recipe(path), spec) == {"segment_frames": 3, "num_segments": 2, "crop_px": 32}
     said = load_recipe(path, ["model.segment_frames=2"])
-    assert "segment_frames" not in _sizes(said, spec)
+    with pytest.raises(ConfigError, match=r"model\.segment_frames: is 2, input\.segment_frames is 3; write it in the"):
+        _sizes(said, spec)
 
 
 def test_the_record_of_a_run_is_a_recipe_of_it(recipe, tmp_path):

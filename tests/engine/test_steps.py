@@ -5,6 +5,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from tests.engine.test_distributed import finish, torchrun
 from tests.tasks.made_segments import make_segments
 from videozoo.cli.main import app
 from videozoo.config.recipe import load_recipe
@@ -89,8 +90,23 @@ def test_killed_and_resumed_is_undisturbed(recipe, whole, tmp_path, monkeypatch,
 
 
 def test_a_folder_in_use(recipe, whole):
-    with pytest.raises(ConfigError, match=r"run: is in use; go on with that run by --resume"):
+    with pytest.raises(ConfigError, match=r"run: is not empty; go on with that run by --resume"):
         run(recipe, whole)
+
+
+def test_what_cannot_begin_leaves_nothing(recipe, tmp_path):
+    with pytest.raises(ConfigError, match=r"fit\.batch_size: is 99"):
+        train(load_recipe(recipe, ["fit.batch_size=99"]), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+def test_two_processes(recipe, whole, tmp_path):
+    """Each step joins its processes anew."""
+    finish(torchrun("-m", "videozoo", "train", recipe, "--out", tmp_path / "run", "--quiet", "fit.device=cpu"))
+    tem, last = weights(tmp_path / "run" / "tem"), weights(tmp_path / "run")
+    assert last.keys() == weights(whole).keys()
+    assert all(torch.equal(tem[name], last[name]) == name.startswith("tem.") for name in tem)
 
 
 def test_the_record_is_a_recipe_of_the_steps(whole):
@@ -104,6 +120,11 @@ def test_overrides_reach_all_steps_or_one(recipe):
     assert [step.section("fit")["batch_size"] for step in steps.values()] == [2, 2]
     assert [step.section("fit")["duration"] for step in steps.values()] == ["7ep", "3ep"]
     assert [step.section("optim")["lr"] for step in steps.values()] == [0.01, 0.5]
+
+
+def test_an_override_wins_over_what_the_steps_say(recipe):
+    steps = load_recipe(recipe, ["fit.duration=9ep"]).steps
+    assert [step.section("fit")["duration"] for step in steps.values()] == ["9ep", "9ep"]
 
 
 def test_another_part_takes_nothing_of_the_common_one(recipe):

@@ -58,6 +58,16 @@ def test_without_java_the_others_are_reported_and_it_is_said(fresh, caplog):
     assert line.startswith("captions: METEOR is left out, the other scores are reported; it needs a Java runtime")
 
 
+def test_a_java_that_only_says_where_to_get_one_is_none(tmp_path, monkeypatch):
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert meteor.problem().startswith("it needs a Java runtime, and 'java -version' ends with status 1; install one")
+    java.write_text("#!/bin/sh\nexit 0\n")
+    assert meteor.problem() is None
+
+
 def test_without_pycocoevalcap_bleu_is_reported(fresh, caplog):
     fresh.setitem(__import__("sys").modules, "pycocoevalcap.rouge.rouge", None)
     with caplog.at_level(logging.WARNING):

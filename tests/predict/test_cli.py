@@ -14,6 +14,7 @@ from videozoo.cli.predict import predict
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import open_video, probe
 from videozoo.io.features import Features, write_features
+from videozoo.predict.predictor import load
 from videozoo.tasks.build import build_task
 from videozoo.weights import checkpoint
 
@@ -288,3 +289,18 @@ def test_stored_features_instead_of_the_video(run, localizer, grey_video, tmp_pa
     result = call(localizer, grey_video("b.mp4", [1]), "--features", tmp_path / "f")
     assert result.exit_code == 1
     assert "f: no features of video 'b' (there are 1, e.g. 'a')" in result.stderr
+
+    write_features(tmp_path / "untimed", "a", Features(values))  # spread evenly over the video, where that is at hand
+    untimed = call(localizer, video, "--features", tmp_path / "untimed", "--json")
+    (prediction,) = json.loads(untimed.stdout)["predictions"]
+    assert prediction["segments"] == found
+
+
+def test_windows_of_a_localizer_are_in_the_time_of_the_video(localizer, tmp_path):
+    values = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    content = Features(values, stride_s=0.5, offset_s=0.25, duration_s=8.0)
+    windows = load(localizer, device="cpu")(content, window_s=4.0, stride_s=4.0).windows
+    assert [window.start_s for window in windows] == [0.0, 4.0]
+    for window in windows:
+        assert window.answer.spans
+        assert all(window.start_s <= span.start_s < span.end_s <= window.end_s for span in window.answer.spans)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from videozoo.errors import DataError
-from videozoo.predict.prediction import Prediction, Window, as_json, ranked
+from videozoo.predict.prediction import Prediction, Window, as_json, moved, ranked
 from videozoo.types import Caption, Labels, Segments, Span, VideoInfo
 
 INFO = VideoInfo("a.mp4", 4.5, 25.0, 112, 64, 48, 0, "h264", "yuv420p", 0.0, 1000)
@@ -158,3 +158,17 @@ def test_what_overlaps_a_better_one_may_be_left_out():
     assert [s.score for s in prediction.keep(max_overlap=0.5, min_score=None).answer.spans] == [0.9, 0.7]
     assert prediction.keep() == prediction
     assert Prediction("x", Segments(()), INFO).keep(min_score=None).answer.spans == ()
+
+
+def test_answers_about_a_stretch_are_told_in_the_time_of_the_video():
+    found = moved(Segments((Span(1.0, 2.0, "a", 0.5),), (Span(0.5, 2.0),)), 10.0)
+    assert found == Segments((Span(11.0, 12.0, "a", 0.5),), (Span(10.5, 12.0),))
+    caption = moved(Caption("a ring", words=("a", "ring"), attention=np.eye(2), times_s=(0.25, 0.75)), 2.0)
+    assert caption.times_s == (2.25, 2.75)
+    assert moved(labels(1, 0, 0), 2.0).best == "a"
+
+
+def test_what_two_windows_found_counts_in_the_nearer_one():
+    first, second = Span(0.5, 1.0, "a", 0.9), Span(2.0, 2.8, "b", 0.8)
+    windows = (Window(0.0, 3.0, Segments((first, second))), Window(1.0, 4.0, Segments((second,))))
+    assert Prediction("x", labels(1, 0, 0), INFO, windows).spans() == (first, second)

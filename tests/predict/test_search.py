@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from tests.predict.conftest import NAMES
 from videozoo.cli.index import index as index_command
 from videozoo.cli.search import search as search_command
-from videozoo.errors import ConfigError, DataError
+from videozoo.errors import ConfigError, DataError, MissingPackageError, WeightsError
 from videozoo.io.decode import probe
 from videozoo.io.features import write_features
 from videozoo.predict.extractor import Extractor
@@ -257,11 +258,19 @@ def test_an_index_of_another_run(write_run, grey_video, tmp_path):
     assert call("search", out, "it is dim", "--run", tmp_path / "moved").exit_code == 0
 
 
+def test_a_missing_package_is_said_before_any_video_is_looked_at(write_run, grey_video, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setattr("videozoo.predict.search.load_searcher", lambda *args, **kwargs: pytest.fail("it looked"))
+    with pytest.raises(MissingPackageError, match="index of videos: needs the package 'pyarrow'"):
+        call("index", grey_video("a.mp4", [1]), "--run", write_run(), "--out", tmp_path / "i.parquet")
+
+
 @pytest.mark.parametrize(
     "words, error, message",
     [
         (("search", "i.parquet", " "), DataError, "query: is empty; say what to look for"),
         (("search", "i.parquet", "it is dim"), DataError, r"i\.parquet: there is no such index; make one: `videozoo"),
+        (("search", "nothing", "it is dim"), WeightsError, "nothing: there is no such file or run directory"),
         (("search", "RUN", "it is dim"), ConfigError, "is a run; name the videos to look at, or an index"),
         (("search", "RUN", "it is dim", "--run", "RUN"), ConfigError, "is a run already; give an index"),
         (("index", "a.mp4", "--run", "RUN", "--out", "i.npz"), ConfigError, r"give a name ending in \.parquet"),

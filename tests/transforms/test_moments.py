@@ -96,6 +96,9 @@ def test_it_travels_in_a_checkpoint():
 def test_errors():
     with pytest.raises(DataError, match=r"v#1: is 3 wide; the recipe says input\.feature_dim=2"):
         SPEC.eval_pipeline()(Record(width=3))
+    for pipeline in (SPEC.train_pipeline(), SPEC.eval_pipeline()):
+        with pytest.raises(DataError, match=r"v#1: its moment begins at 12 s, the video ends at 10 s"):
+            pipeline(Record(moment=(12.0, 13.0)), np.random.default_rng(0))
     with pytest.raises(DataError, match="v#1: nobody knows its moment"):
         SPEC.train_pipeline()(Record(moment=None), np.random.default_rng(0))
     with pytest.raises(ConfigError, match="a training pipeline draws at random"):

@@ -137,3 +137,11 @@ def test_half_an_extractor_is_none(tmp_path):
     checkpoint.write(tmp_path / "last.pt", {**PAYLOAD, "extractor": {"record": {}}})
     with pytest.raises(WeightsError, match=r"the checkpoint has no 'class_names'; it was not written by videozoo"):
         checkpoint.read(tmp_path)
+
+
+def test_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        WeightsError, match=r"file/w\.pt: cannot be written \(.*File exists.*\); free some space or check"
+    ):
+        checkpoint.replace_file(tmp_path / "file" / "w.pt", lambda _: None)

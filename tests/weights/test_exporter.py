@@ -66,6 +66,8 @@ def test_what_has_no_map_is_refused():
     model = narrow("tsm")
     with pytest.raises(WeightsError, match="source 'mit_tsm': tsm can be imported from it, not exported to it"):
         foreign_state(model, source="mit_tsm")
+    with pytest.raises(WeightsError, match="source 'paddlevideo1': its tall has no batch norm"):
+        foreign_state(create_model("tall", feature_dim=4, sentence_dim=4, standardise=True), source="paddlevideo1")
     model.name = "mine"
     with pytest.raises(WeightsError, match=r"source 'paddlevideo': no key map for the model 'mine'; it has: .*tsm"):
         foreign_state(model)

@@ -31,7 +31,8 @@ def _print(console: Console, prediction: Prediction, answers: Answers) -> None:
 
     info = prediction.info
     console.print(Text(prediction.id, "bold"), soft_wrap=True)
-    console.print(f"{info.duration_s:.1f} s, {info.width_px}x{info.height_px}", style="dim", highlight=False)
+    size = f", {info.width_px}x{info.height_px}" if info.width_px else ""  # features have none
+    console.print(f"{info.duration_s:.1f} s{size}", style="dim", highlight=False)
     if spans_in(prediction.answer, 0.0, 1.0) is None:
         table = _table(("label", "left"), ("probability", "right"), ("", "left"))
         for name, score in _ranked(prediction, answers):

@@ -30,7 +30,7 @@ def index(
     from rich.console import Console
     from rich.progress import track
 
-    from videozoo.errors import ConfigError, DataError
+    from videozoo.errors import ConfigError, DataError, require
     from videozoo.io.features import FeatureStore
     from videozoo.predict.index import IndexedVideo, VideoIndex
     from videozoo.predict.outputs import check_writable
@@ -40,6 +40,7 @@ def index(
     if out.suffix != ".parquet":
         raise ConfigError(f"--out {out}: an index is a parquet file; give a name ending in .parquet")
     check_writable(out)
+    require("pyarrow", extra="features", purpose="index of videos")  # said before hours of looking
     videos = find_videos(sources)
     found = VideoIndex.read(out) if out.exists() else None
     searcher = load_searcher(run, device=device)

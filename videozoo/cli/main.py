@@ -69,7 +69,7 @@ app.command("demo", short_help="Make a world, train on it, evaluate, predict: 5 
 
 
 def main() -> None:
-    """Runs the command line; an error we raise on purpose is one line on stderr and exit status 1."""
+    """Runs the command line; an error that we raise, or the file system, is one line on stderr and exit status 1."""
     # Threads that spin while they wait take the cores that data loading needs: on two busy cores a training step
     # took 3.9 s spinning and 0.7 s sleeping. Read when torch loads, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -79,6 +79,12 @@ def main() -> None:
         if os.environ.get("VIDEOZOO_TRACEBACK"):
             raise
         typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if os.environ.get("VIDEOZOO_TRACEBACK") or error.filename is None:  # not about a file of the user's
+            raise
+        reason = (error.strerror or "failed").lower()
+        typer.secho(f"error: {error.filename}: {reason}; give another path, or allow this one", fg="red", err=True)
         sys.exit(1)
 
 

@@ -149,10 +149,18 @@ def _store(path: Path | None, *predictors: Predictor | None) -> FeatureStore | N
 
 def _seen(video: Path, predictor: Predictor, *, store: FeatureStore | None) -> Path | Features:
     """What a predictor is given of a video: its stored features, if there are some and it takes them."""
+    import dataclasses
+
     if store is None or not predictor.takes_features:
         return video
     names = (video.stem, video.name, video.with_suffix("").as_posix())
-    return store.read(next((name for name in names if name in store), video.stem))
+    features = store.read(next((name for name in names if name in store), video.stem))
+    if features.stride_s is None and features.duration_s is None and video.is_file():  # the video says what they do not
+        from videozoo.predict.frames import open_source
+
+        with open_source(video, fps=None) as reader:
+            features = dataclasses.replace(features, duration_s=reader.info.duration_s)
+    return features
 
 
 def _about(video: Path, prediction: Prediction, fps: float | None) -> Prediction:

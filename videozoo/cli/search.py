@@ -127,10 +127,12 @@ def _look(
     from videozoo.predict.index import VideoIndex
     from videozoo.predict.search import load_searcher
     from videozoo.predict.sources import find_videos
+    from videozoo.weights import checkpoint
 
     if run is not None:
         raise ConfigError(f"--run {run}: {where} is a run already; give an index (.parquet) first, or leave --run out")
     if not sources:
+        checkpoint.read(where)  # whether it is one
         raise ConfigError(f"{where}: is a run; name the videos to look at, or an index (.parquet) instead of the run")
     videos = find_videos(sources)
     searcher = load_searcher(where, device=device)

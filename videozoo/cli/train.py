@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import typer
@@ -26,7 +27,7 @@ def train(
     from videozoo.engine.steps import train as run
 
     result = run(loaded, out, resume=resume, init=init, progress=not quiet)
-    if quiet:
+    if quiet or os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
         return
     best = f", best {result.best_score:.4g} at step {result.best_step}" if result.best_score is not None else ""
     if result.stopped_by:

@@ -37,18 +37,19 @@ def import_weights(
     args: list[str] = typer.Argument(None, help="Of the model: key=value; of its input: input.key=value."),
     model: str = typer.Option(None, "--model", help="The model; a card or a recipe says it, too."),
     source: Source = typer.Option(None, "--source", help="The project that wrote the file; a card says it."),
+    second: str = typer.Option(None, "--with", help="A second file or card, where the weights lie in two (bsn)."),
     out: Path = typer.Option(..., "--out", "-o", help="Where to write: a name ending in .safetensors."),
     labels: Path = typer.Option(None, help="A file with the class names, one a line."),
     recipe: str = typer.Option(None, help="A recipe whose input, task and optimizer the file is to carry."),
 ) -> None:
     """Convert another project's weights; every name that does not fit is listed, and nothing is written then."""
     from videozoo.errors import ConfigError
-    from videozoo.weights.cards import CARDS, find_card
 
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: published weights are safetensors; give a name ending in .safetensors")
     sections = _sections(args or [])
-    card = find_card(file) if file in CARDS or not (Path(file).suffix or Path(file).exists()) else None
+    card = _card(file)
+    other = _card(second) if second is not None else None
     if card is None and source is None:
         raise ConfigError(
             f"import: which project wrote {file} is not said; give --source {'|'.join(s.value for s in Source)}"
@@ -62,9 +63,17 @@ def import_weights(
     from videozoo.weights.importer import read_foreign
 
     path = Path(file) if card is None else _download(card)
+    state = read_foreign(path)
+    if second is not None:
+        more = read_foreign(Path(second) if other is None else _download(other))
+        if twice := sorted(state.keys() & more.keys()):
+            raise WeightsError(
+                f"--with {second}: has tensors that {path} has, too ({', '.join(twice[:3])}); give another"
+            )
+        state |= more
     said = source.value if source is not None else card.source if card is not None else ""
     brought = bring(
-        read_foreign(path),
+        state,
         source=said,
         name=model or (card.model if card is not None else None),
         args={**(card.args if card is not None else {}), **sections["model"]},
@@ -85,11 +94,12 @@ def import_weights(
         )
     build_input(brought.record["input"])  # what cannot be built must not be published
     write_safetensors(out, record=brought.record, class_names=brought.class_names, model=brought.model.state_dict())
-    typer.echo(f"{out}: {name} with {len(brought.class_names)} classes, {len(found.tensors)} tensors from {path}")
+    classes = f" with {len(brought.class_names)} classes" if brought.class_names else ""
+    typer.echo(f"{out}: {name}{classes}, {len(found.tensors)} tensors from {path}")
     for one in found.ignored:
         if not one.endswith("num_batches_tracked"):
             typer.echo(f"  not needed: {one}")
-    if labels is None:
+    if labels is None and brought.class_names:
         typer.echo("classes are called by their numbers; give --labels FILE to name them")
     if card is not None:
         typer.echo(f"its publisher states: {card.published}; not measured here")
@@ -126,6 +136,12 @@ def export_weights(
     task, _ = task_from_checkpoint(saved)
     count = write_pdparams(out, task.model, source=source.value)
     typer.echo(f"{out}: {count} arrays with the names of {source.value} from {saved.path}")
+
+
+def _card(file: str) -> Card | None:
+    from videozoo.weights.cards import CARDS, find_card
+
+    return find_card(file) if file in CARDS or not (Path(file).suffix or Path(file).exists()) else None
 
 
 def _download(card: Card) -> Path:

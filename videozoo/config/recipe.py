@@ -132,7 +132,17 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         found, source = _read_yaml(file), str(recipe)
     for override in overrides:
         _override(found, override)
+        for step in _steps_saying(found, override.partition("=")[0]):
+            _override(step, override)  # else the step's own value would win over it
     return _with_steps(found, source=source) if "steps" in found else _recipe(found, source=source)
+
+
+def _steps_saying(found: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The steps of a recipe that have a value of their own for `key`, a section's value in dotted form."""
+    section, _, name = key.strip().partition(".")
+    steps = found.get("steps")
+    values = [step for step in steps.values() if isinstance(step, dict)] if isinstance(steps, dict) else []
+    return [step for step in values if isinstance(step.get(section), dict) and name in step[section]]
 
 
 def recipe_of(record: Mapping[str, Any], *, source: str) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,6 +21,7 @@ __all__ = ["World", "join_world"]
 
 CPU = torch.device("cpu")
 TIMEOUT = timedelta(minutes=30)
+_RUNS = itertools.count()  # of this process; all of them have as many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +78,11 @@ def join_world(device: str = "auto") -> Iterator[World]:
     ours = not dist.is_initialized()
     if ours:
         backend = "nccl" if found.type == "cuda" else "gloo"
-        # torchrun's store outlives a restart: a new attempt must not find the addresses of dead processes in it
+        # torchrun's store outlives a group: a new one must not find the addresses of the last attempt's in it, nor of
+        # the last run's in this process
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
-        store = dist.PrefixStore(f"videozoo/attempt_{attempt}", store)
+        store = dist.PrefixStore(f"videozoo/attempt_{attempt}/run_{next(_RUNS)}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=found)

@@ -41,7 +41,7 @@ from videozoo.transforms.input import ClipInput, build_input
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
 
-__all__ = ["check_features", "differences", "load_weights", "prepare_run", "train"]
+__all__ = ["check_features", "differences", "in_use", "load_weights", "prepare_run", "train"]
 
 # what may change between a run and its resumption: nothing that it computes depends on these
 FREE = {
@@ -112,7 +112,7 @@ def prepare_run(
     if (made_by := getattr(records, "feature_recipe", None)) is not None:
         record["features"] = dict(made_by)
 
-    problem = None if resume else _in_use(out_dir)
+    problem = None if resume else in_use(out_dir)
     if problem := world.from_first(problem):
         raise ConfigError(problem)
     saved = checkpoint.read(out_dir / "last.pt") if resume and (out_dir / "last.pt").is_file() else None
@@ -206,9 +206,12 @@ def prepare_run(
     if saved is not None:
         trainer.restore(saved)
     if world.is_first:
-        out_dir.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100)
-        (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
+        try:
+            out_dir.mkdir(parents=True, exist_ok=True)
+            (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{out_dir}: cannot be written ({error}); give another --out") from error
     return trainer
 
 
@@ -329,7 +332,8 @@ def _completed(saved: Checkpoint) -> Mapping[str, Any]:
         return saved.record
 
 
-def _in_use(out_dir: Path) -> str | None:
+def in_use(out_dir: Path) -> str | None:
+    """Why a new run cannot be in `out_dir`; None where it can."""
     if out_dir.exists() and not out_dir.is_dir():
         return f"{out_dir}: is a file; give a folder for the run as --out"
     if out_dir.is_dir() and any(out_dir.iterdir()):
@@ -365,6 +369,12 @@ def _sizes(recipe: Recipe, input_spec: Any) -> dict[str, int]:
         found["num_segments"] = found["num_frames"] // getattr(input_spec, "segment_frames", 1)
     said = recipe.section("model")
     takes = accepted(models.get(recipe.name_of("model")))
+    ours, theirs = said.get("segment_frames"), found.get("segment_frames")
+    if "segment_frames" in takes and ours is not None and ours != theirs:
+        raise ConfigError(
+            f"{recipe.source}: model.segment_frames: is {ours}, input.segment_frames is {theirs}; write it in the "
+            "input alone, the model follows"
+        )
     return {name: value for name, value in found.items() if name in takes and name not in said}
 
 

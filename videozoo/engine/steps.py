@@ -38,15 +38,14 @@ def train(
     out_dir = Path(out_dir)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     is_first_process = os.environ.get("RANK", "0") == "0"
-    if is_first_process:
-        if not (resume or restarted) and (out_dir / "recipe.yaml").exists():
-            raise ConfigError(f"{out_dir}: is in use; go on with that run by --resume, or give another --out")
-        out_dir.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True, width=100)
-        (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
+    if is_first_process and not (resume or restarted) and (problem := run.in_use(out_dir)):
+        raise ConfigError(problem)
     for name, step in recipe.steps.items():
         start = init if step.init is None else out_dir / step.init
         result = run.train(step, out_dir / name, resume=resume, init=start, progress=progress)
+        if is_first_process:
+            text = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True, width=100)
+            (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
         if result.stopped_by:
             return result
     if is_first_process:

@@ -190,7 +190,9 @@ class Features:
             return self.offset_s + rows * self.stride_s
         length_s = self.duration_s if self.duration_s is not None else duration_s
         if length_s is None:
-            raise DataError("features: nothing says when their rows are; give the video's duration_s")
+            raise DataError(
+                "features: nothing says when their rows are; give the video's duration_s, or the video beside them"
+            )
         return (rows + 0.5) * length_s / len(rows)
 
     def between(self, start_s: float, end_s: float) -> Self:

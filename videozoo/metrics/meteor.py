@@ -14,14 +14,22 @@ from videozoo.errors import DataError, require
 
 __all__ = ["meteor", "problem"]
 
+TRIAL_S = 60.0  # for `java -version`
 START_S = 180.0  # to read its tables
 LINE_S = 0.2  # of a pair; hundreds a second are usual
 
 
 def problem() -> str | None:
     """Why METEOR cannot run here, or None."""
+    advice = "install one (a JRE of version 8 or later)"
     if shutil.which("java") is None:
-        return "it needs a Java runtime and no 'java' was found; install one (a JRE of version 8 or later)"
+        return f"it needs a Java runtime and no 'java' was found; {advice}"
+    try:  # some systems have a 'java' that only says where to get one
+        tried = subprocess.run(["java", "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=TRIAL_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"it needs a Java runtime, and 'java -version' does not run here ({error}); {advice}"
+    if tried.returncode:
+        return f"it needs a Java runtime, and 'java -version' ends with status {tried.returncode}; {advice}"
     return None
 
 
@@ -58,7 +66,7 @@ def meteor(groups: Sequence[Sequence[tuple[str, Sequence[str]]]]) -> list[float]
     except (BrokenPipeError, ValueError) as error:
         raise DataError(
             f"METEOR: its Java program broke off, or took longer than {limit_s:.0f} s for {num_pairs} sentences "
-            f"({error}); try `java -version`, or set task.meteor=false"
+            f"({error}); try again with 2 GB of free memory; without 'java' on the PATH, METEOR is left out"
         ) from error
 
 

@@ -1,8 +1,8 @@
 """What a predictor answers: the task's typed value for the whole video, and one for each window.
 
-Everything that depends on the kind of answer is in the functions at the end, `ranked`, `as_json`, `spans_in` and
-`keep`. A task with a new kind of value registers it there (`ranked.register`, ...), or keeps to values that are
-known.
+Everything that depends on the kind of answer is in the functions at the end, `ranked`, `as_json`, `spans_in`,
+`keep` and `moved`. A task with a new kind of value registers it there (`ranked.register`, ...), or keeps to values that
+are known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from videozoo.errors import DataError
 from videozoo.types import Caption, Labels, Segments, Span, VideoInfo
 
-__all__ = ["UNNAMED", "Prediction", "Window", "as_json", "keep", "ranked", "spans_in"]
+__all__ = ["UNNAMED", "Prediction", "Window", "as_json", "keep", "moved", "ranked", "spans_in"]
 
 UNNAMED = "segment"  # what is shown for a segment that was found, but not named
 
@@ -42,6 +42,9 @@ class Window:
     def labels(self) -> Labels:
         """The answer of a task whose answers are labels."""
         return _as_labels(self.answer)
+
+    def holds_middle_of(self, span: Span) -> bool:
+        return self.start_s <= (span.start_s + span.end_s) / 2 < self.end_s
 
     def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
         """Plain values, ready for JSON; `top` keeps the k best labels."""
@@ -103,7 +106,7 @@ class Prediction:
         elif not self.windows:
             spans = _spans_of(Window(0.0, max(self.info.duration_s, 1e-3), self.answer), top=top)
         else:
-            spans = _joined(itertools.chain.from_iterable(map(_spans_of, _nearest(self.windows))))
+            spans = _joined(span for w in _nearest(self.windows) for span in _spans_of(w) if w.holds_middle_of(span))
         kept = (span for span in spans if span.score >= min_score)
         return tuple(sorted(kept, key=lambda span: (span.start_s, span.end_s, -span.score)))
 
@@ -160,6 +163,12 @@ def keep(answer: Any, *, top: int | None = None, min_score: float | None = 0.0, 
     return answer
 
 
+@functools.singledispatch
+def moved(answer: Any, by_s: float) -> Any:
+    """An answer with all its times so much later: from those of a stretch to those of its video."""
+    return answer
+
+
 @ranked.register
 def _(answer: Labels, *, top: int | None = None) -> Sequence[tuple[str, float]]:
     return answer.top(len(answer.names) if top is None else top)
@@ -201,6 +210,11 @@ def _(answer: Segments, *, top: int | None = None, min_score: float | None = 0.0
     return dataclasses.replace(answer, spans=tuple(kept))
 
 
+@moved.register
+def _(answer: Segments, by_s: float) -> Segments:
+    return Segments(_later(answer.spans, by_s), _later(answer.proposals, by_s))
+
+
 @ranked.register
 def _(answer: Caption, *, top: int | None = None) -> Sequence[tuple[str, float]]:
     return [(answer.text, answer.score)]
@@ -214,6 +228,15 @@ def _(answer: Caption, *, top: int | None = None) -> dict[str, Any]:
 @spans_in.register
 def _(answer: Caption, start_s: float, end_s: float) -> tuple[Span, ...]:
     return (Span(start_s, end_s, answer.text, answer.score),)
+
+
+@moved.register
+def _(answer: Caption, by_s: float) -> Caption:
+    return dataclasses.replace(answer, times_s=tuple(time_s + by_s for time_s in answer.times_s))
+
+
+def _later(spans: Iterable[Span], by_s: float) -> tuple[Span, ...]:
+    return tuple(dataclasses.replace(span, start_s=span.start_s + by_s, end_s=span.end_s + by_s) for span in spans)
 
 
 def _overlap(a: Span, b: Span) -> float:

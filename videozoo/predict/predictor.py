@@ -16,7 +16,7 @@ from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_features
 from videozoo.predict.extractor import Extractor, FeatureVideo
 from videozoo.predict.frames import Video, name_of, open_source
-from videozoo.predict.prediction import Prediction, Window
+from videozoo.predict.prediction import Prediction, Window, moved
 from videozoo.predict.windows import chunks, pick_device, shared_reader, window_times
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.tasks.task import Task
@@ -261,7 +261,10 @@ class Predictor:
         windows: list[Window] = []
         for chunk in chunks(places, batch_size):
             found = answers([content.between(place.start_s, place.end_s) for place in chunk])
-            windows += [dataclasses.replace(place, answer=a) for place, a in zip(chunk, found, strict=True)]
+            windows += [
+                dataclasses.replace(place, answer=moved(a, place.start_s))
+                for place, a in zip(chunk, found, strict=True)
+            ]
         return Prediction(name, answer, info, tuple(windows), over_spans=spans is not None)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from videozoo.config.check import accepted, build
 from videozoo.errors import ConfigError, DataError
 from videozoo.sentences.registry import encoders
+from videozoo.sentences.tokens import tokenize
 
 __all__ = ["SentenceEncoder", "build_encoder"]
 
@@ -40,8 +41,9 @@ class SentenceEncoder(abc.ABC):
         """
         new = sorted({sentence for sentence in sentences if sentence not in self._known}, key=lambda s: (len(s), s))
         for sentence in new:
-            if not sentence.strip():
-                raise DataError("query: is empty; say what to look for in a few words")
+            if not tokenize(sentence):
+                what = f"'{sentence}' has no words" if sentence.strip() else "is empty"
+                raise DataError(f"query: {what}; say what to look for in a few words")
         for first in range(0, len(new), BATCH_SIZE):
             chunk = new[first : first + BATCH_SIZE]
             with torch.inference_mode(False), torch.no_grad():  # what is kept may be trained with later

@@ -192,7 +192,8 @@ class MomentsPipeline:
         """The sample of `record`.
 
         Raises:
-            DataError: its features cannot be used, or in training nobody knows its moment.
+            DataError: its features cannot be used, its moment begins after the video's end, or in training nobody
+                knows its moment.
         """
         if not hasattr(record, "sentence"):
             raise DataError(f"{record.id}: comes without a sentence; ask a grounding run with `videozoo search`")
@@ -207,6 +208,10 @@ class MomentsPipeline:
             found: Candidates = own(self.spec)
         else:
             found = self.spec.candidates(record.features(), record.duration_s, training=self.training)
+            if record.moment is not None and record.moment[0] >= found.duration_s:
+                raise DataError(
+                    f"its moment begins at {record.moment[0]:g} s, the video ends at {found.duration_s:g} s; correct it"
+                )
         sample: dict[str, Any] = {"id": record.id, "video": record.video, "sentence": record.sentence}
         if record.moment is not None:
             sample["moment"] = torch.tensor(record.moment, dtype=torch.float64)

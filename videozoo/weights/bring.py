@@ -69,7 +69,7 @@ def bring(
     Args:
         source: the project that wrote the weights.
         name: the model; None takes the recipe's.
-        args: its arguments; the number of classes is read from the weights.
+        args: its arguments; the number of classes is read from the weights, where they tell it.
         input_args: fields of the input spec, over the recipe's or the model's usual ones.
         recipe: whose sections the record takes; without one they are the defaults.
         class_names: what the outputs are called; their numbers by default.
@@ -79,29 +79,35 @@ def bring(
         WeightsError: the project has no such model, or there is another number of classes than of names.
     """
     loaded = load_recipe(recipe) if recipe is not None else None
+    if loaded is not None and loaded.steps:
+        loaded = list(loaded.steps.values())[-1]  # what it has learned in the end
     sections = {key: dict(value) for key, value in loaded.sections.items()} if loaded is not None else {}
     model_args = {**sections.get("model", {}), **(args or {})}
     said = model_args.pop("name", None)
-    model_args.pop("num_classes", None)
+    said_classes = model_args.pop("num_classes", None)
     if name is None and said is None:
         raise ConfigError("import: which model this is, is not said; give --model NAME, or a recipe")
     if name is not None and said is not None and name != said:
         raise ConfigError(f"import: --model {name}, but the recipe {recipe} has the model {said}; leave one out")
     name = str(name or said)
     takes = accepted(models.get(name))
-    if "num_classes" not in takes:
-        raise ConfigError(f"import: {name} has no classes; load its weights with videozoo.weights.convert")
     if "pretrained" in takes:
         model_args["pretrained"] = None
     if loaded is not None:
         model_args = {**_sizes(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
-    model = create_model(name, num_classes=1, **model_args)
-    num_classes = count_classes(model, state, source=source) or 0
-    if num_classes:
-        model.reset_classifier(num_classes)
-    names = tuple(map(str, range(num_classes))) if class_names is None else tuple(class_names)
-    if len(names) != num_classes:
-        raise WeightsError(f"the weights have {num_classes} classes, and there are {len(names)} labels; needs one each")
+    if "num_classes" in takes:
+        model = create_model(name, num_classes=1, **model_args)
+        num_classes = count_classes(model, state, source=source) or said_classes or 0
+        if num_classes:
+            model.reset_classifier(num_classes)
+        names = tuple(map(str, range(num_classes))) if class_names is None else tuple(class_names)
+        if len(names) != num_classes:
+            raise WeightsError(
+                f"the weights have {num_classes} classes, and there are {len(names)} labels; needs one each"
+            )
+    else:  # it proposes segments, or compares; what names them is beside it
+        model = create_model(name, **model_args)
+        names = tuple(class_names or ())
     found = match(model, state, source=source)
     if not found.faults:
         model.load_state_dict(found.tensors, strict=False)
@@ -133,7 +139,8 @@ def usual_input(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, 
 def _sizes(name: str, input_args: Mapping[str, Any]) -> dict[str, Any]:
     """What a recipe's input says of the model's size."""
     takes = accepted(models.get(name))
-    found = {key: input_args[key] for key in ("num_frames", "segment_frames", "crop_px") if key in input_args}
+    known = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim")
+    found = {key: input_args[key] for key in known if key in input_args}
     if "num_frames" in found:
         found["num_segments"] = found["num_frames"] // input_args.get("segment_frames", 1)
     return {key: value for key, value in found.items() if key in takes}

@@ -221,9 +221,9 @@ def replace_file(path: str | os.PathLike[str], write_to: Callable[[str], None]) 
         WeightsError: it cannot be written; an older file of that name is still there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(descriptor)
         write_to(temporary)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch import nn
 
+from videozoo.errors import WeightsError
 from videozoo.models.model import VideoModel
 from videozoo.weights import paddlevideo
 from videozoo.weights.keymap import KeyMap, Rename, Tensors
@@ -148,9 +149,29 @@ def bsn_tem(model: VideoModel) -> KeyMap:
 
 
 def bsn_pem(model: VideoModel) -> KeyMap:
+    renames: list[Rename] = [(r"^hidden\b", "fc_0"), (r"^head\b", "fc_1"), *ANONYMOUS]
+    return KeyMap(renames, ignored=_unread(model, "hidden"), linear_in_out=True)
+
+
+def _unread(model: VideoModel, hidden: str) -> list[str]:
     """The weights of 2019 have a hidden layer that nothing reads; without one of ours it is left out."""
-    ignored = [] if "hidden.weight" in model.state_dict() else [r"^fc_0\."]
-    return KeyMap([(r"^hidden\b", "fc_0"), (r"^head\b", "fc_1"), *ANONYMOUS], ignored=ignored, linear_in_out=True)
+    return [] if f"{hidden}.weight" in model.state_dict() else [r"^fc_0\."]
+
+
+def bsn(model: VideoModel) -> KeyMap:
+    """Both networks, from the tensors of their two files together: their names do not meet."""
+    return KeyMap(
+        [
+            (r"^tem\.base\.([02])\b", lambda m: f"Base_{int(m[1]) // 2 + 1}"),
+            (r"^tem\.head\b", "Pred"),
+            (r"^pem\.hidden\b", "fc_0"),
+            (r"^pem\.head\b", "fc_1"),
+            *ANONYMOUS,
+        ],
+        builders={r"^tem\..*weight$": _without_height},
+        ignored=_unread(model, "pem.hidden"),
+        linear_in_out=True,
+    )
 
 
 def ctcn(model: VideoModel) -> KeyMap:
@@ -284,7 +305,13 @@ def nextvlad(model: VideoModel) -> KeyMap:
 
 
 def tall(model: VideoModel) -> KeyMap:
-    """Two linear layers, and two 1 x 1 convolutions over the table of all pairs."""
+    """Two linear layers, and two 1 x 1 convolutions over the table of all pairs.
+
+    Raises:
+        WeightsError: the model standardises its features, which PaddleVideo's does not.
+    """
+    if isinstance(model.norm, nn.BatchNorm1d):
+        raise WeightsError("source 'paddlevideo1': its tall has no batch norm; take one with model.standardise=false")
     flat, table = (lambda name, state: state[name][:, :, 0, 0]), (lambda value: value[:, :, None, None])
     return KeyMap(
         [
@@ -341,6 +368,7 @@ KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
     "attention_cluster": attention_cluster,
     "attention_lstm": attention_lstm,
     "bmn": bmn,
+    "bsn": bsn,
     "bsn_pem": bsn_pem,
     "bsn_tem": bsn_tem,
     "ctcn": ctcn,

@@ -55,6 +55,7 @@ def make_yt8m(
         raise ConfigError(
             f"synth yt8m: features: there is no '{features}'{did_you_mean(features, typing.get_args(FeatureKind))}"
         )
+    frame_features(np.zeros((1, size_px, size_px, 3), np.uint8), features)  # what it lacks is said before work begins
     shortest, longest = world._untrimmed_bounds("yt8m", length_s)
     shards: list[tuple[str, list[tuple[str, Script]]]] = []
     told: list[str] = []
