@@ -1,4 +1,4 @@
-"""The motion world is learned: by the demo's recipe, with multigrid in fewer seconds, and with a teacher."""
+"""The motion world is learned: by the demo's recipe alone, and with a teacher."""
 
 import json
 import subprocess
@@ -43,11 +43,6 @@ def plain(world) -> dict[str, float]:
 
 def test_the_recipe_of_the_demo(plain):
     assert plain["top1"] >= 95
-
-
-def test_with_multigrid(world, plain):
-    """TSM takes a fixed number of frames, so its grids differ in size alone."""
-    assert learn(world, "multigrid", "fit.multigrid={long: false, scale_lr: false}")["top1"] >= 95
 
 
 def test_with_a_teacher(world, plain):
