@@ -50,9 +50,9 @@ def seeking(decoder: str) -> Callable[[Path, list[float]], None]:
 def sequential(path: Path, times_s: list[float]) -> None:
     wanted = list(times_s)
     with open_video(path) as video:
-        for time_s, source in video._sequence(0.0):  # converts to RGB only what is kept, like the others
+        for time_s, source in video.sources(0.0):  # converts to RGB only what is kept, like the others
             if wanted and time_s >= wanted[0]:
-                video._picture(source)
+                video.picture(source)
                 wanted.pop(0)
             if not wanted:
                 break

@@ -3,7 +3,8 @@
     VideoZooError
     ├── ConfigError          a recipe, an override or an argument
     ├── DataError            a data set, a list file, an annotation
-    │   └── DecodeError      one video file; carries its path and the decoder's reason
+    │   ├── DecodeError      one video file; carries its path and the decoder's reason
+    │   └── WidthError       features of another width than a model takes
     ├── WeightsError         a checkpoint, a weight file, a download
     ├── TrainingError        a run that had to stop
     └── MissingPackageError  an optional package (also an ImportError)
@@ -27,6 +28,8 @@ __all__ = [
     "TrainingError",
     "VideoZooError",
     "WeightsError",
+    "WidthError",
+    "counted",
     "did_you_mean",
     "require",
 ]
@@ -62,6 +65,10 @@ class DecodeError(DataError):
         return type(self), (self.path, self.reason, self.advice)  # survives the trip out of a worker process
 
 
+class WidthError(DataError):
+    """Features are of another width than the model takes; where one sample's are, those of all of them may be."""
+
+
 class WeightsError(VideoZooError):
     """A checkpoint or a weight file cannot be used."""
 
@@ -72,6 +79,12 @@ class TrainingError(VideoZooError):
 
 class MissingPackageError(VideoZooError, ImportError):
     """An optional package is not installed."""
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 video`, `2 videos`, `2 classes`."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count} {noun}{ending}"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

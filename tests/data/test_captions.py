@@ -63,7 +63,7 @@ def test_one_sample_a_segment(tmp_path, features):
     assert first.features().values.shape == (4, 3)  # the file is called `one`
     assert data.feature_recipe is None and data.extractor is None
     assert [note.split(":")[0] for note in data.notes] == [
-        "1 segments end after their video does, cut",
+        "1 segment ending after the video's end, cut",
         "2 of 4 videos with features are not in it",
     ]
 
@@ -82,10 +82,10 @@ def test_rare_and_unknown_words_are_counted(tmp_path, features):
 @pytest.mark.parametrize(
     ("content", "note"),
     [
-        (changed(sentences=["A man runs.", " ... "]), "1 places have a sentence without words, left out: v_one#2"),
-        (changed(timestamps=[[0, 4], [10, 12]]), "1 segments begin after their video's end, left out: v_one#2"),
-        (changed(timestamps=[[0, 4], [5, 5]]), "1 segments do not end after they begin, left out: v_one#2"),
-        ({**ANET, "v_three": ANET["v_two"]}, "1 of 3 videos have no features: v_three"),
+        (changed(sentences=["A man runs.", " ... "]), "1 place with a sentence without words, left out: v_one#2"),
+        (changed(timestamps=[[0, 4], [10, 12]]), "1 segment beginning after the video's end, left out: v_one#2"),
+        (changed(timestamps=[[0, 4], [5, 5]]), "1 segment with an end that is not after its start, left out: v_one#2"),
+        ({**ANET, "v_three": ANET["v_two"]}, "1 of 3 videos without features, with 1 of 4 samples: v_three"),
     ],
 )
 def test_what_cannot_be_used_is_counted_and_named(tmp_path, features, content, note):
@@ -107,8 +107,8 @@ def test_a_video_without_features_is_named_when_it_is_read(tmp_path, features):
         (changed(duration=None), "v_one: cannot be read .*; needs duration, timestamps and sentences"),
         (changed(timestamps=[[0, 1]]), "v_one: 1 timestamps for 2 sentences; needs one each"),
         (changed(timestamps=[[0], [1]]), "v_one: cannot be read"),
-        ({"v_two": {**ANET["v_two"], "sentences": ["?"]}}, "holds no sentence that can be used; 1 places have"),
-        ({"v_x": ANET["v_two"]}, "has no features of any of the 1 videos"),
+        ({"v_two": {**ANET["v_two"], "sentences": ["?"]}}, "holds no sentence that can be used; 1 place with"),
+        ({"v_x": ANET["v_two"]}, "has no features of the 1 video in"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path, features, content, message):

@@ -50,7 +50,7 @@ def test_other_files_are_counted_and_named_and_hidden_ones_skipped(tmp_path, cap
     with caplog.at_level(logging.WARNING):
         dataset = clip_folder(tmp_path)
     assert [record.id for record in dataset] == ["run/a.mp4"]
-    note = "left out 3 files that are neither videos nor frames: readme.md, run/notes.txt, run/poster.jpg"
+    note = "left out 3 files, neither video nor frame: readme.md, run/notes.txt, run/poster.jpg"
     assert dataset.notes == (note,)
     assert note in caplog.text
 
@@ -64,7 +64,7 @@ def test_links_in_a_circle_end(tmp_path):
 def test_classes_without_samples_are_noted(tmp_path):
     touch(tmp_path, "run/a.mp4")
     (tmp_path / "jump").mkdir()
-    assert clip_folder(tmp_path).notes == ("1 of 2 classes have no samples: jump",)
+    assert clip_folder(tmp_path).notes == ("1 of 2 classes without samples: jump",)
 
 
 def test_given_class_names_decide(tmp_path):
@@ -101,7 +101,7 @@ def test_train_and_val_folders_are_used(tmp_path):
 
 def test_a_class_of_val_that_train_lacks_is_refused(tmp_path):
     touch(tmp_path, "train/run/a.mp4", "val/walk/c.mp4")
-    with pytest.raises(DataError, match=r"class folder 'walk' is no class, .*train has 1 class folders"):
+    with pytest.raises(DataError, match=r"class folder 'walk' is no class, .*train has 1 class folder;"):
         clip_folder(tmp_path, subset="val")
 
 
@@ -134,7 +134,7 @@ def test_too_few_videos_to_split(tmp_path):
     [
         ([], r"holds no videos in class folders, but nothing; it should look like .*/<class>/clip.mp4"),
         (["a.mp4", "b.mp4"], r"holds no videos in class folders, but 0 folders and 2 files"),
-        (["run/notes.txt"], r"holds no videos in class folders, but 1 folders and 1 files"),
+        (["run/notes.txt"], r"holds no videos in class folders, but 1 folder and 1 file;"),
     ],
 )
 def test_folders_without_videos(tmp_path, names, message):

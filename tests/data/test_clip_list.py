@@ -258,7 +258,7 @@ def test_missing_files_may_be_skipped_and_are_counted(folder):
 def test_repeated_samples_are_kept_and_counted(folder):
     dataset = clip_list(write(folder, "a.mp4 0\nb.mp4 0\na.mp4 0\na.mp4 0\n"))
     assert [record.id for record in dataset] == ["a.mp4", "b.mp4", "a.mp4#2", "a.mp4#3"]
-    assert dataset.notes == ("2 samples are listed again and count as often: a.mp4",)
+    assert dataset.notes == ("2 samples listed again, counted as often: a.mp4",)
 
 
 def test_numbers_mean_the_classes_beside_the_list(tmp_path):

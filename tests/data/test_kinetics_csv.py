@@ -70,7 +70,7 @@ def test_a_split_takes_its_rows_and_keeps_all_classes(tmp_path, csv_file):
     dataset = kinetics_csv(csv_file, place(tmp_path, "-0ihMC0rhX0.mp4"), split="train")
     assert [record.labels for record in dataset] == [(0,)]
     assert len(dataset.class_names) == 3
-    assert dataset.notes == ("2 of 3 classes have no samples: eating spaghetti, testifying",)
+    assert dataset.notes == ("2 of 3 classes without samples: eating spaghetti, testifying",)
     with pytest.raises(DataError, match=r"no row has the split 'vall'; did you mean 'val'\? accepted: train, val"):
         kinetics_csv(csv_file, tmp_path / "videos", split="vall")
 

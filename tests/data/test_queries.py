@@ -50,9 +50,9 @@ def test_charades_sta(tmp_path, store):
         ("AO8RW 0.0##a person", r"list\.txt:1: is 'AO8RW 0\.0##a person'; needs `video start end##sentence`"),
         ("AO8RW 0.0 6.9 a person", r"list\.txt:1: is 'AO8RW 0\.0 6\.9 a person'; needs `video"),
         ("AO8RW 0.0 6.9", r"list\.txt:1: has no ## before its sentence"),
-        ("AO8RW 9.0 6.9##a person", "holds no sentence that can be used; 1 sentences have a moment that ends before"),
-        ("AO8RW 0.0 6.9##...", "holds no sentence that can be used; 1 sentences have no words"),
-        ("nobody 0.0 6.9##a person", "has no features of any of the 1 videos"),
+        ("AO8RW 9.0 6.9##a person", "holds no sentence that can be used; 1 sentence whose moment ends before"),
+        ("AO8RW 0.0 6.9##...", "holds no sentence that can be used; 1 sentence without words"),
+        ("nobody 0.0 6.9##a person", "has no features of the 1 video in"),
         ("", "holds no sentence that can be used"),
     ],
 )
@@ -65,8 +65,9 @@ def test_what_is_left_out_is_said(tmp_path, store):
     text = LINES + "AO8RW 9.0 1.0##backwards\nAO8RW 1 2##!!\nlost 1 2##no features\n"
     found = charades_sta(written(tmp_path, text), features=store)
     assert len(found) == 3
-    assert found.notes[0].startswith("1 sentences have no words, left out: ")
-    assert found.notes[1].endswith("list.txt:3") and found.notes[2] == "1 of 3 videos have no features: lost"
+    assert found.notes[0].startswith("1 sentence without words, left out: ")
+    assert found.notes[1].endswith("list.txt:3")
+    assert found.notes[2] == "1 of 3 videos without features, with 1 of 3 sentences: lost"
     with pytest.raises(DataError, match="no features of video 'lost'"):
         found[2].features()
 
@@ -91,7 +92,7 @@ def test_the_real_files(tmp_path):
     write_features(tmp_path, "AO8RW", Features(np.ones((8, 2), np.float32)))
     write_features(tmp_path, "s34-d28", Features(np.ones((8, 2), np.float32)))
     charades = charades_sta(ANNOTATIONS / "charades_sta_train.txt", features=tmp_path)
-    assert len(charades) == 12404 and charades.notes[0].startswith("4 sentences have a moment that ends before")
+    assert len(charades) == 12404 and charades.notes[0].startswith("4 sentences whose moment ends before")
     assert len(tacos(ANNOTATIONS / "tacos_val.json", features=tmp_path)) == 4436
 
 
@@ -113,7 +114,7 @@ def test_the_original_layout(original):
     windows, sentences = original
     found = tall_tacos(windows, sentences=sentences, fps=10.0)
     assert [record.id for record in found] == ["s1.avi_70_130#0", "s1.avi_70_130#1"]
-    assert found.notes == ("1 movies have no windows, left out: lost.avi",)
+    assert found.notes == ("1 movie without windows, left out: lost.avi",)
     spec = MomentsInput(feature_dim=2, context_s=6.4)
     sample = spec.eval_pipeline()(found[0])
     assert sample["moment"].tolist() == [7.0, 13.0]

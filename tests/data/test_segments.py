@@ -76,11 +76,11 @@ def test_bad_annotations_are_counted_and_named(write, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         data = activitynet(**write(content, "late", "point", "strange", "silent"), class_names=["run"])
     assert data.notes == (
-        "2 segments reach beyond their video and were cut: late",
-        "2 segments have no length inside their video, left out: point",
-        "1 segments are of unknown classes ('rnu'), left out: strange",
-        "1 of 5 videos have no segment: silent",
-        "1 of 5 videos have no features: lost",
+        "2 segments reaching beyond the video, cut: late",
+        "2 segments without length inside the video, left out: point",
+        "1 segment of unknown classes ('rnu'), left out: strange",
+        "1 of 5 videos without a segment: silent",
+        "1 of 5 videos without features: lost",
     )
     assert [len(video.segments) for video in data] == [2, 1, 1, 0, 1]
     assert data[0].segments == (Span(8, 10, "run"), Span(0, 2, "run"))
@@ -88,7 +88,7 @@ def test_bad_annotations_are_counted_and_named(write, tmp_path, caplog):
     with pytest.raises(DataError, match=r"features: no features of video 'lost'"):
         data[4].features()
     data = activitynet(tmp_path / "anno.json", features=tmp_path / "features", class_names=["run"], missing="skip")
-    assert len(data) == 4 and data.notes[-1] == "1 of 5 videos have no features, left out: lost"
+    assert len(data) == 4 and data.notes[-1] == "1 of 5 videos without features, left out: lost"
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_bad_annotations_are_counted_and_named(write, tmp_path, caplog):
         (
             official(a=("training", 5, [])),
             {"subset": "train"},
-            r"no video is in subset train; its 1 videos are in training",
+            r"no video is in subset train; it has 1 video in training",
         ),
         (
             official(b=("training", 5, [])),
             {},
-            r"has no features of any of the 1 videos .* it has those of a, the videos",
+            r"has no features of the 1 video .* it has those of a, the videos",
         ),
         (
             official(a=("training", 5, [(1, 2, "x")])),
             {"class_names": ["y"]},
-            r"none of 1 segments can be used: 1 segments",
+            r"none of 1 segment can be used: 1 segment",
         ),
         (official(a=("training", -5, [])), {}, r"anno.json: a: its duration is -5; needs seconds above 0"),
         (official(a=("training", 5, [(1, "x", "y")])), {}, r"a: an annotation is .*; needs a segment \[start, end\]"),

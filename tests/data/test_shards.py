@@ -145,7 +145,7 @@ def test_webdatasets_own_names(tmp_path, place):
         ([("1.mp4", b"x"), ("1.avi", b"x"), ("1.cls", b"0")], r"t\.tar: sample '1' has 2 videos"),
         ([("README", b"x")], r"t\.tar: holds no samples; a sample is key\.mp4"),
         ([("1.mp4", b"x"), ("1.cls", b"0"), ("2.cls", b"0"), ("1.mp4", b"x"), ("1.cls", b"0")], r"sample '2' has 0 v"),
-        ([("1.mp4", b"x"), ("1.cls", b"0")] * 2, r"1 samples stand more than once \(1\)"),
+        ([("1.mp4", b"x"), ("1.cls", b"0")] * 2, r"1 sample more than once \(1\)"),
     ],
 )
 def test_samples_that_are_none(tmp_path, members, message):

@@ -46,9 +46,7 @@ def test_given_class_names_give_the_indices(tmp_path, lists):
     root = videos(tmp_path, [f"{clip}.avi" for clip in CLIPS])
     dataset = ucf101(root, lists, class_names=["Basketball", "Diving", "Archery"])
     assert [record.labels for record in dataset] == [(2,), (0,)]
-    with pytest.raises(
-        DataError, match=r"trainlist01.txt:2: class folder 'Basketball' is no class, .* names 1 classes"
-    ):
+    with pytest.raises(DataError, match=r"trainlist01.txt:2: class folder 'Basketball' is no class, .* names 1 class"):
         ucf101(root, lists, class_names=["Archery"])
 
 

@@ -169,7 +169,7 @@ def test_pickles_leave_damaged_records_out(tmp_path):
     _, count, bad = write_pickle(path, tmp_path)
     assert count == 1 and len(bad) == 1 and "a.tfrecord at byte 0: wrong checksum" in bad[0]
     write_tfrecord(path, [video_level("x")])
-    with pytest.raises(DataError, match=r"none of its 1 videos can be read, the first since .* has no 'rgb'"):
+    with pytest.raises(DataError, match=r"none of its 1 video can be read, the first since .* has no 'rgb'"):
         write_pickle(path, tmp_path)
     with pytest.raises(DataError, match=r"'a.pkl' would hold 2 shards; convert them into folders apart"):
         list(write_pickles([path, path], tmp_path))

@@ -101,7 +101,7 @@ def test_precision_sets_the_autocast_of_predict():
         (batches(bad=[("v0", "broken")]), "v0: came twice in one evaluation"),
         (
             batches(0, bad=[("a", "moov atom not found")]),
-            "none of 1 samples .* first is a: moov atom not found",
+            "none of 1 sample could .* first is a: moov atom not found",
         ),
         ([], "none of 0 samples could be scored$"),
         ([{"id": ["a"], "video": torch.zeros(1, 3)}], "a: has no label"),
@@ -144,6 +144,8 @@ def test_ranks_together_find_what_one_does(monkeypatch):
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(dist, "all_gather_object", all_gather_object)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "broadcast_object_list", lambda found: None)
     together = run(share(1), num_total=10)
     monkeypatch.undo()
     alone = run(batches(8, bad=[("bad0", "why"), ("bad1", "why")]))
@@ -152,10 +154,37 @@ def test_ranks_together_find_what_one_does(monkeypatch):
     assert together.not_scored == alone.not_scored
 
 
+class Costly(Classification):
+    """Counts how often its process has computed it."""
+
+    computed = 0
+
+    def __init__(self, names, *, breaks=False):
+        super().__init__(names)
+        self.breaks = breaks
+
+    def compute(self):
+        if self.breaks:
+            raise DataError("METEOR: its Java program broke off")
+        Costly.computed += 1
+        return super().compute()
+
+
+class Scored(Echo):
+    def __init__(self, metric):
+        super().__init__()
+        self.metric = metric
+
+    def metrics(self):
+        return [self.metric]
+
+
 def _rank(rank, path, out):
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    found = run(share(rank), num_total=10)
-    torch.save((dict(found.scores), found.num_scored, found.not_scored), f"{out}.{rank}")
+    found = run(share(rank), Scored(Costly(NAMES)), num_total=10)
+    with pytest.raises(DataError, match="METEOR: its Java program broke off"):
+        run(share(rank), Scored(Costly(NAMES, breaks=True)))
+    torch.save((dict(found.scores), found.num_scored, found.not_scored, Costly.computed), f"{out}.{rank}")
     dist.destroy_process_group()
 
 
@@ -164,8 +193,9 @@ def test_two_processes_find_what_one_does(tmp_path):
     mp.spawn(_rank, args=(tmp_path / "meet", tmp_path / "out"), nprocs=2)
     alone = run(batches(8, bad=[("bad0", "why"), ("bad1", "why")]))
     for rank in range(2):
-        found = torch.load(f"{tmp_path / 'out'}.{rank}")
-        assert found == (alone.scores, 8, alone.not_scored)
+        *found, computed = torch.load(f"{tmp_path / 'out'}.{rank}")
+        assert found == [alone.scores, 8, alone.not_scored]
+        assert computed == (rank == 0)  # by one for all
 
 
 # ---- the report ---------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -17,6 +18,7 @@ from videozoo.tasks.task import Task
 from videozoo.transforms.input import ClipInput
 from videozoo.types import Labels
 from videozoo.weights import checkpoint
+from videozoo.weights.checkpoint import Checkpoint
 
 NAMES = ("moves_left", "moves_right", "moves_up")
 
@@ -98,7 +100,39 @@ def test_another_input_than_in_training(run):
     CliRunner().invoke(app, [str(path), "input.num_frames=5", "--views", "1x3"], catch_exceptions=False)
     assert task.shapes[-1][1:3] == (3, 5)
     wrong = CliRunner().invoke(app, [str(path), "model.depth=3"])
-    assert str(wrong.exception) == "eval: 'model.depth=3' is nothing that testing can change; give input.key=value"
+    assert str(wrong.exception) == (
+        "eval: 'model.depth=3' is nothing that testing can change; give input.key=value, task.key=value or "
+        "data.val.key=value"
+    )
+
+
+def test_another_test_set(run, world):
+    path, task = run
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    CliRunner().invoke(app, [str(path), f"data.val.path={world / 'train'}"], catch_exceptions=False)
+    assert sum(shape[0] for shape in task.shapes) == len(list((world / "train").rglob("*.mp4")))
+    named = [folder for folder in (path / "eval").iterdir() if folder.name.startswith("val-")]
+    assert len(named) == 1 and (named[0] / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dat.val.path=x", "eval: 'dat.val.path=x' is nothing that testing can change; did you mean 'data'? "),
+        ("data.vall.path=x", "eval: 'data.vall.path=x': there is no split 'vall'; did you mean 'val'? "),
+        ("data.test.path=x", "eval: 'data.test.path=x' is not about data.val, which is evaluated; give --split test"),
+        ("data.val=x", "eval: 'data.val=x' says no key; give input.key=value, task.key=value or data.val.key=value"),
+        ("task=tag", "eval: 'task=tag' says no key; "),
+        ("task.name", "task.name: is no override; write key=value"),
+    ],
+)
+def test_overrides_that_are_none(run, override, message):
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    found = CliRunner().invoke(app, [str(run[0]), override])
+    assert isinstance(found.exception, ConfigError)
+    assert str(found.exception).startswith(message)
 
 
 def test_other_data_is_numbered_by_the_names_of_the_checkpoint(run, world, tmp_path):
@@ -125,8 +159,29 @@ def test_data_with_splits_inside_and_list_files(run, world, tmp_path):
     assert evaluate_run(path, data=world / "val" / "some.txt", device="cpu").num_scored == 2
 
 
+@pytest.mark.parametrize(
+    ("trained", "key", "value"),
+    [
+        ({"name": "classify", "multi_label": False}, "multi_label", True),
+        ({"name": "localize_bsn", "stage": "tem"}, "stage", "pem"),
+        ({"name": "ground", "encoder": {"name": "minilm"}, "encoder_sha256": "ab"}, "encoder_sha256", None),
+    ],
+)
+def test_what_the_weights_have_learned_stays(tmp_path, trained, key, value):
+    saved = Checkpoint(tmp_path / "best.pt", {"task": trained}, ("a",), {}, step=1, resume={})
+    assert module._with_task_args(saved, {key: trained[key]}).record["task"] == trained
+    with pytest.raises(
+        ConfigError, match=rf"task\.{key}: is {value!r}; the weights have learned with '?{trained[key]}"
+    ):
+        module._with_task_args(saved, {key: value})
+
+
 def test_where_reports_go(run, world):
     path, _ = run
+    changes = {"task_args": {"average": "prob"}, "data_args": {"path": "/" + "a/" * 50 + "b.txt", "fps": 25}}
+    named = report_dir(path, input_args={"num_frames": 3}, **changes).name
+    assert named.startswith("val-num_frames=3-average=prob-") and named.endswith("_a_b.txt-fps=25")
+    assert len(report_dir(path, input_args={str(i): "x" * 99 for i in range(9)}).name) == 200
     assert report_dir(path) == path / "eval" / "val"
     assert report_dir(path / "best.pt", views="10x3", split="test") == path / "eval" / "test-10x3"
     assert report_dir(path, data=world) == path / "eval" / "world"
@@ -144,6 +199,21 @@ def test_what_is_not_there_is_named(run, tmp_path):
         evaluate_run(tmp_path / "no_run", device="cpu")
     with pytest.raises(ConfigError, match="views: is '10'; write clips x crops"):
         evaluate_run(path, views="10", device="cpu")
+
+
+def test_a_reason_that_many_samples_share_is_told_once(run, monkeypatch):
+    path, _ = run
+    lost = [(f"v#{i}", "features: no features of video 'v'") for i in range(12)]
+    scored = module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda *a, **k: dataclasses.replace(scored(*a, **k), not_scored=lost))
+    app = typer.Typer()
+    app.command()(evaluate_command)
+    found = CliRunner().invoke(app, [str(path), "--device", "cpu"], catch_exceptions=False, env={"COLUMNS": "200"})
+    assert found.stdout.count("no features of") == 1
+    assert "not scored: v#0, v#1, v#2 and 9 more: features: no features of video 'v'" in found.stdout
+    page = (path / "eval/val/report.html").read_text(encoding="utf-8")
+    assert page.count("no features of video") == 1 and "v#0, v#1, v#2, v#3, v#4 and 7 more" in page
+    assert len(json.loads((path / "eval/val/report.json").read_text(encoding="utf-8"))["not_scored"]) == 12
 
 
 def test_the_command_prints_scores_and_where_the_report_is(run):

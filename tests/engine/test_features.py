@@ -14,10 +14,10 @@ from tests.contract.tiny import TINY
 from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.data.registry import datasets
 from videozoo.engine.evaluate_run import evaluate_run
-from videozoo.engine.run import train
+from videozoo.engine.run import _sizes, check_width, train
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.encode import write_video
-from videozoo.io.features import Features, FeatureStore
+from videozoo.io.features import Features, FeatureStore, write_features
 from videozoo.metrics.youtube8m import YouTube8M
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import create_model, models
@@ -26,7 +26,7 @@ from videozoo.predict.extractor import Extractor
 from videozoo.predict.predictor import load
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.tag import Tag
-from videozoo.transforms.input import ClipInput
+from videozoo.transforms.input import ClipInput, build_input
 from videozoo.weights import checkpoint
 
 
@@ -57,7 +57,7 @@ class StoredVideos(list):
     def __init__(self, path: Path):
         store = FeatureStore(path)
         super().__init__(StoredVideo(id_, (i % 2,), store) for i, id_ in enumerate(store.ids))
-        self.feature_recipe = store.recipe.to_dict()
+        self.feature_recipe = store.recipe.to_dict() if store.recipe is not None else None
         self.extractor = store.extractor
 
 
@@ -141,6 +141,43 @@ def test_a_runs_record_is_a_recipe(recipe, tmp_path):
     train(recipe(), tmp_path / "run", progress=False)
     again = load_recipe(tmp_path / "run" / "recipe.yaml")
     assert train(again, tmp_path / "again", progress=False).step == 2
+
+
+def test_features_of_another_width_are_refused_at_the_start(place, recipe, tmp_path):
+    wide = recipe()
+    wide.sections["input"]["feature_dims"] = [16]
+    with pytest.raises(
+        DataError,
+        match=r"^tiny: data\.train: \S*near/0\.npz: 0: features of the widths \(32,\); the "
+        r"recipe says input\.feature_dims=\(16,\); give features of that width, or say theirs in the recipe's input$",
+    ):
+        train(wide, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    train(recipe(), tmp_path / "run", progress=False)
+    for index, values in enumerate(np.zeros((4, 3, 5), np.float32)):
+        write_features(tmp_path / "narrow", str(index), Features(values))
+    with pytest.raises(DataError, match=r"data\.val: \S*narrow/0\.npz: 0: .*widths \(5,\).*; give features as the run"):
+        evaluate_run(tmp_path / "run", device="cpu", data_args={"path": str(tmp_path / "narrow")})
+
+
+def test_a_sample_that_is_missing_does_not_tell_the_width(place, recipe):
+    pipeline = build_input({**recipe().section("input"), "feature_dims": [16]}).train_pipeline()
+    store = FeatureStore(place / "near")
+    records = [StoredVideo("gone", (0,), store), StoredVideo("2", (0,), store)]
+    check_width(records[:1], pipeline, where="here", advice="")
+    with pytest.raises(DataError, match=r"here: \S*near/2\.npz: 2: features of the widths \(32,\)"):
+        check_width(records, pipeline, where="here", advice="")
+
+
+def test_the_model_is_as_wide_as_the_input_says(recipe):
+    spec = build_input(recipe().section("input"))
+    nextvlad = dataclasses.replace(recipe(), sections={**recipe().sections, "model": {"name": "nextvlad"}})
+    assert _sizes(nextvlad, spec) == {"num_frames": 5, "feature_dims": [32]}
+    nextvlad.sections["model"]["feature_dims"] = [1024, 128]
+    with pytest.raises(
+        ConfigError, match=r"model\.feature_dims: is \[1024, 128\], input\.feature_dims is \[32\]; write"
+    ):
+        _sizes(nextvlad, spec)
 
 
 def test_validation_on_other_features_is_refused(recipe, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.engine.toy import ToyPipeline, ToyRecords
-from videozoo.engine.loader import EvalLoader, TrainLoader, collate, sample_rng
+from videozoo.engine.loader import EvalLoader, TrainLoader, by_reason, collate, sample_rng
 from videozoo.engine.order import sample_order
 from videozoo.errors import ConfigError, DataError, TrainingError
 
@@ -119,6 +119,24 @@ def test_nothing_but_broken_records(num_workers):
     loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(broken=tuple(range(26))))
     with pytest.raises(TrainingError, match=r"^training data: 20 samples in a row cannot be used, the last is videos"):
         ids(loader)
+
+
+def test_a_fault_that_many_records_share_counts_once():
+    """A hundred sentences of one video without features are passed over; twenty such videos are not."""
+
+    def pipeline(record, rng):
+        if record.index < 60:
+            raise DataError(f"no features of video '{record.index // per_video}'")
+        return ToyPipeline()(record, rng)
+
+    per_video = 60
+    (batch,) = next(train_loader(num=64, pipeline=pipeline).steps(0, 1))
+    assert set(batch["id"]) <= {"toy60", "toy61", "toy62", "toy63"}
+    ((why, lost),) = by_reason(dict(batch["bad"]).items()).items()
+    assert why == "no features of video '0'" and len(lost) > 20
+    per_video = 2
+    with pytest.raises(TrainingError, match=r"\d\d samples in a row cannot be used, the last is no features of video"):
+        next(train_loader(num=64, pipeline=pipeline).steps(0, 1))
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

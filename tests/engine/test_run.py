@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from videozoo.config.recipe import load_recipe
 from videozoo.data.motion import make_clips
 from videozoo.engine.log import read_log
 from videozoo.engine.run import differences, train
-from videozoo.errors import ConfigError, DataError, TrainingError, VideoZooError, WeightsError
+from videozoo.errors import ConfigError, DataError, MissingPackageError, TrainingError, VideoZooError, WeightsError
 from videozoo.weights import checkpoint
 
 RECIPE = """
@@ -190,6 +191,33 @@ def test_mistakes_are_named(recipe, tmp_path, override, error, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_fails_before_its_first_step_leaves_nothing(recipe, world, tmp_path):
+    for split in ("train", "val"):
+        shutil.copytree(world / split, tmp_path / "data" / split)
+    for video in (tmp_path / "data/train").rglob("*.mp4"):
+        video.write_bytes(b"no video")
+    broken = f"data.train.path={tmp_path / 'data/train'}"
+    with pytest.raises(TrainingError, match="samples in a row cannot be used"):
+        run(recipe, tmp_path / "run", broken, "fit.tensorboard=true")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(TrainingError, match="step 1: loss nan"):
+        run(recipe, tmp_path / "run", "input.std=[.nan, 1, 1]")
+    assert not (tmp_path / "run").exists()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MissingPackageError, match=r"fit\.loggers: wandb"):
+        patch.setitem(sys.modules, "wandb", None)
+        run(recipe, tmp_path / "run", "fit.loggers=[wandb]")
+    assert not (tmp_path / "run").exists()
+    assert run(recipe, tmp_path / "run").step == 4  # nothing is in its way
+
+
+def test_what_is_resumed_is_never_removed(recipe, world, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/log.jsonl").write_text('{"step": 1, "loss": 7}\n')
+    with pytest.raises(TrainingError, match="step 1: loss nan"):
+        run(recipe, tmp_path / "run", "input.std=[.nan, 1, 1]", resume=True)
+    assert (tmp_path / "run/log.jsonl").is_file()
+
+
 def test_differences():
     a = {"optim": {"lr": 0.1, "name": "sgd"}, "seed": 0}
     assert differences(a, {"optim": {"lr": 0.5, "name": "sgd", "momentum": 0.9}, "seed": 0}) == {
@@ -202,7 +230,7 @@ def test_the_command(recipe, tmp_path):
     arguments = ["train", str(recipe), "fit.duration=1st", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert f"{tmp_path / 'run'}: trained 1 steps, best " in result.output
+    assert f"{tmp_path / 'run'}: trained 1 step, best " in result.output
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["step"] == 1
 
 

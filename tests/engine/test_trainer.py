@@ -12,7 +12,7 @@ from videozoo.engine.average import WeightAverage
 from videozoo.engine.duration import Duration
 from videozoo.engine.log import read_log
 from videozoo.engine.optim import gradient_norm
-from videozoo.errors import TrainingError
+from videozoo.errors import DataError, TrainingError
 from videozoo.weights import checkpoint
 
 
@@ -106,6 +106,22 @@ def test_broken_data_is_listed_and_bounded(tmp_path):
     assert (tmp_path / "bad" / "bad_files.txt").read_text().count("moov") >= 2
 
 
+def test_what_many_samples_lack_is_told_once(tmp_path, capsys):
+    def pipeline(record, rng):
+        if record.index < 8:
+            raise DataError("no features of video 'a'")
+        return ToyPipeline()(record, rng)
+
+    trainer = make_trainer(tmp_path / "run", pipeline=pipeline, max_bad_share=0.5, log_every=1)
+    trainer.progress = True
+    assert trainer.run().num_bad == 8
+    lines = (tmp_path / "run/bad_files.txt").read_text().splitlines()
+    assert len(lines) == 8 and all(
+        line.startswith("toy") and line.endswith("\tno features of video 'a'") for line in lines
+    )
+    assert capsys.readouterr().err.count("no features of video 'a'") == 1
+
+
 def test_disk_full_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path / "run")
     save = torch.save
@@ -147,7 +163,7 @@ def test_out_of_memory_says_what_to_lower(tmp_path):
     with pytest.raises(
         TrainingError,
         match=r"^step 1: out of memory on cpu with 3 samples at a time \(fit\.batch_size 6, "
-        r"fit\.accumulate 2, 1 processes\); raise fit\.accumulate",
+        r"fit\.accumulate 2, 1 process\); raise fit\.accumulate",
     ):
         trainer.run()
 

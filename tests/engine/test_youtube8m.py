@@ -13,7 +13,7 @@ from videozoo.data.youtube8m import youtube8m
 from videozoo.engine.evaluate_run import evaluate_run
 from videozoo.engine.loader import TrainLoader
 from videozoo.engine.run import train
-from videozoo.errors import TrainingError
+from videozoo.errors import DataError, TrainingError
 from videozoo.io.tfrecord import TFRecordFile, encode_sequence_example, write_tfrecord
 from videozoo.transforms.features import FeaturesInput
 from videozoo.weights import checkpoint
@@ -143,6 +143,23 @@ def test_a_truncated_shard_is_used_up_to_there(shards, caplog):
     assert len(data) == 23
     (note,) = data.notes
     assert "s1.tfrecord at byte" in note and "the file ends within a record of" in note and note in caplog.text
+
+
+@pytest.mark.parametrize("size", [5, 12, 40])
+def test_a_shard_cut_in_its_first_record_is_noted_or_an_error(shards, size):
+    paths = sorted(shards.glob("*.tfrecord"))
+    paths[0].write_bytes(paths[0].read_bytes()[:size])
+    found = youtube8m(shards)
+    (note,) = found.notes
+    assert f"{paths[0].name} at byte 0: the file ends within a record" in note
+    assert len(found) == 24 - 8 and found[0].read()[0] == youtube8m(paths[1])[0].read()[0]
+    with pytest.raises(DataError, match=r"at byte 0: the file ends within a record.*; fetch the file again"):
+        youtube8m(paths[0])
+    for names in (None, ("rgb", "audio")):  # told, they are not looked for in a record
+        for path in paths[1:]:
+            path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(DataError, match=r"at byte 0: the file ends within a record"):
+            youtube8m(shards, features=names)
 
 
 def test_shards_are_opened_without_a_walk(shards, monkeypatch):

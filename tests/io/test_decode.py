@@ -185,14 +185,14 @@ def test_windows_decode_each_frame_once(plain, monkeypatch):
     from videozoo.io.pyav import PyAVReader
 
     taken = []
-    sequence = PyAVReader._sequence
+    sequence = PyAVReader.sources
 
     def counted(self, start_s):
         for item in sequence(self, start_s):
             taken.append(item[0])
             yield item
 
-    monkeypatch.setattr(PyAVReader, "_sequence", counted)
+    monkeypatch.setattr(PyAVReader, "sources", counted)
     with open_video(plain) as video:
         list(video.windows(window_s=1.0, stride_s=0.1))
     assert len(taken) == len(set(taken)) == 60

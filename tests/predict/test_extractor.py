@@ -126,8 +126,8 @@ def test_the_batch_changes_nothing(extractor, video, batch_size):
 def test_frames_are_decoded_once(extractor, video, monkeypatch):
     decoded = []
     reader = open_video(video)
-    sequence = reader._sequence
-    monkeypatch.setattr(reader, "_sequence", lambda s: (decoded.append(item[0]) or item for item in sequence(s)))
+    sequence = reader.sources
+    monkeypatch.setattr(reader, "sources", lambda s: (decoded.append(item[0]) or item for item in sequence(s)))
     shared = extractor(reader).values
     assert len(decoded) == len(set(decoded)) == 30
     monkeypatch.setattr(windows, "HELD_BYTES", 0)

@@ -19,8 +19,8 @@ class Counting(FrameArray):
         self.sought += 1
         return super().frames_at(times_s)
 
-    def _sequence(self, start_s):
-        for i, item in enumerate(super()._sequence(start_s)):
+    def sources(self, start_s):
+        for i, item in enumerate(super().sources(start_s)):
             if i == self.breaks_at:
                 raise DecodeError("a.mp4", "damaged")
             self.decoded += 1

@@ -188,7 +188,7 @@ def test_an_evaluation_names_what_it_could_not_score(tmp_path):
     records = made(tmp_path, "validation")
     (tmp_path / "features" / "video_09.npz").unlink()
     again = activitynet(tmp_path / "annotations.json", features=tmp_path / "features", subset="validation")
-    assert again.notes == ("1 of 4 videos have no features: video_09",)
+    assert again.notes == ("1 of 4 videos without features: video_09",)
     loader = EvalLoader(again, SPEC.eval_pipeline(), batch_size=3)
     found = evaluate(bmn(), loader, SPEC, device="cpu", num_total=len(records))
     assert found.num_scored == 3 and [id_ for id_, _ in found.not_scored] == ["video_09"]

@@ -93,6 +93,15 @@ def test_it_travels_in_a_checkpoint():
     assert build_input(SPEC.to_dict()) == SPEC
 
 
+def test_what_is_wrong_with_features_is_the_same_of_all_their_sentences():
+    class Lost(Record):
+        def features(self):
+            raise DataError("features: no features of video 'v'; extract them or leave it out")
+
+    with pytest.raises(DataError, match=r"^features: no features of video 'v'"):
+        SPEC.train_pipeline()(Lost(), np.random.default_rng(0))
+
+
 def test_errors():
     with pytest.raises(DataError, match=r"v#1: is 3 wide; the recipe says input\.feature_dim=2"):
         SPEC.eval_pipeline()(Record(width=3))

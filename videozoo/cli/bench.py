@@ -87,7 +87,7 @@ def models(
 
     import torch
 
-    from videozoo.cli.weights import _sections
+    from videozoo.cli.arguments import read_arguments
     from videozoo.errors import ConfigError
     from videozoo.models.registry import create_model, list_models
     from videozoo.models.speed import MODES, time_model
@@ -95,7 +95,7 @@ def models(
     names = list_models(pattern)
     if not names:
         raise ConfigError(f"bench: no model is called '{pattern}'; videozoo list models names them")
-    given = _sections(args or [])["model"]
+    given = read_arguments(args or [])["model"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     figures = []
     for name in names:

@@ -30,7 +30,9 @@ class Precision(str, enum.Enum):
 
 def evaluate_command(
     run: Path = typer.Argument(help="A run directory (its best checkpoint is taken) or a weight file."),
-    overrides: list[str] = typer.Argument(None, help="input.key=value, where testing differs from training."),
+    overrides: list[str] = typer.Argument(
+        None, help="input.key=value, task.key=value or data.val.key=value, where testing differs from training."
+    ),
     data: Path = typer.Option(None, help="A folder with one folder a class, or a list file [the run's own data]."),
     split: Split = typer.Option(Split.val, help="Which split of that data."),
     views: str = typer.Option(None, help="Clips x crops a video, e.g. 10x3 [as the run's input says]."),
@@ -49,10 +51,12 @@ def evaluate_command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
+    from videozoo.data.files import some_of
     from videozoo.engine.evaluate_run import evaluate_run, report_dir
+    from videozoo.engine.loader import by_reason
 
-    input_args = _input_args(overrides or ())
-    own = report_dir(run, data=data, split=split.value, views=views, input_args=input_args)
+    changes = _changes(overrides or (), split=split.value)
+    own = report_dir(run, data=data, split=split.value, views=views, **changes)
     folder = own if out is None else out
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -62,7 +66,7 @@ def evaluate_command(
             data=data,
             split=split.value,
             views=views,
-            input_args=input_args,
+            **changes,
             batch_size=batch_size,
             num_workers=num_workers,
             device=device,
@@ -93,18 +97,34 @@ def evaluate_command(
         table.add_row(name, f"{score:.2f}", f"{span.low:.2f} to {span.high:.2f}" if span else "")
     console.print(table)
     console.print(f"{found.coverage} in {found.seconds:.1f} s", highlight=False)
-    for id_, reason in found.not_scored[:10]:
-        console.print(f"  not scored: {id_}: {reason}", style="yellow", markup=False, highlight=False)
-    if len(found.not_scored) > 10:
-        console.print(f"  and {len(found.not_scored) - 10} more, listed in the report", style="yellow")
+    lost = by_reason(found.not_scored)
+    for reason, ids in list(lost.items())[:10]:
+        console.print(f"  not scored: {some_of(ids, 3)}: {reason}", style="yellow", markup=False, highlight=False)
+    if len(lost) > 10:
+        more = sum(map(len, list(lost.values())[10:]))
+        console.print(f"  and {more} more, listed in the report", style="yellow")
     console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _input_args(overrides: Sequence[str]) -> dict[str, Any]:
-    from videozoo.cli.weights import _sections
-    from videozoo.errors import ConfigError
+def _changes(overrides: Sequence[str], *, split: str) -> dict[str, dict[str, Any]]:
+    """`input_args`, `task_args` and `data_args` that overrides of a finished run mean."""
+    from videozoo.config.recipe import SECTIONS, SPLITS, read_overrides
+    from videozoo.errors import ConfigError, did_you_mean
 
+    takes = f"give input.key=value, task.key=value or data.{split}.key=value"
     for override in overrides:
-        if not override.startswith("input."):
-            raise ConfigError(f"eval: '{override}' is nothing that testing can change; give input.key=value")
-    return _sections(list(overrides))["input"]
+        section, *rest = override.partition("=")[0].split(".")
+        if section not in ("input", "task", "data"):
+            hint = f"; {takes}" if section in (*SECTIONS, "seed") else did_you_mean(section, ("input", "task", "data"))
+            raise ConfigError(f"eval: '{override}' is nothing that testing can change{hint}")
+        if section == "data" and rest and rest[0] not in SPLITS:
+            raise ConfigError(f"eval: '{override}': there is no split '{rest[0]}'{did_you_mean(rest[0], SPLITS)}")
+        if section == "data" and rest and rest[0] != split:
+            raise ConfigError(
+                f"eval: '{override}' is not about data.{split}, which is evaluated; give --split {rest[0]}"
+            )
+        if len(rest) < (2 if section == "data" else 1):
+            raise ConfigError(f"eval: '{override}' says no key; {takes}")
+    found = read_overrides(overrides)
+    data = found.get("data", {}).get(split, {})
+    return {"input_args": found.get("input", {}), "task_args": found.get("task", {}), "data_args": data}

@@ -61,7 +61,7 @@ def extract(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from videozoo.errors import ConfigError
+    from videozoo.errors import ConfigError, counted
     from videozoo.predict.extraction import extract_all, video_ids
     from videozoo.predict.extractor import Extractor
     from videozoo.predict.sources import find_videos
@@ -100,7 +100,7 @@ def extract(
         )
     took_s = time.perf_counter() - began_s
     already = f", {done.skipped} were there already" if done.skipped else ""
-    typer.echo(f"{out}: {done.extracted} videos, {done.rows} rows in {took_s:.1f} s{already}")
+    typer.echo(f"{out}: {counted(done.extracted, 'video')}, {counted(done.rows, 'row')} in {took_s:.1f} s{already}")
     if done.extracted or done.skipped:
         typer.echo(extractor.recipe.describe())
     if done.kept is not None:

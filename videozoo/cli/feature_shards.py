@@ -68,6 +68,7 @@ def predict_records(
 
     from rich.console import Console
 
+    from videozoo.errors import counted
     from videozoo.predict.feature_shards import KAGGLE_HEADER, kaggle_line, label_records
 
     format = _format(format, out)
@@ -88,7 +89,7 @@ def predict_records(
         _write(_json_lines(run, answers(), failed, top), out)
     if failed:
         notes = Console(stderr=True)
-        notes.print(f"{len(failed)} videos failed:", style="red", highlight=False)
+        notes.print(f"{counted(len(failed), 'video')} failed:", style="red", highlight=False)
         for _, reason in failed:
             notes.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
     return not failed

@@ -30,7 +30,7 @@ def index(
     from rich.console import Console
     from rich.progress import track
 
-    from videozoo.errors import ConfigError, DataError, require
+    from videozoo.errors import ConfigError, DataError, counted, require
     from videozoo.io.features import FeatureStore
     from videozoo.predict.index import IndexedVideo, VideoIndex
     from videozoo.predict.outputs import check_writable
@@ -73,7 +73,7 @@ def index(
     changed = sum(video.path in states for video in new)
     counts = ((len(new) - changed, "added"), (changed, "had changed"), (len(gone), "gone, taken out"))
     told = ", ".join([f"{count} {what}" for count, what in counts if count] or ["nothing new"])
-    typer.echo(f"{out}: {len(found.videos)} videos, {len(found)} windows ({told})")
+    typer.echo(f"{out}: {counted(len(found.videos), 'video')}, {counted(len(found), 'window')} ({told})")
     if failed:
         notes.print(f"{len(failed)} of {len(videos)} videos failed:", style="red", highlight=False)
         for reason in failed:

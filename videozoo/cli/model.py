@@ -17,11 +17,11 @@ def info(
     import dataclasses
     import json
 
-    from videozoo.cli.weights import _sections
+    from videozoo.cli.arguments import read_arguments
     from videozoo.models.profile import profile
     from videozoo.models.registry import create_model
 
-    arguments = _sections(args or [])["model"]
+    arguments = read_arguments(args or [])["model"]
     if not as_json:
         typer.echo(f"measuring {model} ...", err=True)
     found = profile(create_model(model, **arguments))

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,15 @@ __all__ = ["app", "frames", "reencode", "shards"]
 
 app = typer.Typer(help="Make data ready for training.", no_args_is_help=True)
 
+Clips = Annotated[
+    Path, typer.Argument(help="A folder with one sub-folder a class (or train/ and val/), or a list file.")
+]
+ShortSide = Annotated[int, typer.Option(min=0, help="Frames are scaled down to this short side; 0 leaves them.")]
+Root = Annotated[Path | None, typer.Option(help="Where a list's relative paths start; its own folder by default.")]
+ClassNames = Annotated[Path | None, typer.Option(help="A file with the class names, one a line.")]
+MultiLabel = Annotated[bool, typer.Option("--multi-label", help="A list's clips have any number of labels.")]
+SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out a list's videos that are not there.")]
+
 
 @app.callback()
 def prepare() -> None:
@@ -26,43 +35,37 @@ def prepare() -> None:
 
 @app.command(short_help="Decode videos to folders of JPEG frames.")
 def frames(
-    data: Path = typer.Argument(help="A folder with one sub-folder a class (or train/ and val/), or a list file."),
+    data: Clips,
     out: Path = typer.Argument(help="Where the frames and their lists go."),
-    short_side: int = typer.Option(256, min=0, help="Frames are scaled down to this short side; 0 leaves them."),
+    short_side: ShortSide = 256,
     quality: int = typer.Option(90, min=2, max=95, help="JPEG quality; 95 is the best and largest."),
     workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos decoded at the same time."),
-    root: Path = typer.Option(None, help="Where a list's relative paths start; its own folder by default."),
-    class_names: Path = typer.Option(None, help="A file with the class names, one a line."),
-    multi_label: bool = typer.Option(False, "--multi-label", help="A list's clips have any number of labels."),
-    skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out a list's videos that are not there."),
+    root: Root = None,
+    class_names: ClassNames = None,
+    multi_label: MultiLabel = False,
+    skip_missing: SkipMissing = False,
 ) -> None:
     """Decode videos to folders of JPEG frames, with list files to train from. Run it again to go on."""
     from videozoo.data.frames import prepare_frames
 
     write = functools.partial(prepare_frames, short_side_px=short_side or None, quality=quality, num_workers=workers)
-    datasets = _read(
-        data,
-        root=root,
-        class_names=_named(class_names, out),
-        multi_label=multi_label,
-        skip_missing=skip_missing,
-    )
+    datasets = _read(data, out, root=root, class_names=class_names, multi_label=multi_label, skip_missing=skip_missing)
     _prepare(datasets, out, write, unit="videos")
 
 
 @app.command(short_help="Encode videos smaller, with more key frames.")
 def reencode(
-    data: Path = typer.Argument(help="A folder with one sub-folder a class (or train/ and val/), or a list file."),
+    data: Clips,
     out: Path = typer.Argument(help="Where the videos and their lists go; folders are as in the data."),
-    short_side: int = typer.Option(256, min=0, help="Frames are scaled down to this short side; 0 leaves them."),
+    short_side: ShortSide = 256,
     gop: int = typer.Option(10, min=1, help="Frames from one key frame, where decoding can start, to the next."),
     crf: float = typer.Option(20, min=0, max=51, help="Quality: 0 loses nothing, 51 is the worst and smallest."),
     preset: str = typer.Option("medium", help="x264's, from ultrafast to veryslow."),
     workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos encoded at the same time."),
-    root: Path = typer.Option(None, help="Where a list's relative paths start; its own folder by default."),
-    class_names: Path = typer.Option(None, help="A file with the class names, one a line."),
-    multi_label: bool = typer.Option(False, "--multi-label", help="A list's clips have any number of labels."),
-    skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out a list's videos that are not there."),
+    root: Root = None,
+    class_names: ClassNames = None,
+    multi_label: MultiLabel = False,
+    skip_missing: SkipMissing = False,
 ) -> None:
     """Encode videos anew, smaller and with key frames close together, to train from. Run it again to go on."""
     from videozoo.data.frames import convert_videos
@@ -72,13 +75,7 @@ def reencode(
     write = functools.partial(
         convert_videos, write=lambda video, place: (None, made(video, place)), suffix=".mp4", num_workers=workers
     )
-    datasets = _read(
-        data,
-        root=root,
-        class_names=_named(class_names, out),
-        multi_label=multi_label,
-        skip_missing=skip_missing,
-    )
+    datasets = _read(data, out, root=root, class_names=class_names, multi_label=multi_label, skip_missing=skip_missing)
     _prepare(datasets, out, write, unit="videos")
 
 
@@ -88,19 +85,20 @@ def shards(
     out: Path = typer.Argument(help="Where the tar files go: train-000000.tar, ..."),
     shard_mb: int = typer.Option(500, "--shard-mb", min=1, help="Megabytes of video in each file, about."),
     workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos checked at the same time."),
-    root: Path = typer.Option(None, help="Where a list's relative paths start; its own folder by default."),
-    class_names: Path = typer.Option(None, help="A file with the class names, one a line."),
-    multi_label: bool = typer.Option(False, "--multi-label", help="A list's clips have any number of labels."),
-    skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out a list's videos that are not there."),
+    root: Root = None,
+    class_names: ClassNames = None,
+    multi_label: MultiLabel = False,
+    skip_missing: SkipMissing = False,
 ) -> None:
     """Put many videos into few tar files (WebDataset's layout), for big sets and slow disks. Run it again to go on."""
     from videozoo.data.shards import write_shards
 
-    names = _named(class_names, out)
     if data.endswith((".yaml", ".yml")) or not Path(data).exists():
         datasets = _read_recipe(data)
     else:
-        datasets = _read(Path(data), root=root, class_names=names, multi_label=multi_label, skip_missing=skip_missing)
+        datasets = _read(
+            Path(data), out, root=root, class_names=class_names, multi_label=multi_label, skip_missing=skip_missing
+        )
     _prepare(
         datasets,
         out,
@@ -161,14 +159,6 @@ def yt8m_pkl(
         raise typer.Exit(1)
 
 
-def _named(class_names: Path | None, out: Path) -> Path | None:
-    """The file of class names: a later list of the same data must mean the same classes."""
-    from videozoo.data.labels import CLASS_FILES
-
-    kept = out / CLASS_FILES[0]
-    return kept if class_names is None and kept.is_file() else class_names
-
-
 def _read_recipe(name: str) -> dict[str, ClipDataset]:
     """The data sets of a recipe, all with the classes of the first."""
     from videozoo.config.check import accepted, build
@@ -191,13 +181,16 @@ def _read_recipe(name: str) -> dict[str, ClipDataset]:
 
 
 def _read(
-    data: Path, *, root: Path | None, class_names: Path | None, multi_label: bool, skip_missing: bool
+    data: Path, out: Path, *, root: Path | None, class_names: Path | None, multi_label: bool, skip_missing: bool
 ) -> dict[str, ClipDataset]:
-    """The data sets in `data` by the names of their lists."""
+    """The data sets in `data` by the names of their lists; classes are those that `out` knows, if nothing is said."""
     from videozoo.data.clip_folder import clip_folder, subset_folders
     from videozoo.data.clip_list import clip_list
     from videozoo.data.labels import CLASS_FILES
 
+    kept = out / CLASS_FILES[0]  # a later list of the same data must mean the same classes
+    if class_names is None and kept.is_file():
+        class_names = kept
     if data.is_dir() and subset_folders(data):
         train = clip_folder(data, subset="train", class_names=class_names)
         return {"train": train, "val": clip_folder(data, subset="val", class_names=train.class_names)}

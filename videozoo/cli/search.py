@@ -32,7 +32,7 @@ def search(
     """Find the moments of many videos that a sentence tells of, best first."""
     from rich.console import Console
 
-    from videozoo.errors import DataError
+    from videozoo.errors import DataError, counted
 
     if not query.strip():
         raise DataError("query: is empty; say what to look for in a few words")
@@ -73,7 +73,7 @@ def search(
         for clip in clips:
             notes.print(f"cut: {clip}", style="dim", highlight=False, markup=False)
     if failed:
-        notes.print(f"{len(failed)} videos failed:", style="red", highlight=False)
+        notes.print(f"{counted(len(failed), 'video')} failed:", style="red", highlight=False)
         for reason in failed.values():
             notes.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1)

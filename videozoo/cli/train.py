@@ -25,6 +25,7 @@ def train(
     loaded.resolved()  # every mistake in it, before the seconds that torch takes to load
 
     from videozoo.engine.steps import train as run
+    from videozoo.errors import counted
 
     result = run(loaded, out, resume=resume, init=init, progress=not quiet)
     if quiet or os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
@@ -34,6 +35,6 @@ def train(
         place = f"step {result.step} of {result.total_steps}"
         typer.echo(f"{result.out_dir}: {result.stopped_by} after {place}; saved, go on with --resume")
     else:
-        typer.echo(f"{out}: trained {result.step} steps{best}")
+        typer.echo(f"{out}: trained {counted(result.step, 'step')}{best}")
     if result.num_bad:
-        typer.echo(f"{result.num_bad} samples could not be used; {out / 'bad_files.txt'} lists them")
+        typer.echo(f"{counted(result.num_bad, 'sample')} could not be used; {out / 'bad_files.txt'} lists them")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
+
+from videozoo.cli.arguments import read_arguments
 
 if TYPE_CHECKING:
     from videozoo.weights.cards import Card
@@ -47,7 +49,7 @@ def import_weights(
 
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: published weights are safetensors; give a name ending in .safetensors")
-    sections = _sections(args or [])
+    sections = read_arguments(args or [])
     card = _card(file)
     other = _card(second) if second is not None else None
     if card is None and source is None:
@@ -56,7 +58,7 @@ def import_weights(
         )
 
     from videozoo.data.labels import read_class_names
-    from videozoo.errors import WeightsError
+    from videozoo.errors import WeightsError, counted
     from videozoo.transforms.input import build_input
     from videozoo.weights.bring import bring
     from videozoo.weights.checkpoint import write_safetensors
@@ -94,8 +96,8 @@ def import_weights(
         )
     build_input(brought.record["input"])  # what cannot be built must not be published
     write_safetensors(out, record=brought.record, class_names=brought.class_names, model=brought.model.state_dict())
-    classes = f" with {len(brought.class_names)} classes" if brought.class_names else ""
-    typer.echo(f"{out}: {name}{classes}, {len(found.tensors)} tensors from {path}")
+    classes = f" with {counted(len(brought.class_names), 'class')}" if brought.class_names else ""
+    typer.echo(f"{out}: {name}{classes}, {counted(len(found.tensors), 'tensor')} from {path}")
     for one in found.ignored:
         if not one.endswith("num_batches_tracked"):
             typer.echo(f"  not needed: {one}")
@@ -112,7 +114,7 @@ def export_weights(
     out: Path = typer.Option(..., "--out", "-o", help="The file to write."),
 ) -> None:
     """Publish a run's weights, for videozoo or for PaddleVideo."""
-    from videozoo.errors import ConfigError
+    from videozoo.errors import ConfigError, counted
 
     ending = ".pdparams" if format is Format.paddle else ".safetensors"
     if out.suffix != ending:
@@ -127,7 +129,8 @@ def export_weights(
         checkpoint.write_safetensors(
             out, record=saved.record, class_names=saved.class_names, model=saved.model, extractor=saved.extractor
         )
-        typer.echo(f"{out}: {saved.record['model']['name']} with {len(saved.class_names)} classes from {saved.path}")
+        classes = counted(len(saved.class_names), "class")
+        typer.echo(f"{out}: {saved.record['model']['name']} with {classes} from {saved.path}")
         return
 
     from videozoo.tasks.build import task_from_checkpoint
@@ -135,7 +138,7 @@ def export_weights(
 
     task, _ = task_from_checkpoint(saved)
     count = write_pdparams(out, task.model, source=source.value)
-    typer.echo(f"{out}: {count} arrays with the names of {source.value} from {saved.path}")
+    typer.echo(f"{out}: {counted(count, 'array')} with the names of {source.value} from {saved.path}")
 
 
 def _card(file: str) -> Card | None:
@@ -155,24 +158,3 @@ def _download(card: Card) -> Path:
         shown = bar.add_task(card.name, total=None)
         path: Path = download(card, progress=lambda done, total: bar.update(shown, completed=done, total=total))
     return path
-
-
-def _sections(args: list[str]) -> dict[str, dict[str, Any]]:
-    """`key=value` as arguments of the model, `input.key=value` as fields of its input; values are YAML."""
-    import yaml
-
-    from videozoo.errors import ConfigError
-
-    sections: dict[str, dict[str, Any]] = {"model": {}, "input": {}}
-    for arg in args:
-        key, equals, text = arg.partition("=")
-        section, dot, field = key.partition(".")
-        if not dot:
-            section, field = "model", key
-        if not equals or not field or section not in sections:
-            raise ConfigError(f"{arg}: is no argument; write key=value for the model, input.key=value for its input")
-        try:
-            sections[section][field] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{arg}: the value is not YAML; quote it") from error
-    return sections

@@ -16,7 +16,19 @@ from videozoo.config.check import bind
 from videozoo.config.registry import Registry
 from videozoo.errors import ConfigError, did_you_mean
 
-__all__ = ["Recipe", "list_recipes", "load_recipe", "plain", "read_header", "recipe_of"]
+__all__ = [
+    "DATA",
+    "SECTIONS",
+    "SPLITS",
+    "Recipe",
+    "laid_over",
+    "list_recipes",
+    "load_recipe",
+    "plain",
+    "read_header",
+    "read_overrides",
+    "recipe_of",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +149,18 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return _with_steps(found, source=source) if "steps" in found else _recipe(found, source=source)
 
 
+def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """What `key=value` with dotted keys say, as nested mappings.
+
+    Raises:
+        ConfigError: one is no override, its value no YAML, or a section is given a value.
+    """
+    found: dict[str, Any] = {}
+    for override in overrides:
+        _override(found, override)
+    return found
+
+
 def _steps_saying(found: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     """The steps of a recipe that have a value of their own for `key`, a section's value in dotted form."""
     section, _, name = key.strip().partition(".")
@@ -196,14 +220,14 @@ def _with_steps(found: dict[str, Any], *, source: str) -> Recipe:
         if init is not None and init not in steps:
             raise ConfigError(f"{where}.init: '{init}' is no earlier step{did_you_mean(str(init), steps)}")
         sections = {key: value for key, value in own.items() if key != "init"}
-        step = _recipe(_laid_over(common, sections), source=where)
+        step = _recipe(laid_over(common, sections), source=where)
         steps[str(name)] = dataclasses.replace(step, init=init)
     first = next(iter(steps.values()))
     shared = {key: value for key, value in first.sections.items() if key in common}
     return Recipe(source, shared, first.data, first.seed, steps)
 
 
-def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """`common` with the values of `own` in their places; a section that names another part is replaced whole."""
     merged = dict(common)
     for key, value in own.items():
@@ -211,7 +235,7 @@ def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
         merged[key] = value
         if isinstance(below, Mapping) and isinstance(value, Mapping):
             same_part = "name" not in value or value["name"] == below.get("name", value["name"])
-            merged[key] = _laid_over(below, value) if same_part else value
+            merged[key] = laid_over(below, value) if same_part else value
     return merged
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from videozoo.data.feature_dataset import FeatureDataset, key_in, without_features
 from videozoo.data.files import some_of
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.io.features import Features, FeatureStore
 from videozoo.sentences.tokens import SPECIALS, UNKNOWN, frequent_words, tokenize
 from videozoo.types import Span
@@ -66,43 +67,11 @@ class CaptionRecord:
         return self.store.read(self.key)
 
 
-@dataclasses.dataclass(frozen=True)
-class CaptionDataset(Sequence[CaptionRecord]):
+class CaptionDataset(FeatureDataset[CaptionRecord]):
     """The described stretches of a data set.
 
-    Attributes:
-        class_names: the vocabulary: `<s>`, `<e>`, `<unk>`, then words, the most frequent first.
-        records: one a stretch, with ids that are unique.
-        store: the videos' features.
-        source: the file it was read from.
-        notes: what was left out, cut or is missing, one sentence each.
+    Its class names are the vocabulary: `<s>`, `<e>`, `<unk>`, then words, the most frequent first.
     """
-
-    class_names: tuple[str, ...]
-    records: list[CaptionRecord] = dataclasses.field(repr=False)
-    store: FeatureStore = dataclasses.field(repr=False)
-    source: str = "data set"
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> CaptionRecord:  # type: ignore[override]
-        return self.records[index]
-
-    def __iter__(self) -> Iterator[CaptionRecord]:
-        return iter(self.records)
-
-    @property
-    def feature_recipe(self) -> dict[str, object] | None:
-        """How the features were made; None for other projects' files."""
-        recipe = self.store.recipe
-        return recipe.to_dict() if recipe is not None else None
-
-    @property
-    def extractor(self) -> Path | None:
-        """The weight file that makes such features of other videos, if it lies beside them."""
-        return self.store.extractor
 
 
 def assemble_captions(
@@ -137,15 +106,14 @@ def assemble_captions(
     usable = [found for one in described if (found := _checked(one, notes)) is not None]
     if not usable:
         raise DataError(f"{path}: holds no sentence that can be used{''.join('; ' + note for note in notes.told())}")
-    keys = {video: _key(video, store) for video in dict.fromkeys(one.video for one in usable)}
-    missing = [video for video, key in keys.items() if key not in store]
-    if len(missing) == len(keys):
-        raise DataError(
-            f"{features}: has no features of any of the {len(keys)} videos in {path}; it has those of "
-            f"{some_of(store.ids, 2)}, the videos are {some_of(missing, 2)}"
+    keys = {video: key_in(store, video) for video in dict.fromkeys(one.video for one in usable)}
+    if missing := without_features(store, keys, path=path):
+        gone = set(missing)
+        lost = sum(one.video in gone for one in usable)
+        notes.add(
+            f"{len(missing)} of {len(keys)} videos without features, with {lost} of {len(usable)} samples: "
+            f"{some_of(missing)}"
         )
-    if missing:
-        notes.add(f"{len(missing)} of {len(keys)} videos have no features: {some_of(missing)}")
     spoken = [[tokenize(sentence) for sentence in one.sentences] for one in usable]
     said = [words for of_one in spoken for words in of_one]
     names = tuple(class_names) if class_names is not None else frequent_words(said, min_count=min_count)
@@ -186,41 +154,37 @@ class _Notes:
     """What happened to which places of a file."""
 
     def __init__(self) -> None:
-        self._places: dict[str, list[str]] = {}
+        self._places: dict[tuple[str, str], list[str]] = {}
         self._others: list[str] = []
 
-    def add_place(self, fault: str, where: str) -> None:
-        self._places.setdefault(fault, []).append(where)
+    def add_place(self, noun: str, fault: str, where: str) -> None:
+        self._places.setdefault((noun, fault), []).append(where)
 
     def add(self, note: str) -> None:
         self._others.append(note)
 
     def told(self) -> tuple[str, ...]:
-        return (*(f"{len(at)} {fault}: {some_of(at)}" for fault, at in self._places.items()), *self._others)
+        places = (f"{counted(len(at), noun)} {fault}: {some_of(at)}" for (noun, fault), at in self._places.items())
+        return (*places, *self._others)
 
 
 def _checked(one: Described, notes: _Notes) -> Described | None:
     """What of `one` can be used, if anything."""
     sentences = tuple(sentence.strip() for sentence in one.sentences if tokenize(sentence))
     if len(sentences) < len(one.sentences):
-        notes.add_place("places have a sentence without words, left out", one.where)
+        notes.add_place("place", "with a sentence without words, left out", one.where)
     if not sentences:
         return None
     if one.start_s is None or one.end_s is None:
         return dataclasses.replace(one, sentences=sentences)
     end_s = one.end_s
     if one.duration_s is not None and one.start_s >= one.duration_s:
-        notes.add_place("segments begin after their video's end, left out", one.where)
+        notes.add_place("segment", "beginning after the video's end, left out", one.where)
         return None
     if one.duration_s is not None and end_s > one.duration_s:
-        notes.add_place("segments end after their video does, cut", one.where)
+        notes.add_place("segment", "ending after the video's end, cut", one.where)
         end_s = one.duration_s
     if not 0 <= one.start_s < end_s:
-        notes.add_place("segments do not end after they begin, left out", one.where)
+        notes.add_place("segment", "with an end that is not after its start, left out", one.where)
         return None
     return dataclasses.replace(one, sentences=sentences, end_s=end_s)
-
-
-def _key(video: str, store: FeatureStore) -> str:
-    other = video.removeprefix("v_") if video.startswith("v_") else f"v_{video}"
-    return other if video not in store and other in store else video

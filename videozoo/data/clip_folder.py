@@ -12,7 +12,7 @@ from videozoo.data.dataset import ClipDataset, assemble
 from videozoo.data.files import find_clips, some_of
 from videozoo.data.labels import ClassIndex, ClassNames, given_names
 from videozoo.data.registry import register_dataset
-from videozoo.errors import ConfigError, DataError
+from videozoo.errors import ConfigError, DataError, counted
 from videozoo.types import ClipRecord
 
 __all__ = ["Subset", "clip_folder", "split_folder", "subset_folders"]
@@ -71,7 +71,7 @@ def clip_folder(
         raise DataError(f"{root}: holds {found}, not class folders; set subset=train or val, or name one of them")
     if classes is None and subset == "val":
         names = [folder.name for folder in _folders(halves["train"])]
-        classes = ClassIndex(tuple(names), f"{halves['train']} has {len(names)} class folders")
+        classes = ClassIndex(tuple(names), f"{halves['train']} has {counted(len(names), 'class folder')}")
     records, classes, notes = _read(halves[subset], classes, fps=fps)
     return assemble(records, classes.names, source=str(halves[subset]), notes=notes)
 
@@ -121,14 +121,15 @@ def _read(
             records.append(ClipRecord(name, path, (label,), num_frames, extra=extra if num_frames is not None else {}))
         others += clips.others
     if not records:
-        found = f"{len(folders)} folders and {len(others)} files" if folders or others else "nothing"
+        held = f"{counted(len(folders), 'folder')} and {counted(len(others), 'file')}"
+        found = held if folders or others else "nothing"
         raise DataError(
             f"{root}: holds no videos in class folders, but {found}; it should look like {root.name}/<class>/clip.mp4"
         )
     notes = []
     if others:
         names = [file.relative_to(root).as_posix() for file in others]
-        notes.append(f"left out {len(others)} files that are neither videos nor frames: {some_of(sorted(names))}")
+        notes.append(f"left out {counted(len(others), 'file')}, neither video nor frame: {some_of(sorted(names))}")
     return records, classes, notes
 
 

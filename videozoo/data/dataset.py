@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from videozoo.data.files import some_of
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.types import ClipRecord
 
 __all__ = ["ClipDataset", "assemble"]
@@ -91,11 +91,12 @@ def assemble(
     unique, repeated = _unique_ids(records)
     notes = list(notes)
     if repeated:
-        notes.append(f"{sum(repeated.values())} samples are listed again and count as often: {some_of(list(repeated))}")
+        again = counted(sum(repeated.values()), "sample")
+        notes.append(f"{again} listed again, counted as often: {some_of(list(repeated))}")
     dataset = ClipDataset(tuple(class_names), unique, multi_label, source)
     empty = [name for name, count in zip(class_names, dataset.class_counts(), strict=True) if not count]
     if empty and any(record.labels for record in unique):
-        notes.append(f"{len(empty)} of {len(class_names)} classes have no samples: {some_of(empty)}")
+        notes.append(f"{len(empty)} of {len(class_names)} classes without samples: {some_of(empty)}")
     for note in notes:
         log.warning("%s: %s", source, note)
     return dataclasses.replace(dataset, notes=tuple(notes))

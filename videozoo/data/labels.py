@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from videozoo.data.files import read_lines
-from videozoo.errors import ConfigError, DataError, did_you_mean
+from videozoo.errors import ConfigError, DataError, counted, did_you_mean
 
 __all__ = [
     "CLASS_FILES",
@@ -102,10 +102,10 @@ def given_names(class_names: ClassNames) -> ClassIndex | None:
         return None
     if isinstance(class_names, str | Path):
         names = read_class_names(Path(class_names))
-        return ClassIndex(names, f"{class_names} names {len(names)} classes")
+        return ClassIndex(names, f"{class_names} names {counted(len(names), 'class')}")
     if not class_names:
         raise ConfigError("class_names: is empty; name the classes or leave it out")
-    return ClassIndex(tuple(class_names), f"the recipe or the training data names {len(class_names)} classes")
+    return ClassIndex(tuple(class_names), f"the recipe or the training data names {counted(len(class_names), 'class')}")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def _from_labels(labels: Sequence[tuple[str, str]], num_classes: int | None) -> 
         )
     if names:
         distinct = tuple(sorted({label for _, label in names}))
-        return ClassIndex(distinct, f"the list names {len(distinct)} classes")
+        return ClassIndex(distinct, f"the list names {counted(len(distinct), 'class')}")
     if num_classes is not None:
         return ClassIndex(tuple(map(str, range(num_classes))), f"the recipe says num_classes={num_classes}")
     top = max((int(label) for _, label in numbers), default=0)

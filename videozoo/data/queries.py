@@ -6,12 +6,13 @@ import dataclasses
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from videozoo.data.feature_dataset import FeatureDataset, without_features
 from videozoo.data.files import some_of
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.io.features import Features, FeatureStore
 from videozoo.sentences.tokens import tokenize
 from videozoo.sentences.vocabulary import vocabulary
@@ -59,43 +60,8 @@ class QueryVideo:
         return self.store.read(self.key)
 
 
-@dataclasses.dataclass(frozen=True)
-class QueryDataset(Sequence[Any]):
-    """The sentences of a data set.
-
-    Attributes:
-        class_names: the words of the training sentences, sorted: what encoders by words know.
-        records: one a sentence, with ids that are unique.
-        store: the videos' features; None where the records bring windows of their own.
-        source: the file it was read from.
-        notes: what was left out or is missing, one sentence each.
-    """
-
-    class_names: tuple[str, ...]
-    records: list[Any] = dataclasses.field(repr=False)
-    store: FeatureStore | None = dataclasses.field(repr=False)
-    source: str = "data set"
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Any:  # type: ignore[override]
-        return self.records[index]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.records)
-
-    @property
-    def feature_recipe(self) -> dict[str, Any] | None:
-        """How the features were made; None for other projects' files."""
-        recipe = self.store.recipe if self.store is not None else None
-        return recipe.to_dict() if recipe is not None else None
-
-    @property
-    def extractor(self) -> Path | None:
-        """The weight file that makes such features of other videos, if it lies beside them."""
-        return self.store.extractor if self.store is not None else None
+class QueryDataset(FeatureDataset[Any]):
+    """The sentences of a data set; its class names are the words of the training ones, sorted: what encoders know."""
 
 
 def assemble_queries(
@@ -127,23 +93,22 @@ def assemble_queries(
         else:
             usable.append(query)
     for faults, problem in (
-        (wordless, "have no words"),
-        (backwards, "have a moment that ends before it begins"),
+        (wordless, "without words"),
+        (backwards, "whose moment ends before it begins"),
     ):
         if faults:
-            notes.append(f"{len(faults)} sentences {problem}, left out: {some_of(faults)}")
+            notes.append(f"{counted(len(faults), 'sentence')} {problem}, left out: {some_of(faults)}")
     if not usable:
         raise DataError(f"{path}: holds no sentence that can be used{''.join('; ' + note for note in notes)}")
-    videos = list(dict.fromkeys(query.video for query in usable))
+    videos = dict.fromkeys(query.video for query in usable)
     keys = {video: video if video in store else Path(video).stem for video in videos}
-    missing = [video for video in videos if keys[video] not in store]
-    if len(missing) == len(videos):
-        raise DataError(
-            f"{features}: has no features of any of the {len(videos)} videos in {path}; it has those of "
-            f"{some_of(store.ids, 2)}, the videos are {some_of(missing, 2)}"
+    if missing := without_features(store, keys, path=path):
+        gone = set(missing)
+        lost = sum(query.video in gone for query in usable)
+        notes.append(
+            f"{len(missing)} of {len(keys)} videos without features, with {lost} of {len(usable)} sentences: "
+            f"{some_of(missing)}"
         )
-    if missing:
-        notes.append(f"{len(missing)} of {len(videos)} videos have no features: {some_of(missing)}")
     count: Counter[str] = Counter()
     records = []
     for query in usable:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from videozoo.data.feature_dataset import FeatureDataset, key_in, without_features
 from videozoo.data.files import read_text, some_of
 from videozoo.data.labels import ClassNames, given_names
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.io.features import Features, FeatureStore
 from videozoo.types import Span
 
@@ -66,42 +67,8 @@ class SegmentVideo:
         return found
 
 
-@dataclasses.dataclass(frozen=True)
-class SegmentDataset(Sequence[SegmentVideo]):
-    """The videos of a data set of segments.
-
-    Attributes:
-        class_names: what segments may be called.
-        records: one a video, with ids that are unique.
-        store: their features.
-        source: the file it was read from.
-        notes: what was cut, left out or is missing, one sentence each.
-    """
-
-    class_names: tuple[str, ...]
-    records: list[SegmentVideo] = dataclasses.field(repr=False)
-    store: FeatureStore = dataclasses.field(repr=False)
-    source: str = "data set"
-    notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> SegmentVideo:  # type: ignore[override]
-        return self.records[index]
-
-    def __iter__(self) -> Iterator[SegmentVideo]:
-        return iter(self.records)
-
-    @property
-    def feature_recipe(self) -> dict[str, Any] | None:
-        """How the features were made; None for other projects' files."""
-        return self.store.recipe.to_dict() if self.store.recipe is not None else None
-
-    @property
-    def extractor(self) -> Path | None:
-        """The weight file that makes such features of other videos, if it lies beside them."""
-        return self.store.extractor
+class SegmentDataset(FeatureDataset[SegmentVideo]):
+    """The videos of a data set of segments; its class names are what segments may be called."""
 
 
 def assemble_segments(
@@ -134,17 +101,14 @@ def assemble_segments(
     chosen = [video for video in videos if video.subset in wanted]
     if not chosen:
         known = ", ".join(sorted({video.subset or "none" for video in videos}))
-        raise DataError(f"{path}: no video is in subset {' or '.join(wanted)}; its {len(videos)} videos are in {known}")
+        raise DataError(
+            f"{path}: no video is in subset {' or '.join(wanted)}; it has {counted(len(videos), 'video')} in {known}"
+        )
     given = given_names(class_names)
     names = given.names if given is not None else tuple(sorted({s[2] for video in videos for s in video.segments}))
     store = FeatureStore(features)
-    keys = {video.id: _key(video.id, store) for video in chosen}
-    lost = [video.id for video in chosen if keys[video.id] not in store]
-    if len(lost) == len(chosen):
-        raise DataError(
-            f"{features}: has no features of any of the {len(chosen)} videos in {path}; it has those of "
-            f"{some_of(store.ids, 2)}, the videos are {some_of(lost, 2)}"
-        )
+    keys = {video.id: key_in(store, video.id) for video in chosen}
+    lost = without_features(store, keys, path=path)
     num_all = len(chosen)
     if missing == "skip":
         chosen = [video for video in chosen if keys[video.id] in store]
@@ -163,14 +127,14 @@ def assemble_segments(
     ]
     num_given = sum(len(video.segments) for video in chosen)
     if num_given and not any(record.segments for record in records):
-        raise DataError(f"{path}: none of {num_given} segments can be used: {'; '.join(faults.notes())}")
+        raise DataError(f"{path}: none of {counted(num_given, 'segment')} can be used: {'; '.join(faults.notes())}")
     notes = faults.notes()
     empty = [record.id for record in records if not record.segments]
     if empty:
-        notes.append(f"{len(empty)} of {len(records)} videos have no segment: {some_of(empty)}")
+        notes.append(f"{len(empty)} of {len(records)} videos without a segment: {some_of(empty)}")
     if lost:
         left_out = ", left out" if missing == "skip" else ""
-        notes.append(f"{len(lost)} of {num_all} videos have no features{left_out}: {some_of(lost)}")
+        notes.append(f"{len(lost)} of {num_all} videos without features{left_out}: {some_of(lost)}")
     for note in notes:
         log.warning("%s: %s", path, note)
     return SegmentDataset(names, records, store, str(path), tuple(notes))
@@ -202,25 +166,20 @@ class _Faults:
     def notes(self) -> list[str]:
         found = []
         if self.cut:
-            found.append(f"{len(self.cut)} segments reach beyond their video and were cut: {_some_ids(self.cut)}")
+            found.append(f"{counted(len(self.cut), 'segment')} reaching beyond the video, cut: {_some_ids(self.cut)}")
         if self.without_length:
             ids = _some_ids(self.without_length)
-            found.append(f"{len(self.without_length)} segments have no length inside their video, left out: {ids}")
+            count = counted(len(self.without_length), "segment")
+            found.append(f"{count} without length inside the video, left out: {ids}")
         if self.unknown:
             labels = some_of(sorted({f"'{label}'" for label, _ in self.unknown}))
             ids = _some_ids([id_ for _, id_ in self.unknown])
-            found.append(f"{len(self.unknown)} segments are of unknown classes ({labels}), left out: {ids}")
+            found.append(f"{counted(len(self.unknown), 'segment')} of unknown classes ({labels}), left out: {ids}")
         return found
 
 
 def _some_ids(ids: Sequence[str]) -> str:
     return some_of(list(dict.fromkeys(ids)))
-
-
-def _key(id_: str, store: FeatureStore) -> str:
-    """What the store calls a video: ActivityNet's ids stand with `v_` before them, or without."""
-    bare = id_.removeprefix("v_")
-    return next((key for key in (id_, f"v_{bare}", bare) if key in store), id_)
 
 
 # ---- annotation files ------------------------------------------------------------------------------------

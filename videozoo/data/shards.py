@@ -26,7 +26,7 @@ from videozoo.data.files import VIDEO_SUFFIXES, some_of
 from videozoo.data.labels import ClassNames, class_index
 from videozoo.data.registry import register_dataset
 from videozoo.data.youtube8m import find_shards
-from videozoo.errors import ConfigError, DataError, DecodeError
+from videozoo.errors import ConfigError, DataError, DecodeError, counted
 from videozoo.io.decode import probe
 from videozoo.io.slice import FileSlice
 from videozoo.types import ClipRecord
@@ -86,7 +86,9 @@ class ShardedClips(Sequence[ClipRecord]):
         self._ends = np.cumsum([len(shard.samples) for shard in shards])
         twice = [id_ for id_, count in Counter(record.id for record in self).items() if count > 1]
         if twice:
-            raise DataError(f"{source}: {len(twice)} samples stand more than once ({some_of(twice)}); each counts once")
+            raise DataError(
+                f"{source}: {counted(len(twice), 'sample')} more than once ({some_of(twice)}); each counts once"
+            )
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -15,7 +15,7 @@ from torch import Tensor
 from videozoo.data.files import some_of
 from videozoo.data.queries import QueryDataset
 from videozoo.data.registry import register_dataset
-from videozoo.errors import DataError
+from videozoo.errors import DataError, WidthError, counted
 from videozoo.io.features import Features
 from videozoo.sentences.vectors import read_vectors
 from videozoo.transforms.moments import MomentsInput
@@ -79,7 +79,7 @@ class _Candidates:
         frames = np.rint(times_s * self.movie.fps).astype(int).tolist()
         rows = [np.concatenate(self.movie.context(first, last, size_frames)) for first, last in frames]
         if wrong := [row for row in rows if row.size != 3 * self.spec.feature_dim]:
-            raise DataError(
+            raise WidthError(
                 f"{self.movie.folder}: a feature of {self.movie.name} is {wrong[0].size // 3} wide; "
                 f"the recipe says input.feature_dim={self.spec.feature_dim}"
             )
@@ -144,7 +144,9 @@ def tall_tacos(
         raise DataError(
             f"{sentences}: none of its {len(missing)} movies has windows in {windows} ({some_of(sorted(missing))})"
         )
-    notes = (f"{len(missing)} movies have no windows, left out: {some_of(sorted(missing))}",) if missing else ()
+    notes = (
+        (f"{counted(len(missing), 'movie')} without windows, left out: {some_of(sorted(missing))}",) if missing else ()
+    )
     return QueryDataset(tuple(class_names or ()), records, None, str(sentences), notes)
 
 

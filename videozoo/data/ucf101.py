@@ -9,7 +9,7 @@ from videozoo.data.dataset import ClipDataset, assemble
 from videozoo.data.files import check_missing, find_stems, read_lines
 from videozoo.data.labels import ClassIndex, ClassNames, given_names, is_number, read_class_names
 from videozoo.data.registry import register_dataset
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.types import ClipRecord
 
 __all__ = ["ucf101"]
@@ -39,7 +39,7 @@ def ucf101(
     lists = Path(split_dir)
     class_file = lists / "classInd.txt"
     names = read_class_names(class_file)
-    official = ClassIndex(names, f"{class_file} names {len(names)} classes")
+    official = ClassIndex(names, f"{class_file} names {counted(len(names), 'class')}")
     classes = given_names(class_names) or official
     file = lists / f"{subset}list{split:02d}.txt"
     lines = read_lines(file, what="UCF101 split")

@@ -91,6 +91,8 @@ class FeatureShards(Sequence[ShardRecord]):
         self._offsets = np.concatenate([offsets for offsets, _ in walks])
         self._ends = np.cumsum([len(offsets) for offsets, _ in walks])
         self.notes = tuple(problem for _, problem in walks if problem)
+        if not len(self):
+            raise DataError(self.notes[0])
         for note in self.notes:
             log.warning("%s", note)
 
@@ -259,6 +261,8 @@ def _first_record(paths: Sequence[Path]) -> tuple[str, memoryview]:
                 return f"{path} at byte {offset}", file.at(offset)
             except DataError as error:
                 damaged = damaged or error
+        if file.problem is not None:
+            damaged = damaged or DataError(file.problem)
     raise damaged or DataError("youtube8m: no shards were given; name at least one")
 
 

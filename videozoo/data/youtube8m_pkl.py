@@ -17,7 +17,7 @@ import numpy as np
 from videozoo.data.labels import ClassNames
 from videozoo.data.registry import register_dataset
 from videozoo.data.youtube8m import NUM_CLASSES, Answer, FeatureShards, find_shards, vocabulary_names
-from videozoo.errors import DataError, WeightsError
+from videozoo.errors import DataError, WeightsError, counted
 from videozoo.io.unpickle import unpickle_arrays
 
 __all__ = ["PickledVideos", "write_pickle", "write_pickles", "youtube8m_pkl"]
@@ -131,7 +131,7 @@ def write_pickle(shard: Path, out_dir: Path) -> tuple[Path, int, list[str]]:
         item = {"video": id_.encode(), "feature": rgb, "audio": audio, "nframes": min(len(rgb), MOST_FRAMES)}
         items.append({k.encode(): v for k, v in item.items()} | ({b"label": list(labels)} if labels else {}))
     if not items:
-        raise DataError(f"{shard}: none of its {len(shards)} videos can be read, the first since {bad[0]}")
+        raise DataError(f"{shard}: none of its {counted(len(shards), 'video')} can be read, the first since {bad[0]}")
     path = out_dir / _pickle_name(shard)
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:

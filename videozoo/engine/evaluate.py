@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from videozoo.errors import ConfigError, DataError, VideoZooError, did_you_mean
+from videozoo.errors import ConfigError, DataError, VideoZooError, counted, did_you_mean
 from videozoo.metrics.metric import Metric
 from videozoo.metrics.parts import HasParts, Interval, Part
 from videozoo.tasks.task import Task
@@ -101,9 +101,9 @@ def evaluate(
         raise DataError(f"evaluation: {num_seen} of {num_total} samples came out of the loader; it must give each once")
     if not scored:
         first = f"; the first is {not_scored[0][0]}: {not_scored[0][1]}" if not_scored else ""
-        raise DataError(f"evaluation: none of {num_seen} samples could be scored{first}")
+        raise DataError(f"evaluation: none of {counted(num_seen, 'sample')} could be scored{first}")
     return Evaluation(
-        scores={name: score for metric in metrics for name, score in metric.compute().items()},
+        scores=_scores(metrics),
         metrics=metrics,
         num_scored=len(scored),
         num_total=num_seen,
@@ -148,7 +148,7 @@ def _run(
 
 
 def _over_ranks(share: Share) -> Share:
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not _is_shared():
         return share
     shares: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(shares, share)
@@ -158,6 +158,30 @@ def _over_ranks(share: Share) -> Share:
             metric.merge(other)
         scored, not_scored = scored + other_scored, not_scored + other_not_scored
     return metrics, scored, not_scored
+
+
+def _scores(metrics: Sequence[Metric]) -> dict[str, float]:
+    """Every metric's scores. The first process computes them for all: METEOR is a program that one run of is enough."""
+    if not _is_shared():
+        return _computed(metrics)
+    found: list[Any] = [None]
+    if dist.get_rank() == 0:
+        try:
+            found = [_computed(metrics)]
+        except VideoZooError as error:  # of all, or the others would wait
+            found = [error]
+    dist.broadcast_object_list(found)
+    if isinstance(found[0], VideoZooError):
+        raise found[0]
+    return dict(found[0])
+
+
+def _computed(metrics: Sequence[Metric]) -> dict[str, float]:
+    return {name: score for metric in metrics for name, score in metric.compute().items()}
+
+
+def _is_shared() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _check_once(scored: Sequence[str], not_scored: Sequence[tuple[str, str]]) -> None:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from videozoo.config.check import accepted, build
+from videozoo.config.recipe import DATA, laid_over, plain
 from videozoo.data.clip_folder import subset_folders
-from videozoo.data.registry import datasets
 from videozoo.engine.distributed import join_world
 from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.engine.loader import EvalLoader
 from videozoo.engine.report import write_report
-from videozoo.engine.run import check_features
+from videozoo.engine.run import check_features, check_width
 from videozoo.errors import ConfigError, DataError
 from videozoo.tasks.build import task_from_checkpoint
+from videozoo.tasks.registry import tasks
 from videozoo.transforms.input import Views, build_input
 from videozoo.weights import checkpoint as weights
 from videozoo.weights.checkpoint import Checkpoint
 
 __all__ = ["evaluate_run", "report_dir"]
+
+MAX_NAME, MAX_CHANGE = 200, 60  # of a report's folder; of a change in it, whose end tells more than its beginning
 
 StrPath = str | os.PathLike[str]
 
@@ -33,6 +37,8 @@ def evaluate_run(
     split: str = "val",
     views: str | None = None,
     input_args: Mapping[str, Any] | None = None,
+    task_args: Mapping[str, Any] | None = None,
+    data_args: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     num_workers: int | None = None,
     device: str = "auto",
@@ -49,6 +55,9 @@ def evaluate_run(
         split: which split of the recipe, or of the folder in `data`.
         views: "10x3" looks at 3 crops of 10 clips; None takes the input spec's own.
         input_args: fields of the input spec that differ from training, as papers test on more frames or larger crops.
+        task_args: arguments of the task that differ from training, such as the width of a beam search.
+        data_args: arguments of the data set that differ from what the recipe, or `data`, says; with a `name` they
+            stand alone.
         batch_size: samples a batch; None fits as many views as the run's batches had clips.
         num_workers: processes that decode; None takes the run's.
         out: None writes to `report_dir(...)`, a folder in eval/ beside the checkpoint.
@@ -56,19 +65,23 @@ def evaluate_run(
 
     Raises:
         WeightsError: no usable checkpoint.
-        ConfigError: the recipe has no such split, or an option that does not fit the run.
+        ConfigError: the recipe has no such split, or an option that does not fit the run: the classes and the shapes of
+            the weights are as they were trained.
         DataError: the data cannot be read, or has no labels.
     """
-    checkpoint = weights.read(run)
+    checkpoint = _with_task_args(weights.read(run), task_args or {})
     task, input_spec = task_from_checkpoint(checkpoint)
     seen_input = {**checkpoint.record["input"], **(input_args or {})}
     if input_args:
+        _check_sizes(checkpoint.record["input"], input_args)
         input_spec = build_input(seen_input)
-    section = _data_section(checkpoint, data, split)
+    section = _data_section(checkpoint, data, split, data_args or {})
     records = _records(checkpoint, section, where=f"{checkpoint.path}: data.{split}")
     check_features(checkpoint.record.get("features"), records, where=f"{checkpoint.path}: data.{split}")
     num_classes = len(checkpoint.class_names) if getattr(records, "multi_label", False) else None
     pipeline = input_spec.eval_pipeline(views, num_classes=num_classes)
+    advice = "give features as the run was trained on"
+    check_width(records, pipeline, where=f"{checkpoint.path}: data.{split}", advice=advice)
     seen_views = str(getattr(input_spec, "views", "1x1")) if views is None else views
     fit: Mapping[str, Any] = checkpoint.record.get("fit", {})
     with join_world(device) as world:
@@ -99,11 +112,20 @@ def evaluate_run(
                 "data notes": list(getattr(records, "notes", ())),
                 "views (clips x crops)": seen_views,
                 "input": seen_input,
+                "task": checkpoint.record.get("task", {}),
             },
             progress=None if progress is None else lambda done: progress(done, share),
         )
         if world.is_first:
-            own = report_dir(run, data=data, split=split, views=views, input_args=input_args)
+            own = report_dir(
+                run,
+                data=data,
+                split=split,
+                views=views,
+                input_args=input_args,
+                task_args=task_args,
+                data_args=data_args,
+            )
             folder = own if out is None else Path(out)
             write_report(found, folder, title=f"{checkpoint.path.parent.name}: {folder.name}")
     return found
@@ -116,6 +138,8 @@ def report_dir(
     split: str = "val",
     views: str | None = None,
     input_args: Mapping[str, Any] | None = None,
+    task_args: Mapping[str, Any] | None = None,
+    data_args: Mapping[str, Any] | None = None,
 ) -> Path:
     """Where the report of an evaluation goes unless it is told otherwise."""
     parts = [split]
@@ -124,12 +148,54 @@ def report_dir(
         is_split = path.stem in ("train", "val", "test")  # the name of a report of the run's own data
         name = f"{path.parent.name}-{path.stem}" if is_split else path.stem
         parts = [name, *([split] if split != "val" else [])]
-    changed = [f"{name}={value}".replace(os.sep, "_") for name, value in (input_args or {}).items()]
-    return weights.find(run).parent / "eval" / "-".join([*parts, *([views] if views else []), *changed])
+    changes = [change for args in (input_args, task_args, data_args) for change in (args or {}).items()]
+    changed = [f"{name}={str(value)[-MAX_CHANGE:]}".replace(os.sep, "_") for name, value in changes]
+    name = "-".join([*parts, *([views] if views else []), *changed])
+    return weights.find(run).parent / "eval" / name[:MAX_NAME]
 
 
-def _data_section(checkpoint: Checkpoint, data: StrPath | None, split: str) -> dict[str, Any]:
-    """The `data` section to evaluate on: a name of a format and its arguments."""
+def _with_task_args(checkpoint: Checkpoint, args: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint with other arguments of its task, where its weights leave them free."""
+    if not args:
+        return checkpoint
+    trained: Mapping[str, Any] = checkpoint.record["task"]
+    part: Any = tasks.get(trained["name"])
+    for key, value in args.items():
+        if key in ("name", *part.learned_args) and value != trained.get(key):
+            raise ConfigError(
+                f"task.{key}: is {value!r}; the weights have learned with {trained.get(key)!r}, train anew to change it"
+            )
+        if key in part.training_args:
+            raise ConfigError(f"task.{key}: matters in training only; leave it out")
+    return dataclasses.replace(checkpoint, record={**checkpoint.record, "task": laid_over(trained, args)})
+
+
+def _check_sizes(trained: Mapping[str, Any], args: Mapping[str, Any]) -> None:
+    """Refuses what makes the input another one than the weights have the shape for."""
+    for key in ("name", "feature_dim", "feature_dims"):
+        if key in args and plain(args[key]) != plain(trained.get(key)):
+            raise ConfigError(
+                f"input.{key}: is {args[key]!r}; the shape of the weights is that of {trained.get(key)!r}, train anew "
+                "to change it"
+            )
+
+
+def _data_section(checkpoint: Checkpoint, data: StrPath | None, split: str, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The `data` section to evaluate on: a name of a format and its arguments, those of `args` in their places."""
+    if "class_names" in args or args.get("num_classes", len(checkpoint.class_names)) != len(checkpoint.class_names):
+        key = "class_names" if "class_names" in args else "num_classes"
+        raise ConfigError(
+            f"data.{split}.{key}: the classes are the {len(checkpoint.class_names)} that the weights have learned; "
+            "leave it out"
+        )
+    if data is not None and "name" in args:
+        raise ConfigError(f"data.{split}.name: --data says the format, too; give data.{split}.path=... instead of it")
+    unknown = data is None and "name" in args and split not in checkpoint.record.get("data", {})
+    given = {} if unknown else _told_section(checkpoint, data, split)
+    return dict(laid_over({split: given}, {split: args})[split])
+
+
+def _told_section(checkpoint: Checkpoint, data: StrPath | None, split: str) -> dict[str, Any]:
     if data is not None:
         path = Path(data)
         if not path.exists():
@@ -151,8 +217,8 @@ def _data_section(checkpoint: Checkpoint, data: StrPath | None, split: str) -> d
 
 def _records(checkpoint: Checkpoint, section: Mapping[str, Any], *, where: str) -> Any:
     """The data set, its labels numbered as the checkpoint's classes are."""
-    args = {key: value for key, value in section.items() if key not in ("name", "class_names")}
-    part = datasets.get(section["name"])
+    part, args = DATA.part(section, where=where)
+    args.pop("class_names", None)
     given = {"class_names": checkpoint.class_names} if "class_names" in accepted(part) else {}
     return build(part, args, where=where, **given)
 

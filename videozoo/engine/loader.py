@@ -22,16 +22,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from videozoo.engine.order import order_of
-from videozoo.errors import ConfigError, DataError, TrainingError, VideoZooError
+from videozoo.errors import ConfigError, DataError, TrainingError, VideoZooError, counted
 from videozoo.transforms.collate import collate
 
-__all__ = ["Bad", "EvalLoader", "Records", "TrainLoader", "collate", "sample_rng"]
+__all__ = ["Bad", "EvalLoader", "Records", "TrainLoader", "by_reason", "collate", "sample_rng"]
 
 Batch = dict[str, Any]
 Bad = tuple[str, str]  # (id of a record, why it cannot be used)
 Key = tuple[int, int] | tuple[int, int, int]  # (epoch, index), and which variant of the pipeline if it has some
 
-TRIES = 20  # broken records in a row after which a training batch gives up
+TRIES = 20  # faults in a row after which a training batch gives up
 
 
 class Records(Protocol):
@@ -45,6 +45,14 @@ class Records(Protocol):
 def sample_rng(seed: int, epoch: int, index: int, *, tries: int = 0) -> np.random.Generator:
     """The generator of everything that is random in one sample; a replacement has its own."""
     return np.random.default_rng((seed, epoch, index, tries))
+
+
+def by_reason(bad: Iterable[Bad]) -> dict[str, list[str]]:
+    """The ids by why they cannot be used: all the sentences of a video without features have one reason."""
+    found: dict[str, list[str]] = {}
+    for id_, why in bad:
+        found.setdefault(why, []).append(id_)
+    return found
 
 
 class TrainLoader:
@@ -81,13 +89,14 @@ class TrainLoader:
         self.micro_batch_size, rest = divmod(batch_size, accumulate * world_size)
         if rest or not self.micro_batch_size:
             raise ConfigError(
-                f"fit.batch_size: is {batch_size}, which {world_size} processes with fit.accumulate "
+                f"fit.batch_size: is {batch_size}, which {counted(world_size, 'process')} with fit.accumulate "
                 f"{accumulate} cannot share evenly; give a multiple of {accumulate * world_size}"
             )
         self.steps_per_epoch = len(records) // batch_size
         if not self.steps_per_epoch:
             raise ConfigError(
-                f"fit.batch_size: is {batch_size}, the training data has only {len(records)} samples; lower it"
+                f"fit.batch_size: is {batch_size}, the training data has only {counted(len(records), 'sample')}; "
+                "lower it"
             )
         self.records, self.pipeline = records, pipeline
         self.batch_size, self.accumulate, self.seed = batch_size, accumulate, seed
@@ -111,6 +120,10 @@ class TrainLoader:
             keys.append([(epoch, int(index)) for index in order[first : first + size]])
         return keys
 
+    def keys_at_full_size(self, step: int) -> list[list[Key]]:
+        """The keys of a batch as the recipe has it, also where the step's own has another shape."""
+        return self.keys(step)
+
     def num_samples(self, step: int) -> int:
         """Samples that all processes see in a step."""
         return self.batch_size
@@ -124,13 +137,13 @@ class TrainLoader:
             self._epoch = (epoch, self._order(self.seed, epoch))
         return self._epoch[1]
 
-    def steps(self, start: int, stop: int) -> Generator[list[Batch], None, None]:
-        """The micro-batches of steps start, start + 1, ... stop - 1."""
-        size = self.accumulate
+    def steps(self, start: int, stop: int, *, full_size: bool = False) -> Generator[list[Batch], None, None]:
+        """The micro-batches of steps start, start + 1, ... stop - 1, or such as `keys_at_full_size` has."""
+        size, keys_of = self.accumulate, self.keys_at_full_size if full_size else self.keys
         outer = self._stream
         self._stream = _Stream(
             self._fetcher(),  # not shared: there may be two streams at a time
-            lambda first: (keys for step in range(start + first // size, stop) for keys in self.keys(step)),
+            lambda first: (keys for step in range(start + first // size, stop) for keys in keys_of(step)),
             num_batches=(stop - start) * size,
             granularity=size,
             pin_memory=self._pin_memory,
@@ -227,7 +240,8 @@ class _Fetcher(Dataset[Any]):
 
     def _sample(self, epoch: int, index: int, bad: list[Bad], variant: int | None = None) -> Mapping[str, Any] | None:
         given = {} if variant is None else {"variant": variant}
-        for tries in range(TRIES if self.replace else 1):
+        faults: set[str] = set()  # a hundred sentences of a video without features are one
+        for tries in range(len(self.records) if self.replace else 1):
             place = (index + tries) % len(self.records)
             record = self.records[place]
             try:
@@ -237,12 +251,15 @@ class _Fetcher(Dataset[Any]):
                     sample = self.pipeline(record, sample_rng(self.seed, epoch, index, tries=tries), **given)
             except DataError as error:
                 bad.append((str(record.id), str(error)))
+                faults.add(str(error))
+                if len(faults) == TRIES:
+                    break
             else:
                 return {**sample, "index": place}
         if not self.replace:
             return None
         raise TrainingError(
-            f"training data: {TRIES} samples in a row cannot be used, the last is {bad[-1][1]}; "
+            f"training data: {counted(tries + 1, 'sample')} in a row cannot be used, the last is {bad[-1][1]}; "
             "check where the recipe's data.train leads"
         )
 

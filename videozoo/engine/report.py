@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from videozoo.data.files import some_of
 from videozoo.engine.evaluate import Evaluation
+from videozoo.engine.loader import by_reason
 from videozoo.metrics.parts import Interval, Matrix, Part, Table
 from videozoo.version import __version__
 
@@ -116,9 +118,10 @@ def _card(name: str, score: float, interval: Interval | None) -> str:
 def _not_scored(evaluation: Evaluation) -> str:
     if not evaluation.not_scored:
         return ""
-    rows = "".join(f"<tr><td>{_text(i)}</td><td>{_text(why)}</td></tr>" for i, why in evaluation.not_scored)
+    lost = by_reason(evaluation.not_scored)
+    rows = "".join(f"<tr><td>{_text(some_of(i))}</td><td>{_text(why)}</td></tr>" for why, i in lost.items())
     count = f"{len(evaluation.not_scored)} of {evaluation.num_total}"
-    opened = " open" if len(evaluation.not_scored) <= 20 else ""
+    opened = " open" if len(lost) <= 20 else ""
     return (
         f"<h2>Not scored</h2><details{opened}><summary>{count}</summary>"
         f"<table><tr><th>id</th><th>reason</th></tr>{rows}</table></details>"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import itertools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from PIL import Image
 from torch import nn
 
 from videozoo.config.check import accepted, build
-from videozoo.config.recipe import Recipe, recipe_of
+from videozoo.config.recipe import Recipe, plain, recipe_of
 from videozoo.data.registry import datasets
 from videozoo.engine.distributed import World, join_world
 from videozoo.engine.duration import Duration, Horizon
@@ -29,7 +33,7 @@ from videozoo.engine.registry import optimizers, schedules
 from videozoo.engine.report import draw_matrix
 from videozoo.engine.stopwatch import Stopwatch
 from videozoo.engine.trainer import RunResult, Trainer
-from videozoo.errors import ConfigError, WeightsError, require
+from videozoo.errors import ConfigError, DataError, WeightsError, WidthError, require
 from videozoo.io.features import FeatureRecipe
 from videozoo.metrics.parts import Matrix
 from videozoo.models.memory_format import channels_last
@@ -41,7 +45,7 @@ from videozoo.transforms.input import ClipInput, build_input
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
 
-__all__ = ["check_features", "differences", "in_use", "load_weights", "prepare_run", "train"]
+__all__ = ["check_features", "check_width", "differences", "in_use", "load_weights", "prepare_run", "train"]
 
 # what may change between a run and its resumption: nothing that it computes depends on these
 FREE = {
@@ -56,6 +60,8 @@ FREE = {
     "fit.save_every",
     "fit.tensorboard",
 }
+MOST_OPENED = 100  # samples that are tried for the width of their features
+BEFORE_THE_FIRST_STEP = ("recipe.yaml", "log.jsonl", "bad_files.txt", "tb", "wandb", "mlflow_run_id")
 
 
 def train(
@@ -68,7 +74,7 @@ def train(
 ) -> RunResult:
     """Trains what a recipe describes; `out_dir` then holds recipe.yaml, log.jsonl, tb/, last.pt and best.pt.
 
-    Under torchrun every process calls this.
+    Under torchrun every process calls this. A new run that fails before its first step is done leaves nothing.
 
     Args:
         resume: goes on from `last.pt` of `out_dir`; starts from the beginning where there is none yet.
@@ -85,7 +91,14 @@ def train(
     with join_world(fit.device) as world:
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
         resume = resume or restarted
-        return prepare_run(recipe, fit, out_dir, world=world, resume=resume, init=init, progress=progress).run()
+        is_new = in_use(out_dir) is None
+        trainer = prepare_run(recipe, fit, out_dir, world=world, resume=resume, init=init, progress=progress)
+        try:
+            return trainer.run()
+        except BaseException:
+            if world.is_first and is_new and trainer.step == 0:
+                _clear(out_dir)
+            raise
 
 
 def prepare_run(
@@ -112,6 +125,11 @@ def prepare_run(
     if (made_by := getattr(records, "feature_recipe", None)) is not None:
         record["features"] = dict(made_by)
 
+    pipeline_args = {"num_classes": len(class_names)} if multi_label else {}
+    train_pipeline = input_spec.train_pipeline(**pipeline_args)
+    advice = "give features of that width, or say theirs in the recipe's input"
+    check_width(records, train_pipeline, where=f"{recipe.source}: data.train", advice=advice)
+
     problem = None if resume else in_use(out_dir)
     if problem := world.from_first(problem):
         raise ConfigError(problem)
@@ -129,7 +147,6 @@ def prepare_run(
 
     on_device = _decoding(fit, input_spec, world)
     pin_memory = world.device.type == "cuda" and fit.decode_device == "cpu"
-    pipeline_args = {"num_classes": len(class_names)} if multi_label else {}
     sharing: dict[str, Any] = {
         "seed": recipe.seed,
         "num_workers": fit.num_workers,
@@ -139,15 +156,17 @@ def prepare_run(
         "pin_memory": pin_memory,
     }
     batching = {"batch_size": fit.batch_size, "sampler": fit.sampler, "accumulate": fit.accumulate, **sharing}
-    loader = TrainLoader(records, on_device(input_spec.train_pipeline(**pipeline_args)), **batching)
+    loader = TrainLoader(records, on_device(train_pipeline), **batching)
     score = None
     last: Evaluation | None = None
     if "val" in recipe.data:
         val_records = _build_records(recipe, "val", class_names=class_names)
         check_features(record.get("features"), val_records, where=f"{recipe.source}: data.val")
+        val_pipeline = input_spec.eval_pipeline(**pipeline_args)
+        check_width(val_records, val_pipeline, where=f"{recipe.source}: data.val", advice=advice)
         val_loader = EvalLoader(
             val_records,
-            on_device(input_spec.eval_pipeline(**pipeline_args)),
+            on_device(val_pipeline),
             batch_size=fit.eval_batch_size or loader.micro_batch_size,
             **sharing,
         )
@@ -294,6 +313,26 @@ def check_features(recipe: Mapping[str, Any] | None, records: Any, *, where: str
         expected.check_same(FeatureRecipe.from_dict(theirs, where=where), where=where)
 
 
+def check_width(records: Any, pipeline: Any, *, where: str, advice: str) -> None:
+    """Refuses records whose features are of another width than the input's, by the first that can be read.
+
+    Raises:
+        DataError: they are; the message names the file and both widths.
+    """
+    if pipeline.spec.takes != "features":
+        return
+    for record in itertools.islice(records, MOST_OPENED):
+        try:
+            pipeline(record, np.random.default_rng(0))
+        except WidthError as error:
+            store = getattr(record, "store", None)
+            file = "" if store is None else f"{store.place(getattr(record, 'key', record.id))}: "
+            raise DataError(f"{where}: {file}{error}; {advice}") from error
+        except DataError:  # one that is missing or damaged; the run says so in its place
+            continue
+        return
+
+
 def _extractor_of(records: Any) -> dict[str, Any]:
     """What makes the features of these records, to stand in the checkpoints whole."""
     path = getattr(records, "extractor", None)
@@ -341,6 +380,18 @@ def in_use(out_dir: Path) -> str | None:
     return None
 
 
+def _clear(out_dir: Path) -> None:
+    """Removes what a run writes before its first step, and the folder if nothing else is in it."""
+    for name in BEFORE_THE_FIRST_STEP:
+        path = out_dir / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        out_dir.rmdir()
+
+
 def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | None = None) -> Any:
     if split not in recipe.data:
         raise ConfigError(f"{recipe.source}: data.{split}: is missing; say where the samples are")
@@ -361,20 +412,21 @@ def _build_part(recipe: Recipe, registry: Any, section: str, **given: Any) -> An
     return build(registry.get(recipe.name_of(section)), args, where=f"{recipe.source}: {section}", **given)
 
 
-def _sizes(recipe: Recipe, input_spec: Any) -> dict[str, int]:
-    """Frames, pixels and snippets that the model is to expect, from the input, unless the recipe says them."""
-    known = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim")
-    found = {name: getattr(input_spec, name) for name in known if hasattr(input_spec, name)}
+def _sizes(recipe: Recipe, input_spec: Any) -> dict[str, Any]:
+    """Frames, pixels, snippets and widths that the model is to expect, from the input, unless the recipe says them."""
+    known = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim", "feature_dims")
+    found = {name: plain(getattr(input_spec, name)) for name in known if hasattr(input_spec, name)}
     if "num_frames" in found:
         found["num_segments"] = found["num_frames"] // getattr(input_spec, "segment_frames", 1)
     said = recipe.section("model")
     takes = accepted(models.get(recipe.name_of("model")))
-    ours, theirs = said.get("segment_frames"), found.get("segment_frames")
-    if "segment_frames" in takes and ours is not None and ours != theirs:
-        raise ConfigError(
-            f"{recipe.source}: model.segment_frames: is {ours}, input.segment_frames is {theirs}; write it in the "
-            "input alone, the model follows"
-        )
+    for name in ("segment_frames", "feature_dim", "feature_dims"):
+        ours, theirs = plain(said.get(name)), found.get(name)
+        if name in takes and ours is not None and theirs is not None and ours != theirs:
+            raise ConfigError(
+                f"{recipe.source}: model.{name}: is {ours}, input.{name} is {theirs}; write it in the input alone, the "
+                "model follows"
+            )
     return {name: value for name, value in found.items() if name in takes and name not in said}
 
 

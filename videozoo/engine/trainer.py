@@ -30,7 +30,7 @@ from videozoo.engine import sharded
 from videozoo.engine.average import WeightAverage
 from videozoo.engine.distributed import World
 from videozoo.engine.duration import Duration, Horizon
-from videozoo.engine.loader import Bad, TrainLoader
+from videozoo.engine.loader import Bad, TrainLoader, by_reason
 from videozoo.engine.log import ProgressLine, RunLog
 from videozoo.engine.optim import clip_gradients, gradient_norm
 from videozoo.engine.options import Fit
@@ -39,7 +39,7 @@ from videozoo.engine.precise_bn import estimate_statistics
 from videozoo.engine.schedule import Schedule
 from videozoo.engine.stop import StopRequest
 from videozoo.engine.stopwatch import Stopwatch
-from videozoo.errors import TrainingError, WeightsError
+from videozoo.errors import TrainingError, WeightsError, counted
 from videozoo.layers.sub_batch_norm import set_norm_splits
 from videozoo.tasks.task import Task
 from videozoo.weights import checkpoint
@@ -315,13 +315,15 @@ class Trainer:
         self._new_bad = []
         if not found:
             return
+        told = set(self.bad.values())
         self.bad |= found
-        for why in found.values():
-            self._line.say(f"cannot be used and is replaced: {why}")
+        for why, ids in by_reason(found.items()).items():
+            if why not in told:
+                self._line.say(f"cannot be used and is replaced: {why}{f' ({len(ids)} samples)' * (len(ids) > 1)}")
         self._write_bad()
         num_samples = len(self.loader.records)
         if len(self.bad) > self.fit.max_bad_share * num_samples:
-            some = "; ".join(list(self.bad.values())[:3])
+            some = "; ".join(list(dict.fromkeys(self.bad.values()))[:3])
             raise TrainingError(
                 f"step {self.step}: {len(self.bad)} of {num_samples} training samples cannot be used, more "
                 f"than fit.max_bad_share {self.fit.max_bad_share:g}; {self.out_dir / 'bad_files.txt'} lists "
@@ -374,21 +376,20 @@ class Trainer:
             self.whole.cpu()
 
     def _estimate_statistics(self, task: Task) -> None:
-        """Precise batch norm on the batches of the steps ahead, which are a function of (seed, step).
+        """Precise batch norm on batches of the steps ahead, which are a function of (seed, step).
 
-        Training goes on from these statistics; it does not read them.
+        They have the shape that is evaluated, also in a multigrid run. Training goes on from these statistics; it
+        does not read them.
         """
 
-        def forward(step_batch: tuple[int, Mapping[str, Any]]) -> None:
-            step, batch = step_batch
-            set_norm_splits(task, self.loader.norm_splits(step))
+        def forward(batch: Mapping[str, Any]) -> None:
             with self._autocast():
                 task(self.input_spec.to_device(batch, self.world.device))
 
         torch.manual_seed(self._micro_seed(0))
-        with contextlib.closing(self.loader.steps(self.step, self.step + self.fit.precise_bn)) as steps:
-            batches = ((step, batch) for step, parts in enumerate(steps, self.step) for batch in parts)
-            estimate_statistics(task, batches, forward=forward, world=self.world)
+        set_norm_splits(task, 1)
+        with contextlib.closing(self.loader.steps(self.step, self.step + self.fit.precise_bn, full_size=True)) as steps:
+            estimate_statistics(task, (batch for step in steps for batch in step), forward=forward, world=self.world)
 
     # ---- files ---------------------------------------------------------------------------------------------
 
@@ -498,7 +499,7 @@ class Trainer:
                 f"{self.loader.micro_batch_size} "
                 f"samples at a time (fit.batch_size {self.loader.batch_size}, fit.accumulate "
                 f"{self.fit.accumulate}, "
-                f"{self.world.size} processes); raise fit.accumulate to split the batch further, lower "
+                f"{counted(self.world.size, 'process')}); raise fit.accumulate to split the batch further, lower "
                 "fit.batch_size, the clip's frames or size, or set fit.precision=bf16"
             )
         if self.world.size > 1 and (isinstance(error, dist.DistError) or "by peer" in text):

@@ -292,6 +292,10 @@ class FeatureStore:
     def __contains__(self, id_: object) -> bool:
         return id_ in self._known
 
+    def place(self, id_: str) -> str:
+        """The file of a video's features, for messages."""
+        return self._file.place(id_)
+
     def read(self, id_: str) -> Features:
         """The features of the video `id_`.
 
@@ -299,7 +303,7 @@ class FeatureStore:
             DataError: there are none of it, they are damaged, of another width or another recipe than the rest.
         """
         features = self._features(id_)
-        place = self._file.place(id_)
+        place = self.place(id_)
         if self.recipe is not None and features.recipe is not None:
             self.recipe.check_same(features.recipe, where=place)
         if features.dim != self.dim:
@@ -310,7 +314,7 @@ class FeatureStore:
         if id_ not in self._known:
             near = f" (there are {len(self.ids)}, e.g. '{self.ids[0]}')" if self.ids else ""
             raise DataError(f"{self.path}: no features of video '{id_}'{near}; extract them or leave it out")
-        return Features.from_parts(self._file.read(id_), where=self._file.place(id_))
+        return Features.from_parts(self._file.read(id_), where=self.place(id_))
 
 
 def is_feature_file(path: object) -> bool:

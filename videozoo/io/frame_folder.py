@@ -13,7 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader
 from videozoo.types import VideoInfo
 
@@ -52,7 +52,7 @@ class FrameFolder(VideoReader):
             self.files = frame_files(self.path)[:num_frames]
         if len(self.files) < (num_frames or 1):
             raise DataError(
-                f"{self.path}: holds {len(self.files)} frames as images, {num_frames or 'some'} expected; "
+                f"{self.path}: holds {counted(len(self.files), 'frame')} as images, {num_frames or 'some'} expected; "
                 "extract them again or correct the list"
             )
 
@@ -102,12 +102,12 @@ class FrameFolder(VideoReader):
         data = torch.from_numpy(np.stack(images)[places]).permute(0, 3, 1, 2)
         return Frames(data, tuple(i / self.fps for i in indices))
 
-    def _sequence(self, start_s: float) -> Iterator[tuple[float, int]]:
+    def sources(self, start_s: float) -> Iterator[tuple[float, int]]:
         for i in range(self.num_frames):
             if i / self.fps >= start_s - TIME_SLACK_S:
                 yield i / self.fps, i
 
-    def _picture(self, source: int) -> Tensor:
+    def picture(self, source: int) -> Tensor:
         return torch.from_numpy(_read_image(self.files[source])).permute(2, 0, 1)
 
 

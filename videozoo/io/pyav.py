@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videozoo.errors import DecodeError
+from videozoo.errors import DecodeError, counted
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
 from videozoo.types import VideoInfo
@@ -90,7 +90,7 @@ class PyAVReader(VideoReader):
             shot = self._shot_at(pts)
             found[pts] = shot.pts
             if shot.pts not in pictures:
-                pictures[shot.pts] = self._picture(shot.frame)
+                pictures[shot.pts] = self.picture(shot.frame)
         shape = (0, 3, self.info.height_px, self.info.width_px)
         chosen = [found[pts] for pts in wanted]
         data = torch.stack([pictures[pts] for pts in chosen]) if chosen else torch.empty(shape, dtype=torch.uint8)
@@ -181,7 +181,7 @@ class PyAVReader(VideoReader):
             track.close()
         return _one_line(*(message for _, _, message in lines[-1:]))
 
-    def _sequence(self, start_s: float) -> Iterator[tuple[float, Any]]:
+    def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
         start = self._pts_at(start_s)
         with PyAVReader(self.path, num_threads=self._num_threads) as source:
             try:
@@ -200,7 +200,7 @@ class PyAVReader(VideoReader):
                 start = self._damage_start(damage, last)
                 raise self._broken(start, _Damage(start, damage.reason)) from damage
 
-    def _picture(self, source: Any) -> Tensor:
+    def picture(self, source: Any) -> Tensor:
         width, height = self._size
         deep = _DEEP_COLOUR if source.format.components[0].bits > 8 else {}
         how = {**ONE_THREAD, **deep, **_colours(source)}
@@ -232,7 +232,9 @@ class PyAVReader(VideoReader):
             while (shot := track.pull()) is not None:
                 times.append(shot.pts)
         except _Damage as damage:
-            raise DecodeError(self.path, f"it decodes for {len(times)} frames only ({damage.reason})") from damage
+            raise DecodeError(
+                self.path, f"it decodes for {counted(len(times), 'frame')} only ({damage.reason})"
+            ) from damage
         finally:
             track.close()
         return np.array(times, dtype=np.int64)
@@ -462,7 +464,7 @@ class _Track:
                     stamps.append(None if self._counts else _stamp(packet))
         except av.error.FFmpegError as error:
             raise DecodeError(
-                self.path, f"it can be read for {len(stamps)} frames only ({reason_of(error)})"
+                self.path, f"it can be read for {counted(len(stamps), 'frame')} only ({reason_of(error)})"
             ) from error
         finally:
             container.close()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.types import VideoInfo
 
 __all__ = ["TIME_SLACK_S", "Frames", "VideoReader", "check_times"]
@@ -93,9 +93,20 @@ class VideoReader(abc.ABC):
             if not 0 <= index < self.num_frames:
                 raise DataError(
                     f"{self.info.path}: frame {index} is outside the video; "
-                    f"it has {self.num_frames} frames, 0..{self.num_frames - 1}"
+                    f"it has {counted(self.num_frames, 'frame')}, 0..{self.num_frames - 1}"
                 )
         return self._frames_by_index([int(i) for i in indices])
+
+    @abc.abstractmethod
+    def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
+        """(time_s, what `picture` takes) of each frame from start_s on, independent of other reads.
+
+        For who needs the pictures of few of them: see `stream`.
+        """
+
+    @abc.abstractmethod
+    def picture(self, source: Any) -> Tensor:
+        """The uint8 [c h w], upright RGB, of one of `sources`."""
 
     def stream(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[float, Tensor]]:
         """Every frame with start_s <= time < end_s as (time_s, uint8 [c h w]), in bounded memory.
@@ -104,10 +115,10 @@ class VideoReader(abc.ABC):
             DecodeError: the next frame cannot be decoded; those before it have been yielded.
         """
         check_times(self.info.path, [start_s] if end_s is None else [start_s, end_s])
-        for time_s, source in self._sequence(start_s):
+        for time_s, source in self.sources(start_s):
             if end_s is not None and time_s >= end_s - TIME_SLACK_S:
                 return
-            yield time_s, self._picture(source)
+            yield time_s, self.picture(source)
 
     def windows(self, *, window_s: float, stride_s: float, fps: float | None = None) -> Iterator[Frames]:
         """Windows [k * stride_s, k * stride_s + window_s) over the whole video; each frame is decoded once.
@@ -124,7 +135,7 @@ class VideoReader(abc.ABC):
         held: deque[tuple[float, Any]] = deque()
         start_s = 0.0
         k = 0
-        for time_s, source in self._sequence(0.0):
+        for time_s, source in self.sources(0.0):
             while time_s >= start_s + window_s - TIME_SLACK_S:
                 window = self._window(held, start_s, start_s + window_s, fps)
                 if window is not None:
@@ -151,7 +162,7 @@ class VideoReader(abc.ABC):
             chosen = [max(0, bisect.bisect_right(times, start_s + i / fps + TIME_SLACK_S) - 1) for i in range(num)]
         if not chosen or not held:
             return None
-        pictures = {i: self._picture(held[i][1]) for i in set(chosen)}
+        pictures = {i: self.picture(held[i][1]) for i in set(chosen)}
         return Frames(torch.stack([pictures[i] for i in chosen]), tuple(times[i] for i in chosen))
 
     def _end_s(self, held: Sequence[tuple[float, Any]]) -> float:
@@ -160,14 +171,6 @@ class VideoReader(abc.ABC):
     @abc.abstractmethod
     def _frames_by_index(self, indices: list[int]) -> Frames:
         """As `frames_by_index`, for indices that exist."""
-
-    @abc.abstractmethod
-    def _sequence(self, start_s: float) -> Iterator[tuple[float, Any]]:
-        """(time_s, what `_picture` takes) of each frame from start_s on, independent of other reads."""
-
-    @abc.abstractmethod
-    def _picture(self, source: Any) -> Tensor:
-        """uint8 [c h w], upright RGB."""
 
 
 def check_times(path: str, times_s: Sequence[float]) -> None:

@@ -54,7 +54,7 @@ class TFRecordFile:
 
     Attributes:
         offsets: where the records begin, int64.
-        problem: what is wrong with the file's end, or None.
+        problem: what is wrong with the file's end, or None; it may begin in the very first record.
 
     Raises:
         DataError: no such file, an empty one, or not a TFRecord file; `problem` says how a damaged end reads.
@@ -172,8 +172,6 @@ def _walk(file: BinaryIO, total: int, path: Path) -> tuple[np.ndarray, str | Non
             break
         offsets.append(offset)
         offset += HEADER_BYTES + size + FOOTER_BYTES
-    if problem is not None and not offsets:
-        raise DataError(problem)
     return np.array(offsets, np.int64), problem
 
 

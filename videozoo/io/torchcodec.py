@@ -72,7 +72,7 @@ class TorchCodecReader(VideoReader):
         except (RuntimeError, IndexError) as error:
             raise self._broken(error) from error
 
-    def _sequence(self, start_s: float) -> Iterator[tuple[float, Any]]:
+    def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
         try:
             first = bisect.bisect_left(range(self.num_frames), start_s - TIME_SLACK_S, key=self._time_s)
             for index in range(first, self.num_frames):
@@ -84,7 +84,7 @@ class TorchCodecReader(VideoReader):
     def _time_s(self, index: int) -> float:
         return float(self._decoder.get_frame_at(index).pts_seconds) - self._start_s
 
-    def _picture(self, source: Any) -> Tensor:
+    def picture(self, source: Any) -> Tensor:
         return source
 
     def _frames(self, batch: Any) -> Frames:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videozoo.layers.proposals import Around, segment_iou
+from videozoo.layers.proposals import Around, pick_and_decay, segment_iou
 
 __all__ = ["anchors", "decode", "detect", "encode", "multibox_losses", "nms", "num_anchors", "score_decay"]
 
@@ -137,21 +137,12 @@ def score_decay(
 
     What falls below `min_score` is dropped.
     """
-    left = np.asarray(scores, np.float64).copy()
-    around = Around(*segments.T)
-    picks: list[int] = []
-    kept: list[float] = []
-    while left.max(initial=-np.inf) > -np.inf:
-        best = int(left.argmax())
-        picks.append(best)
-        kept.append(float(left[best]))
-        left[best] = -np.inf
-        near = around[best]
-        near = near[left[near] > -np.inf]
+
+    def decay(best: int, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         iou = segment_iou(segments[best : best + 1], segments[near])[0]
-        left[near] *= np.exp(-np.square(iou) / sigma)
-        left[left < min_score] = -np.inf
-    return np.array(picks, np.int64), np.array(kept)
+        return near, np.exp(-np.square(iou) / sigma)
+
+    return pick_and_decay(scores, Around(*segments.T), decay, min_score=min_score)
 
 
 def detect(

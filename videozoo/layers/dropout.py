@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["InferenceScaledDropout"]
+__all__ = ["DropoutScaling", "InferenceScaledDropout", "scaled_dropout"]
+
+DropoutScaling = Literal["training", "inference"]
+
+
+def scaled_dropout(p: float, scaling: DropoutScaling) -> nn.Module:
+    """Dropout that makes up for what is left out in training, as is usual, or at inference."""
+    return nn.Dropout(p) if scaling == "training" else InferenceScaledDropout(p)
 
 
 class InferenceScaledDropout(nn.Module):

@@ -8,6 +8,7 @@ i + 1 snippets from snippet s.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,6 +21,7 @@ __all__ = [
     "map_segments",
     "overlap_target",
     "pair_boundaries",
+    "pick_and_decay",
     "proposal_features",
     "segment_iou",
     "soft_nms",
@@ -198,6 +200,39 @@ class Around:
         return self.by_start[first:last]
 
 
+def pick_and_decay(
+    scores: np.ndarray,
+    around: Around,
+    decay: Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    *,
+    max_kept: int | None = None,
+    min_score: float = -np.inf,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, decayed scores) of what is picked, one after the other: always the best, which then lowers others.
+
+    Args:
+        decay: from the index of a pick and those of others around it, the indices that it lowers and by which factors.
+        min_score: what falls below it is dropped.
+    """
+    left = np.array(scores, np.float64)
+    picks: list[int] = []
+    kept: list[float] = []
+    while len(picks) < (len(left) if max_kept is None else max_kept):
+        best = int(left.argmax())
+        if left[best] == -np.inf:
+            break
+        picks.append(best)
+        kept.append(float(left[best]))
+        left[best] = -np.inf
+        near = around[best]
+        near = near[left[near] > -np.inf]
+        lowered, factors = decay(best, near)
+        left[lowered] *= factors
+        if min_score > -np.inf:
+            left[left < min_score] = -np.inf
+    return np.array(picks, np.int64), np.array(kept)
+
+
 def soft_nms(
     segments: np.ndarray,
     scores: np.ndarray,
@@ -219,21 +254,14 @@ def soft_nms(
     """
     order = np.argsort(-scores, kind="stable")
     start, end = np.asarray(segments, np.float64)[order].T
-    left = np.asarray(scores, np.float64)[order]
     length = end - start + np.finfo(np.float64).tiny  # two points overlap by 0 of 0
-    around = Around(start, end)
-    picks: list[int] = []
-    kept: list[float] = []
-    num_kept = min(max_kept, len(left) - (drop_last and len(left) > 1))
-    for _ in range(num_kept):
-        best = int(left.argmax())
-        picks.append(best)
-        kept.append(float(left[best]))
-        left[best] = -np.inf
-        near = around[best]
-        near = near[left[near] > -np.inf]
+
+    def decay(best: int, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shared = np.minimum(end[near], end[best]) - np.maximum(start[near], start[best])  # below zero if they are apart
         iou = shared / (length[near] + length[best] - shared)
         hit = np.flatnonzero(iou > max(low + (high - low) * length[best], 0.0))
-        left[near[hit]] *= np.exp(-np.square(iou[hit]) / alpha)
-    return order[picks], np.array(kept)
+        return near[hit], np.exp(-np.square(iou[hit]) / alpha)
+
+    num_kept = min(max_kept, len(order) - (drop_last and len(order) > 1))
+    picks, kept = pick_and_decay(np.asarray(scores)[order], Around(start, end), decay, max_kept=num_kept)
+    return order[picks], kept

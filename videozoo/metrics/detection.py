@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
 from videozoo.metrics.segment import group_pairs, pair_iou
 from videozoo.types import Span
@@ -152,7 +152,9 @@ class DetectionMap:
         videos = sorted(self.truth)  # the order in which ranks were merged must not change a digit
         truth, found = (Table.of(spans, videos, self.class_names) for spans in (self.truth, self.found))
         if not len(truth.label):
-            raise DataError(f"detection: no annotated segment in {len(videos)} videos; evaluate on data with answers")
+            raise DataError(
+                f"detection: no annotated segment in {counted(len(videos), 'video')}; evaluate on data with answers"
+            )
         return truth, found
 
     def by_class(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from videozoo.errors import DataError, require
+from videozoo.errors import DataError, counted, require
 
 __all__ = ["meteor", "problem"]
 
@@ -65,8 +65,9 @@ def meteor(groups: Sequence[Sequence[tuple[str, Sequence[str]]]]) -> list[float]
                 program.kill()
     except (BrokenPipeError, ValueError) as error:
         raise DataError(
-            f"METEOR: its Java program broke off, or took longer than {limit_s:.0f} s for {num_pairs} sentences "
-            f"({error}); try again with 2 GB of free memory; without 'java' on the PATH, METEOR is left out"
+            f"METEOR: its Java program broke off, or took longer than {limit_s:.0f} s for "
+            f"{counted(num_pairs, 'sentence')} ({error}); try again with 2 GB of free memory; "
+            "without 'java' on the PATH, METEOR is left out"
         ) from error
 
 

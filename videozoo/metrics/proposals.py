@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from videozoo.errors import DataError
+from videozoo.errors import DataError, counted
 from videozoo.metrics.segment import group_pairs, pair_iou
 from videozoo.types import Span
 
@@ -64,7 +64,8 @@ def average_recall(
     rows = [np.asarray(proposals.get(video, ()), np.float64).reshape(-1, 3) for video in videos]
     totals = np.array([len(r) for r in rows])
     if not totals.sum():
-        raise DataError(f"proposals: none for the {len(videos)} videos that have annotated segments; check the ids")
+        with_segments = counted(len(videos), "video")
+        raise DataError(f"proposals: none for the {with_segments} with annotated segments; check the ids")
     num_listed = sum(len(r) for r in proposals.values())
     end = num_listed / len(videos) if max_proposals is None else float(max_proposals)
     counts = np.minimum((totals * (end * len(videos) / num_listed)).astype(np.int64), totals)

@@ -6,14 +6,13 @@ Paper: Long et al., arXiv:1711.09550, section 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
-from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.sequence import masked_softmax, split_modalities
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
@@ -50,7 +49,7 @@ class AttentionCluster(LinearClassifier):
         cluster_sizes: Sequence[int] = (32, 32),
         hidden_dims: tuple[int, int] = (1024, 4096),
         dropout: float = 0.5,
-        dropout_scaling: Literal["training", "inference"] = "training",
+        dropout_scaling: DropoutScaling = "training",
         num_frames: int = 100,
     ):
         super().__init__()
@@ -63,7 +62,7 @@ class AttentionCluster(LinearClassifier):
         self.input_shape = (num_frames, sum(feature_dims))
         self.clusters = nn.ModuleList(_Cluster(d, n) for d, n in zip(feature_dims, cluster_sizes, strict=True))
         width = sum(d * n for d, n in zip(feature_dims, cluster_sizes, strict=True))
-        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.dropout = scaled_dropout(dropout, dropout_scaling)
         self.fc1 = nn.Linear(width, hidden_dims[0])
         self.fc2 = nn.Linear(hidden_dims[0], hidden_dims[1])
         for layer in (self.fc1, self.fc2):

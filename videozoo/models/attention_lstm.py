@@ -6,12 +6,11 @@ Paper: none of its own; PaddleVideo's YouTube-8M baseline, after the attention o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.sequence import PeepholeLSTM, masked_softmax, reverse, split_modalities, zero_padding
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
@@ -51,19 +50,15 @@ class AttentionLSTM(LinearClassifier):
         hidden_dims: tuple[int, int] = (8192, 4096),
         peepholes: bool = False,
         dropout: float = 0.5,
-        dropout_scaling: Literal["training", "inference"] = "training",
+        dropout_scaling: DropoutScaling = "training",
         num_frames: int = 300,
     ):
         super().__init__()
         self.feature_dims = tuple(feature_dims)
         self.input_shape = (num_frames, sum(feature_dims))
-        dropouts = [
-            nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
-            for _ in feature_dims
-        ]
         self.readers = nn.ModuleList(
-            _Reader(d, embedding_dim, lstm_dim, peepholes=peepholes, dropout=drop)
-            for d, drop in zip(feature_dims, dropouts, strict=True)
+            _Reader(d, embedding_dim, lstm_dim, peepholes=peepholes, dropout=scaled_dropout(dropout, dropout_scaling))
+            for d in feature_dims
         )
         self.fc1 = nn.Linear(2 * lstm_dim * len(feature_dims), hidden_dims[0])
         self.fc2 = nn.Linear(hidden_dims[0], hidden_dims[1])

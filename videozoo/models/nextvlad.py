@@ -6,14 +6,13 @@ Paper: Lin et al., arXiv:1811.05014, section 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
-from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.sequence import masked_norm, split_modalities, zero_padding
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
@@ -60,7 +59,7 @@ class Nextvlad(LinearClassifier):
         hidden_dim: int = 2048,
         gating_reduction: int = 8,
         dropout: float = 0.5,
-        dropout_scaling: Literal["training", "inference"] = "training",
+        dropout_scaling: DropoutScaling = "training",
         num_frames: int = 300,
     ):
         super().__init__()
@@ -74,7 +73,7 @@ class Nextvlad(LinearClassifier):
         self.register_buffer("feature_scale", torch.ones(sum(feature_dims)))
         self.aggregators = nn.ModuleList(_Vlad(d, num_clusters, num_groups, expansion) for d in feature_dims)
         width = sum(d * expansion // num_groups * num_clusters for d in feature_dims)
-        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.dropout = scaled_dropout(dropout, dropout_scaling)
         self.hidden = nn.Linear(width, hidden_dim, bias=False)
         self.hidden_norm = nn.BatchNorm1d(hidden_dim)
         self.gate_in = nn.Linear(hidden_dim, hidden_dim // gating_reduction, bias=False)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
-from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.inflate import inflate
 from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
 from videozoo.layers.window_scores import pool_windows, window_scores
@@ -93,7 +93,7 @@ class Nonlocal(LinearClassifier):
         attention: bool = True,
         width: int = 64,
         dropout: float = 0.5,
-        dropout_scaling: Literal["training", "inference"] = "training",
+        dropout_scaling: DropoutScaling = "training",
         crop_px: int = 224,
     ):
         super().__init__()
@@ -124,7 +124,7 @@ class Nonlocal(LinearClassifier):
             in_channels = 4 * width * 2**stage
         self.stages = nn.ModuleList(stages)
         self.time_pool = nn.MaxPool3d((2, 1, 1))
-        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.dropout = scaled_dropout(dropout, dropout_scaling)
         self.num_features = in_channels
         self.reset_classifier(num_classes)
         if pretrained is not None:

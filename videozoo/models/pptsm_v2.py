@@ -7,14 +7,13 @@ parallel convolutions those of Ding et al., arXiv:2101.03697.
 from __future__ import annotations
 
 import itertools
-from typing import Literal
 
 import torch.nn.functional as F
 from timm.layers import SqueezeExcite, make_divisible
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
-from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.temporal_shift import temporal_shift
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
@@ -127,7 +126,7 @@ class PptsmV2(LinearClassifier):
         shift_fraction: float = 1 / 8,
         frame_attention: bool = False,
         dropout: float = 0.2,
-        dropout_scaling: Literal["training", "inference"] = "training",
+        dropout_scaling: DropoutScaling = "training",
         crop_px: int = 224,
     ):
         super().__init__()
@@ -138,7 +137,7 @@ class PptsmV2(LinearClassifier):
         self.stages = nn.ModuleList(_stage(i, widths[i + 1], widths[i + 2]) for i in range(len(DEPTHS)))
         self.attention = FrameAttention(num_segments) if frame_attention else nn.Identity()
         self.last = nn.Conv2d(widths[-1], last_width, 1, bias=False)
-        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.dropout = scaled_dropout(dropout, dropout_scaling)
         self.num_features = last_width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import collections
 import functools
-from typing import Any, Literal
+from typing import Any
 
 from timm.models import regnet, resnet
 from timm.models._efficientnet_blocks import EdgeResidual, InvertedResidual
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
-from videozoo.layers.dropout import InferenceScaledDropout
+from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.temporal_shift import temporal_shift
 from videozoo.models.image_backbone import Pretrained
 from videozoo.models.registry import register_model
@@ -66,7 +66,7 @@ class TSM(TSN):
         shift_fraction: float = 1 / 8,
         shift_every: int = 1,
         dropout: float = 0.5,
-        dropout_scaling: Literal["training", "inference"] = "training",
+        dropout_scaling: DropoutScaling = "training",
         crop_px: int = 224,
     ):
         super().__init__(
@@ -88,7 +88,7 @@ class TSM(TSN):
             )
         self.num_segments = num_segments
         self.shift_fraction, self.shift_every = shift_fraction, shift_every
-        self.dropout = nn.Dropout(dropout) if dropout_scaling == "training" else InferenceScaledDropout(dropout)
+        self.dropout = scaled_dropout(dropout, dropout_scaling)
         self.param_rules = (
             ParamRule(r"^head\.weight$", lr_scale=5),
             ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),

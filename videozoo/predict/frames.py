@@ -95,12 +95,12 @@ class FrameArray(VideoReader):
     def _frames_by_index(self, indices: list[int]) -> Frames:
         return Frames(self.data[indices], tuple(i / self.info.fps for i in indices))
 
-    def _sequence(self, start_s: float) -> Iterator[tuple[float, Tensor]]:
+    def sources(self, start_s: float) -> Iterator[tuple[float, Tensor]]:
         for i, picture in enumerate(self.data):
             if i / self.info.fps >= start_s - TIME_SLACK_S:
                 yield i / self.info.fps, picture
 
-    def _picture(self, source: Tensor) -> Tensor:
+    def picture(self, source: Tensor) -> Tensor:
         return source
 
 
@@ -121,7 +121,7 @@ class SlidingReader(VideoReader):
         self.scaled = scaled
         self.info = reader.info
         self._pictures: dict[float, Tensor] = {}  # of held frames, where they are small
-        self._coming: Iterator[tuple[float, Any]] | None = reader._sequence(0.0)
+        self._coming: Iterator[tuple[float, Any]] | None = reader.sources(0.0)
         self._held: deque[tuple[float, Any]] = deque()
 
     def close(self) -> None:
@@ -149,9 +149,9 @@ class SlidingReader(VideoReader):
 
     def _seen(self, time_s: float, source: Any) -> Tensor:
         if self.scaled is None:
-            return self.reader._picture(source)
+            return self.reader.picture(source)
         if time_s not in self._pictures:
-            self._pictures[time_s] = self.scaled(self.reader._picture(source).unsqueeze(0)).squeeze(0)
+            self._pictures[time_s] = self.scaled(self.reader.picture(source).unsqueeze(0)).squeeze(0)
         return self._pictures[time_s]
 
     def _advance(self, first_s: float, last_s: float) -> None:
@@ -170,10 +170,10 @@ class SlidingReader(VideoReader):
             self._pictures.pop(time_s, None)
 
     def _frames_by_index(self, indices: list[int]) -> Frames:
-        return self.reader._frames_by_index(indices)
+        return self.reader.frames_by_index(indices)
 
-    def _sequence(self, start_s: float) -> Iterator[tuple[float, Any]]:
-        return self.reader._sequence(start_s)
+    def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
+        return self.reader.sources(start_s)
 
-    def _picture(self, source: Any) -> Tensor:
-        return self.reader._picture(source)
+    def picture(self, source: Any) -> Tensor:
+        return self.reader.picture(source)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from videozoo.errors import ConfigError
+from videozoo.errors import ConfigError, counted
 from videozoo.predict.draw import GREY, PALETTE, RGB, clock, colours, fit, font, leaders
 from videozoo.predict.prediction import UNNAMED, Prediction, Window, ranked
 from videozoo.types import Caption, Span
@@ -137,7 +137,7 @@ class _Page:
         if self.spans and self.gaze is None:
             line = f"{len(self.spans)} found   |   {line}"
         elif windows := self.prediction.windows:
-            line += f"   |   {len(windows)} windows of {windows[0].end_s - windows[0].start_s:g} s"
+            line += f"   |   {counted(len(windows), 'window')} of {windows[0].end_s - windows[0].start_s:g} s"
         self.pen.text((MARGIN_PX, 82), fit(self.pen, line, width, 24), FAINT, font=font(24))
 
     def _strip(self, y: int) -> None:

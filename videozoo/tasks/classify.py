@@ -54,7 +54,20 @@ class Classify(Task):
         ConfigError: values that do not fit each other, or a teacher that does not fit the student.
     """
 
-    training_args = ("distill", "mutual")
+    training_args = (
+        "label_smoothing",
+        "mixup_alpha",
+        "cutmix_alpha",
+        "mix_prob",
+        "loss",
+        "focal_gamma",
+        "asymmetric_gammas",
+        "asymmetric_margin",
+        "class_weights",
+        "distill",
+        "mutual",
+    )
+    learned_args = ("multi_label",)
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class Ground(Task):
     input_name = "moments"
     monitor = "r1_iou0.5"
     training_args = ("offset_weight",)
+    learned_args = ("encoder_sha256", "offset_unit_s")
     model: Tall
 
     def __init__(

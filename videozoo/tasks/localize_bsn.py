@@ -36,6 +36,8 @@ class LocalizeBsn(Propose[BSNOutput]):
     """
 
     network = BSN
+    training_args = ("num_proposals",)
+    learned_args = ("stage",)
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class Tag(Task):
 
     input_name = "features"
     monitor = "gap"
+    training_args = ("reduction",)
 
     def __init__(
         self,

@@ -24,11 +24,13 @@ class Task(nn.Module):
         monitor: the metric that decides which checkpoint is the best, e.g. "top1"; greater is better.
         input_name: the input spec that recipes of this task use when they name none.
         training_args: arguments that only training needs; a task that is built to predict goes without them.
+        learned_args: arguments that say what the weights have learned to answer; they stay as they were in training.
     """
 
     input_name: str = "clip"
     monitor: str = "top1"
     training_args: tuple[str, ...] = ()
+    learned_args: tuple[str, ...] = ()
 
     def __init__(self, model: VideoModel, class_names: Sequence[str]):
         super().__init__()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from videozoo.errors import ConfigError, DataError
+from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import Features
 from videozoo.transforms.registry import register_input
 
@@ -104,7 +104,7 @@ class CaptionsPipeline:
         """
         features = record.features()
         if features.dim != self.spec.feature_dim:
-            raise DataError(
+            raise WidthError(
                 f"{record.id}: its features are {features.dim} wide; "
                 f"the recipe says input.feature_dim={self.spec.feature_dim}"
             )

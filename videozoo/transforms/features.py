@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videozoo.errors import ConfigError, DataError
+from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import QUANTISED_RANGE
 from videozoo.transforms.registry import register_input
 
@@ -127,7 +127,7 @@ class FeaturePipeline:
         id_, modalities, labels = record.read() if hasattr(record, "read") else _as_modalities(record, self.spec)
         widths = tuple(part.shape[1] for part in modalities)
         if widths != self.spec.feature_dims:
-            raise DataError(
+            raise WidthError(
                 f"{record.id}: features of the widths {widths}; "
                 f"the recipe says input.feature_dims={self.spec.feature_dims}"
             )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videozoo.errors import ConfigError, DataError
+from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import Features
 from videozoo.transforms.registry import register_input
 
@@ -144,7 +144,7 @@ class MomentsInput:
     ) -> FeatureCandidates:
         """Where the windows of a video are; errors as of `windows`."""
         if features.dim != self.feature_dim:
-            raise DataError(f"is {features.dim} wide; the recipe says input.feature_dim={self.feature_dim}")
+            raise WidthError(f"is {features.dim} wide; the recipe says input.feature_dim={self.feature_dim}")
         length_s = duration_s if duration_s is not None else features.duration_s
         rows_s = features.times_s(length_s)
         if length_s is None:
@@ -197,17 +197,20 @@ class MomentsPipeline:
         """
         if not hasattr(record, "sentence"):
             raise DataError(f"{record.id}: comes without a sentence; ask a grounding run with `videozoo search`")
+        features = None if hasattr(record, "candidates") else record.features()  # what is wrong with them names them
         try:
-            return self._sample(record, rng)
+            return self._sample(record, features, rng)
         except DataError as error:
-            raise DataError(f"{record.id}: {error}") from error
+            kind = WidthError if isinstance(error, WidthError) else DataError
+            raise kind(f"{record.id}: {error}") from error
 
-    def _sample(self, record: QueryRecord, rng: np.random.Generator | None) -> dict[str, Any]:
-        own = getattr(record, "candidates", None)  # of data sets whose windows were cut by others
-        if own is not None:
-            found: Candidates = own(self.spec)
+    def _sample(
+        self, record: QueryRecord, features: Features | None, rng: np.random.Generator | None
+    ) -> dict[str, Any]:
+        if features is None:  # of data sets whose windows were cut by others
+            found: Candidates = record.candidates(self.spec)  # type: ignore[attr-defined]
         else:
-            found = self.spec.candidates(record.features(), record.duration_s, training=self.training)
+            found = self.spec.candidates(features, record.duration_s, training=self.training)
             if record.moment is not None and record.moment[0] >= found.duration_s:
                 raise DataError(
                     f"its moment begins at {record.moment[0]:g} s, the video ends at {found.duration_s:g} s; correct it"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from videozoo.errors import ConfigError, DataError
+from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import Features
 from videozoo.transforms.registry import register_input
 from videozoo.types import Span
@@ -223,7 +223,7 @@ class SnippetPipeline:
         }
         rows = np.concatenate([part for part in parts[wanted] if part is not None], axis=1)
         if rows.shape[1] != self.spec.feature_dim:
-            raise DataError(
+            raise WidthError(
                 f"{record.id}: its {wanted} are {rows.shape[1]} wide; "
                 f"the recipe says input.feature_dim={self.spec.feature_dim}"
             )

@@ -66,14 +66,7 @@ def _compare1(folder: Path, manifest: Cfg, expected: Mapping[str, np.ndarray]) -
             want = expected[f"{mode}_output_{i}"]
             yield f"{mode}_output_{i}", rel_err(output.reshape(want.shape), want)
         draws = [torch.from_numpy(_draw1(*call)) for call in manifest[f"uniform_random_calls_{mode}"]]
-        losses = bmn_losses(
-            *answer,
-            overlap=inputs["gt_iou_map"],
-            start_target=inputs["gt_start"],
-            end_target=inputs["gt_end"],
-            draws=draws,
-            full_bands_take_all=True,
-        )
+        losses = reference_losses(answer, inputs, draws)
         for i, part in enumerate(("loss", "boundary", "regression", "match")):
             yield f"{mode}_loss_{i}", rel_err(losses[part].reshape(1), expected[f"{mode}_loss_{i}"])
     if norms := manifest.get("train_grad_norms"):
@@ -102,10 +95,13 @@ def _compare2(folder: Path, manifest: Cfg, expected: Mapping[str, np.ndarray]) -
         rng = np.random.Generator(np.random.PCG64(1139))
         shape = targets["gt_iou_map"].shape[1:]
         draws = [torch.from_numpy(rng.uniform(0, 1, shape).astype(np.float32)) for _ in range(2)]
-        yield from compare_train_step(model, manifest, expected, lambda: loss2(model(features), targets, draws)["loss"])
+        yield from compare_train_step(
+            model, manifest, expected, lambda: reference_losses(model(features), targets, draws)["loss"]
+        )
 
 
-def loss2(answer: BMNOutput, targets: Mapping[str, Tensor], draws: list[Tensor]) -> dict[str, Tensor]:
+def reference_losses(answer: BMNOutput, targets: Mapping[str, Tensor], draws: list[Tensor]) -> dict[str, Tensor]:
+    """Our losses on the targets and the draws of either project."""
     return bmn_losses(
         *answer,
         overlap=targets["gt_iou_map"],

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.parity.cases.bmn import reference_losses
 from tests.parity.rule import rel_err
-from videozoo.layers.proposal_loss import bmn_losses
 from videozoo.layers.proposals import (
     action_target,
     boundary_targets,
@@ -23,6 +23,7 @@ from videozoo.layers.proposals import (
     segment_iou,
     soft_nms,
 )
+from videozoo.models.bmn import BMNOutput
 
 Cfg = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
@@ -156,16 +157,7 @@ def _losses2(stored: Arrays) -> Iterator[tuple[str, float]]:
     for answer in (maps, start, end):
         answer.requires_grad_()
     targets = {name: torch.from_numpy(stored[name]) for name in ("gt_iou_map", "gt_start", "gt_end")}
-    losses = bmn_losses(
-        *maps.unbind(1),
-        start,
-        end,
-        overlap=targets["gt_iou_map"],
-        start_target=targets["gt_start"],
-        end_target=targets["gt_end"],
-        draws=draws,
-        full_bands_take_all=True,
-    )
+    losses = reference_losses(BMNOutput(*maps.unbind(1), start, end), targets, draws)
     losses["loss"].backward()
     names = {"loss": "total_with_u", "boundary": "tem", "regression": "pem_reg_with_u", "match": "pem_cls"}
     for ours, theirs in names.items():

@@ -7,7 +7,6 @@ to 4:3, which becomes upright with us, as in PaddleVideo 2.x, and lying there.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.parity.cases.sampling import PythonRandom
 from tests.parity.rule import load, rel_err
 from videozoo.io.sample import Indices, segments, windows
 from videozoo.transforms.clip import (
@@ -40,7 +40,7 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
     for name, expected in manifest["results"].items():
         if found := re.fullmatch(r"(pkl|mp4)_len(\d+)_seg(\d+)_seglen(\d+)", name):
             reader, (num_frames, num_segments, length) = found[1], map(int, found.groups()[1:])
-            for mode, rng in {"eval": None, "train_random_seed7": _PythonRandom(7)}.items():
+            for mode, rng in {"eval": None, "train_random_seed7": PythonRandom(7)}.items():
                 ours = _segments(reader, num_frames, num_segments, length, rng)
                 yield f"{name}/{mode}", _differs(ours, expected[mode])
         elif found := re.fullmatch(r"nonlocal_len(\d+)_train_random_seed3", name):
@@ -86,22 +86,12 @@ def _segments(reader: str, num_frames: int, num_segments: int, length: int, rng:
 
 
 def _window(num_frames: int) -> Indices:
-    rng: Any = _PythonRandom(3)
+    rng: Any = PythonRandom(3)
     return windows(num_frames, 8, stride=8, short="wrap", rng=rng)
 
 
-class _PythonRandom:
-    """`random.seed` and one `randint` a draw behind the interface of numpy's generators."""
-
-    def __init__(self, seed: int):
-        self._random = random.Random(seed)
-
-    def integers(self, low: int, high: int, size: int) -> np.ndarray:
-        return np.array([self._random.randint(low, high - 1) for _ in range(size)])
-
-
 class _LegacyNumpy:
-    """`np.random.seed` and `rand`, likewise."""
+    """`np.random.seed` and `rand` behind the interface of numpy's generators."""
 
     def __init__(self, seed: int):
         self._random = np.random.RandomState(seed)

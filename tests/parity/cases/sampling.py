@@ -83,7 +83,7 @@ def _slowfast(case: Mapping[str, Any]) -> Indices:
 def _training(name: str) -> Indices:
     sampler, _, rest = name.partition("/")
     num_frames = int(rest.split()[0])
-    rng: Any = _PythonRandom(0) if sampler.startswith("pptsm8") else _LegacyNumpy(0)
+    rng: Any = PythonRandom(0) if sampler.startswith("pptsm8") else _LegacyNumpy(0)
     if sampler.startswith("pptsm8"):
         return segments(num_frames, 8, split="floor", short="wrap", rng=rng)
     if sampler.startswith("tsn3"):
@@ -103,8 +103,8 @@ class _LegacyNumpy:
         return self._random.randint(low, high, size=size)
 
 
-class _PythonRandom:
-    """`random.seed` and one `randint` a draw, likewise."""
+class PythonRandom:
+    """`random.seed` and one `randint` a draw behind the interface of numpy's generators."""
 
     def __init__(self, seed: int):
         self._random = random.Random(seed)

@@ -4,19 +4,28 @@
     shapes.py   the shapes and colours that take part
     labels.py   what a script says in each task's terms: class, tags, segments, caption, boxes
     render.py   its pixels and its sound
-    world.py    folders of videos and labels
-    features.py shards of frame features, as YouTube-8M has them
-    captions.py short stories of two events, told in sentences
-    queries.py  long videos with sentences that each tell of one moment
+    world.py    what every kind of world has: its numbers, the draws of its videos
+    folder.py   writes a world's folder, which can be stopped and completed
 
-A further kind of world (captions, queries, features) is one more `make_...` in world.py, entered in its
-`KINDS`.
+One file a kind of world:
+
+    clips.py     short videos with one motion each, with classes and tags
+    untrimmed.py long videos with segments and pauses between them
+    captions.py  short stories of two events, told in sentences
+    queries.py   long videos with sentences that each tell of one moment
+    features.py  shards of frame features, as YouTube-8M has them
+
+In each folder of videos lie classes.txt and scripts.jsonl (the script of each video: the truth), and in every world
+world.json, which says what was asked for and whether all of it is there. The same arguments give the same bytes,
+whatever the number of workers. A further kind is one more `make_...`, entered in `KINDS`.
 """
 
 from __future__ import annotations
 
-from videozoo.data.motion import world
+from collections.abc import Callable
+
 from videozoo.data.motion.captions import make_captions
+from videozoo.data.motion.clips import make_clips
 from videozoo.data.motion.features import make_yt8m
 from videozoo.data.motion.labels import TAGS, boxes, caption, segments, tags
 from videozoo.data.motion.queries import make_queries, query_spans
@@ -31,7 +40,7 @@ from videozoo.data.motion.script import (
     story_script,
     untrimmed_script,
 )
-from videozoo.data.motion.world import make_clips, make_untrimmed
+from videozoo.data.motion.untrimmed import make_untrimmed
 
 __all__ = [
     "CLASSES",
@@ -58,4 +67,10 @@ __all__ = [
     "untrimmed_script",
 ]
 
-KINDS = {**world.KINDS, "captions": make_captions, "queries": make_queries, "yt8m": make_yt8m}
+KINDS: dict[str, Callable[..., None]] = {
+    "clips": make_clips,
+    "untrimmed": make_untrimmed,
+    "captions": make_captions,
+    "queries": make_queries,
+    "yt8m": make_yt8m,
+}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-from videozoo.data.motion import world
+from videozoo.data.motion.folder import Progress, write_world
 from videozoo.data.motion.labels import caption
 from videozoo.data.motion.script import CLASSES, Script, story_script
+from videozoo.data.motion.world import SPLITS, World
 from videozoo.errors import ConfigError
 
 __all__ = ["make_captions"]
@@ -28,7 +28,7 @@ def make_captions(
     seed: int = 0,
     num_workers: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Videos of exactly two events in videos/, and train.json and val.json in the form of ActivityNet Captions.
 
@@ -36,7 +36,7 @@ def make_captions(
     and of its second. The motions of the two differ. Durations are drawn between 0.85 and 1.15 times `length_s`.
     Arguments and errors as in `make_clips`.
     """
-    asked = world._asked("captions", locals())
+    world = World.asked_for("captions", locals())
     if 0.85 * length_s < _MIN_STORY_S:
         raise ConfigError(
             f"synth captions: a length of {length_s} s leaves no room for two events; "
@@ -46,12 +46,11 @@ def make_captions(
         raise ConfigError(f"synth captions: num_classes is {num_classes}; a story has two motions, needs 2 or more")
     videos: list[tuple[str, Script]] = []
     texts: dict[str, str] = {}
-    for split, num_videos in (("train", num_train), ("val", num_val)):
+    for split in SPLITS:
         told = {}
-        for index in range(num_videos):
-            rng = world._rng(seed, split, index)
+        for index, rng in world.draws(split):
             num_frames = round(rng.uniform(0.85, 1.15) * length_s * fps)
-            script = story_script(rng, motions=CLASSES[:num_classes], num_frames=num_frames, fps=fps, size_px=size_px)
+            script = story_script(rng, motions=world.motions, num_frames=num_frames, fps=fps, size_px=size_px)
             name = f"{split}_{index:05d}"
             videos.append((f"videos/{name}.mp4", script))
             told[name] = {
@@ -60,5 +59,7 @@ def make_captions(
                 "sentences": [caption(script), *(caption(script, event) for event in script.events)],
             }
         texts[f"{split}.json"] = json.dumps(told, indent=1) + "\n"
-    texts |= world._common_texts(videos, num_classes)
-    world._write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
+    texts |= world.texts(videos)
+    write_world(
+        out_dir, world.to_dict(), videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress
+    )

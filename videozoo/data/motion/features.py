@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from videozoo.data.motion import world
 from videozoo.data.motion.backbone import AUDIO_RATE_HZ, FeatureKind, frame_features, sound_features
+from videozoo.data.motion.folder import Progress, write_world
 from videozoo.data.motion.labels import TAGS, tags
 from videozoo.data.motion.render import render, sound
-from videozoo.data.motion.script import CLASSES, Script, untrimmed_script
+from videozoo.data.motion.script import CLASSES, Script
+from videozoo.data.motion.world import SPLITS, World
 from videozoo.errors import ConfigError, did_you_mean
 from videozoo.io.tfrecord import encode_sequence_example, write_tfrecord
 
 __all__ = ["make_yt8m"]
 
 VIDEOS_PER_SHARD = 40
+FOLDERS = {"train": "train", "val": "validate"}
 
 
 def make_yt8m(
@@ -35,7 +36,7 @@ def make_yt8m(
     seed: int = 0,
     num_workers: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Shards train/*.tfrecord and validate/*.tfrecord of YouTube-8M's schema, and vocabulary.csv.
 
@@ -50,30 +51,26 @@ def make_yt8m(
 
     Durations are drawn between 0.7 and 1.3 times `length_s`. Other arguments and errors as in `make_clips`.
     """
-    asked = world._asked("yt8m", locals())
+    world = World.asked_for("yt8m", locals())
     if features not in typing.get_args(FeatureKind):
         raise ConfigError(
             f"synth yt8m: features: there is no '{features}'{did_you_mean(features, typing.get_args(FeatureKind))}"
         )
     frame_features(np.zeros((1, size_px, size_px, 3), np.uint8), features)  # what it lacks is said before work begins
-    shortest, longest = world._untrimmed_bounds("yt8m", length_s)
     shards: list[tuple[str, list[tuple[str, Script]]]] = []
     told: list[str] = []
-    for split, name, num_videos in (("train", "train", num_train), ("val", "validate", num_val)):
-        for index in range(num_videos):
-            rng = world._rng(seed, split, index)
-            num_frames = round(rng.uniform(shortest, longest) * fps)
-            motions = CLASSES[:num_classes]
-            script = untrimmed_script(rng, motions=motions, num_frames=num_frames, fps=fps, size_px=size_px)
+    for split in SPLITS:
+        name = FOLDERS[split]
+        for index, _, script in world.untrimmed(split):
             if index % VIDEOS_PER_SHARD == 0:
                 shards.append((f"{name}/{name}{index // VIDEOS_PER_SHARD:04d}.tfrecord", []))
             id_ = f"{name}{index:05d}"
             shards[-1][1].append((id_, script))
             told.append(f'{{"id": "{id_}", "script": {script.to_json()}}}\n')
     rows = "".join(f"{i},{tag}\n" for i, tag in enumerate(TAGS))
-    world._write(
-        Path(out_dir),
-        {**asked, "features": features},
+    write_world(
+        out_dir,
+        {**world.to_dict(), "features": features},
         shards,
         {"vocabulary.csv": f"Index,Name\n{rows}", "scripts.jsonl": "".join(told)},
         num_workers=num_workers,

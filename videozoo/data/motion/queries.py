@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from videozoo.data.motion import world
-from videozoo.data.motion.script import CLASSES, Event, Script, untrimmed_script
+from videozoo.data.motion.folder import Progress, write_world
+from videozoo.data.motion.script import CLASSES, Event, Script
+from videozoo.data.motion.world import SPLITS, World
 from videozoo.types import Span
 
 __all__ = ["make_queries", "query_spans"]
@@ -28,29 +28,26 @@ def make_queries(
     seed: int = 0,
     num_workers: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Long videos with pauses in videos/, and their sentences in train.txt and val.txt, in Charades-STA's form.
 
     Durations are drawn between 0.7 and 1.3 times `length_s`. Arguments and errors as in `make_clips`.
     """
-    asked = world._asked("queries", locals())
-    shortest, longest = world._untrimmed_bounds("queries", length_s)
+    world = World.asked_for("queries", locals())
     videos: list[tuple[str, Script]] = []
     texts: dict[str, str] = {}
-    for split, num_videos in (("train", num_train), ("val", num_val)):
+    for split in SPLITS:
         lines = []
-        for index in range(num_videos):
-            rng = world._rng(seed, split, index)
-            num_frames = round(rng.uniform(shortest, longest) * fps)
-            motions = CLASSES[:num_classes]
-            script = untrimmed_script(rng, motions=motions, num_frames=num_frames, fps=fps, size_px=size_px)
+        for index, rng, script in world.untrimmed(split):
             name = f"{split}_{index:05d}"
             videos.append((f"videos/{name}.mp4", script))
             lines += [f"{name} {s.start_s:.3f} {s.end_s:.3f}##{s.label}.\n" for s in query_spans(script, rng)]
         texts[f"{split}.txt"] = "".join(lines)
-    texts |= world._common_texts(videos, num_classes)
-    world._write(Path(out_dir), asked, videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress)
+    texts |= world.texts(videos)
+    write_world(
+        out_dir, world.to_dict(), videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress
+    )
 
 
 def query_spans(script: Script, rng: np.random.Generator) -> list[Span]:

@@ -1,0 +1,32 @@
+"""Arguments of a model and of its input on the command line, as several verbs take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["read_arguments"]
+
+
+def read_arguments(args: list[str]) -> dict[str, dict[str, Any]]:
+    """What the "model" gets of `key=value`, and its "input" of `input.key=value`; values are YAML.
+
+    Raises:
+        ConfigError: an argument is not of this form.
+    """
+    import yaml
+
+    from videozoo.errors import ConfigError
+
+    sections: dict[str, dict[str, Any]] = {"model": {}, "input": {}}
+    for arg in args:
+        key, equals, text = arg.partition("=")
+        section, dot, field = key.partition(".")
+        if not dot:
+            section, field = "model", key
+        if not equals or not field or section not in sections:
+            raise ConfigError(f"{arg}: is no argument; write key=value for the model, input.key=value for its input")
+        try:
+            sections[section][field] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{arg}: the value is not YAML; quote it") from error
+    return sections
