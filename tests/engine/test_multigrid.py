@@ -136,6 +136,15 @@ def test_batch_norms_see_as_many_samples_as_in_the_recipes_batches():
     assert found == {grid.batch_factor for grid in long_grids(4, 8)} and len(found) > 2
 
 
+def test_batches_of_full_size_at_any_step():
+    """Those that batch norms are measured on for an evaluation."""
+    loader = make_loader()
+    [[small]], [[batch]] = (list(loader.steps(0, 1, full_size=full)) for full in (False, True))
+    assert small["video"].shape[1] < 4 and small["video"].shape[-1] < 8
+    assert batch["video"].shape == (4, 4, 1, 8, 8)
+    assert len(set(batch["id"])) == 4
+
+
 def test_any_step_from_any_start_and_worker():
     whole = list(make_loader().steps(0, 9))
     for start, workers in ((4, 0), (7, 2)):

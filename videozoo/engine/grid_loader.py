@@ -48,6 +48,10 @@ class GridLoader(TrainLoader):
         super().__init__(records, GridPipeline(tuple(map(pipeline_on, plan.grids))), **sharing)
         self.plan, self.split_norms = plan, split_norms
 
+    def keys_at_full_size(self, step: int) -> list[list[Key]]:
+        variant = self.plan.grids.index(self.plan.phases[-1].grid)
+        return [[(epoch, index, variant) for epoch, index, *_ in micro] for micro in super().keys(step)]
+
     def num_samples(self, step: int) -> int:
         return self.batch_size * self.plan.grid(step).batch_factor
 
