@@ -91,13 +91,13 @@ def test_it_goes_on_where_it_stopped(tmp_path, data):
     broken_off = out / "data/jump/my clip"
     (broken_off / ".done.json").unlink()
     (broken_off / "img_00009.jpg").touch()
-    assert "1 videos written, 1 kept, 0 failed" in run(data, out)
+    assert "1 video written, 1 kept, 0 failed" in run(data, out)
     assert kept.read_bytes() == b"untouched"
     assert sorted(p.name for p in broken_off.iterdir()) == [".done.json", "img_00001.jpg", "img_00002.jpg"]
     assert "2 videos written, 0 kept, 0 failed" in run(data, out, "--quality", 50)  # other settings: all again
     assert json.loads((broken_off / ".done.json").read_text())["quality"] == 50
     draw(data / "run/a.mp4", num_frames=5)  # another video under the same name
-    assert "1 videos written, 1 kept, 0 failed" in run(data, out, "--quality", 50)
+    assert "1 video written, 1 kept, 0 failed" in run(data, out, "--quality", 50)
     assert found(clip_list(out / "data.txt"))[1] == ("data/run/a", (1,), 5)
 
 

@@ -210,13 +210,13 @@ def test_the_command(tmp_path, place):
         draw(tmp_path / "data" / half / "jump" / f"{half}.mp4", level=1)
     (tmp_path / "data/train/run/broken.mp4").write_bytes(b"no video")
     out = run(tmp_path / "data", tmp_path / "out", status=1)
-    assert "train-*.tar: 1 shards written, 0 kept, 1 failed" in out and "broken.mp4: it cannot be opened" in out
+    assert "train-*.tar: 1 shard written, 0 kept, 1 failed" in out and "broken.mp4: it cannot be opened" in out
     assert [r.labels for r in shards(tmp_path / "out/val-*.tar")] in ([(0,), (1,)], [(1,), (0,)])
     (tmp_path / "data/train/run/broken.mp4").unlink()
     recipe = tmp_path / "recipe.yaml"
     data = "".join(f"  {half}: {{name: clip_folder, path: {tmp_path}/data/{half}}}\n" for half in ("train", "val"))
     recipe.write_text(f"model: {{name: tsn}}\ndata:\n{data}")
-    assert "1 shards written" in run(recipe, tmp_path / "other")
+    assert "1 shard written" in run(recipe, tmp_path / "other")
     found = shards(tmp_path / "other/val-*.tar")
     assert found.class_names == ("jump", "run") and sorted(r.id for r in found) == ["jump/val.mp4", "run/val.mp4"]
     frames = tmp_path / "frames"

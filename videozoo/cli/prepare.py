@@ -50,7 +50,7 @@ def frames(
 
     write = functools.partial(prepare_frames, short_side_px=short_side or None, quality=quality, num_workers=workers)
     datasets = _read(data, out, root=root, class_names=class_names, multi_label=multi_label, skip_missing=skip_missing)
-    _prepare(datasets, out, write, unit="videos")
+    _prepare(datasets, out, write, unit="video")
 
 
 @app.command(short_help="Encode videos smaller, with more key frames.")
@@ -76,7 +76,7 @@ def reencode(
         convert_videos, write=lambda video, place: (None, made(video, place)), suffix=".mp4", num_workers=workers
     )
     datasets = _read(data, out, root=root, class_names=class_names, multi_label=multi_label, skip_missing=skip_missing)
-    _prepare(datasets, out, write, unit="videos")
+    _prepare(datasets, out, write, unit="video")
 
 
 @app.command(short_help="Put many videos into few tar files.")
@@ -103,7 +103,7 @@ def shards(
         datasets,
         out,
         functools.partial(write_shards, shard_bytes=shard_mb * 1_000_000, num_workers=workers),
-        unit="shards",
+        unit="shard",
     )
 
 
@@ -112,6 +112,7 @@ def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[...
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from videozoo.data.labels import CLASS_FILES
+    from videozoo.errors import counted
 
     names = next(iter(datasets.values())).class_names
     if names != tuple(map(str, range(len(names)))):  # numbers are no names
@@ -124,8 +125,9 @@ def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[...
             total = len({record.path for record in dataset if record.num_frames is None})
             progress.add_task(name, total=total)
             made = write(dataset, out, name, on_done=functools.partial(progress.advance, progress.task_ids[0]))
-        place = made.path if unit == "videos" else out / f"{name}-*.tar"
-        typer.echo(f"{place}: {made.num_written} {unit} written, {made.num_kept} kept, {len(made.failed)} failed")
+        place = made.path if unit == "video" else out / f"{name}-*.tar"
+        written = counted(made.num_written, unit)
+        typer.echo(f"{place}: {written} written, {made.num_kept} kept, {len(made.failed)} failed")
         for video, reason in made.failed.items():
             typer.echo(f"  failed: {video}: {reason}", err=True)
         num_failed += len(made.failed)
