@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from videozoo.errors import ConfigError
 from videozoo.models import create_model
 from videozoo.weights.importer import key_map
 
@@ -58,3 +59,14 @@ def test_names_of_undivided_attention_elsewhere():
     assert names.theirs("backbone.blocks.1.norm1.weight") == f"{layer}.norms.0.weight"
     assert names.theirs("backbone.blocks.1.attn.qkv.bias") == f"{layer}.attentions.0.attn.in_proj_bias"
     assert names.theirs("backbone.blocks.1.norm2.weight") == f"{layer}.norms.1.weight"
+
+
+@pytest.mark.parametrize("name", ["timesformer", "pptimesformer", "tokenshift"])
+def test_where_and_when_as_wide_as_told(name):
+    model = create_model(name, num_classes=4, num_frames=64, position_std=0.5, **SMALL)
+    published = create_model(name, num_classes=4, num_frames=64, **SMALL)
+    assert 0.4 < model.backbone.pos_embed.std() < 0.6 and published.backbone.pos_embed.std() < 0.1
+    if name != "tokenshift":
+        assert 0.4 < model.time_embed.std() < 0.6 and not published.time_embed.any()
+    with pytest.raises(ConfigError, match="position_std: is 0.5, but 'imagenet' weights bring learned positions"):
+        create_model(name, pretrained="imagenet", position_std=0.5, **SMALL)

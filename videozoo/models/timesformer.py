@@ -78,6 +78,8 @@ class Timesformer(LinearClassifier):
         pretrained: "imagenet" starts from timm's weights; None from random ones.
         backbone_args: arguments for timm's constructor, e.g. `{"depth": 4, "embed_dim": 192, "num_heads": 3}`.
         drop_path: rate of dropped residual branches in the last block, rising linearly from 0 in the first.
+        position_std: deviation of the embeddings of place and time at the start; None has 0.02, and zeros for time, as
+            published, which ImageNet weights want. From random weights 0.5 learns where and when much sooner.
         crop_px: height and width of a frame.
 
     Raises:
@@ -97,18 +99,21 @@ class Timesformer(LinearClassifier):
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
         drop_path: float = 0.1,
+        position_std: float | None = None,
         crop_px: int = 224,
     ):
         super().__init__()
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         args = {"img_size": crop_px, "drop_path_rate": drop_path, **(backbone_args or {})}
-        vit: Any = vision_transformer(backbone, pretrained=pretrained, args=args)
+        vit: Any = vision_transformer(backbone, pretrained=pretrained, args=args, position_std=position_std)
         if attention == "divided":
             vit.blocks = nn.ModuleList(DividedBlock(block, is_first=i == 0) for i, block in enumerate(vit.blocks))
         self.attention, self.backbone = attention, vit
         self.num_features = int(self.backbone.num_features)
         if attention != "space":
             self.time_embed = nn.Parameter(torch.zeros(1, num_frames, self.num_features))
+            if position_std is not None:
+                nn.init.normal_(self.time_embed, std=position_std)
         self.reset_classifier(num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -155,6 +160,7 @@ class PPTimesformer(Timesformer):
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
         drop_path: float = 0.1,
+        position_std: float | None = None,
         crop_px: int = 224,
     ):
         super().__init__(
@@ -165,18 +171,26 @@ class PPTimesformer(Timesformer):
             pretrained=pretrained,
             backbone_args={"qkv_bias": False, **(backbone_args or {})},
             drop_path=drop_path,
+            position_std=position_std,
             crop_px=crop_px,
         )
         self.param_rules = (ParamRule(r"(cls_token|pos_embed|time_embed|^head\.bias)$", weight_decay=0.0),)
 
 
-def vision_transformer(name: str, *, pretrained: Pretrained, args: dict[str, Any]) -> VisionTransformer:
+def vision_transformer(
+    name: str, *, pretrained: Pretrained, args: dict[str, Any], position_std: float | None = None
+) -> VisionTransformer:
     """timm's plain vision transformer `name`: class token, learned positions, no layer scale.
 
     Raises:
-        ConfigError: the model is of another kind, or does not take `args`.
+        ConfigError: the model is of another kind, does not take `args`, or has learned its positions already.
         WeightsError: the ImageNet weights cannot be fetched.
     """
+    if position_std is not None and pretrained is not None:
+        raise ConfigError(
+            f"position_std: is {position_std}, but '{pretrained}' weights bring learned positions; leave out one of "
+            "pretrained and position_std"
+        )
     vit: Any = image_backbone(name, pretrained=pretrained, args=args)
     plain = (
         isinstance(vit, VisionTransformer)
@@ -191,4 +205,6 @@ def vision_transformer(name: str, *, pretrained: Pretrained, args: dict[str, Any
             f"backbone: '{name}' is no plain vision transformer with one class token and learned positions; "
             "take vit_base_patch16_224 or another of timm's vit_* of that form"
         )
+    if position_std is not None:
+        nn.init.normal_(vit.pos_embed, std=position_std)
     return vit

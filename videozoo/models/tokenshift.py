@@ -31,7 +31,7 @@ class Tokenshift(LinearClassifier):
 
     Args:
         num_frames: frames of a clip in `input_shape`; the network takes any other number too.
-        backbone, pretrained, backbone_args, drop_path, crop_px: as for `timesformer`.
+        backbone, pretrained, backbone_args, drop_path, position_std, crop_px: as for `timesformer`.
 
     Raises:
         ConfigError: the backbone is no such transformer, or does not take `backbone_args`.
@@ -50,12 +50,13 @@ class Tokenshift(LinearClassifier):
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
         drop_path: float = 0.1,
+        position_std: float | None = None,
         crop_px: int = 256,
     ):
         super().__init__()
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         args = {"img_size": crop_px, "drop_path_rate": drop_path, **(backbone_args or {})}
-        self.backbone: Any = vision_transformer(backbone, pretrained=pretrained, args=args)
+        self.backbone: Any = vision_transformer(backbone, pretrained=pretrained, args=args, position_std=position_std)
         self.num_features = int(self.backbone.num_features)
         self.reset_classifier(num_classes)
 
