@@ -84,3 +84,11 @@ def test_sizes_that_no_image_network_has():
         ConfigError, match=r"no ImageNet weights of width=32, .*; take those of the tiny, small or base"
     ):
         create_model("videoswin", width=32, num_heads=(1, 1, 1, 1), depths=(1, 1, 1, 1), pretrained="imagenet")
+
+
+@pytest.mark.parametrize(("init_std", "expected"), [(0.02, (0.02, 0.02)), (None, (32**-0.5, 64**-0.5))])
+def test_random_weights_as_wide_as_told(init_std, expected):
+    args = {"width": 32, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1), "init_std": init_std}
+    model = create_model("videoswin", num_classes=4, **args)
+    for stage, std in enumerate(expected):
+        assert model.layers[stage].blocks[0].attn.qkv.weight.std().item() == pytest.approx(std, rel=0.1)

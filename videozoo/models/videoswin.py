@@ -188,6 +188,8 @@ class Videoswin(LinearClassifier):
         patch: size of a patch, in frames and pixels.
         drop_path: rate of dropped residual branches in the last block, rising linearly from 0 in the first.
         dropout: share of the features left out in training, once they are averaged.
+        init_std: deviation of the random weights of linear layers, published as 0.02; None takes 1 / sqrt(inputs) of
+            each, without which narrow networks are nearly linear at first.
         small_maps: which biases a window gets that is clipped to a map smaller than it: those of its own
             "positions", or those of the "prefix" of a full window, as the original code takes. The two are the same
             when only time is short, as at 224 px.
@@ -213,6 +215,7 @@ class Videoswin(LinearClassifier):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.1,
         dropout: float = 0.5,
+        init_std: float | None = 0.02,
         small_maps: SmallMaps = "positions",
         crop_px: int = 224,
     ):
@@ -244,7 +247,7 @@ class Videoswin(LinearClassifier):
         self.dropout = nn.Dropout(dropout)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5 if init_std is None else init_std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         self.reset_classifier(num_classes)
