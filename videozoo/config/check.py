@@ -11,7 +11,7 @@ from typing import Any
 
 import pydantic
 
-from videozoo.errors import ConfigError, did_you_mean
+from videozoo.errors import ConfigError, VideoZooError, did_you_mean
 
 __all__ = ["accepted", "bind", "build"]
 
@@ -55,8 +55,18 @@ def bind(
 
 
 def build(part: Callable[..., Any], args: Mapping[str, Any], *, where: str, **given: Any) -> Any:
-    """Calls `part` with the checked `args` and the program's own `given` values."""
-    return part(**bind(part, args, where=where, given=given), **given)
+    """Calls `part` with the checked `args` and the program's own `given` values.
+
+    Raises:
+        ConfigError: as `bind`, or `part` refuses a value, such as a negative rate.
+    """
+    bound = bind(part, args, where=where, given=given)
+    try:
+        return part(**bound, **given)
+    except VideoZooError:
+        raise
+    except (ValueError, RuntimeError) as error:  # the words of a library, which knows no recipe
+        raise ConfigError(f"{where}: a value does not fit ({error}); correct it") from error
 
 
 def _coerce(value: Any, hint: Any, *, where: str) -> Any:
