@@ -17,6 +17,7 @@ from tests.engine.toy import make_trainer
 from videozoo.engine import sharded
 from videozoo.engine.distributed import World
 from videozoo.engine.log import read_log
+from videozoo.engine.muon import Muon
 from videozoo.engine.optim import RMSProp, clip_gradients, gradient_norm
 from videozoo.engine.options import Fit
 from videozoo.errors import ConfigError
@@ -130,7 +131,11 @@ def test_blocks_are_members_of_lists():
     assert list(sharded.units(net, min_params=50)) == [layer.self_attn, layer.linear1, layer.linear2]
 
 
-@pytest.mark.parametrize("make", [RMSProp, torch.optim.AdamW, torch.optim.SGD])
+def muon(params, lr):
+    return Muon([{"params": [p], "is_matrix": p.ndim == 2} for p in params], lr=lr)
+
+
+@pytest.mark.parametrize("make", [RMSProp, muon, torch.optim.AdamW, torch.optim.SGD])
 def test_an_optimizer_is_saved_whole_and_cut_again(make, world):
     def after_steps(net, optimizer, steps):
         for _ in range(steps):

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from videozoo.engine.distributed import World
 
-__all__ = ["load_optimizer", "load_whole", "local", "shard", "units", "whole", "whole_optimizer", "whole_state"]
+__all__ = ["like", "load_optimizer", "load_whole", "local", "shard", "units", "whole", "whole_optimizer", "whole_state"]
 
 MIN_UNIT = 1_000_000  # parameters of a block that is worth an exchange of its own
 
@@ -97,7 +97,7 @@ def whole_state(module: nn.Module, *, world: World, everywhere: bool = False) ->
 def load_whole(module: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
     """Takes a whole state dict, which every process has."""
     ours = module.state_dict()
-    module.load_state_dict({k: _like(v, ours[k]) if k in ours else v for k, v in state.items()}, strict=strict)
+    module.load_state_dict({k: like(v, ours[k]) if k in ours else v for k, v in state.items()}, strict=strict)
 
 
 def whole_optimizer(optimizer: Optimizer, *, world: World) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     moments = {
         index: {
             # what has a parameter's shape is cut up as the parameter is; counts of steps are not
-            name: _like(value, params[index]) if isinstance(value, Tensor) and value.dim() else value
+            name: like(value, params[index]) if isinstance(value, Tensor) and value.dim() else value
             for name, value in values.items()
         }
         for index, values in state["state"].items()
@@ -130,7 +130,8 @@ def _is_cut(tensor: Any) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
-def _like(value: Tensor, target: Any) -> Tensor:
+def like(value: Tensor, target: Any) -> Tensor:
+    """A whole tensor, which every process has, cut up as `target` is."""
     if not _is_cut(target) or _is_cut(value):
         return value
     from torch.distributed.tensor import distribute_tensor
