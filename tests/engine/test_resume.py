@@ -1,5 +1,6 @@
 """A run that was killed and taken up again is, bit for bit, the run that was never stopped."""
 
+import functools
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import torch
 from tests.engine.toy import ToyPipeline, make_trainer
 from videozoo.engine.duration import Duration
 from videozoo.engine.log import read_log
+from videozoo.engine.muon import muon
 from videozoo.errors import WeightsError
 from videozoo.weights import checkpoint
 
@@ -90,6 +92,14 @@ def test_worker_count_may_change_in_between(tmp_path):
     make_trainer(tmp_path / "whole").run()
     kill_at(make_trainer(tmp_path / "cut", num_workers=2), 6)
     resume(make_trainer(tmp_path / "cut", num_workers=1))
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_muon_resumes_exactly(tmp_path):
+    args = {"optimizer": functools.partial(muon, lr=0.01, weight_decay=0.1)}
+    make_trainer(tmp_path / "whole", **args).run()
+    kill_at(make_trainer(tmp_path / "cut", **args), 7)
+    resume(make_trainer(tmp_path / "cut", **args))
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
 
 

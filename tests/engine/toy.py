@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from videozoo.engine.distributed import World
 from videozoo.engine.duration import Duration, Horizon
@@ -119,6 +122,7 @@ def make_trainer(
     norm: bool = True,
     dropout: float = 0.1,
     clock: Any = None,
+    optimizer: Callable[[Task], Optimizer] = functools.partial(sgd, lr=0.1, momentum=0.9, weight_decay=1e-3),
     **fit: Any,
 ) -> Trainer:
     """A trainer of the toy problem, as fresh as a new process would make it."""
@@ -163,7 +167,7 @@ def make_trainer(
     return Trainer(
         task,
         loader,
-        optimizer=sgd(task, lr=0.1, momentum=0.9, weight_decay=1e-3),
+        optimizer=optimizer(task),
         schedule=cosine(horizon, warmup=Duration(3, "st")),
         input_spec=ToyInput(),
         fit=options,
