@@ -80,6 +80,7 @@ class Timesformer(LinearClassifier):
         drop_path: rate of dropped residual branches in the last block, rising linearly from 0 in the first.
         position_std: deviation of the embeddings of place and time at the start; None has 0.02, and zeros for time, as
             published, which ImageNet weights want. From random weights 0.5 learns where and when much sooner.
+        time_std: another deviation for the embeddings of time.
         crop_px: height and width of a frame.
 
     Raises:
@@ -100,6 +101,7 @@ class Timesformer(LinearClassifier):
         backbone_args: dict[str, Any] | None = None,
         drop_path: float = 0.1,
         position_std: float | None = None,
+        time_std: float | None = None,
         crop_px: int = 224,
     ):
         super().__init__()
@@ -112,8 +114,9 @@ class Timesformer(LinearClassifier):
         self.num_features = int(self.backbone.num_features)
         if attention != "space":
             self.time_embed = nn.Parameter(torch.zeros(1, num_frames, self.num_features))
-            if position_std is not None:
-                nn.init.normal_(self.time_embed, std=position_std)
+            time_std = position_std if time_std is None else time_std
+            if time_std is not None:
+                nn.init.normal_(self.time_embed, std=time_std)
         self.reset_classifier(num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,6 +164,7 @@ class PPTimesformer(Timesformer):
         backbone_args: dict[str, Any] | None = None,
         drop_path: float = 0.1,
         position_std: float | None = None,
+        time_std: float | None = None,
         crop_px: int = 224,
     ):
         super().__init__(
@@ -172,6 +176,7 @@ class PPTimesformer(Timesformer):
             backbone_args={"qkv_bias": False, **(backbone_args or {})},
             drop_path=drop_path,
             position_std=position_std,
+            time_std=time_std,
             crop_px=crop_px,
         )
         self.param_rules = (ParamRule(r"(cls_token|pos_embed|time_embed|^head\.bias)$", weight_decay=0.0),)
