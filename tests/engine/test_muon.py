@@ -8,6 +8,7 @@ from tests.engine.toy import ToyModel, ToyTask
 from videozoo.config.check import build
 from videozoo.engine.muon import Muon, orthogonalized
 from videozoo.engine.registry import optimizers
+from videozoo.errors import ConfigError
 from videozoo.models import create_model
 
 
@@ -83,3 +84,9 @@ def test_weights_between_features_are_muons():
         "backbone.patch_embed.proj.weight",
         *(block + name for name in ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight")),
     }
+
+
+@pytest.mark.parametrize(("args", "said"), [({"lr": -1.0}, "lr=-1.0"), ({"lr": 0.1, "momentum": 1.0}, "momentum=1.0")])
+def test_values_out_of_range_are_refused(args, said):
+    with pytest.raises(ConfigError, match=rf"^optim: a value does not fit \(.*{said}.* must be"):
+        build(optimizers.get("muon"), args, where="optim", task=ToyTask(ToyModel(), ("a", "b", "c")))

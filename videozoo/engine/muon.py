@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
-from videozoo.engine.optim import parameter_groups
+from videozoo.engine.optim import GroupwiseOptimizer, parameter_groups
 from videozoo.engine.registry import register_optimizer
 from videozoo.engine.sharded import like, whole
 from videozoo.tasks.task import Task
@@ -48,7 +48,7 @@ def muon(
     return Muon(params, lr=lr, momentum=momentum, betas=betas, eps=eps)
 
 
-class Muon(Optimizer):
+class Muon(GroupwiseOptimizer):
     """Muon (Jordan et al. 2024) in groups that have `is_matrix`, AdamW (arXiv:1711.05101) in the others.
 
         m = momentum m + (1 - momentum) g          u = orthogonalized(momentum m + (1 - momentum) g)
@@ -69,6 +69,12 @@ class Muon(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
+        shares = {"momentum": momentum, "betas[0]": betas[0], "betas[1]": betas[1]}
+        if lr < 0 or eps < 0 or weight_decay < 0:
+            raise ValueError(f"lr={lr}, eps={eps} and weight_decay={weight_decay} must be 0 or more")
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"{name}={share} must be in 0..1, without 1")
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -79,21 +85,13 @@ class Muon(Optimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if group["is_matrix"]:
-                for p in params:
-                    self._muon(p, p.grad, group)
-            else:
-                self._adamw(params, group)
-        return loss
+    def step_group(self, group: dict[str, Any]) -> None:
+        params = [p for p in group["params"] if p.grad is not None]
+        if not group["is_matrix"]:
+            self._adamw(params, group)
+            return
+        for p in params:
+            self._muon(p, p.grad, group)
 
     def _muon(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]

@@ -25,6 +25,7 @@ from videozoo.tasks.task import Task
 from videozoo.types import ParamRule
 
 __all__ = [
+    "GroupwiseOptimizer",
     "RMSProp",
     "adam",
     "adamw",
@@ -106,7 +107,25 @@ def rmsprop(
     return RMSProp(params, lr=lr, rho=rho, eps=eps, momentum=momentum, centered=centered)
 
 
-class RMSProp(Optimizer):
+class GroupwiseOptimizer(Optimizer):
+    """An optimizer of our own: `step_group` moves the parameters of one group that have a gradient."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            self.step_group(group)
+        return loss
+
+    def step_group(self, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class RMSProp(GroupwiseOptimizer):
     """RMSProp as Paddle and TensorFlow write it.
 
         s = rho s + (1 - rho) g^2        m = rho m + (1 - rho) g  (0 unless centered)
@@ -138,18 +157,10 @@ class RMSProp(Optimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, p.grad, group)
-        return loss
+    def step_group(self, group: dict[str, Any]) -> None:
+        for p in group["params"]:
+            if p.grad is not None:
+                self._update(p, p.grad, group)
 
     def _update(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         rho, state = group["rho"], self.state[p]

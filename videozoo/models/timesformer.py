@@ -80,7 +80,7 @@ class Timesformer(LinearClassifier):
         drop_path: rate of dropped residual branches in the last block, rising linearly from 0 in the first.
         position_std: deviation of the embeddings of place and time at the start; None has 0.02, and zeros for time, as
             published, which ImageNet weights want. From random weights 0.5 learns where and when much sooner.
-        time_std: another deviation for the embeddings of time.
+        time_std: another deviation for the embeddings of time, which attention over space does not have.
         crop_px: height and width of a frame.
 
     Raises:
