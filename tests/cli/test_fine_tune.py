@@ -10,7 +10,11 @@ from videozoo.data.motion import make_clips
 from videozoo.weights import checkpoint
 
 RECIPE = """
-model: {{name: tsm, backbone: resnet18, backbone_args: {{channels: [8, 8, 16, 16], stem_width: 8}}}}
+model:
+  name: tsm
+  backbone: resnet18
+  backbone_args: {{channels: [8, 8, 16, 16], stem_width: 8}}
+  shift_fraction: 0.25   # as PaddleVideo does with 4 frames
 input: {{num_frames: 4, short_side_px: 32, crop_px: 32}}
 data: {{train: {{name: clip_folder, path: {world}/train}}}}
 optim: {{lr: 0.01}}

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from videozoo.errors import ConfigError
 from videozoo.models import create_model
-from videozoo.models.nonlocal_net import Nonlocal
+from videozoo.models.nonlocal_net import Nonlocal, NonlocalBlock
 
 
 @pytest.mark.parametrize("arch", ["c2d", "i3d"])
@@ -40,3 +40,29 @@ def test_attention_of_the_long_network_follows_one_block_in_seven():
 def test_sizes_that_no_image_network_has():
     with pytest.raises(ConfigError, match="no ImageNet weights of depth=26 and width=64; take depth 50, 101 or"):
         create_model("nonlocal", depth=26, pretrained="imagenet")
+
+
+def test_attention_where_it_is_asked_for():
+    with torch.device("meta"):
+        model = create_model("nonlocal", depth=101, attention_blocks=((1,), (5, 3)))
+        assert [list(stage.attention) for stage in model.stages] == [[], ["1"], ["3", "5"], []]
+        model = create_model("nonlocal", attention=False)
+        assert not any(stage.attention for stage in model.stages)
+        with pytest.raises(ConfigError, match=r"attention_blocks has \[6\]; blocks of that stage are 0 to 5"):
+            create_model("nonlocal", attention_blocks=((), (6,)))
+
+
+@pytest.mark.parametrize(
+    "args", [{}, {"scale": False}, {"pool": False}, {"bias": False}, {"norm": False}], ids=lambda args: str(*args)
+)
+def test_attention_in_other_forms(args):
+    torch.manual_seed(0)
+    block, x = NonlocalBlock(8, init_std=0.5, **args).eval(), torch.randn(2, 8, 2, 4, 6)
+    assert torch.equal(block(x), x), "a fresh block changes nothing"
+    last = block.norm if args.get("norm", True) else block.out
+    torch.nn.init.normal_(last.weight)
+    keys = torch.nn.functional.max_pool3d(x, (1, 2, 2)) if args.get("pool", True) else x
+    scores = block.theta(x).flatten(2).mT @ block.phi(keys).flatten(2)
+    attended = block.g(keys).flatten(2) @ (scores / (2 if args.get("scale", True) else 1)).softmax(-1).mT
+    assert_close(block(x), x + block.norm(block.out(attended.unflatten(2, (2, 4, 6)))))
+    assert (block.out.bias is None) is (not args.get("bias", True))

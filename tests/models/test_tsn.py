@@ -56,3 +56,13 @@ def test_only_imagenet_is_a_pretrained_start():
 def test_an_image_is_not_a_clip():
     with pytest.raises(ConfigError, match=r"tsn: the input has shape \(2, 3, 32, 32\); needs clips \[b t c h w\]"):
         narrow()(torch.randn(2, 3, 32, 32))
+
+
+def test_a_first_projection():
+    args = {"backbone": "resnet18d", "backbone_args": {"layers": [1, 1, 1, 1]}, "num_classes": 7}
+    model = create_model("pptsn", first_projection=True, **args)
+    assert model.backbone.layer1[0].downsample[1].weight.shape == (64, 64, 1, 1)
+    assert model(torch.randn(1, 2, 3, 32, 32)).shape == (1, 7)
+    assert create_model("pptsn", **args).backbone.layer1[0].downsample is None
+    with pytest.raises(ConfigError, match="first_projection: 'mobilenetv3_small_050' is no ResNet"):
+        create_model("pptsn", backbone="mobilenetv3_small_050", first_projection=True)

@@ -18,8 +18,10 @@ VIT = {"backbone_args": {"depth": 1, "embed_dim": 24, "num_heads": 2}, "crop_px"
 
 
 def make(name):
-    if name in ("tsn", "tsm"):
+    if name == "tsn":
         return narrow(name)
+    if name == "tsm":
+        return narrow(name, dropout_scaling="inference")
     args = {"videoswin": SWIN, "timesformer": VIT}.get(name, {"num_classes": 3})
     return create_model(name, **args)
 

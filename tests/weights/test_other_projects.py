@@ -13,6 +13,7 @@ from tests.models.test_tsn import narrow
 from videozoo.errors import WeightsError
 from videozoo.models import create_model
 from videozoo.weights import convert
+from videozoo.weights.conventions import needed_args
 from videozoo.weights.importer import key_map
 
 VIT = {"backbone_args": {"depth": 2, "embed_dim": 24, "num_heads": 2}, "crop_px": 32, "num_frames": 2, "num_classes": 3}
@@ -87,8 +88,9 @@ TRUE_NAMES = {
 }
 
 
-def shuffled(name):
-    model = create_model(name, **TINY[name]).eval()
+def shuffled(name, source):
+    model = create_model(name, **TINY[name])
+    model = create_model(name, **TINY[name], **needed_args(model, source=source)).eval()
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor.copy_(torch.rand_like(tensor))
@@ -107,7 +109,7 @@ def foreign(model, source):
 
 @pytest.mark.parametrize(("source", "name"), TRUE_NAMES)
 def test_true_names_and_a_round_trip(source, name):
-    model, other = shuffled(name), shuffled(name)
+    model, other = shuffled(name, source), shuffled(name, source)
     state = foreign(other, source)
     wanted = set(TRUE_NAMES[source, name].split())
     assert wanted <= set(state), wanted - set(state)
@@ -121,7 +123,7 @@ def test_true_names_and_a_round_trip(source, name):
 @pytest.mark.parametrize("source", ["mit_tsm", "mmaction2", "pyslowfast", "timesformer"])
 def test_leftovers_and_gaps_are_listed(source):
     name = {"pyslowfast": "nonlocal", "timesformer": "timesformer"}.get(source, "tsn")
-    model = shuffled(name)
+    model = shuffled(name, source)
     state = foreign(model, source)
     head = key_map(model, source=source).theirs("head.bias")
     state["aux_head.weight"] = state.pop(head)
@@ -130,21 +132,21 @@ def test_leftovers_and_gaps_are_listed(source):
 
 
 def test_older_names_of_the_same_tensors():
-    model = shuffled("nonlocal")
+    model = shuffled("nonlocal", "pyslowfast")
     state = {k.replace("1.norm.", "1.bn."): v for k, v in foreign(model, "pyslowfast").items()}
     assert "s3.pathway0_nonlocal1.bn.weight" in state
     convert(model, state, source="pyslowfast")
-    model = shuffled("videoswin")
+    model = shuffled("videoswin", "mmaction2")
     state = {k.replace("backbone.norm3", "backbone.norm"): v for k, v in foreign(model, "mmaction2").items()}
     state["backbone.layers.0.blocks.0.attn.relative_position_index"] = np.zeros((18, 18), np.int64)
     convert(model, state, source="mmaction2")
-    model = shuffled("tsn")
+    model = shuffled("tsn", "mit_tsm")
     state = {k.replace("new_fc.", "base_model.fc."): v for k, v in foreign(model, "mit_tsm").items()}
     convert(model, state, source="mit_tsm")
 
 
 def test_bare_laterals_are_another_network():
-    model = shuffled("slowfast")
+    model = shuffled("slowfast", "mmaction2")
     state = {k: v for k, v in foreign(model, "mmaction2").items() if "_lateral.bn" not in k}
     with pytest.raises(WeightsError, match=r"16 missing: backbone.slow_path.conv1_lateral.bn.weight"):
         convert(model, state, source="mmaction2")

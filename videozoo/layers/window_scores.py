@@ -9,11 +9,15 @@ from torch import Tensor, nn
 __all__ = ["pool_windows", "window_scores"]
 
 
-def pool_windows(x: Tensor, window: int) -> Tensor:
+def pool_windows(x: Tensor, window: int | None) -> Tensor:
     """Averages over all of time and every `window` x `window` place, at stride 1; smaller maps are one window.
+
+    Without a `window` the whole map is one.
 
     Input:  features [b, c, t, h, w]. Output: [b, h', w', c].
     """
+    if window is None:
+        return x.mean((2, 3, 4))[:, None, None]
     height, width = (min(window, size) for size in x.shape[-2:])
     return F.avg_pool2d(x.mean(2), (height, width), stride=1).permute(0, 2, 3, 1)
 

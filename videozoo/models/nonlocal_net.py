@@ -5,6 +5,7 @@ Paper: Wang et al., arXiv:1711.07971.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -26,23 +27,39 @@ __all__ = ["Nonlocal", "NonlocalBlock"]
 class NonlocalBlock(nn.Module):
     """Embedded-Gaussian attention over space and time, added to its input (section 3.2, figure 2).
 
-    Keys and values are pooled 2 x 2 in space ("sub-sampling", section 3.3). The last normalisation starts at zero, so
-    that a fresh block changes nothing.
+    Its last layer, the normalisation where it has one, starts at zero, so that a fresh block changes nothing.
+
+    Args:
+        scale: divides the scores by the root of their width, as later transformers do; the paper does not.
+        pool: halves the size of keys and values in space ("sub-sampling", section 3.3).
+        bias: of the four convolutions.
+        norm: normalises what is added to the input.
     """
 
-    def __init__(self, channels: int, *, init_std: float = 0.01):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        scale: bool = True,
+        pool: bool = True,
+        bias: bool = True,
+        norm: bool = True,
+        init_std: float = 0.01,
+    ):
         super().__init__()
         inner = channels // 2
-        self.theta = nn.Conv3d(channels, inner, 1)
-        self.phi = nn.Conv3d(channels, inner, 1)
-        self.g = nn.Conv3d(channels, inner, 1)
-        self.out = nn.Conv3d(inner, channels, 1)
-        self.norm = nn.BatchNorm3d(channels)
-        self.pool = nn.MaxPool3d((1, 2, 2))
+        self.theta = nn.Conv3d(channels, inner, 1, bias=bias)
+        self.phi = nn.Conv3d(channels, inner, 1, bias=bias)
+        self.g = nn.Conv3d(channels, inner, 1, bias=bias)
+        self.out = nn.Conv3d(inner, channels, 1, bias=bias)
+        self.norm = nn.BatchNorm3d(channels) if norm else nn.Identity()
+        self.pool = nn.MaxPool3d((1, 2, 2)) if pool else nn.Identity()
+        self.scale = None if scale else 1.0
         for conv in (self.theta, self.phi, self.g, self.out):
             nn.init.normal_(conv.weight, std=init_std)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        nn.init.zeros_(self.norm.weight)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+        nn.init.zeros_(self.norm.weight if isinstance(self.norm, nn.BatchNorm3d) else self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pool(x) if min(x.shape[-2:]) > 1 else x
@@ -50,7 +67,7 @@ class NonlocalBlock(nn.Module):
         query, key, value = (
             y.flatten(2).transpose(1, 2).unsqueeze(1) for y in (self.theta(x), self.phi(pooled), self.g(pooled))
         )
-        attended = F.scaled_dot_product_attention(query, key, value).squeeze(1).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(query, key, value, scale=self.scale).squeeze(1).transpose(1, 2)
         return x + self.norm(self.out(attended.reshape(x.shape[0], -1, *x.shape[2:])))
 
 
@@ -72,13 +89,18 @@ class Nonlocal(LinearClassifier):
         pretrained: "imagenet" starts from the weights of timm's ResNet of the same depth, inflated over time; None from
             random ones.
         attention: False leaves the non-local blocks out: the paper's baselines.
+        attention_blocks: the residual blocks of res3 and of res4, counted from 0, that attention follows; None has the
+            paper's.
+        attention_scale, attention_pool, attention_bias, attention_norm: as `NonlocalBlock` takes them.
+        stem_padding: of the first max-pool, in pixels; PySlowFast has 1.
         width: channels of the stem.
         crop_px: size that one window of the classifier covers.
         dropout_scaling: "training" divides the survivors by 1 - p; "inference" multiplies all features by 1 - p there,
             as PaddlePaddle's model of 2019 does.
 
     Raises:
-        ConfigError: `num_frames` is odd, or there are no ImageNet weights of this depth and width.
+        ConfigError: `num_frames` is odd, there is no such block to attend after, or there are no ImageNet weights of
+            this depth and width.
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
@@ -91,6 +113,12 @@ class Nonlocal(LinearClassifier):
         num_frames: int = 8,
         pretrained: Pretrained = None,
         attention: bool = True,
+        attention_blocks: tuple[Sequence[int], Sequence[int]] | None = None,
+        attention_scale: bool = True,
+        attention_pool: bool = True,
+        attention_bias: bool = True,
+        attention_norm: bool = True,
+        stem_padding: Literal[0, 1] = 0,
         width: int = 64,
         dropout: float = 0.5,
         dropout_scaling: DropoutScaling = "training",
@@ -100,28 +128,39 @@ class Nonlocal(LinearClassifier):
         if num_frames % 2:
             raise ConfigError(f"nonlocal: num_frames={num_frames} is odd; time is halved inside, give an even number")
         self.input_shape = (num_frames, 3, crop_px, crop_px)
-        self.window = _map_px(crop_px)
+        self.window = _map_px(crop_px, stem_padding)
+        self.stem_padding = stem_padding
         inflated = arch == "i3d"
         self.stem = nn.Sequential(
             ConvNorm3d(3, width, (5 if inflated else 1, 7, 7), stride=(1, 2, 2)),
             nn.ReLU(inplace=True),
-            nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, stem_padding, stem_padding)),
         )
         blocks = BLOCKS_BY_DEPTH[depth]
-        every = (0, 2, 7 if depth == 101 else 2, 0)  # attention after each such number of blocks
+        if attention_blocks is None:
+            attention_blocks = range(1, blocks[1], 2), range(6, 23, 7) if depth == 101 else range(1, blocks[2], 2)
+        for places, count in zip(attention_blocks, blocks[1:3], strict=True):
+            if not all(0 <= place < count for place in places):
+                raise ConfigError(
+                    f"nonlocal: attention_blocks has {list(places)}; blocks of that stage are 0 to {count - 1}"
+                )
+        attended = {1: attention_blocks[0], 2: attention_blocks[1]} if attention else {}
         stages = []
         in_channels = width
         for stage, count in enumerate(blocks):
-            stages.append(
-                _Stage(
-                    in_channels,
-                    width * 2**stage,
-                    temporal_kernels=[3 if inflated and _is_inflated(stage, i) else 1 for i in range(count)],
-                    stride=1 if stage == 0 else 2,
-                    attention_every=every[stage] if attention else 0,
-                )
+            out_channels = 4 * width * 2**stage
+            new_stage = _Stage(
+                in_channels,
+                width * 2**stage,
+                temporal_kernels=[3 if inflated and _is_inflated(stage, i) else 1 for i in range(count)],
+                stride=1 if stage == 0 else 2,
             )
-            in_channels = 4 * width * 2**stage
+            for block in sorted(attended.get(stage, ())):
+                new_stage.attention[str(block)] = NonlocalBlock(
+                    out_channels, scale=attention_scale, pool=attention_pool, bias=attention_bias, norm=attention_norm
+                )
+            stages.append(new_stage)
+            in_channels = out_channels
         self.stages = nn.ModuleList(stages)
         self.time_pool = nn.MaxPool3d((2, 1, 1))
         self.dropout = scaled_dropout(dropout, dropout_scaling)
@@ -170,7 +209,9 @@ class Nonlocal(LinearClassifier):
 
 
 class _Stage(nn.Module):
-    def __init__(self, in_channels: int, width: int, *, temporal_kernels: list[int], stride: int, attention_every: int):
+    """Residual blocks; `attention` holds what follows one of them, by its number."""
+
+    def __init__(self, in_channels: int, width: int, *, temporal_kernels: list[int], stride: int):
         super().__init__()
         out_channels = 4 * width
         self.blocks = nn.ModuleList(
@@ -183,13 +224,7 @@ class _Stage(nn.Module):
             )
             for i, kernel in enumerate(temporal_kernels)
         )
-        self.attention = nn.ModuleDict(
-            {
-                str(i): NonlocalBlock(out_channels)
-                for i in range(len(temporal_kernels))
-                if attention_every and i % attention_every == attention_every - 1
-            }
-        )
+        self.attention = nn.ModuleDict()
 
     def forward(self, x: Tensor) -> Tensor:
         for i, block in enumerate(self.blocks):
@@ -209,10 +244,10 @@ def _is_inflated(stage: int, block: int) -> bool:
     return stage == 0 or block % 2 == (1 if stage == 3 else 0)
 
 
-def _map_px(crop_px: int) -> int:
+def _map_px(crop_px: int, stem_padding: int) -> int:
     """Height of the last feature map for a crop of that height."""
     size = (crop_px + 2 * 3 - 7) // 2 + 1
-    size = (size - 3) // 2 + 1
+    size = (size + 2 * stem_padding - 3) // 2 + 1
     for _ in range(3):
         size = (size - 1) // 2 + 1
     return max(size, 1)

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from timm.models.resnet import ResNet
+from torch import nn
+
+from videozoo.errors import ConfigError
 from videozoo.models.image_backbone import Pretrained
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
@@ -22,10 +26,14 @@ class PPTSN(TSN):
     Input:  clips [b, t, 3, h, w], normalised as the backbone's images are; any number of frames.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
-    Args: as for `tsn`.
+    Args:
+        first_projection: the first block's shortcut has a convolution even where it keeps the size, as PaddleVideo's
+            networks of depth 18 and 34 have.
+        others: as for `tsn`.
 
     Raises:
-        ConfigError, WeightsError: as for `tsn`.
+        ConfigError: `first_projection` of a backbone without residual blocks, or as for `tsn`.
+        WeightsError: as for `tsn`.
     """
 
     def __init__(
@@ -36,6 +44,7 @@ class PPTSN(TSN):
         backbone: str = "resnet50d",
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
+        first_projection: bool = False,
         dropout: float = 0.4,
         crop_px: int = 224,
     ):
@@ -48,7 +57,20 @@ class PPTSN(TSN):
             dropout=dropout,
             crop_px=crop_px,
         )
+        if first_projection:
+            _project_first(self.backbone, name=backbone)
         self.param_rules = (
             ParamRule(r"^head\.weight$", lr_scale=5),
             ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),
         )
+
+
+def _project_first(backbone: nn.Module, *, name: str) -> None:
+    """Gives the first block a shortcut like those of the first blocks of other stages, at stride 1."""
+    if not isinstance(backbone, ResNet):
+        raise ConfigError(f"first_projection: '{name}' is no ResNet; leave it out")
+    block: Any = backbone.get_submodule("layer1.0")
+    if block.downsample is None:
+        channels = block.conv1.in_channels
+        norm = nn.BatchNorm2d(channels)
+        block.downsample = nn.Sequential(nn.Identity(), nn.Conv2d(channels, channels, 1, bias=False), norm)

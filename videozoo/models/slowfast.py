@@ -26,7 +26,7 @@ class Slowfast(LinearClassifier):
     """Two ResNets over one clip, the slow one at every `alpha`-th frame, joined by lateral convolutions (section 3).
 
     4x16 is `alpha=8, fusion_kernel=5` on 32 frames, 8x8 is `alpha=4, fusion_kernel=7` on 32 frames; both take frames at
-    stride 2. The slow path's frames are spread evenly over the clip, first and last included.
+    stride 2.
 
     Input:  clips [b, num_frames, 3, h, w], normalised with mean 0.45 and deviation 0.225; both paths are made inside.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0. Frames larger than
@@ -41,6 +41,10 @@ class Slowfast(LinearClassifier):
         width: channels of the slow path's stem.
         fusion_kernel: temporal kernel of the lateral convolutions.
         fusion_ratio: channels that a lateral convolution makes of each of the fast path's.
+        slow_frames: the slow path's frames: "spread" from the first to the last, or "strided" by alpha from the first
+            on, as in MMAction2.
+        pooling: features are averaged over a "window" of the crop's size, or over the whole "frame", however large, as
+            weights do that were trained with the short cycle of multigrid.
         crop_px: size that one window of the classifier covers.
 
     Raises:
@@ -58,6 +62,8 @@ class Slowfast(LinearClassifier):
         width: int = 64,
         fusion_kernel: int = 5,
         fusion_ratio: int = 2,
+        slow_frames: Literal["spread", "strided"] = "spread",
+        pooling: Literal["window", "frame"] = "window",
         dropout: float = 0.5,
         crop_px: int = 224,
     ):
@@ -67,9 +73,9 @@ class Slowfast(LinearClassifier):
                 f"slowfast: num_frames={num_frames} and width={width} must be multiples of "
                 f"alpha={alpha} and beta={beta}"
             )
-        self.alpha = alpha
+        self.alpha, self.slow_frames = alpha, slow_frames
         self.input_shape = (num_frames, 3, crop_px, crop_px)
-        self.window = max(crop_px // 32, 1)
+        self.window = max(crop_px // 32, 1) if pooling == "window" else None
         fast = width // beta
         self.slow_stem = _stem(width, temporal_kernel=1)
         self.fast_stem = _stem(fast, temporal_kernel=5)
@@ -106,6 +112,8 @@ class Slowfast(LinearClassifier):
                 f"slowfast: the clip has {num_frames} frames; the slow path needs a multiple of alpha={self.alpha}"
             )
         fast = x.transpose(1, 2)
+        if self.slow_frames == "strided":
+            return fast[:, :, :: self.alpha], fast
         places = torch.linspace(0, num_frames - 1, num_frames // self.alpha, device=x.device).long()
         return fast.index_select(2, places), fast
 

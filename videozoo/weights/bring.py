@@ -11,6 +11,7 @@ from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.errors import ConfigError, WeightsError
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import create_model, models
+from videozoo.weights.conventions import needed_args
 from videozoo.weights.importer import Match, count_classes, match
 from videozoo.weights.keymap import Tensors
 
@@ -69,7 +70,8 @@ def bring(
     Args:
         source: the project that wrote the weights.
         name: the model; None takes the recipe's.
-        args: its arguments; the number of classes is read from the weights, where they tell it.
+        args: its arguments; the number of classes is read from the weights, where they tell it, and what else the
+            project's network does otherwise is known by the project's name.
         input_args: fields of the input spec, over the recipe's or the model's usual ones.
         recipe: whose sections the record takes; without one they are the defaults.
         class_names: what the outputs are called; their numbers by default.
@@ -95,8 +97,13 @@ def bring(
         model_args["pretrained"] = None
     if loaded is not None:
         model_args = {**_sizes(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
-    if "num_classes" in takes:
-        model = create_model(name, num_classes=1, **model_args)
+    sized = {"num_classes": 1} if "num_classes" in takes else {}
+    model = create_model(name, **sized, **model_args)
+    unsaid = {key: value for key, value in needed_args(model, source=source).items() if key not in model_args}
+    if unsaid:
+        model_args |= unsaid
+        model = create_model(name, **sized, **model_args)
+    if sized:
         num_classes = count_classes(model, state, source=source) or said_classes or 0
         if num_classes:
             model.reset_classifier(num_classes)
@@ -106,7 +113,6 @@ def bring(
                 f"the weights have {num_classes} classes, and there are {len(names)} labels; needs one each"
             )
     else:  # it proposes segments, or compares; what names them is beside it
-        model = create_model(name, **model_args)
         names = tuple(class_names or ())
     found = match(model, state, source=source)
     if not found.faults:

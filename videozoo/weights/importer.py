@@ -17,6 +17,7 @@ from torch import Tensor
 from videozoo.errors import WeightsError, did_you_mean
 from videozoo.io.unpickle import unpickle_arrays
 from videozoo.models.model import VideoModel
+from videozoo.weights.conventions import needed_args
 from videozoo.weights.keymap import KeyMap, Tensors
 
 __all__ = ["SOURCES", "Match", "convert", "count_classes", "key_map", "match", "read_foreign"]
@@ -105,13 +106,19 @@ def key_map(model: VideoModel, *, source: str) -> KeyMap:
     """How `source` names the tensors of `model`.
 
     Raises:
-        WeightsError: there is no such source, or it has no such model.
+        WeightsError: there is no such source, it has no such model, or its model is computed otherwise than this one.
     """
     if source not in SOURCES:
         raise WeightsError(f"source '{source}': not a known project{did_you_mean(source, SOURCES)}")
     maps = importlib.import_module(f"videozoo.weights.{source}").KEY_MAPS
     if model.name not in maps:
         raise WeightsError(f"source '{source}': no key map for the model '{model.name}'; it has: {', '.join(maps)}")
+    if args := needed_args(model, source=source):
+        given = ", ".join(f"{key}={value}" for key, value in args.items())
+        raise WeightsError(
+            f"source '{source}': its {model.name} computes something else than this one, whatever the weights are; "
+            f"build the model with {given}"
+        )
     return maps[model.name](model)
 
 

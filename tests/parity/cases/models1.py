@@ -102,10 +102,22 @@ def _tsm(cfg: Cfg) -> dict[str, Any]:
 
 def _nonlocal(cfg: Cfg) -> dict[str, Any]:
     arch, depth = {1: ("c2d", 50), 2: ("i3d", 50), 3: ("c2d", 101), 4: ("i3d", 101)}[cfg["MODEL"]["video_arc_choice"]]
+    options = cfg.get("NONLOCAL", {})
+    every = options.get("layer_mod", 2)  # of ResNet-50; the stages of the longer network have numbers of their own
+    every_res3, every_res4 = (every, every) if depth == 50 else (2, 4 * every - 1)
+    num_res4 = 6 if depth == 50 else 23
     return {
         "num_classes": cfg["MODEL"]["num_classes"],
         "arch": arch,
         "depth": depth,
+        "attention_blocks": (
+            range(every_res3 - 1, 4, every_res3) if options.get("conv3_nonlocal", True) else (),
+            range(every_res4 - 1, num_res4, every_res4) if options.get("conv4_nonlocal", True) else (),
+        ),
+        "attention_scale": options.get("use_scale", True),
+        "attention_pool": options.get("use_maxpool", True),
+        "attention_bias": not options.get("no_bias", 0),
+        "attention_norm": options.get("use_bn", True),
         "num_frames": cfg["TRAIN"]["video_length"],
         "crop_px": cfg["TRAIN"]["crop_size"],
         "dropout": cfg["TRAIN"]["dropout_rate"],

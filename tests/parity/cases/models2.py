@@ -66,12 +66,20 @@ def _tsm(backbone: Cfg, head: Cfg) -> dict[str, Any]:
 
 
 def _pptsn(backbone: Cfg, head: Cfg) -> dict[str, Any]:
-    return {"backbone": f"resnet{backbone.get('depth') or backbone['layers']}d"}
+    depth = backbone.get("depth") or backbone.get("layers", 50)
+    return {**_resnet_d(depth), "first_projection": depth < 50}
+
+
+def _resnet_d(depth: int) -> dict[str, Any]:
+    if depth == 200:  # timm's has other stages
+        return {"backbone": "resnet50d", "backbone_args": {"layers": [3, 12, 48, 3]}}
+    return {"backbone": f"resnet{depth}d"}
 
 
 def _pptsm(backbone: Cfg, head: Cfg) -> dict[str, Any]:
     num_segments = backbone.get("num_seg", 8)
-    return {**_pptsn(backbone, head), "num_segments": num_segments, "shift_fraction": 1 / num_segments}
+    depth = backbone.get("depth", 50)
+    return {**_resnet_d(depth), "num_segments": num_segments, "shift_fraction": 1 / num_segments}
 
 
 def _slowfast(backbone: Cfg, head: Cfg) -> dict[str, Any]:
@@ -82,6 +90,8 @@ def _slowfast(backbone: Cfg, head: Cfg) -> dict[str, Any]:
         "beta": backbone["beta"],
         "width": backbone.get("width_per_group", 64),
         "fusion_kernel": backbone["fusion_kernel_sz"],
+        "fusion_ratio": backbone.get("fusion_conv_channel_ratio", 2),
+        "pooling": "frame" if head.get("multigrid_short", False) else "window",
         "crop_px": head.get("crop_size", 224),
     }
 
@@ -157,6 +167,8 @@ def _pptsm_v2(backbone: Cfg, head: Cfg) -> dict[str, Any]:
     return {
         "num_segments": num_segments,
         "shift_fraction": 1 / num_segments,
+        "scale": backbone.get("scale", 1.0),
+        "last_width": backbone.get("class_expand", 1280),
         "frame_attention": bool(backbone.get("use_temporal_att", False)),
         "dropout_scaling": "inference",
     }
