@@ -1,4 +1,4 @@
-"""The motion world is learned: by the demo's recipe alone, with a teacher, and with multigrid."""
+"""The motion world is learned: by the demo's recipe alone, with a teacher, with multigrid, and by attention with muon."""
 
 import json
 import subprocess
@@ -57,3 +57,9 @@ def test_with_multigrid(world):
     sizes = ("model.width=16", "input.crop_px=96", "input.short_side_px=96")
     grids = ("fit.multigrid={cycles: 1, scale_lr: false}", "fit.precise_bn=20", "fit.eval_every=10ep")
     assert learn(world, "multigrid", *sizes, *grids, recipe="motion/slowfast", clips="large")["top1"] >= 97
+
+
+def test_attention_from_random_weights(world):
+    """A third of the recipe's training; AdamW is at chance then."""
+    make_clips(world / "small", size_px=32, num_train=12800, num_val=400, num_workers=2)
+    assert learn(world, "swin", "fit.duration=1ep", recipe="motion/videoswin", clips="small")["top1"] >= 80

@@ -56,3 +56,4 @@ def test_weights_are_not_loaded_into_a_network_that_computes_something_else():
     args = {"backbone": "resnet18", "num_segments": 4, "backbone_args": NARROW}
     brought = bring(state, source="paddlevideo", name="tsm", args=args)
     assert not brought.match.faults and brought.record["model"]["shift_fraction"] == 0.25
+    assert brought.added_args == {"shift_fraction": 0.25}

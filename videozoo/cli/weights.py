@@ -98,6 +98,8 @@ def import_weights(
     write_safetensors(out, record=brought.record, class_names=brought.class_names, model=brought.model.state_dict())
     classes = f" with {counted(len(brought.class_names), 'class')}" if brought.class_names else ""
     typer.echo(f"{out}: {name}{classes}, {counted(len(found.tensors), 'tensor')} from {path}")
+    for key, value in brought.added_args.items():
+        typer.echo(f"  as {said} computes it: {key}={value}")
     for one in found.ignored:
         if not one.endswith("num_batches_tracked"):
             typer.echo(f"  not needed: {one}")

@@ -53,6 +53,8 @@ class Brought:
     match: Match
     record: Mapping[str, Any]
     class_names: tuple[str, ...]
+    added_args: Mapping[str, Any]
+    """Arguments of the model that were not given: what the other project's network does, and no tensor tells."""
 
 
 def bring(
@@ -99,9 +101,9 @@ def bring(
         model_args = {**_sizes(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
     sized = {"num_classes": 1} if "num_classes" in takes else {}
     model = create_model(name, **sized, **model_args)
-    unsaid = {key: value for key, value in needed_args(model, source=source).items() if key not in model_args}
-    if unsaid:
-        model_args |= unsaid
+    added = {key: value for key, value in needed_args(model, source=source).items() if key not in model_args}
+    if added:
+        model_args |= added
         model = create_model(name, **sized, **model_args)
     if sized:
         num_classes = count_classes(model, state, source=source) or said_classes or 0
@@ -127,7 +129,7 @@ def bring(
     )
     # how these weights were trained is only known where a recipe says it
     record = {key: value for key, value in described.resolved().items() if key in (*KNOWN, *sections)}
-    return Brought(model.eval(), found, record, names)
+    return Brought(model.eval(), found, record, names, added)
 
 
 def usual_input(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, Any]:
