@@ -1,4 +1,4 @@
-"""The motion world is learned: by the demo's recipe alone, with a teacher, with multigrid, and by attention with muon."""
+"""The motion world is learned: by the demo's recipe alone, with a teacher, with multigrid, and by attention."""
 
 import json
 import subprocess
