@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from videozoo.errors import ConfigError, WeightsError
@@ -66,3 +68,15 @@ def test_a_first_projection():
     assert create_model("pptsn", **args).backbone.layer1[0].downsample is None
     with pytest.raises(ConfigError, match="first_projection: 'mobilenetv3_small_050' is no ResNet"):
         create_model("pptsn", backbone="mobilenetv3_small_050", first_projection=True)
+
+
+def test_pretrained_positions_are_brought_to_the_models_size(tmp_path):
+    size = {"depth": 1, "embed_dim": 24, "num_heads": 2, "img_size": 32}
+    torch.manual_seed(0)
+    file = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("vit_tiny_patch16_224", **size).state_dict(), file)
+    args = {**size, "img_size": 64, "pretrained_cfg_overlay": {"file": str(file)}}
+    model = create_model("tsn", backbone="vit_tiny_patch16_224", pretrained="imagenet", backbone_args=args, crop_px=64)
+    assert model.backbone.pos_embed.shape == (1, 17, 24)
+    with safe_open(file, "pt") as saved:
+        assert_close(model.backbone.cls_token, saved.get_tensor("cls_token"))

@@ -27,6 +27,21 @@ class Source(str, enum.Enum):
     timesformer = "timesformer"
 
 
+FILE_ENDINGS = (
+    ".bin",
+    ".caffemodel",
+    ".ckpt",
+    ".pdopt",
+    ".pdparams",
+    ".pkl",
+    ".pt",
+    ".pth",
+    ".pyth",
+    ".safetensors",
+    ".tar",
+)
+
+
 class Format(str, enum.Enum):
     """What `videozoo export` writes."""
 
@@ -52,6 +67,9 @@ def import_weights(
     sections = read_arguments(args or [])
     card = _card(file)
     other = _card(second) if second is not None else None
+    for named in (card, other):
+        if named is not None and not named.is_usable():
+            raise ConfigError(f"{named.name}: this version has no model '{named.model}'; see `videozoo list models`")
     if card is None and source is None:
         raise ConfigError(
             f"import: which project wrote {file} is not said; give --source {'|'.join(s.value for s in Source)}"
@@ -146,7 +164,8 @@ def export_weights(
 def _card(file: str) -> Card | None:
     from videozoo.weights.cards import CARDS, find_card
 
-    return find_card(file) if file in CARDS or not (Path(file).suffix or Path(file).exists()) else None
+    is_file = Path(file).exists() or Path(file).suffix in FILE_ENDINGS
+    return find_card(file) if file in CARDS or not is_file else None
 
 
 def _download(card: Card) -> Path:

@@ -15,6 +15,8 @@ from videozoo.errors import ConfigError, VideoZooError, did_you_mean
 
 __all__ = ["accepted", "bind", "build"]
 
+REFUSALS = (ValueError, RuntimeError, ArithmeticError, AssertionError)
+
 
 def accepted(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The keyword arguments that `part` (a function, a class or a dataclass) takes."""
@@ -65,7 +67,7 @@ def build(part: Callable[..., Any], args: Mapping[str, Any], *, where: str, **gi
         return part(**bound, **given)
     except VideoZooError:
         raise
-    except (ValueError, RuntimeError) as error:  # the words of a library, which knows no recipe
+    except REFUSALS as error:  # the words of a library, which knows no recipe
         raise ConfigError(f"{where}: a value does not fit ({error}); correct it") from error
 
 

@@ -88,7 +88,7 @@ def evaluate_run(
         loader = EvalLoader(
             records,
             pipeline,
-            batch_size=batch_size or _batch_size(fit, seen_views),
+            batch_size=batch_size or Views.parse(seen_views).videos_per_batch(_clips_per_batch(fit)),
             num_workers=int(fit.get("num_workers", 0)) if num_workers is None else num_workers,
             rank=world.rank,
             world_size=world.size,
@@ -223,7 +223,5 @@ def _records(checkpoint: Checkpoint, section: Mapping[str, Any], *, where: str) 
     return build(part, args, where=where, **given)
 
 
-def _batch_size(fit: Mapping[str, Any], views: str) -> int:
-    seen = Views.parse(views)
-    clips = int(fit.get("eval_batch_size") or fit.get("batch_size") or 16)
-    return max(1, clips // (seen.clips * seen.crops))
+def _clips_per_batch(fit: Mapping[str, Any]) -> int:
+    return int(fit.get("eval_batch_size") or fit.get("batch_size") or 16)

@@ -41,7 +41,7 @@ from videozoo.models.registry import models
 from videozoo.tasks.build import build_task
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
-from videozoo.transforms.input import ClipInput, build_input
+from videozoo.transforms.input import ClipInput, Views, build_input
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
 
@@ -164,10 +164,11 @@ def prepare_run(
         check_features(record.get("features"), val_records, where=f"{recipe.source}: data.val")
         val_pipeline = input_spec.eval_pipeline(**pipeline_args)
         check_width(val_records, val_pipeline, where=f"{recipe.source}: data.val", advice=advice)
+        views = Views.parse(str(getattr(input_spec, "views", "1x1")))
         val_loader = EvalLoader(
             val_records,
             on_device(val_pipeline),
-            batch_size=fit.eval_batch_size or loader.micro_batch_size,
+            batch_size=views.videos_per_batch(fit.eval_batch_size or loader.micro_batch_size),
             **sharing,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -40,10 +41,14 @@ def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[st
 
 
 def _load_pretrained(backbone: nn.Module, name: str) -> None:
+    # what fits a file to the model: positions of another size, names of another version
+    fit = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
     try:
-        timm.models.load_pretrained(backbone, num_classes=0)
+        timm.models.load_pretrained(backbone, num_classes=0, filter_fn=fit)
     except Exception as error:  # timm, huggingface_hub and the network each raise their own kinds
-        reason = str(error).strip().partition("\n")[0]
+        reason, _, more = str(error).strip().partition("\n")
+        if reason.endswith(":"):  # torch lists what did not fit below
+            reason = f"{reason} {more.strip().partition(chr(10))[0]}"
         raise WeightsError(
             f"backbone '{name}': no ImageNet weights ({type(error).__name__}: {reason}); connect to the "
             "network, copy the file to the Hugging Face cache (HF_HOME), or say pretrained: null"

@@ -61,7 +61,10 @@ def profile(model: VideoModel) -> Profile:
     finally:
         for hook in hooks:
             hook.remove()
-    saved_bytes = _saved_bytes(model, clip)
+    try:
+        saved_bytes = _saved_bytes(model, clip)
+    except ValueError:  # batch norms refuse a single value
+        saved_bytes = _saved_bytes(model, torch.cat([clip, clip])) // 2
     model.train(was_training)
     flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     root = type(model).__name__

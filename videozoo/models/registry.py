@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from typing import TYPE_CHECKING, Any
 
 from videozoo.config.check import build
 from videozoo.config.registry import Registry
+from videozoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from videozoo.models.model import VideoModel
@@ -26,8 +28,14 @@ def create_model(name: str, **args: Any) -> VideoModel:
     """The model `name` with checked arguments, e.g. `create_model("tsm", num_segments=8, num_classes=10)`.
 
     Raises:
-        ConfigError: no such model, or an argument it does not take; the nearest name is suggested.
+        ConfigError: no such model, or an argument it does not take; the nearest name is suggested. A value that it
+            cannot have.
     """
+    for key, value in args.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"model {name}.{key}: is {value}; needs a finite number")
     model: VideoModel = build(models.get(name), args, where=f"model {name}")
+    if min(model.input_shape) < 1:
+        raise ConfigError(f"model {name}: its input would have the shape {model.input_shape}; all sizes are 1 or more")
     model.name = name
     return model

@@ -47,6 +47,10 @@ class Views:
             raise ConfigError(f"input.views: is '{text}'; there are protocols with 1, 3, 5 and 10 crops")
         return cls(int(clips), int(crops))
 
+    def videos_per_batch(self, num_clips: int) -> int:
+        """As many videos as together have `num_clips` clips to go through the network, at least one."""
+        return max(1, num_clips // (self.clips * self.crops))
+
 
 @register_input
 @dataclasses.dataclass(frozen=True)

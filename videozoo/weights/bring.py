@@ -17,23 +17,23 @@ from videozoo.weights.keymap import Tensors
 
 __all__ = ["Brought", "bring", "usual_input"]
 
-KINETICS_NORM = {"mean": [0.45] * 3, "std": [0.225] * 3}
 HALF_NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
 IMAGENET_NORM = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-NOT_NORMALISED = {"mean": [0.0] * 3, "std": [1.0] * 3}
 SQUASHED = {"force_ratio": 4 / 3}  # every frame to 4:3, whatever its shape
 
 KNOWN = ("model", "task", "input", "data", "seed")
 
-# What the models of the papers are tested on; frames and pixels follow from the model's arguments.
-USUAL: dict[str, dict[str, Any]] = {
-    "nonlocal": {"sampling": "dense", "frame_stride": 8, "views": "10x3", **KINETICS_NORM},
-    "pptimesformer": {"sampling": "dense_ends", "frame_stride": 32, "views": "1x3", **NOT_NORMALISED},
-    "slowfast": {"sampling": "dense_ends", "frame_stride": 2, "views": "10x3", **KINETICS_NORM},
-    "timesformer": {"sampling": "dense_ends", "frame_stride": 32, "views": "1x3", **KINETICS_NORM},
-    "tokenshift": {"views": "1x3", **HALF_NORM},
-    "videoswin": {"sampling": "dense", "frame_stride": 2, "views": "4x3"},
+# Whose input and averaging are the usual ones of a model, but for frames and pixels, which follow from its arguments.
+USUAL = {
+    "movinet": "k400/movinet_a0_50f",
+    "nonlocal": "k400/nonlocal_i3d_r50_8f",
+    "pptimesformer": "k400/pptimesformer_b16_8f",
+    "slowfast": "k400/slowfast_r50_4x16",
+    "timesformer": "k400/timesformer_b16_8f",
+    "tokenshift": "ucf101/tokenshift_b16_8f",
+    "videoswin": "k400/videoswin_small_32f",
 }
+USUAL_ELSE = "k400/tsm_r50_8f"
 # Where a project trained the same model on another input.
 OF_SOURCE: dict[tuple[str, str], dict[str, Any]] = {
     ("mmaction2", "slowfast"): IMAGENET_NORM,
@@ -41,8 +41,6 @@ OF_SOURCE: dict[tuple[str, str], dict[str, Any]] = {
     **{("paddlevideo", name): SQUASHED for name in ("movinet", "pptsm", "pptsm_v2")},
     **{("paddlevideo1", name): SQUASHED for name in ("stnet", "tsm", "tsn")},
 }
-# These models see frames whose short side is the crop's: the crops lie side by side.
-TIGHT = ("pptimesformer", "timesformer", "videoswin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +105,8 @@ def bring(
         model = create_model(name, **sized, **model_args)
     if sized:
         num_classes = count_classes(model, state, source=source) or said_classes or 0
+        if loaded is None and said_classes not in (None, num_classes):
+            raise WeightsError(f"num_classes={said_classes}: the weights have {num_classes} classes; leave it out")
         if num_classes:
             model.reset_classifier(num_classes)
         names = tuple(map(str, range(num_classes))) if class_names is None else tuple(class_names)
@@ -119,8 +119,13 @@ def bring(
     found = match(model, state, source=source)
     if not found.faults:
         model.load_state_dict(found.tensors, strict=False)
-    usual = sections.get("input") if loaded is not None and "input" in sections else usual_input(model, source=source)
-    sections |= {"model": {"name": name, **model_args}, "input": {**(usual or {}), **(input_args or {})}}
+    if "input" in sections:
+        usual = sections["input"]
+    else:
+        usual = usual_input(model, source=source)
+        average = _usual_recipe(name).sections["task"].get("average", "score")
+        sections.setdefault("task", {"name": "classify", "average": average})
+    sections |= {"model": {"name": name, **model_args}, "input": {**usual, **(input_args or {})}}
     described = Recipe(
         source="import" if recipe is None else recipe,
         sections={"optim": {"lr": 1.0}, **sections},
@@ -133,15 +138,20 @@ def bring(
 
 
 def usual_input(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, Any]:
-    """The input section that models of this kind are tested with, at the size that `model` was built for."""
+    """The input section of the model's published recipe, at the size that `model` was built for."""
     if len(model.input_shape) != 4:
         raise ConfigError(f"import: {model.name} takes no clips; give a recipe whose input it is to have with --recipe")
     num_frames, _, height, _ = model.input_shape
-    short_side_px = height if model.name in TIGHT else round(height * 256 / 224)
+    usual = {key: value for key, value in _usual_recipe(model.name).sections["input"].items() if key != "augment"}
+    short_side_px = round(height * usual["short_side_px"] / usual["crop_px"])
     sizes = {"num_frames": num_frames, "crop_px": height, "short_side_px": short_side_px}
     if hasattr(model, "segment_frames"):
         sizes["segment_frames"] = int(model.segment_frames)  # type: ignore[arg-type]
-    return {"name": "clip", **USUAL.get(model.name, {}), **OF_SOURCE.get((source, model.name), {}), **sizes}
+    return {"name": "clip", **usual, **OF_SOURCE.get((source, model.name), {}), **sizes}
+
+
+def _usual_recipe(name: str) -> Recipe:
+    return load_recipe(USUAL.get(name, USUAL_ELSE))
 
 
 def _sizes(name: str, input_args: Mapping[str, Any]) -> dict[str, Any]:

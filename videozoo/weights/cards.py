@@ -55,6 +55,15 @@ class Card:
 
         return self.model in models.names()
 
+    def new_model(self) -> VideoModel:
+        """The model without its weights, computed as the publisher's."""
+        from videozoo.models.registry import create_model
+        from videozoo.weights.conventions import needed_args
+
+        model = create_model(self.model, **self.args)
+        added = needed_args(model, source=self.source)
+        return create_model(self.model, **{**self.args, **added}) if added else model
+
 
 def find_card(name: str) -> Card:
     """The card of that name.
@@ -78,14 +87,12 @@ def load_card(name: str, *, progress: Progress | None = None) -> VideoModel:
     Raises:
         WeightsError: there is no such card, its model is not in this version, or its file cannot be had or read.
     """
-    from videozoo.models.registry import create_model
     from videozoo.weights.importer import convert
 
     card = find_card(name)
     if not card.is_usable():
         raise WeightsError(f"weights '{name}': this version has no model '{card.model}'; see `videozoo list models`")
-    model = create_model(card.model, **card.args)
-    return convert(model, download(card, progress=progress), source=card.source).eval()
+    return convert(card.new_model(), download(card, progress=progress), source=card.source).eval()
 
 
 def _v2(name: str, place: str, published: str, **more: Any) -> Card:
@@ -105,6 +112,7 @@ UCF = {"num_classes": 101}
 R101D = {"backbone": "resnet101d"}
 DENSE = {"sampling": "dense", "frame_stride": 8, "views": "10x3"}
 SWIN_BASE = {"width": 128, "num_heads": (4, 8, 16, 32), "drop_path": 0.2, "small_maps": "prefix"}
+TEN_CROP_INPUT = {"num_frames": 25, "views": "1x10"}
 ONE, THIRTY, TEN_CROP = "1 clip x 1 crop", "10 clips x 3 crops", "25 frames x 10 crops"
 VIT_16F = {"num_frames": 16}
 LCNET = {"dropout_scaling": "inference"}
@@ -113,8 +121,14 @@ LCNET_16F = {**LCNET, "num_segments": 16, "shift_fraction": 1 / 16}
 CARDS: Mapping[str, Card] = {
     card.name: card
     for card in (
-        _v2("tsn.k400_3seg", R22 + "TSN_k400.pdparams", _k400("69.81", TEN_CROP)),
-        _v2("tsn.k400_8seg", R22 + "TSN_k400_8.pdparams", _k400("71.70", TEN_CROP), args={"num_segments": 8}),
+        _v2("tsn.k400_3seg", R22 + "TSN_k400.pdparams", _k400("69.81", TEN_CROP), input=TEN_CROP_INPUT),
+        _v2(
+            "tsn.k400_8seg",
+            R22 + "TSN_k400_8.pdparams",
+            _k400("71.70", TEN_CROP),
+            args={"num_segments": 8},
+            input=TEN_CROP_INPUT,
+        ),
         _v2("tsm.k400", R21 + "TSM/TSM_k400.pdparams", _k400("71.06", ONE)),
         _v2("tsm.ucf101", R21 + "TSM/TSM_ucf101_nchw.pdparams", f"UCF101 split 1 top-1 94.42, {ONE}", args=UCF),
         _v2("tsm.ucf101_amp", R21 + "TSM/TSM_ucf101_amp_nchw.pdparams", f"UCF101 top-1 94.40, {ONE}", args=UCF),
@@ -152,14 +166,26 @@ CARDS: Mapping[str, Card] = {
             _k400("75.16", ONE),
             args={**LCNET_16F, "frame_attention": True},
         ),
-        _v2("pptsn.k400_3seg", R22 + "ppTSN_k400.pdparams", _k400("73.68", TEN_CROP)),
-        _v2("pptsn.k400_8seg_distilled", R22 + "ppTSN_k400_8.pdparams", _k400("75.06", TEN_CROP)),
-        _v2("slowfast.4x16_k400", "PaddleVideo/SlowFast/SlowFast.pdparams", _k400("74.35, top-5 91.33", THIRTY)),
+        _v2("pptsn.k400_3seg", R22 + "ppTSN_k400.pdparams", _k400("73.68", TEN_CROP), input=TEN_CROP_INPUT),
+        _v2(
+            "pptsn.k400_8seg_distilled",
+            R22 + "ppTSN_k400_8.pdparams",
+            _k400("75.06", TEN_CROP),
+            args={"num_segments": 8},
+            input=TEN_CROP_INPUT,
+        ),
+        _v2(
+            "slowfast.4x16_k400",
+            "PaddleVideo/SlowFast/SlowFast.pdparams",
+            _k400("74.35, top-5 91.33", THIRTY),
+            input={"crop_px": 256},
+        ),
         _v2(
             "slowfast.8x8_k400",
             "PaddleVideo/SlowFast/SlowFast_8*8.pdparams",
             _k400("75.84, top-5 92.33", THIRTY),
             args={"alpha": 4, "fusion_kernel": 7, "pooling": "frame"},
+            input={"crop_px": 256},
         ),
         _v2("timesformer.k400", R22 + "TimeSformer_k400.pdparams", _k400("77.29", "1 clip x 3 crops")),
         _v2("pptimesformer.k400_8f", R22 + "ppTimeSformer_k400_8f.pdparams", _k400("78.61", "1 clip x 3 crops")),
@@ -216,7 +242,8 @@ CARDS: Mapping[str, Card] = {
             "nonlocal.k400_2019",
             "video_classification/NONLOCAL.pdparams",
             _k400("73.9", "30 clips"),  # the file that the configuration of C2D, ResNet-50 fetches
-            args={"arch": "c2d", "dropout_scaling": "inference"},
+            args={"arch": "c2d"},
+            input={"crop_px": 256},
         ),
         _v1(
             "attention_cluster.yt8m_2019",

@@ -12,6 +12,7 @@ import torch
 from videozoo.errors import WeightsError
 from videozoo.models.model import VideoModel
 from videozoo.weights.checkpoint import replace_file
+from videozoo.weights.conventions import needed_args
 from videozoo.weights.importer import key_map
 
 __all__ = ["foreign_state", "write_pdparams"]
@@ -21,8 +22,14 @@ def foreign_state(model: VideoModel, *, source: str = "paddlevideo") -> dict[str
     """The model's tensors by `source`'s names and in its layout: what `weights.convert` reads back.
 
     Raises:
-        WeightsError: the project has no such model, or the map knows only the way in.
+        WeightsError: the project has no such model, computes it otherwise, or the map knows only the way in.
     """
+    if args := needed_args(model, source=source):
+        given = ", ".join(f"model.{key}={value}" for key, value in args.items())
+        raise WeightsError(
+            f"source '{source}': its {model.name} would answer otherwise with these weights; to export them, train "
+            f"with {given}"
+        )
     names = key_map(model, source=source)
     state: dict[str, np.ndarray] = {}
     kept = dict(model.state_dict())

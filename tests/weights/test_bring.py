@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from videozoo.config.recipe import load_recipe
+from videozoo.errors import WeightsError
+from videozoo.models import create_model
+from videozoo.weights.bring import USUAL, bring, usual_input
+from videozoo.weights.exporter import foreign_state
+
+VIT = {"backbone_args": {"depth": 1, "embed_dim": 24, "num_heads": 2}, "crop_px": 32, "num_frames": 2}
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_the_usual_input_is_that_of_the_published_recipe(name):
+    recipe = load_recipe(USUAL[name]).sections
+    with torch.device("meta"):
+        size = {key: value for key, value in recipe["model"].items() if key in ("num_frames", "crop_px")}
+        found = usual_input(create_model(name, **size), source="nobody")
+    assert recipe["model"]["name"] == name
+    assert found == {"name": "clip", **{key: value for key, value in recipe["input"].items() if key != "augment"}}
+
+
+def test_the_record_averages_as_the_recipe_does():
+    for name, average in (("timesformer", "score"), ("pptimesformer", "prob")):
+        other = create_model(name, num_classes=3, **VIT)
+        brought = bring(foreign_state(other), source="paddlevideo", name=name, args=VIT)
+        assert not brought.match.faults
+        assert brought.record["task"]["average"] == average
+        assert brought.record["input"]["short_side_px"] == brought.record["input"]["crop_px"] == 32
+
+
+def test_another_number_of_classes_than_the_weights_have():
+    other = create_model("timesformer", num_classes=3, **VIT)
+    with pytest.raises(WeightsError, match="num_classes=7: the weights have 3 classes; leave it out"):
+        bring(foreign_state(other), source="paddlevideo", name="timesformer", args={**VIT, "num_classes": 7})
