@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import sys
 
 import typer
 
 __all__ = ["Kind", "list_parts", "show"]
+
+PIPED_WIDTH = 240  # addresses stay whole, for grep
 
 
 class Kind(str, enum.Enum):
@@ -59,7 +62,8 @@ def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list.")) 
 
 
 def _list_weights() -> None:
-    from rich import box, print
+    from rich import box
+    from rich.console import Console
     from rich.table import Table
 
     from videozoo.weights.cards import CARDS
@@ -70,7 +74,7 @@ def _list_weights() -> None:
     for name, card in CARDS.items():
         note = "" if card.is_usable() else " (this version has no such model)"
         table.add_row(name, f"{card.published}{note}\n{card.urls[0]} ({card.license})")
-    print(table)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 def show(

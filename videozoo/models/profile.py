@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ def profile(model: VideoModel) -> Profile:
             kind=type(module).__name__,
             output_shape=shapes.get(name, ()),
             num_params=_num_params(module),
-            flops=int(flops.get(f"{root}.{name}", 0)),
+            flops=_flops(module, f"{root}.{name}", flops),
         )
         for name, module in model.named_modules()
         if name
@@ -108,6 +109,13 @@ def _saved_bytes(model: VideoModel, clip: Tensor) -> int:
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         torch.func.functional_call(model.train(), buffers, (clip,))
     return sum(seen.values())
+
+
+def _flops(module: nn.Module, name: str, counted: Mapping[str, int]) -> int:
+    """Those of a module, or of its children where it is only their container and is not called itself."""
+    if name in counted:
+        return int(counted[name])
+    return sum(_flops(child, f"{name}.{part}", counted) for part, child in module.named_children())
 
 
 def _num_params(module: nn.Module) -> int:

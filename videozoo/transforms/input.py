@@ -41,7 +41,7 @@ class Views:
     @classmethod
     def parse(cls, text: str) -> Views:
         clips, cross, crops = text.partition("x")
-        if not (cross and clips.isdecimal() and crops.isdecimal() and int(clips) > 0):
+        if not (cross and text.isascii() and clips.isdecimal() and crops.isdecimal() and int(clips) > 0):
             raise ConfigError(f"input.views: is '{text}'; write clips x crops, e.g. 1x1 or 10x3")
         if int(crops) not in (1, 3, 5, 10):
             raise ConfigError(f"input.views: is '{text}'; there are protocols with 1, 3, 5 and 10 crops")
@@ -110,7 +110,7 @@ class ClipInput:
                 raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
         if self.num_frames % self.segment_frames:
             raise ConfigError(
-                f"input.num_frames: {self.num_frames} is no multiple of {self.segment_frames=}; "
+                f"input.num_frames: {self.num_frames} is no multiple of segment_frames={self.segment_frames}; "
                 "it counts the frames of all segments together"
             )
         if self.segment_frames > 1 and self.sampling != "segments":
