@@ -1,15 +1,19 @@
-"""Downloads against a local server: resumed, checked, mirrored, and explained when they fail."""
+"""Downloads against a local server: resumed, shared, checked, mirrored, and explained when they fail."""
 
 from __future__ import annotations
 
 import hashlib
 import http.server
 import json
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from videozoo.errors import WeightsError
+from videozoo.weights import download
 from videozoo.weights.download import cache_dir, fetch
 
 CONTENT = bytes(range(256)) * 2000
@@ -17,14 +21,21 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves CONTENT at every path but /missing; `cuts` first answers break off half-way."""
+    """Serves `content` at every path but /missing; `cuts` first answers break off half-way, after `resume` is set."""
 
+    content = CONTENT
     cuts = 0
     knows_ranges = True
+    knows_if_range = True
+    span = "bytes {start}-{last}/{all}"  # Content-Range
+    longest = len(CONTENT)  # that a range may be
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[tuple[str, str | None]] = []
+        self.headers = {"ETag": '"one"'}
+        self.half_way, self.resume = threading.Event(), threading.Event()
+        self.resume.set()
 
     def url(self, name="w.bin"):
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -32,24 +43,35 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        ask = self.headers.get("Range")
-        self.server.asked.append((self.path, ask))
+        ask, server = self.headers.get("Range"), self.server
+        server.asked.append((self.path, ask))
         if self.path == "/missing":
             self.send_error(404)
             return
-        start = int(ask.removeprefix("bytes=").rstrip("-")) if ask and self.server.knows_ranges else 0
-        if start >= len(CONTENT):
+        start = int(ask.removeprefix("bytes=").rstrip("-")) if ask and server.knows_ranges else 0
+        condition = self.headers.get("If-Range")
+        if server.knows_if_range and condition not in (None, *server.headers.values()):
+            start = 0
+        if start >= len(server.content):
             self.send_error(416)
             return
+        body = server.content[start:][: server.longest if start else None]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
-        self.send_header("ETag", '"one"')
+        self.send_header("Content-Length", str(len(body)))
+        if start and server.span:
+            span = server.span.format(start=start, last=start + len(body) - 1, all=len(server.content))
+            self.send_header("Content-Range", span)
+        for name, value in server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        body = CONTENT[start:]
-        if self.server.cuts:
-            self.server.cuts -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
+        half = len(body) // 2
+        self.wfile.write(body[:half])
+        server.half_way.set()
+        server.resume.wait()
+        if server.cuts:
+            server.cuts -= 1
+        else:
+            self.wfile.write(body[half:])
 
     def log_message(self, *args):
         pass
@@ -61,6 +83,7 @@ def server():
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield server
+        server.resume.set()
         server.shutdown()
         thread.join()
 
@@ -101,6 +124,166 @@ def test_a_part_that_is_too_long_is_thrown_away(server, tmp_path):
     (part,) = tmp_path.glob("*.part")
     part.write_bytes(CONTENT + b"more")
     assert fetch([server.url()], "w", folder=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "span",
+    ["", "bytes 0-{last}/{all}", "bytes */{all}", "items {start}-{last}/{all}"],
+    ids=["none", "another start", "no start", "another unit"],
+)
+def test_a_piece_that_does_not_go_on_where_the_part_ends_is_not_added(server, tmp_path, span):
+    server.cuts, server.span = 1, span
+    assert fetch([server.url()], "w", folder=tmp_path).read_bytes() == CONTENT
+    assert [ask for _, ask in server.asked] == [None, f"bytes={len(CONTENT) // 2}-", None]
+
+
+@pytest.mark.parametrize("knows_if_range", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"ETag": '"one"'}, {"ETag": '"two"'}),
+        ({"ETag": 'W/"one"', "Last-Modified": "Mon, 06 Jan 2020 00:00:00 GMT"}, {"ETag": 'W/"two"'}),
+        ({"Last-Modified": "Mon, 06 Jan 2020 00:00:00 GMT"}, {"Last-Modified": "Tue, 07 Jan 2020 00:00:00 GMT"}),
+        ({"ETag": '"one"'}, {}),
+    ],
+    ids=["etag", "weak etag", "date", "no version"],
+)
+def test_a_part_of_another_version_begins_again(server, tmp_path, before, after, knows_if_range):
+    server.cuts, server.headers, server.knows_if_range = 3, before, knows_if_range
+    with pytest.raises(WeightsError, match="the connection was cut"):
+        fetch([server.url()], "w", folder=tmp_path)
+    server.content, server.headers = CONTENT[::-1], after
+    assert fetch([server.url()], "w", folder=tmp_path).read_bytes() == CONTENT[::-1]
+
+
+@pytest.mark.parametrize("headers", [{"ETag": 'W/"one"', "Last-Modified": "Mon, 06 Jan 2020 00:00:00 GMT"}, {}])
+def test_a_date_or_the_range_alone_is_enough_to_go_on(server, tmp_path, headers):
+    server.cuts, server.headers = 1, headers
+    assert fetch([server.url()], "w", folder=tmp_path).read_bytes() == CONTENT
+    assert [ask for _, ask in server.asked] == [None, f"bytes={len(CONTENT) // 2}-"]
+
+
+def test_a_range_that_ends_before_the_file_does_is_incomplete(server, tmp_path):
+    server.cuts, server.longest = 1, len(CONTENT) // 4
+    seen = []
+    path = fetch([server.url()], "w", folder=tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT and {total for _, total in seen} == {len(CONTENT)}
+    assert server.asked[-1][1] == f"bytes={len(CONTENT) * 3 // 4}-"
+
+
+def test_threads_that_want_the_same_file_fetch_it_once(server, tmp_path):
+    server.resume.clear()
+    with ThreadPoolExecutor(8) as pool:
+        paths = [pool.submit(fetch, [server.url()], "w", folder=tmp_path) for _ in range(8)]
+        assert server.half_way.wait(10)
+        server.resume.set()
+        assert {path.result().read_bytes() for path in paths} == {CONTENT}
+    assert len(server.asked) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sha256.json", "w"]
+
+
+def test_threads_that_want_different_files_note_every_hash(server, tmp_path):
+    names = [f"w{index}" for index in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: fetch([server.url()], name, folder=tmp_path), names))
+    assert json.loads((tmp_path / "sha256.json").read_text()) == dict.fromkeys(names, SHA256)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*names, "sha256.json"])
+
+
+def test_the_next_one_goes_on_where_the_first_was_cut(server, tmp_path):
+    server.cuts = 3
+    server.resume.clear()
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(fetch, [server.url()], "w", folder=tmp_path) for _ in range(2)]
+        assert server.half_way.wait(10)
+        server.resume.set()
+        errors = [result.exception() for result in results]
+    assert sorted(type(error).__name__ for error in errors) == ["NoneType", "WeightsError"]
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    assert server.asked[-1][1] == f"bytes={len(CONTENT) - len(CONTENT) // 8}-"
+
+
+def test_a_killed_process_leaves_its_part_and_no_lock(server, tmp_path):
+    server.resume.clear()
+    code = """
+import pathlib, sys
+from videozoo.weights import download
+download.CHUNK_BYTES = 1 << 16
+download.fetch(sys.argv[1:2], "w", folder=pathlib.Path(sys.argv[2]), progress=lambda *_: print("some", flush=True))
+"""
+    command = [sys.executable, "-c", code, server.url(), str(tmp_path)]
+    with ThreadPoolExecutor(1) as pool, subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"some\n"
+        path = pool.submit(fetch, [server.url()], "w", folder=tmp_path)
+        process.kill()
+        server.resume.set()
+        assert path.result().read_bytes() == CONTENT
+    assert [bool(ask) for _, ask in server.asked] == [False, True]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sha256.json", "w"]
+
+
+@pytest.mark.parametrize("system", ["no fcntl", "no locks"])
+def test_without_locks_each_fetches_its_own(server, tmp_path, monkeypatch, system):
+    def flock(*args):
+        raise OSError(37, "No locks available")
+
+    if system == "no fcntl":
+        monkeypatch.setattr(download, "fcntl", None)
+    else:
+        monkeypatch.setattr(download.fcntl, "flock", flock)
+    server.resume.clear()
+    with ThreadPoolExecutor(4) as pool:
+        paths = [pool.submit(fetch, [server.url()], "w", folder=tmp_path) for _ in range(4)]
+        assert server.half_way.wait(10)
+        server.resume.set()
+        assert {path.result().read_bytes() for path in paths} == {CONTENT}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sha256.json", "w"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (CONTENT, "text/html; charset=utf-8"),
+        (b"<!DOCTYPE html><title>Log in</title>", "application/octet-stream"),
+        (b"\xef\xbb\xbf \r\n\t<HTML>", None),
+        (b"<?xml version='1.0'?><Error/>", None),
+    ],
+    ids=["type", "doctype", "after whitespace", "xml"],
+)
+def test_a_page_instead_of_the_file_is_refused(server, tmp_path, content, kind):
+    server.content = content
+    server.headers = {"Content-Type": kind} if kind else {}
+    url = server.url()
+    reason = "a web page came instead of the file, perhaps from a login or a proxy"
+    with pytest.raises(WeightsError, match=rf"^w: cannot be downloaded \({url}: {reason}\); fetch {url} .*/w$"):
+        fetch([url], "w", folder=tmp_path)
+    assert len(server.asked) == 1 and not list(tmp_path.iterdir())
+    server.content, server.headers = CONTENT, {}
+    assert fetch([url], "w", folder=tmp_path).read_bytes() == CONTENT
+
+
+def test_a_page_does_not_cost_the_part(server, tmp_path):
+    server.cuts = 3
+    with pytest.raises(WeightsError, match="the connection was cut"):
+        fetch([server.url()], "w", folder=tmp_path)
+    server.content, server.headers = b"<html>", {}
+    server.knows_ranges = False
+    with pytest.raises(WeightsError, match="a web page came"):
+        fetch([server.url()], "w", folder=tmp_path)
+    server.content, server.headers, server.knows_ranges = CONTENT, {"ETag": '"one"'}, True
+    assert fetch([server.url()], "w", folder=tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1][1] == f"bytes={len(CONTENT) - len(CONTENT) // 8}-"
+
+
+def test_a_safetensors_header_may_look_like_a_tag(server, tmp_path):
+    server.content = (0x3C20).to_bytes(8, "little") + b"{}"  # " <" and six zeros: its length
+    assert fetch([server.url()], "w", folder=tmp_path).read_bytes() == server.content
+
+
+def test_a_folder_that_cannot_be_written(server, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"file: cannot be written \(File exists\); set VIDEOZOO_HOME to a folder"):
+        fetch([server.url()], "w", folder=tmp_path / "file")
 
 
 def test_mirrors_are_tried_in_order(server, tmp_path):

@@ -1,28 +1,41 @@
 """Files from the network: fetched once, whole or not at all, and the same the next time.
 
 The standard library does it. A transfer that breaks off goes on where it stopped; what arrives is checked against a
-known SHA-256, or against the one that was noted when the file first came.
+known SHA-256, or against the one that was noted when the file first came. Of several processes that want the same file,
+one fetches it and the others wait.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
 import os
+import re
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.message import Message
 from pathlib import Path
+from typing import IO
 
 from videozoo.errors import WeightsError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["cache_dir", "fetch", "sha256_of"]
 
 HASHES = "sha256.json"
 CHUNK_BYTES = 1 << 20
 TRIES = 3  # of one URL, as long as each brings new bytes
+PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<[!?a-z]", re.IGNORECASE)  # "<" alone may be the length of a safetensors header
+SPAN = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")  # Content-Range: first byte, last byte, bytes in all
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says so
 
@@ -59,9 +72,13 @@ def fetch(
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            with _locked(path) as parts:
+                if not path.is_file():  # nobody fetched it meanwhile
+                    _fetch_any(urls, path, parts, sha256=sha256, timeout_s=timeout_s, progress=progress)
         except OSError as error:
-            raise WeightsError(f"{folder}: cannot be made ({error.strerror}); set VIDEOZOO_HOME to a folder") from error
-        _fetch_any(urls, path, sha256=sha256, timeout_s=timeout_s, progress=progress)
+            raise WeightsError(
+                f"{folder}: cannot be written ({error.strerror or error}); set VIDEOZOO_HOME to a folder"
+            ) from error
     _check(path, sha256)
     return path
 
@@ -75,12 +92,45 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[Path]:
+    """Waits until no other process or thread holds `path`, then gives the folder for what is not finished.
+
+    The lock goes with its process. Where there are no locks it is a new folder, which is shared with nobody.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    while fcntl:
+        with lock.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                lock.unlink(missing_ok=True)
+                break
+            if not _is_at(lock, file):  # the one who held it has removed it: the next ones lock another
+                continue
+            try:
+                yield path.parent
+            finally:
+                lock.unlink(missing_ok=True)
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing does not, when a fork has the file open too
+            return
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as own:
+        yield Path(own)
+
+
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
 def _fetch_any(
-    urls: Sequence[str], path: Path, *, sha256: str | None, timeout_s: float, progress: Progress | None
+    urls: Sequence[str], path: Path, parts: Path, *, sha256: str | None, timeout_s: float, progress: Progress | None
 ) -> None:
     reasons = []
     for url in urls:
-        part = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
+        part = parts / f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
         try:
             _fetch_one(url, part, timeout_s=timeout_s, progress=progress)
         except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and refused connections are OSErrors
@@ -112,12 +162,13 @@ def _fetch_one(url: str, part: Path, *, timeout_s: float, progress: Progress | N
 
 def _transfer(url: str, part: Path, *, timeout_s: float, progress: Progress | None) -> None:
     start = _size(part)
-    marker = part.with_name(f"{part.name}.etag")
+    marker = part.with_name(f"{part.name}.etag")  # the version that the part is of, empty where the server names none
+    known = marker.read_text(encoding="utf-8") if start and marker.is_file() else ""
     request = urllib.request.Request(urllib.parse.quote(url, safe=":/?&=%"))
     if start:
         request.add_header("Range", f"bytes={start}-")
-        if marker.is_file():  # another file by now: the server sends all of it
-            request.add_header("If-Range", marker.read_text(encoding="utf-8"))
+        if known:  # another file by now: the server sends all of it
+            request.add_header("If-Range", known)
     try:
         answer = urllib.request.urlopen(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
@@ -127,22 +178,38 @@ def _transfer(url: str, part: Path, *, timeout_s: float, progress: Progress | No
         part.unlink()  # the server has less than that: begin again
         return _transfer(url, part, timeout_s=timeout_s, progress=progress)
     with answer:
-        if start and answer.status != 206:  # the server knows no ranges
+        chunk = answer.read(CHUNK_BYTES)
+        if answer.headers.get_content_type() == "text/html" or (answer.status != 206 and PAGE.match(chunk)):
+            raise OSError("a web page came instead of the file, perhaps from a login or a proxy")
+        version, length = _version(answer.headers), answer.headers.get("Content-Length")
+        span = SPAN.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
+        if answer.status != 206:  # the server knows no ranges, or has another file by now
             start = 0
-        if etag := answer.headers.get("ETag"):
-            marker.write_text(etag, encoding="utf-8")
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else None
+        elif not start:
+            raise OSError("the server sends a piece that was not asked for")
+        elif not span or int(span[1]) != start or version != known:
+            answer.close()
+            part.unlink()  # nothing proves that this goes on where the part ends: begin again
+            return _transfer(url, part, timeout_s=timeout_s, progress=progress)
+        total = int(span[2]) if span and span[2] != "*" else start + int(length) if length else None
         done = start
         with part.open("ab" if start else "wb") as file:
-            while chunk := answer.read(CHUNK_BYTES):
+            marker.write_text(version, encoding="utf-8")  # after the old content is gone
+            while chunk:
                 file.write(chunk)
                 done += len(chunk)
                 if progress is not None:
                     progress(done, total)
+                chunk = answer.read(CHUNK_BYTES)
     if total is not None and done < total:
         raise http.client.IncompleteRead(b"", total - done)
     marker.unlink(missing_ok=True)
+
+
+def _version(headers: Message) -> str:
+    """What If-Range takes: the ETag unless it is a weak one, else the date, else nothing."""
+    etag = headers.get("ETag", "")
+    return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
 
 
 def _check(path: Path, sha256: str | None) -> None:
@@ -158,12 +225,11 @@ def _check(path: Path, sha256: str | None) -> None:
             + ("" if sha256 else ", and its line there if the change is wanted")
         )
     if path.name not in noted:
-        temporary = notes.with_name(f".{HASHES}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(json.dumps({**noted, path.name: found}, indent=1, sort_keys=True), encoding="utf-8")
+        with contextlib.suppress(OSError), _locked(notes) as unfinished:  # OSError: a cache that only others can write
+            noted = {**_read_notes(notes), path.name: found}  # others may have added theirs
+            temporary = unfinished / f".{HASHES}.tmp"
+            temporary.write_text(json.dumps(noted, indent=1, sort_keys=True), encoding="utf-8")
             os.replace(temporary, notes)  # noqa: PTH105
-        except OSError:  # a cache that others filled, and that cannot be written
-            temporary.unlink(missing_ok=True)
 
 
 def _read_notes(path: Path) -> Mapping[str, str]:
