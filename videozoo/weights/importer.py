@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +25,11 @@ from videozoo.weights.keymap import KeyMap, Tensors
 __all__ = ["SOURCES", "Match", "convert", "count_classes", "key_map", "match", "read_foreign"]
 
 SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", "timesformer")
+
+ZIP = b"PK\x03\x04"
+LEGACY_TORCH = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")  # pickled first in its files before version 1.6
+LONGEST_HEADER = 100_000_000  # of a safetensors file, in bytes
+NOT_FINITE = "with values that are not finite"
 
 Model = TypeVar("Model", bound=VideoModel)
 
@@ -43,10 +50,10 @@ def convert(model: Model, state: str | os.PathLike[str] | Mapping[str, Any], *, 
     found = match(model, theirs, source=source)
     if found.faults:
         faults = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in found.faults.items()]
-        raise WeightsError(
-            f"{where}: does not fit {model.name}: {'; '.join(faults)}; build the model with "
-            "the arguments that these weights were trained with"
-        )
+        advice = "build the model with the arguments that these weights were trained with"
+        if set(found.faults) == {NOT_FINITE}:
+            advice = "fetch the file again, or take weights from before the training diverged"
+        raise WeightsError(f"{where}: does not fit {model.name}: {'; '.join(faults)}; {advice}")
     model.load_state_dict(found.tensors, strict=False)
     return model
 
@@ -56,7 +63,7 @@ class Match:
     """What of another project's weights fits a model.
 
     tensors: the model's own state, by its own names.
-    faults: names by the kind of fault ("missing", "unmatched", "of another shape"); empty when all fits.
+    faults: names by the kind of fault ("missing", "unmatched", "of another shape", `NOT_FINITE`); empty when all fits.
     ignored: their names that have no counterpart here and need none.
     """
 
@@ -76,6 +83,7 @@ def match(model: VideoModel, state: Tensors, *, source: str) -> Match:
     ours: dict[str, Tensor] = {}
     missing: list[str] = []
     misshapen: list[str] = []
+    not_finite: list[str] = []
     for name, tensor in _wanted(model):
         try:
             value = names.read(name, model, seen)
@@ -86,10 +94,17 @@ def match(model: VideoModel, state: Tensors, *, source: str) -> Match:
             misshapen.append(f"{names.theirs(name)} {tuple(value.shape)} (our {name} {tuple(tensor.shape)})")
             continue
         ours[name] = torch.from_numpy(np.array(value)).to(tensor.dtype)
+        if not ours[name].isfinite().all():
+            not_finite.append(f"{names.theirs(name)} (our {name})")
     left = sorted(name for name in seen if name not in seen.used)
     ignored = [name for name in left if names.is_ignored(name) or name.endswith("num_batches_tracked")]
     unmatched = [name for name in left if name not in ignored]
-    kinds = (("missing", missing), ("unmatched", unmatched), ("of another shape", misshapen))
+    kinds = (
+        ("missing", missing),
+        ("unmatched", unmatched),
+        ("of another shape", misshapen),
+        (NOT_FINITE, not_finite),
+    )
     return Match(ours, {kind: found for kind, found in kinds if found}, ignored)
 
 
@@ -125,25 +140,78 @@ def key_map(model: VideoModel, *, source: str) -> KeyMap:
 def read_foreign(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The named arrays in a weight file of another project; nothing in the file is executed.
 
+    What the file holds, not its suffix, says how it is read: torch saves under any name.
+
     Raises:
         WeightsError: the file cannot be read, or asks for something that is not an array.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"{path}: there is no such file; check the path")
-    if path.suffix in (".pdparams", ".pkl"):
-        return _arrays(unpickle_arrays(path), where=str(path))
+    if path.is_dir():
+        raise WeightsError(f"{path}: is a folder; give the file")
     try:
-        if path.suffix == ".safetensors":
-            state: Any = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged archive fails in as many ways as it has layers
-        raise WeightsError(f"{path}: cannot be read as weights ({error}); fetch the file again") from error
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
+    if not head:
+        raise WeightsError(f"{path}: is empty; fetch the file again")
+    if head[257:262] == b"ustar":
+        raise WeightsError(f"{path}: is a tar archive; give a file of weights from it, or one of torch 0.4 or later")
+    if head.startswith(ZIP) or LEGACY_TORCH in head:
+        state = _read_torch(path, is_zip=head.startswith(ZIP))
+    elif path.suffix == ".safetensors" or _is_safetensors(head):
+        try:
+            state = safetensors.torch.load_file(path)
+        except Exception as error:
+            raise _unreadable(path, error) from error
+    else:
+        state = unpickle_arrays(path)
     for wrapper in ("state_dict", "model_state", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
+    if isinstance(state, Mapping) and isinstance(state.get("blobs"), Mapping):
+        raise WeightsError(f"{path}: is a Caffe2 file, which is not supported; give the model's PyTorch weights")
     return _arrays(state, where=str(path))
+
+
+class _Inert:
+    """Stands for a foreign class or function in a file of torch's: takes what the file gives it, and does nothing."""
+
+    def __init__(self, *args: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _read_torch(path: Path, *, is_zip: bool) -> Any:
+    """What torch saved; each foreign thing beside the tensors (a log, a config) is an `_Inert` of its name."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path) if is_zip else []
+        inert: list[Any] = [(type(name, (_Inert,), {}), name) for name in names]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(inert):
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive fails in as many ways as it has layers
+        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+            raise WeightsError(
+                f"{path}: it asks for '{asked[1]}', which is not part of a tensor, so nothing was loaded; "
+                "do not trust this file"
+            ) from error
+        raise _unreadable(path, error) from error
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Whether a file starts with the length of a JSON header, and then the header."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    """The first sentence of what torch or safetensors say; torch goes on with advice to read the file unsafely."""
+    said = re.split(r"(?<=\w)\. |\n", str(error).rpartition("WeightsUnpickler error:")[2].strip())[0]
+    return WeightsError(f"{path}: cannot be read as weights ({type(error).__name__}: {said}); fetch the file again")
 
 
 def _clean(state: Tensors, names: KeyMap) -> dict[str, np.ndarray]:
@@ -164,6 +232,8 @@ def _wanted(model: VideoModel) -> Iterator[tuple[str, Tensor]]:
 def _arrays(state: Any, *, where: str = "state") -> dict[str, np.ndarray]:
     if not isinstance(state, Mapping):
         raise WeightsError(f"{where}: holds a {type(state).__name__}; needs names with arrays")
+    if others := [name for name in state if not isinstance(name, str)]:
+        raise WeightsError(f"{where}: has the {type(others[0]).__name__} {others[0]!r:.40} for a name; needs text")
     return {
         name: _array(value, where=f"{where}: {name}")
         for name, value in state.items()
