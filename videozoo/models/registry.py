@@ -35,7 +35,8 @@ def create_model(name: str, **args: Any) -> VideoModel:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"model {name}.{key}: is {value}; needs a finite number")
     model: VideoModel = build(models.get(name), args, where=f"model {name}")
-    if min(model.input_shape) < 1:
-        raise ConfigError(f"model {name}: its input would have the shape {model.input_shape}; all sizes are 1 or more")
+    shape = getattr(model, "input_shape", ())  # a model of one's own may have none
+    if any(size < 1 for size in shape):
+        raise ConfigError(f"model {name}: its input would have the shape {shape}; all sizes are 1 or more")
     model.name = name
     return model
