@@ -13,7 +13,7 @@ from tests.models.test_tsn import narrow
 from videozoo.errors import WeightsError
 from videozoo.models import create_model
 from videozoo.weights import convert
-from videozoo.weights.conventions import needed_args
+from videozoo.weights.conventions import fitting_model
 from videozoo.weights.importer import key_map
 
 VIT = {"backbone_args": {"depth": 2, "embed_dim": 24, "num_heads": 2}, "crop_px": 32, "num_frames": 2, "num_classes": 3}
@@ -89,8 +89,7 @@ TRUE_NAMES = {
 
 
 def shuffled(name, source):
-    model = create_model(name, **TINY[name])
-    model = create_model(name, **TINY[name], **needed_args(model, source=source)).eval()
+    model = fitting_model(name, TINY[name], source=source)[0].eval()
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor.copy_(torch.rand_like(tensor))

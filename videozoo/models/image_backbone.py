@@ -46,9 +46,8 @@ def _load_pretrained(backbone: nn.Module, name: str) -> None:
     try:
         timm.models.load_pretrained(backbone, num_classes=0, filter_fn=fit)
     except Exception as error:  # timm, huggingface_hub and the network each raise their own kinds
-        reason, _, more = str(error).strip().partition("\n")
-        if reason.endswith(":"):  # torch lists what did not fit below
-            reason = f"{reason} {more.strip().partition(chr(10))[0]}"
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+        reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1])  # torch lists what did not fit below
         raise WeightsError(
             f"backbone '{name}': no ImageNet weights ({type(error).__name__}: {reason}); connect to the "
             "network, copy the file to the Hugging Face cache (HF_HOME), or say pretrained: null"

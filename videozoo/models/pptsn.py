@@ -28,7 +28,7 @@ class PPTSN(TSN):
 
     Args:
         first_projection: the first block's shortcut has a convolution even where it keeps the size, as PaddleVideo's
-            networks of depth 18 and 34 have.
+            networks of depth 18 and 34 have. No ImageNet weights have it: it starts at random.
         others: as for `tsn`.
 
     Raises:

@@ -10,8 +10,8 @@ from videozoo.config.check import accepted
 from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.errors import ConfigError, WeightsError
 from videozoo.models.model import VideoModel
-from videozoo.models.registry import create_model, models
-from videozoo.weights.conventions import needed_args
+from videozoo.models.registry import models
+from videozoo.weights.conventions import fitting_model
 from videozoo.weights.importer import Match, count_classes, match
 from videozoo.weights.keymap import Tensors
 
@@ -98,11 +98,8 @@ def bring(
     if loaded is not None:
         model_args = {**_sizes(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
     sized = {"num_classes": 1} if "num_classes" in takes else {}
-    model = create_model(name, **sized, **model_args)
-    added = {key: value for key, value in needed_args(model, source=source).items() if key not in model_args}
-    if added:
-        model_args |= added
-        model = create_model(name, **sized, **model_args)
+    model, added = fitting_model(name, {**sized, **model_args}, source=source)
+    model_args |= added
     if sized:
         num_classes = count_classes(model, state, source=source) or said_classes or 0
         if loaded is None and said_classes not in (None, num_classes):

@@ -25,7 +25,7 @@ class Card:
     name: "model.variant".
     source: the project, as `weights.convert` takes it.
     urls: where the file is; the first that answers is taken.
-    args: what the model is built with.
+    args: what the model is built with, but for what the source is known to compute otherwise.
     input: what differs from the model's usual input spec.
     published: the score that the publisher states, with its protocol; none of these was measured by videozoo.
     sha256: of the file; None where the publisher does not say it: then the first download's is noted.
@@ -57,12 +57,9 @@ class Card:
 
     def new_model(self) -> VideoModel:
         """The model without its weights, computed as the publisher's."""
-        from videozoo.models.registry import create_model
-        from videozoo.weights.conventions import needed_args
+        from videozoo.weights.conventions import fitting_model
 
-        model = create_model(self.model, **self.args)
-        added = needed_args(model, source=self.source)
-        return create_model(self.model, **{**self.args, **added}) if added else model
+        return fitting_model(self.model, self.args, source=self.source)[0]
 
 
 def find_card(name: str) -> Card:
@@ -115,8 +112,7 @@ SWIN_BASE = {"width": 128, "num_heads": (4, 8, 16, 32), "drop_path": 0.2, "small
 TEN_CROP_INPUT = {"num_frames": 25, "views": "1x10"}
 ONE, THIRTY, TEN_CROP = "1 clip x 1 crop", "10 clips x 3 crops", "25 frames x 10 crops"
 VIT_16F = {"num_frames": 16}
-LCNET = {"dropout_scaling": "inference"}
-LCNET_16F = {**LCNET, "num_segments": 16, "shift_fraction": 1 / 16}
+LCNET_16F = {"num_segments": 16}
 
 CARDS: Mapping[str, Card] = {
     card.name: card
@@ -157,9 +153,9 @@ CARDS: Mapping[str, Card] = {
         ),
         _v2("pptsm_mobile.v2_k400", R23 + "ppTSM_mv2_k400.pdparams", _k400("68.09", ONE)),
         _v2("pptsm_mobile.v3_k400", R23 + "ppTSM_mv3_k400.pdparams", _k400("69.84", ONE)),
-        _v2("pptsm_v2.k400_8f", R23 + "PPTSMv2_k400_8f.pdparams", _k400("71.81", ONE), args=LCNET),
+        _v2("pptsm_v2.k400_8f", R23 + "PPTSMv2_k400_8f.pdparams", _k400("71.81", ONE)),
         _v2("pptsm_v2.k400_16f", R23 + "PPTSMv2_k400_16f.pdparams", _k400("73.1", ONE), args=LCNET_16F),
-        _v2("pptsm_v2.k400_8f_dml", R23 + "PPTSMv2_k400_8f_dml.pdparams", _k400("72.45", ONE), args=LCNET),
+        _v2("pptsm_v2.k400_8f_dml", R23 + "PPTSMv2_k400_8f_dml.pdparams", _k400("72.45", ONE)),
         _v2(
             "pptsm_v2.k400_16f_dml",
             R23 + "PPTSMv2_k400_16f_dml.pdparams",
@@ -235,7 +231,6 @@ CARDS: Mapping[str, Card] = {
             "tsm.k400_2019",
             "video_classification/TSM.pdparams",
             _k400("70", ONE),
-            args={"dropout_scaling": "inference"},
         ),
         _v1("stnet.k400_2019", "video_classification/STNET.pdparams", _k400("69", "25 segments x 5 frames")),
         _v1(

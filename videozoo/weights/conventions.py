@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from videozoo.models.model import VideoModel
+from videozoo.models.registry import create_model
 
-__all__ = ["needed_args"]
+__all__ = ["fitting_model", "needed_args"]
 
 Convention = Callable[[Any], Mapping[str, Any]]
 
@@ -18,6 +19,13 @@ Convention = Callable[[Any], Mapping[str, Any]]
 def needed_args(model: VideoModel, *, source: str) -> dict[str, Any]:
     """Arguments of `model` that would have to be others for it to compute what `source`'s network does; mostly none."""
     return {key: value for needs in CONVENTIONS.get((source, model.name), ()) for key, value in needs(model).items()}
+
+
+def fitting_model(name: str, args: Mapping[str, Any], *, source: str) -> tuple[VideoModel, dict[str, Any]]:
+    """The model `name` as `source` computes it, and the arguments that were added to `args` for that."""
+    model = create_model(name, **args)
+    added = {key: value for key, value in needed_args(model, source=source).items() if key not in args}
+    return (create_model(name, **{**args, **added}) if added else model), added
 
 
 def _shift_by_frames(model: Any) -> Mapping[str, Any]:
