@@ -63,6 +63,20 @@ def test_a_run_leaves_its_directory(recipe, tmp_path):
     assert [line["step"] for line in read_log(tmp_path / "run" / "log.jsonl")] == [1, 2, 2, 3, 4, 4]
 
 
+@pytest.mark.parametrize(("eval_views", "num_views", "num_videos"), [("null", 6, 1), ("1x3", 3, 2)])
+def test_evaluation_while_training_has_views_of_its_own(
+    recipe, tmp_path, monkeypatch, eval_views, num_views, num_videos
+):
+    from videozoo.tasks.classify import Classify
+
+    seen, predict = [], Classify.predict
+    monkeypatch.setattr(
+        Classify, "predict", lambda task, batch: seen.append(batch["video"].shape) or predict(task, batch)
+    )
+    run(recipe, tmp_path / "run", "input.views=2x3", "fit.batch_size=6", f"fit.eval_views={eval_views}")
+    assert {tuple(shape[:2]) for shape in seen} == {(num_videos, num_views)}
+
+
 def test_the_input_says_how_many_frames_a_segment_has(recipe):
     from videozoo.engine.run import _sizes
     from videozoo.transforms.input import ClipInput

@@ -41,6 +41,8 @@ class Fit:
             0 keeps the moving averages.
         multigrid: smaller clips in larger batches at first, see `engine.multigrid`; None has the same shape all along.
         eval_every: between evaluations on the split `val`; there is always one at the end.
+        eval_views: of these evaluations, clips x crops: "1x1" is quick where the input asks for 10x3; None takes the
+            input's.
         save_every: between checkpoints; there is always one at the end.
         log_every: optimizer steps between lines of the log, each the mean over them.
         keep: how many older checkpoints are kept as step_N.pt, beside last.pt and best.pt.
@@ -69,6 +71,7 @@ class Fit:
     precise_bn: int = 0
     multigrid: Multigrid | None = None
     eval_every: Duration = ONE_EPOCH
+    eval_views: str | None = None
     save_every: Duration = ONE_EPOCH
     log_every: int = 10
     keep: int = 0

@@ -162,9 +162,9 @@ def prepare_run(
     if "val" in recipe.data:
         val_records = _build_records(recipe, "val", class_names=class_names)
         check_features(record.get("features"), val_records, where=f"{recipe.source}: data.val")
-        val_pipeline = input_spec.eval_pipeline(**pipeline_args)
+        val_pipeline = input_spec.eval_pipeline(fit.eval_views, **pipeline_args)
         check_width(val_records, val_pipeline, where=f"{recipe.source}: data.val", advice=advice)
-        views = Views.parse(str(getattr(input_spec, "views", "1x1")))
+        views = Views.parse(fit.eval_views or str(getattr(input_spec, "views", "1x1")))
         val_loader = EvalLoader(
             val_records,
             on_device(val_pipeline),
