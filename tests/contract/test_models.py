@@ -17,7 +17,14 @@ from videozoo.config.check import accepted
 from videozoo.models import create_model, list_models, models
 
 BATCH = 3
-SLOW_TO_TRACE = {"movinet", "nonlocal", "pptsm_v2", "slowfast", "videoswin"}  # narrow builds have as many layers
+SLOW_TO_TRACE = {
+    "movinet",
+    "nonlocal",
+    "pptsm_mobile",
+    "pptsm_v2",
+    "slowfast",
+    "videoswin",
+}  # narrow builds have as many layers
 
 
 def is_classifier(part):

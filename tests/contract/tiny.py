@@ -61,6 +61,7 @@ TINY: dict[str, dict[str, Any]] = {
         "crop_px": 32,
         "num_classes": 5,
     },
+    "pptsm_mobile": {"version": "v3_small", "num_segments": 4, "scale": 0.125, "crop_px": 64, "num_classes": 5},
     "pptsm_v2": {
         "num_segments": 4,
         "scale": 0.125,

@@ -111,3 +111,20 @@ def test_channels_last_goes_through_the_shift():
     )
     assert_close(model(clips), scores, atol=1e-5, rtol=1e-4)
     assert seen == [True]
+
+
+def test_strided_shortcuts_are_those_of_paddlevideos_shallow_networks():
+    args = {"backbone": "resnet18d", "backbone_args": {"layers": [1, 1, 1, 1]}, "num_classes": 7, "num_segments": 2}
+    model = create_model("pptsm", **args, shortcuts="strided")
+    strides = [
+        [layer.stride[0] for layer in stage[0].downsample if hasattr(layer, "stride")] for stage in _stages(model)
+    ]
+    assert strides == [[1], [2], [2], [2]]  # a convolution each, and no pooling before it
+    assert create_model("pptsm", **args).backbone.layer1[0].downsample is None
+    assert model(torch.randn(1, 2, 3, 32, 32)).shape == (1, 7)
+    with pytest.raises(ConfigError, match="backbone: 'mobilenetv2_050' is no ResNet, whose first"):
+        create_model("pptsm", backbone="mobilenetv2_050", shortcuts="strided")
+
+
+def _stages(model):
+    return [model.backbone.get_submodule(f"layer{i}") for i in (1, 2, 3, 4)]

@@ -19,7 +19,8 @@ OTHERS = {
     "attention_lstm": {},
     "nextvlad": {},
     "nonlocal": {},
-    "pptsm": {"num_segments": 16},
+    "pptsm": {"num_segments": 16, "backbone": "resnet18d"},
+    "pptsm_mobile": {"num_segments": 16},
     "pptsm_v2": {"num_segments": 16},
     "pptsn": {"backbone": "resnet18d"},
     "slowfast": {},
@@ -40,6 +41,7 @@ def test_what_changes_nothing_is_not_asked_for():
     with torch.device("meta"):
         assert needed_args(create_model("videoswin"), source="paddlevideo") == {}
         assert needed_args(create_model("pptsm_v2", dropout=0.0), source="paddlevideo") == {}
+        assert needed_args(create_model("pptsm_mobile", version="v2"), source="paddlevideo") == {}
         assert needed_args(create_model("tsm", num_segments=8), source="paddlevideo") == {}
         assert needed_args(create_model("tsm", num_segments=16), source="mit_tsm") == {}
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import timm
+from timm.models.resnet import ResNet
 from torch import nn
 
 from videozoo.errors import ConfigError, WeightsError
 
-__all__ = ["Pretrained", "image_backbone"]
+__all__ = ["Pretrained", "image_backbone", "project_first"]
 
 Pretrained = Literal["imagenet"] | None
 
@@ -38,6 +39,21 @@ def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[st
     if pretrained == "imagenet":
         _load_pretrained(backbone, name)
     return backbone
+
+
+def project_first(backbone: nn.Module, *, name: str) -> None:
+    """Gives the first block of a ResNet-D a shortcut like those of the first blocks of other stages, at stride 1.
+
+    Raises:
+        ConfigError: it is no ResNet.
+    """
+    if not isinstance(backbone, ResNet):
+        raise ConfigError(f"backbone: '{name}' is no ResNet, whose first shortcut could have a convolution")
+    block: Any = backbone.get_submodule("layer1.0")
+    if block.downsample is None:
+        channels = block.conv1.in_channels
+        norm = nn.BatchNorm2d(channels)
+        block.downsample = nn.Sequential(nn.Identity(), nn.Conv2d(channels, channels, 1, bias=False), norm)
 
 
 def _load_pretrained(backbone: nn.Module, name: str) -> None:

@@ -6,13 +6,17 @@ arXiv:1812.01187.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from videozoo.models.image_backbone import Pretrained
+from torch import nn
+
+from videozoo.models.image_backbone import Pretrained, project_first
 from videozoo.models.registry import register_model
 from videozoo.models.tsm import TSM
 
 __all__ = ["PPTSM"]
+
+Shortcuts = Literal["pooled", "strided"]
 
 
 @register_model
@@ -25,10 +29,14 @@ class PPTSM(TSM):
     Input:  clips [b, num_segments, 3, h, w], normalised as the backbone's images are.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
-    Args: as for `tsm`; `backbone_args` may say another `act_layer`.
+    Args:
+        shortcuts: "pooled" are ResNet-D's, which pool before their convolution; "strided" do not, and the first stage
+            has one with a convolution too, as in PaddleVideo's networks of depth 18 and 34.
+        others: as for `tsm`; `backbone_args` may say another `act_layer`.
 
     Raises:
-        ConfigError, WeightsError: as for `tsm`.
+        ConfigError: "strided" shortcuts of a backbone that is no ResNet, or as for `tsm`.
+        WeightsError: as for `tsm`.
     """
 
     head_std = 0.01
@@ -42,6 +50,7 @@ class PPTSM(TSM):
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
         shift_fraction: float = 1 / 8,
+        shortcuts: Shortcuts = "pooled",
         dropout: float = 0.5,
         crop_px: int = 224,
     ):
@@ -55,3 +64,15 @@ class PPTSM(TSM):
             dropout=dropout,
             crop_px=crop_px,
         )
+        self.shortcuts = shortcuts
+        if shortcuts == "strided":
+            project_first(self.backbone, name=backbone)
+            _stride_shortcuts(self.backbone)
+
+
+def _stride_shortcuts(backbone: nn.Module) -> None:
+    for stage in range(1, 5):
+        block: Any = backbone.get_submodule(f"layer{stage}.0")
+        *_, conv, norm = block.downsample
+        conv.stride = (block.stride, block.stride)
+        block.downsample = nn.Sequential(conv, norm)

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models.resnet import ResNet
-from torch import nn
-
-from videozoo.errors import ConfigError
-from videozoo.models.image_backbone import Pretrained
+from videozoo.models.image_backbone import Pretrained, project_first
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
 from videozoo.types import ParamRule
@@ -58,19 +54,8 @@ class PPTSN(TSN):
             crop_px=crop_px,
         )
         if first_projection:
-            _project_first(self.backbone, name=backbone)
+            project_first(self.backbone, name=backbone)
         self.param_rules = (
             ParamRule(r"^head\.weight$", lr_scale=5),
             ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),
         )
-
-
-def _project_first(backbone: nn.Module, *, name: str) -> None:
-    """Gives the first block a shortcut like those of the first blocks of other stages, at stride 1."""
-    if not isinstance(backbone, ResNet):
-        raise ConfigError(f"first_projection: '{name}' is no ResNet; leave it out")
-    block: Any = backbone.get_submodule("layer1.0")
-    if block.downsample is None:
-        channels = block.conv1.in_channels
-        norm = nn.BatchNorm2d(channels)
-        block.downsample = nn.Sequential(nn.Identity(), nn.Conv2d(channels, channels, 1, bias=False), norm)

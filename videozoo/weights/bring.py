@@ -38,7 +38,7 @@ USUAL_ELSE = "k400/tsm_r50_8f"
 OF_SOURCE: dict[tuple[str, str], dict[str, Any]] = {
     ("mmaction2", "slowfast"): IMAGENET_NORM,
     ("mmaction2", "timesformer"): HALF_NORM,
-    **{("paddlevideo", name): SQUASHED for name in ("movinet", "pptsm", "pptsm_v2")},
+    **{("paddlevideo", name): SQUASHED for name in ("movinet", "pptsm", "pptsm_mobile", "pptsm_v2")},
     **{("paddlevideo1", name): SQUASHED for name in ("stnet", "tsm", "tsn")},
 }
 

@@ -151,7 +151,7 @@ CARDS: Mapping[str, Card] = {
             args=R101D,
             input=DENSE,
         ),
-        _v2("pptsm_mobile.v2_k400", R23 + "ppTSM_mv2_k400.pdparams", _k400("68.09", ONE)),
+        _v2("pptsm_mobile.v2_k400", R23 + "ppTSM_mv2_k400.pdparams", _k400("68.09", ONE), args={"version": "v2"}),
         _v2("pptsm_mobile.v3_k400", R23 + "ppTSM_mv3_k400.pdparams", _k400("69.84", ONE)),
         _v2("pptsm_v2.k400_8f", R23 + "PPTSMv2_k400_8f.pdparams", _k400("71.81", ONE)),
         _v2("pptsm_v2.k400_16f", R23 + "PPTSMv2_k400_16f.pdparams", _k400("73.1", ONE), args=LCNET_16F),

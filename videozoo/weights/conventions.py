@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from timm.models.resnet import BasicBlock
 from torch import nn
 
 from videozoo.models.model import VideoModel
@@ -44,6 +45,12 @@ def _projected_first(model: Any) -> Mapping[str, Any]:
     return {"first_projection": True} if stage is not None and stage[0].downsample is None else {}
 
 
+def _strided_shortcuts(model: Any) -> Mapping[str, Any]:
+    """Of PaddleVideo's PP-TSM 18 and 34."""
+    is_shallow = isinstance(next(iter(getattr(model.backbone, "layer1", ())), None), BasicBlock)
+    return {"shortcuts": "strided"} if is_shallow and model.shortcuts != "strided" else {}
+
+
 def _dropout_at_inference(model: Any) -> Mapping[str, Any]:
     is_other = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
     return {"dropout_scaling": "inference"} if is_other else {}
@@ -68,7 +75,8 @@ def _padded_stem(model: Any) -> Mapping[str, Any]:
 CONVENTIONS: Mapping[tuple[str, str], tuple[Convention, ...]] = {
     ("mmaction2", "slowfast"): (_strided_frames,),
     ("mmaction2", "videoswin"): (_bias_prefix,),
-    ("paddlevideo", "pptsm"): (_shift_by_frames,),
+    ("paddlevideo", "pptsm"): (_shift_by_frames, _strided_shortcuts),
+    ("paddlevideo", "pptsm_mobile"): (_shift_by_frames, _dropout_at_inference),
     ("paddlevideo", "pptsm_v2"): (_shift_by_frames, _dropout_at_inference),
     ("paddlevideo", "pptsn"): (_projected_first,),
     ("paddlevideo", "tsm"): (_shift_by_frames,),

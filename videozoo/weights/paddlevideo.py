@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from videozoo.models.model import VideoModel
+from videozoo.models.pptsm_mobile import V2
 from videozoo.weights.keymap import KeyMap, Rename
 
 __all__ = ["KEY_MAPS", "NORM_STATS", "resnet_block_letters"]
@@ -34,7 +35,15 @@ def resnet(model: VideoModel) -> KeyMap:
 
 
 def resnet_d(model: VideoModel) -> KeyMap:
-    """ResNet-D with blocks `bb_<stage>_<block>`: PP-TSM and PP-TSN."""
+    """ResNet-D with blocks `bb_<stage>_<block>`: PP-TSN and PP-TSM, but `res2a`, `res2b` ... in PP-TSM 18 and 34."""
+    is_shallow_tsm = getattr(model, "shortcuts", None) == "strided"
+
+    def block(match: re.Match[str]) -> str:
+        if is_shallow_tsm:
+            return f"res{int(match[1]) + 1}{resnet_block_letters(model, match)}"
+        return f"bb_{int(match[1]) - 1}_{match[2]}"
+
+    conv, norm = ("0", "1") if is_shallow_tsm else ("1", "2")
     stem = {
         "0": "conv1_1._conv",
         "1": "conv1_1._batch_norm",
@@ -46,11 +55,11 @@ def resnet_d(model: VideoModel) -> KeyMap:
             (r"^backbone\.conv1\.([0134])\b", lambda m: f"backbone.{stem[m[1]]}"),
             (r"^backbone\.conv1\.6\b", "backbone.conv1_3._conv"),
             (r"^backbone\.bn1\b", "backbone.conv1_3._batch_norm"),
-            (r"\blayer(\d)\.(\d+)", lambda m: f"bb_{int(m[1]) - 1}_{m[2]}"),
+            (r"\blayer(\d)\.(\d+)", block),
             (r"\.conv(\d)\b", lambda m: f".conv{int(m[1]) - 1}._conv"),
             (r"\.bn(\d)\b", lambda m: f".conv{int(m[1]) - 1}._batch_norm"),
-            (r"\.downsample\.1\b", ".short._conv"),
-            (r"\.downsample\.2\b", ".short._batch_norm"),
+            (rf"\.downsample\.{conv}\b", ".short._conv"),
+            (rf"\.downsample\.{norm}\b", ".short._batch_norm"),
             (r"^head\.", "head.fc."),
             *NORM_STATS,
         ],
@@ -150,6 +159,39 @@ def pptsm_v2(model: VideoModel) -> KeyMap:
     )
 
 
+def pptsm_mobile(model: VideoModel) -> KeyMap:
+    """Version 2 counts blocks within stages `conv2` to `conv8`; version 3 numbers them through, as we do."""
+    layers = {"expand": "expand_conv", "depthwise": "bottleneck_conv", "project": "linear_conv"}
+    convs: list[Rename] = [(r"\b(expand|depthwise|project)\b", lambda m: layers[m[1]])]
+    if model.version == "v2":
+        names = [f"conv{i}" for i, (*_, depth, _) in enumerate(V2, 2) for _ in range(depth)]
+
+        def block(match: re.Match[str]) -> str:
+            stage = names[int(match[1])]
+            place = int(match[1]) - names.index(stage)
+            return f"{stage}.{stage}_{place + 1}._" if place else f"{stage}._first_block._"
+
+        names_of_parts: list[Rename] = [
+            (r"^blocks\.(\d+)\.", block),
+            (r"^stem\b", "conv1"),
+            (r"^widen\b", "conv9"),
+            (r"\.0\.weight$", "._conv.weight"),
+            (r"\.1\.(\w+)$", r"._batch_norm.\1"),
+            (r"^head\b", "out"),
+        ]
+    else:
+        names_of_parts = [
+            (r"\.attention\.fc(\d)", r".mid_se.conv\1"),
+            (r"^last\.0\b", "last_conv"),
+            (r"^stem\b", "conv"),
+            (r"^widen\b", "last_second_conv"),
+            (r"\.0\.weight$", ".conv.weight"),
+            (r"\.1\.(\w+)$", r".bn.\1"),
+            (r"^head\b", "fc"),
+        ]
+    return KeyMap([*convs, *names_of_parts, (r"^", "backbone."), *NORM_STATS], linear_in_out=True)
+
+
 def bmn(model: VideoModel) -> KeyMap:
     """Layers by branch: `b` base, `ts` and `te` start and end, `p` proposals; the 3-D layer joins the samples."""
     return KeyMap(
@@ -196,6 +238,7 @@ KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
     "movinet": movinet,
     "pptimesformer": vision_transformer,
     "pptsm": resnet_d,
+    "pptsm_mobile": pptsm_mobile,
     "pptsm_v2": pptsm_v2,
     "pptsn": resnet_d,
     "slowfast": slowfast,

@@ -79,7 +79,13 @@ def _resnet_d(depth: int) -> dict[str, Any]:
 def _pptsm(backbone: Cfg, head: Cfg) -> dict[str, Any]:
     num_segments = backbone.get("num_seg", 8)
     depth = backbone.get("depth", 50)
-    return {**_resnet_d(depth), "num_segments": num_segments, "shift_fraction": 1 / num_segments}
+    shortcuts = "strided" if depth < 50 else "pooled"
+    return {
+        **_resnet_d(depth),
+        "num_segments": num_segments,
+        "shift_fraction": 1 / num_segments,
+        "shortcuts": shortcuts,
+    }
 
 
 def _slowfast(backbone: Cfg, head: Cfg) -> dict[str, Any]:
@@ -174,6 +180,16 @@ def _pptsm_v2(backbone: Cfg, head: Cfg) -> dict[str, Any]:
     }
 
 
+def _pptsm_mobile(backbone: Cfg, head: Cfg) -> dict[str, Any]:
+    num_segments = backbone.get("num_seg", 8)
+    return {
+        "version": {"PPTSM_MobileNetV2": "v2", "PPTSM_MobileNetV3": "v3_large"}[backbone["name"]],
+        "num_segments": num_segments,
+        "shift_fraction": 1 / num_segments,
+        "dropout_scaling": "inference",
+    }
+
+
 FAMILIES: dict[str, Family] = {
     "ResNet": Family("tsn", _tsn, decay_norms=True),
     "ResNetTSM": Family("tsm", _tsm),
@@ -189,6 +205,8 @@ FAMILIES: dict[str, Family] = {
     "SwinTransformer3D": Family("videoswin", _videoswin, _videoswin_logits, _transformer_scores),
     "MoViNet": Family("movinet", _movinet, decay_norms=True),
     "PPTSM_v2": Family("pptsm_v2", _pptsm_v2),
+    "PPTSM_MobileNetV2": Family("pptsm_mobile", _pptsm_mobile),
+    "PPTSM_MobileNetV3": Family("pptsm_mobile", _pptsm_mobile),
     "ResNetSlowFast": Family(
         "slowfast",
         _slowfast,
