@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -97,12 +99,16 @@ def shuffled(name, source):
 
 
 def foreign(model, source):
-    """The model's state by their names; builders of these maps undo themselves."""
+    """The model's state by their names; builders without a writer undo themselves."""
     names = key_map(model, source=source)
     state = {}
     for name, value in model.state_dict().items():
         theirs = names.theirs(name)
-        state[theirs] = names.read(name, model, {theirs: value.numpy().copy()}) if value.ndim else value.numpy()
+        array = value.numpy().copy()
+        if any(re.search(pattern, name) for pattern in names.writers):
+            state[theirs] = names.write(name, model, array)
+        else:
+            state[theirs] = names.read(name, model, {theirs: array}) if value.ndim else array
     return state
 
 
@@ -149,6 +155,19 @@ def test_bare_laterals_are_another_network():
     state = {k: v for k, v in foreign(model, "mmaction2").items() if "_lateral.bn" not in k}
     with pytest.raises(WeightsError, match=r"16 missing: backbone.slow_path.conv1_lateral.bn.weight"):
         convert(model, state, source="mmaction2")
+    bare, _ = fitting_model("slowfast", {**TINY["slowfast"], "lateral_norm": False}, source="mmaction2")
+    convert(bare, state, source="mmaction2")
+    assert bare.eval().forward_features(torch.randn(1, 8, 3, 32, 32)).shape == (1, bare.num_features)
+
+
+def test_the_classifier_of_mmactions_slowfast_sees_the_fast_path_first():
+    model = shuffled("slowfast", "mmaction2")
+    state = foreign(model, "mmaction2")
+    num_slow, num_fast = 4 * 8 * 8, 4 * 8  # width 8, beta 8
+    columns = np.arange(num_slow + num_fast, dtype=np.float32)
+    state["cls_head.fc_cls.weight"] = np.tile(columns, (3, 1))
+    convert(model, state, source="mmaction2")
+    assert model.head.weight[0].tolist() == [*columns[num_fast:], *columns[:num_fast]]
 
 
 class NextFrameFirst(nn.Module):

@@ -41,6 +41,7 @@ class Slowfast(LinearClassifier):
         width: channels of the slow path's stem.
         fusion_kernel: temporal kernel of the lateral convolutions.
         fusion_ratio: channels that a lateral convolution makes of each of the fast path's.
+        lateral_norm: whether those convolutions are normalised and rectified; most of MMAction2's are bare.
         slow_frames: the slow path's frames: "spread" from the first to the last, or "strided" by alpha from the first
             on, as in MMAction2.
         pooling: features are averaged over a "window" of the crop's size, or over the whole "frame", however large, as
@@ -62,6 +63,7 @@ class Slowfast(LinearClassifier):
         width: int = 64,
         fusion_kernel: int = 5,
         fusion_ratio: int = 2,
+        lateral_norm: bool = True,
         slow_frames: Literal["spread", "strided"] = "spread",
         pooling: Literal["window", "frame"] = "window",
         dropout: float = 0.5,
@@ -82,7 +84,7 @@ class Slowfast(LinearClassifier):
         slow_stages, fast_stages, laterals = [], [], []
         slow_in, fast_in = width, fast
         for stage, blocks in enumerate(BLOCKS_BY_DEPTH[depth]):
-            laterals.append(_lateral(fast_in, fusion_ratio * fast_in, fusion_kernel, alpha))
+            laterals.append(_lateral(fast_in, fusion_ratio * fast_in, fusion_kernel, alpha, has_norm=lateral_norm))
             slow_in += fusion_ratio * fast_in
             scale, stride = 2**stage, 1 if stage == 0 else 2
             slow_stages.append(_stage(slow_in, width * scale, blocks, SLOW_KERNELS[stage], stride))
@@ -138,10 +140,13 @@ def _stem(width: int, *, temporal_kernel: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.ReLU(inplace=True), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)))
 
 
-def _lateral(in_channels: int, out_channels: int, kernel: int, alpha: int) -> nn.Sequential:
+def _lateral(in_channels: int, out_channels: int, kernel: int, alpha: int, *, has_norm: bool) -> nn.Sequential:
     """Time-strided convolution from the fast to the slow path (section 3.4, "T-conv")."""
     conv = ConvNorm3d(in_channels, out_channels, (kernel, 1, 1), stride=(alpha, 1, 1))
-    return nn.Sequential(conv, nn.ReLU(inplace=True))
+    if has_norm:
+        return nn.Sequential(conv, nn.ReLU(inplace=True))
+    conv.norm = nn.Identity()
+    return nn.Sequential(conv)
 
 
 def _stage(in_channels: int, width: int, blocks: int, temporal_kernel: int, stride: int) -> nn.Sequential:

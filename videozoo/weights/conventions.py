@@ -68,12 +68,17 @@ def _strided_frames(model: Any) -> Mapping[str, Any]:
     return {} if model.slow_frames == "strided" else {"slow_frames": "strided"}
 
 
+def _whole_frame(model: Any) -> Mapping[str, Any]:
+    """It matters to frames larger than the crop alone, as in the published test."""
+    return {} if model.window is None else {"pooling": "frame"}
+
+
 def _padded_stem(model: Any) -> Mapping[str, Any]:
     return {} if model.stem_padding == 1 else {"stem_padding": 1}
 
 
 CONVENTIONS: Mapping[tuple[str, str], tuple[Convention, ...]] = {
-    ("mmaction2", "slowfast"): (_strided_frames,),
+    ("mmaction2", "slowfast"): (_strided_frames, _whole_frame),
     ("mmaction2", "videoswin"): (_bias_prefix,),
     ("paddlevideo", "pptsm"): (_shift_by_frames, _strided_shortcuts),
     ("paddlevideo", "pptsm_mobile"): (_shift_by_frames, _dropout_at_inference),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from videozoo.models.model import VideoModel
 from videozoo.weights.keymap import KeyMap, Rename
 from videozoo.weights.shift_order import swap_shifted_channels, wrapped_by_shift
@@ -38,10 +40,8 @@ def tsm(model: VideoModel) -> KeyMap:
 
 
 def slowfast(model: VideoModel) -> KeyMap:
-    """The variant with normalised laterals (`lateral_norm=True`), as in the paper.
-
-    Its default has bare convolutions there, another network: such weights have no `..._lateral.bn` and do not fit.
-    """
+    """Its classifier sees the fast path's features first; without `lateral_norm` there are no `..._lateral.bn`."""
+    num_fast = model.get_submodule("fast_stages.3.0.c.conv").weight.shape[0]
     lateral = {0: "conv1", 1: "layer1", 2: "layer2", 3: "layer3"}
     part = {"a": "conv1", "b": "conv2", "c": "conv3"}
     return KeyMap(
@@ -54,6 +54,8 @@ def slowfast(model: VideoModel) -> KeyMap:
             (r"\.shortcut\.", ".downsample."),
             (r"\.norm\.", ".bn."),
         ],
+        builders={r"^head\.weight$": lambda name, state: np.roll(state[name], -num_fast, axis=1)},
+        writers={r"^head\.weight$": lambda value: np.roll(value, num_fast, axis=1)},
         ignored=[PREPROCESSOR],
         cleaning=CLEANING,
     )
