@@ -6,7 +6,8 @@ PaddleVideo comes from PyPI (ppvideo 2.3.1) and runs under paddlepaddle 3.3.1, i
 first run makes in build/paddlevideo (about 1 GB). It builds each network with random weights; we import them as any
 user would, and both must give the same scores before anything is timed. Then they take turns, so that a busy machine
 slows both: look at the ratio of medians. Ours runs as `videozoo predict` and `videozoo train` run it, without being
-asked. `--steps` times training steps (forward, backward, SGD) as well; `--bf16` ours in bfloat16 beside its float32.
+asked. FLAGS_use_mkldnn=1 in the environment turns PaddlePaddle's oneDNN kernels on. `--steps` times training steps
+(forward, backward, SGD) as well; `--bf16` ours in bfloat16 beside its float32.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-HOME = Path(__file__).resolve().parent.parent / "build" / "paddlevideo"
+ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / "build" / "paddlevideo"
 NEEDS = ("paddlepaddle==3.3.1", "opencv-python-headless", "pandas", "pyyaml", "scipy", "setuptools", "six", "tqdm")
 NUM_CLASSES = 400
 SETTLE_S = 0.3  # the threads of the side that has just run go on spinning for a while
@@ -166,36 +168,18 @@ def serve(name: str, folder: Path) -> None:
     """Builds `name` in PaddleVideo, keeps its weights and scores in `folder`, then times what it is told to."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # it logs on stdout
-    import types
-
     import numpy as np
     import paddle
 
-    class Gone(types.ModuleType):
-        """Stands for what paddle 2.5 removed; the detectors that used it are not run here."""
-
-        __path__: list[str] = []  # noqa: RUF012
-
-        def __getattr__(self, name: str) -> None:
-            if name.startswith("__"):
-                raise AttributeError(name)
-
-    for module in ("", ".framework", ".core", ".layer_helper", ".dygraph", ".dygraph.layers", ".data_feeder"):
-        sys.modules[f"paddle.fluid{module}"] = Gone(f"paddle.fluid{module}")
-    paddle.fluid = sys.modules["paddle.fluid"]
-    paddle.device.is_compiled_with_npu = lambda: False  # removed too
-    import ppvideo  # its folder holds the package `paddlevideo`
-
-    sys.path.insert(0, str(Path(ppvideo.__path__[0])))
-    from paddlevideo.modeling.builder import build_model
-    from paddlevideo.utils.config import AttrDict
+    sys.path.insert(0, str(ROOT))
+    from tests.parity.original import network
 
     case = CASES[name]
     head = {"num_classes": NUM_CLASSES, **case.head} if case.head["name"] != "MoViNetHead" else case.head
-    config = AttrDict(framework=case.framework, backbone=AttrDict(case.backbone), head=AttrDict(head))
+    config: dict[str, Any] = {"framework": case.framework, "backbone": case.backbone, "head": head}
     if case.framework == "RecognizerTransformer":
-        config.runtime_cfg = AttrDict(test=AttrDict(num_seg=case.clip[0], avg_type="score"))
-    net = build_model(config)
+        config["runtime_cfg"] = {"test": {"num_seg": case.clip[0], "avg_type": "score"}}
+    net = network(config)
     random = np.random.default_rng(0)
     for key, value in net.state_dict().items():  # fresh ones are all 0 and 1 in places, which would hide a fault
         if not value.is_floating_point():

@@ -78,7 +78,7 @@ class Nonlocal(LinearClassifier):
     "c2d" has no temporal convolution at all; "i3d" inflates the first convolution and every second residual block.
     Time is halved once, by a max-pool after res2. For depth 101 a block of res4 in seven is followed by attention.
 
-    Input:  clips [b, t, 3, h, w], t even; normalised with mean 0.45 and deviation 0.225.
+    Input:  clips [b, t, 3, h, w], t even (unless `time_pool` is False); normalised with mean 0.45 and deviation 0.225.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0. Frames larger than
             `crop_px` are scored in overlapping windows of that size, whose probabilities are averaged: the scores are
             then logarithms of probabilities.
@@ -93,6 +93,7 @@ class Nonlocal(LinearClassifier):
             paper's.
         attention_scale, attention_pool, attention_bias, attention_norm: as `NonlocalBlock` takes them.
         stem_padding: of the first max-pool, in pixels; PySlowFast has 1.
+        time_pool: halves time after res2; False leaves it, as PySlowFast's "nopool" networks do.
         width: channels of the stem.
         crop_px: size that one window of the classifier covers.
         dropout_scaling: "training" divides the survivors by 1 - p; "inference" multiplies all features by 1 - p there,
@@ -119,13 +120,14 @@ class Nonlocal(LinearClassifier):
         attention_bias: bool = True,
         attention_norm: bool = True,
         stem_padding: Literal[0, 1] = 0,
+        time_pool: bool = True,
         width: int = 64,
         dropout: float = 0.5,
         dropout_scaling: DropoutScaling = "training",
         crop_px: int = 224,
     ):
         super().__init__()
-        if num_frames % 2:
+        if time_pool and num_frames % 2:
             raise ConfigError(f"nonlocal: num_frames={num_frames} is odd; time is halved inside, give an even number")
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         self.window = _map_px(crop_px, stem_padding)
@@ -162,7 +164,7 @@ class Nonlocal(LinearClassifier):
             stages.append(new_stage)
             in_channels = out_channels
         self.stages = nn.ModuleList(stages)
-        self.time_pool = nn.MaxPool3d((2, 1, 1))
+        self.time_pool = nn.MaxPool3d((2, 1, 1)) if time_pool else nn.Identity()
         self.dropout = scaled_dropout(dropout, dropout_scaling)
         self.num_features = in_channels
         self.reset_classifier(num_classes)
