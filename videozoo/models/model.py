@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from videozoo.errors import ConfigError
 from videozoo.types import ParamRule
 
-__all__ = ["LinearClassifier", "VideoModel"]
+__all__ = ["FrameClassifier", "LinearClassifier", "VideoModel"]
 
 
 class VideoModel(nn.Module):
@@ -57,3 +58,34 @@ class LinearClassifier(VideoModel):
         if num_classes and self.head_std is not None:
             nn.init.normal_(self.head.weight, std=self.head_std)  # type: ignore[arg-type]
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+
+class FrameClassifier(LinearClassifier):
+    """A model of clips of `num_segments` frames, whose features are averaged once each frame has its own."""
+
+    num_segments: int
+    dropout: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.forward_frames(x)
+        return self.head(self.dropout(features).mean(1)) if self.num_classes else features.mean(1)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_frames(x).mean(1)
+
+    def forward_frames(self, x: Tensor) -> Tensor:
+        """Clips [b t c h w] to the features of each frame [b t num_features].
+
+        Raises:
+            ConfigError: the input is no clip of `num_segments` frames.
+        """
+        if x.ndim != 5 or x.shape[1] != self.num_segments:
+            raise ConfigError(
+                f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] of {self.num_segments} "
+                "frames: sample as many, or say num_segments"
+            )
+        return self.forward_images(x.flatten(0, 1)).unflatten(0, (-1, self.num_segments))
+
+    def forward_images(self, x: Tensor) -> Tensor:
+        """The frames of whole clips, one after the other [b*t c h w], to their features [b*t num_features]."""
+        raise NotImplementedError(f"{type(self).__name__}.forward_images")

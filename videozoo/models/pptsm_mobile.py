@@ -13,10 +13,9 @@ from typing import Literal, NamedTuple
 from timm.layers import SqueezeExcite, make_divisible
 from torch import Tensor, nn
 
-from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.temporal_shift import temporal_shift
-from videozoo.models.model import LinearClassifier
+from videozoo.models.model import FrameClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["PptsmMobile"]
@@ -76,7 +75,7 @@ class ShiftedBlock(nn.Module):
 
 
 @register_model
-class PptsmMobile(LinearClassifier):
+class PptsmMobile(FrameClassifier):
     """A MobileNet on each frame, whose residual blocks shift their input in time; the frames' features are averaged.
 
     All blocks expand, the first one too, which in most MobileNets does not; the inside of channel attention is a
@@ -138,23 +137,10 @@ class PptsmMobile(LinearClassifier):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        features = self.forward_frames(x)
-        return self.head(self.dropout(features).mean(1)) if self.num_classes else features.mean(1)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.forward_frames(x).mean(1)
-
-    def forward_frames(self, x: Tensor) -> Tensor:
-        """Clips [b t c h w] to the features of each frame [b t num_features]."""
-        if x.ndim != 5 or x.shape[1] != self.num_segments:
-            raise ConfigError(
-                f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] of {self.num_segments} "
-                "frames: sample as many, or say num_segments"
-            )
-        x = self.widen(self.blocks(self.stem(x.flatten(0, 1))))
+    def forward_images(self, x: Tensor) -> Tensor:
+        x = self.widen(self.blocks(self.stem(x)))
         x = self.last(x.mean((2, 3), keepdim=True))
-        return x.flatten(1).unflatten(0, (-1, self.num_segments))
+        return x.flatten(1)
 
 
 def _conv_norm(

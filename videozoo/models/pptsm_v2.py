@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from timm.layers import SqueezeExcite, make_divisible
 from torch import Tensor, nn
 
-from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.temporal_shift import temporal_shift
-from videozoo.models.model import LinearClassifier
+from videozoo.models.model import FrameClassifier
 from videozoo.models.registry import register_model
 from videozoo.types import ParamRule
 
@@ -94,7 +93,7 @@ class FrameAttention(nn.Module):
 
 
 @register_model
-class PptsmV2(LinearClassifier):
+class PptsmV2(FrameClassifier):
     """PP-LCNetV2 on each frame, shifted once, at the start of its third stage; the frames' features are averaged.
 
     Input:  clips [b, num_segments, 3, h, w], normalised by ImageNet's mean and deviation.
@@ -149,27 +148,14 @@ class PptsmV2(LinearClassifier):
                 ParamRule(r"^attention\.fc\.bias$", lr_scale=10, weight_decay=0.0),
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        features = self.forward_frames(x)
-        return self.head(self.dropout(features).mean(1)) if self.num_classes else features.mean(1)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.forward_frames(x).mean(1)
-
-    def forward_frames(self, x: Tensor) -> Tensor:
-        """Clips [b t c h w] to the features of each frame [b t num_features]."""
-        if x.ndim != 5 or x.shape[1] != self.num_segments:
-            raise ConfigError(
-                f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] of {self.num_segments} "
-                "frames: sample as many, or say num_segments"
-            )
-        x = self.stem(x.flatten(0, 1))
+    def forward_images(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
         for i, stage in enumerate(self.stages):
             if i == SHIFTED_STAGE:
                 x = temporal_shift(self.attention(x), self.num_segments, self.shift_fraction)
             x = stage(x)
         x = F.relu(self.last(x.mean((2, 3), keepdim=True)))
-        return x.flatten(1).unflatten(0, (-1, self.num_segments))
+        return x.flatten(1)
 
 
 def _stage(index: int, inputs: int, outputs: int) -> nn.Sequential:

@@ -145,7 +145,7 @@ def _lateral(in_channels: int, out_channels: int, kernel: int, alpha: int, *, ha
     conv = ConvNorm3d(in_channels, out_channels, (kernel, 1, 1), stride=(alpha, 1, 1))
     if has_norm:
         return nn.Sequential(conv, nn.ReLU(inplace=True))
-    conv.norm = nn.Identity()
+    conv.add_module("norm", nn.Identity())
     return nn.Sequential(conv)
 
 

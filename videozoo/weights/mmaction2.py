@@ -41,7 +41,7 @@ def tsm(model: VideoModel) -> KeyMap:
 
 def slowfast(model: VideoModel) -> KeyMap:
     """Its classifier sees the fast path's features first; without `lateral_norm` there are no `..._lateral.bn`."""
-    num_fast = model.get_submodule("fast_stages.3.0.c.conv").weight.shape[0]
+    num_fast = model.get_parameter("fast_stages.3.0.c.conv.weight").shape[0]
     lateral = {0: "conv1", 1: "layer1", 2: "layer2", 3: "layer3"}
     part = {"a": "conv1", "b": "conv2", "c": "conv3"}
     return KeyMap(
