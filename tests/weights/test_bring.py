@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +8,9 @@ from videozoo.config.recipe import load_recipe
 from videozoo.errors import WeightsError
 from videozoo.models import create_model
 from videozoo.weights.bring import USUAL, bring, usual_input
+from videozoo.weights.conventions import fitting_model
 from videozoo.weights.exporter import foreign_state
+from videozoo.weights.importer import key_map
 
 VIT = {"backbone_args": {"depth": 1, "embed_dim": 24, "num_heads": 2}, "crop_px": 32, "num_frames": 2}
 
@@ -35,3 +38,18 @@ def test_another_number_of_classes_than_the_weights_have():
     other = create_model("timesformer", num_classes=3, **VIT)
     with pytest.raises(WeightsError, match="num_classes=7: the weights have 3 classes; leave it out"):
         bring(foreign_state(other), source="paddlevideo", name="timesformer", args={**VIT, "num_classes": 7})
+
+
+def test_names_of_tensors_tell_bare_laterals():
+    args = {"width": 8, "crop_px": 32, "num_frames": 8}
+    with torch.device("meta"):
+        asked = {**args, "num_classes": 3, "lateral_norm": False}
+        bare, _ = fitting_model("slowfast", asked, source="mmaction2")
+    names = key_map(bare, source="mmaction2")
+    state = {names.theirs(key): np.zeros(tuple(value.shape), np.float32) for key, value in bare.state_dict().items()}
+    brought = bring(state, source="mmaction2", name="slowfast", args=args)
+    assert not brought.match.faults
+    assert brought.added_args == {"lateral_norm": False, "slow_frames": "strided", "pooling": "frame"}
+    assert brought.record["model"]["lateral_norm"] is False
+    said = bring(state, source="mmaction2", name="slowfast", args={**args, "lateral_norm": True})
+    assert any("_lateral.bn" in name for name in said.match.faults["missing"])

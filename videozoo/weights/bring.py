@@ -11,7 +11,7 @@ from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.errors import ConfigError, WeightsError
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import models
-from videozoo.weights.conventions import fitting_model
+from videozoo.weights.conventions import fitting_model, told_args
 from videozoo.weights.importer import Match, count_classes, match
 from videozoo.weights.keymap import Tensors
 
@@ -52,7 +52,7 @@ class Brought:
     record: Mapping[str, Any]
     class_names: tuple[str, ...]
     added_args: Mapping[str, Any]
-    """Arguments of the model that were not given: what the other project's network does, and no tensor tells."""
+    """Arguments of the model that were not given: what the other project's network does."""
 
 
 def bring(
@@ -71,7 +71,7 @@ def bring(
         source: the project that wrote the weights.
         name: the model; None takes the recipe's.
         args: its arguments; the number of classes is read from the weights, where they tell it, and what else the
-            project's network does otherwise is known by the project's name.
+            project's network does otherwise is known by the project's name, or told by the names of its tensors.
         input_args: fields of the input spec, over the recipe's or the model's usual ones.
         recipe: whose sections the record takes; without one they are the defaults.
         class_names: what the outputs are called; their numbers by default.
@@ -97,8 +97,12 @@ def bring(
         model_args["pretrained"] = None
     if loaded is not None:
         model_args = {**_sizes(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
+    told = told_args(state, source=source, model=name)
+    told = {key: value for key, value in told.items() if key not in model_args}
+    model_args |= told
     sized = {"num_classes": 1} if "num_classes" in takes else {}
     model, added = fitting_model(name, {**sized, **model_args}, source=source)
+    added = {**told, **added}
     model_args |= added
     if sized:
         num_classes = count_classes(model, state, source=source) or said_classes or 0

@@ -1,9 +1,9 @@
-"""What other projects' networks compute that no tensor of theirs says: arguments of ours that their weights need."""
+"""What other projects' networks compute: arguments of ours that their weights need, told by no tensor or by names."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from timm.models.resnet import BasicBlock
@@ -12,7 +12,7 @@ from torch import nn
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import create_model
 
-__all__ = ["fitting_model", "needed_args"]
+__all__ = ["fitting_model", "needed_args", "told_args"]
 
 Convention = Callable[[Any], Mapping[str, Any]]
 
@@ -27,6 +27,22 @@ def fitting_model(name: str, args: Mapping[str, Any], *, source: str) -> tuple[V
     model = create_model(name, **args)
     added = {key: value for key, value in needed_args(model, source=source).items() if key not in args}
     return (create_model(name, **{**args, **added}) if added else model), added
+
+
+def told_args(names: Iterable[str], *, source: str, model: str) -> dict[str, Any]:
+    """Arguments of `model` that the names of `source`'s tensors tell; mostly none."""
+    read = NAMES_TELL.get((source, model))
+    return dict(read(list(names))) if read is not None else {}
+
+
+def _bare_laterals(names: Sequence[str]) -> Mapping[str, Any]:
+    has_laterals = any("_lateral.conv." in name for name in names)
+    return {"lateral_norm": False} if has_laterals and not any("_lateral.bn." in name for name in names) else {}
+
+
+NAMES_TELL: Mapping[tuple[str, str], Callable[[Sequence[str]], Mapping[str, Any]]] = {
+    ("mmaction2", "slowfast"): _bare_laterals
+}
 
 
 def _shift_by_frames(model: Any) -> Mapping[str, Any]:
