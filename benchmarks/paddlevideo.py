@@ -172,7 +172,7 @@ def serve(name: str, folder: Path) -> None:
     import paddle
 
     sys.path.insert(0, str(ROOT))
-    from tests.parity.original import network
+    from tests.parity.original import fill, network
 
     case = CASES[name]
     head = {"num_classes": NUM_CLASSES, **case.head} if case.head["name"] != "MoViNetHead" else case.head
@@ -180,18 +180,7 @@ def serve(name: str, folder: Path) -> None:
     if case.framework == "RecognizerTransformer":
         config["runtime_cfg"] = {"test": {"num_seg": case.clip[0], "avg_type": "score"}}
     net = network(config)
-    random = np.random.default_rng(0)
-    for key, value in net.state_dict().items():  # fresh ones are all 0 and 1 in places, which would hide a fault
-        if not value.is_floating_point():
-            continue  # positions in a window
-        if len(value.shape) > 1:
-            fan_in = np.prod(value.shape[1:]) if len(value.shape) > 2 else value.shape[0]
-            drawn = random.standard_normal(value.shape) * fan_in**-0.5
-        elif key.endswith(("weight", "_variance")):
-            drawn = random.uniform(0.5, 1.5, value.shape)
-        else:
-            drawn = random.uniform(-0.2, 0.2, value.shape)
-        value.set_value(drawn.astype("float32"))
+    fill(net)  # fresh parameters are all 0 or 1 in places, which would hide a fault
     paddle.save(net.state_dict(), str(folder / "weights.pdparams"))
 
     clip = np.load(folder / "clip.npy")

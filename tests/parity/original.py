@@ -23,7 +23,7 @@ import numpy as np
 
 from tests.parity.rule import input2, param2
 
-__all__ = ["network"]
+__all__ = ["fill", "network"]
 
 GAIN = 0.7  # of the drawn parameters: outputs of all depths stay moderate
 NUM_CLASSES = 11
@@ -83,6 +83,16 @@ def network(config: Mapping[str, Any]) -> Any:
         return AttrDict({k: attributes(v) for k, v in value.items()}) if isinstance(value, Mapping) else value
 
     return build_model(attributes(config))
+
+
+def fill(net: Any) -> list[tuple[str, list[int], str]]:
+    """Gives a network its drawn parameters; name, shape and kind of every array of its state."""
+    state = []
+    for key, value in net.state_dict().items():
+        state.append((key, list(value.shape), str(value.numpy().dtype)))
+        if value.is_floating_point():
+            value.set_value(param2(key, value.shape, gain=GAIN))
+    return state
 
 
 def variants() -> Iterator[tuple[str, dict[str, Any], tuple[int, ...]]]:
@@ -188,11 +198,7 @@ def write(folder: Path, name: str, section: dict[str, Any], clip: tuple[int, ...
         paddle.arange = lambda *args: arange(*args).astype("float32")
     net = network(section)
     net.eval()
-    state = []
-    for key, value in net.state_dict().items():
-        state.append([key, list(value.shape), str(value.numpy().dtype)])
-        if value.is_floating_point():
-            value.set_value(param2(key, value.shape, gain=GAIN))
+    state = fill(net)
     t, h, w = clip
 
     def spec(name: str, seed: int, *shape: int) -> dict[str, Any]:
