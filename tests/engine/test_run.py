@@ -77,6 +77,11 @@ def test_evaluation_while_training_has_views_of_its_own(
     assert {tuple(shape[:2]) for shape in seen} == {(num_videos, num_views)}
 
 
+def test_views_that_there_are_not(recipe, tmp_path):
+    with pytest.raises(ConfigError, match=r"fit\.eval_views: is 'ten'; write clips x crops"):
+        run(recipe, tmp_path / "run", "fit.eval_views=ten")
+
+
 def test_the_input_says_how_many_frames_a_segment_has(recipe):
     from videozoo.engine.run import _sizes
     from videozoo.transforms.input import ClipInput

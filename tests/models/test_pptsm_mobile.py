@@ -52,6 +52,11 @@ def test_the_hard_sigmoid_is_paddles():
 
 
 def test_what_it_does_not_take():
+    for name in ("pptsm_mobile", "pptsm_v2"):
+        with pytest.raises(ConfigError, match=r"shift_fraction: got 0.9; needs 0 \(no shift\) to 0.5"):
+            create_model(name, shift_fraction=0.9)
+        with pytest.raises(ConfigError, match=r"scale: got 0\.0; needs a number above 0"):
+            create_model(name, scale=0.0)
     with pytest.raises(ConfigError, match=r"version: .*v2"):
         create_model("pptsm_mobile", version="v1")
     with pytest.raises(ConfigError, match=r"pptsm_mobile: the input has shape .* of 4 frames: sample as many"):

@@ -8,6 +8,7 @@ from typing import Literal
 from videozoo.engine.duration import Duration
 from videozoo.engine.multigrid import Multigrid
 from videozoo.errors import ConfigError
+from videozoo.transforms.input import Views
 
 __all__ = ["Fit"]
 
@@ -93,6 +94,8 @@ class Fit:
         for name in ("duration", "eval_every", "save_every"):
             if getattr(self, name).amount == 0:
                 raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes more than nothing, e.g. 1ep")
+        if self.eval_views is not None:
+            Views.parse(self.eval_views, where="fit.eval_views")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"fit.accumulate: is {self.accumulate}, which does not divide fit.batch_size "

@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["temporal_shift"]
+from videozoo.errors import ConfigError
+
+__all__ = ["check_fraction", "temporal_shift"]
+
+
+def check_fraction(fraction: float) -> None:
+    """Raises ConfigError where `fraction` of the channels cannot move both ways."""
+    if not 0 <= fraction <= 0.5:
+        raise ConfigError(f"shift_fraction: got {fraction}; needs 0 (no shift) to 0.5 (every channel)")
 
 
 def temporal_shift(x: Tensor, num_frames: int, fraction: float = 1 / 8) -> Tensor:

@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 from timm.layers import SqueezeExcite, make_divisible
 from torch import Tensor, nn
 
+from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
-from videozoo.layers.temporal_shift import temporal_shift
+from videozoo.layers.temporal_shift import check_fraction, temporal_shift
 from videozoo.models.model import FrameClassifier
 from videozoo.models.registry import register_model
 
@@ -95,7 +96,7 @@ class PptsmMobile(FrameClassifier):
         crop_px: height and width of a frame in `input_shape`; any size is taken.
 
     Raises:
-        ConfigError: the input is no clip of `num_segments` frames.
+        ConfigError: `scale` or `shift_fraction` out of range, or the input is no clip of `num_segments` frames.
     """
 
     head_std = None
@@ -113,6 +114,9 @@ class PptsmMobile(FrameClassifier):
         crop_px: int = 224,
     ):
         super().__init__()
+        check_fraction(shift_fraction)
+        if scale <= 0:
+            raise ConfigError(f"scale: got {scale}; needs a number above 0, 1 for the published width")
         self.input_shape = (num_segments, 3, crop_px, crop_px)
         self.num_segments, self.shift_fraction, self.version = num_segments, shift_fraction, version
         network = NETWORKS[version](scale)

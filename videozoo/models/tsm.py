@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
-from videozoo.layers.temporal_shift import temporal_shift
+from videozoo.layers.temporal_shift import check_fraction, temporal_shift
 from videozoo.models.image_backbone import Pretrained
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
@@ -77,8 +77,7 @@ class TSM(TSN):
             backbone_args=backbone_args,
             crop_px=crop_px,
         )
-        if not 0 <= shift_fraction <= 0.5:
-            raise ConfigError(f"shift_fraction: got {shift_fraction}; needs 0 (no shift) to 0.5 (every channel)")
+        check_fraction(shift_fraction)
         if shift_every < 1:
             raise ConfigError(f"shift_every: got {shift_every}; 1 shifts every block, 2 every second one")
         if not shift_residuals(self.backbone, num_frames=num_segments, fraction=shift_fraction, every=shift_every):

@@ -39,12 +39,12 @@ class Views:
     crops: int = 1
 
     @classmethod
-    def parse(cls, text: str) -> Views:
+    def parse(cls, text: str, *, where: str = "input.views") -> Views:
         clips, cross, crops = text.partition("x")
         if not (cross and text.isascii() and clips.isdecimal() and crops.isdecimal() and int(clips) > 0):
-            raise ConfigError(f"input.views: is '{text}'; write clips x crops, e.g. 1x1 or 10x3")
+            raise ConfigError(f"{where}: is '{text}'; write clips x crops, e.g. 1x1 or 10x3")
         if int(crops) not in (1, 3, 5, 10):
-            raise ConfigError(f"input.views: is '{text}'; there are protocols with 1, 3, 5 and 10 crops")
+            raise ConfigError(f"{where}: is '{text}'; there are protocols with 1, 3, 5 and 10 crops")
         return cls(int(clips), int(crops))
 
     def videos_per_batch(self, num_clips: int) -> int:
