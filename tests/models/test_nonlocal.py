@@ -66,3 +66,14 @@ def test_attention_in_other_forms(args):
     attended = block.g(keys).flatten(2) @ (scores / (2 if args.get("scale", True) else 1)).softmax(-1).mT
     assert_close(block(x), x + block.norm(block.out(attended.unflatten(2, (2, 4, 6)))))
     assert (block.out.bias is None) is (not args.get("bias", True))
+
+
+@pytest.mark.parametrize("time_pool", [True, False])
+def test_odd_clips_where_time_is_not_halved(time_pool):
+    model = create_model("nonlocal", depth=26, width=8, num_classes=3, crop_px=32, time_pool=time_pool).eval()
+    clip = torch.randn(1, 5, 3, 32, 32)
+    if not time_pool:
+        assert model(clip).shape == (1, 3)
+        return
+    with pytest.raises(ConfigError, match="the clip has 5 frames; time is halved inside"):
+        model(clip)

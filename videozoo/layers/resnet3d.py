@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from videozoo.layers.conv3d import Conv3d
+
 __all__ = ["BLOCKS_BY_DEPTH", "Bottleneck3d", "ConvNorm3d"]
 
 # blocks in the stages res2 to res5; 26 is no paper's, for small data
@@ -23,7 +25,7 @@ class ConvNorm3d(nn.Sequential):
     ):
         super().__init__()
         padding = tuple(k // 2 for k in kernel)
-        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+        self.conv = Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
         self.norm = nn.BatchNorm3d(out_channels)
 
 

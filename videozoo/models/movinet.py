@@ -15,6 +15,7 @@ from timm.layers import make_divisible
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
+from videozoo.layers.conv3d import Conv3d
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 
@@ -108,7 +109,7 @@ class Conv(nn.Module):
 
         self.time: nn.Module | None = None
         if self.is_3d:
-            self.space = layers(nn.Conv3d, nn.BatchNorm3d, kernel, (1, stride, stride), (pad_t, *pad))
+            self.space = layers(Conv3d, nn.BatchNorm3d, kernel, (1, stride, stride), (pad_t, *pad))
         else:
             self.space = layers(nn.Conv2d, nn.BatchNorm2d, (h, w), stride, pad)
             if t > 1:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
+from videozoo.layers.conv3d import Conv3d
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.inflate import inflate
 from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
@@ -48,10 +49,10 @@ class NonlocalBlock(nn.Module):
     ):
         super().__init__()
         inner = channels // 2
-        self.theta = nn.Conv3d(channels, inner, 1, bias=bias)
-        self.phi = nn.Conv3d(channels, inner, 1, bias=bias)
-        self.g = nn.Conv3d(channels, inner, 1, bias=bias)
-        self.out = nn.Conv3d(inner, channels, 1, bias=bias)
+        self.theta = Conv3d(channels, inner, 1, bias=bias)
+        self.phi = Conv3d(channels, inner, 1, bias=bias)
+        self.g = Conv3d(channels, inner, 1, bias=bias)
+        self.out = Conv3d(inner, channels, 1, bias=bias)
         self.norm = nn.BatchNorm3d(channels) if norm else nn.Identity()
         self.pool = nn.MaxPool3d((1, 2, 2)) if pool else nn.Identity()
         self.scale = None if scale else 1.0
@@ -187,7 +188,7 @@ class Nonlocal(LinearClassifier):
 
     def forward_windows(self, x: Tensor) -> Tensor:
         """Features [b h' w' c] of each window of clips [b t c h w]; frames of the crop's size are one window."""
-        if x.shape[1] % 2:
+        if x.shape[1] % 2 and isinstance(self.time_pool, nn.MaxPool3d):
             raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number")
         x = self.stem(x.transpose(1, 2))
         for index, stage in enumerate(self.stages):
