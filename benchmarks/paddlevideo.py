@@ -1,13 +1,17 @@
 """Clip classifiers beside PaddleVideo's own code: the same weights and the same clip, both timed in one run.
 
     python benchmarks/paddlevideo.py [MODEL ...] [--repeats 5] [--threads 2] [--steps] [--bf16] [--out FILE]
+    git clone --depth 1 --branch release/1.8 https://github.com/PaddlePaddle/models
+    python benchmarks/paddlevideo.py [MODEL ...] --static models/PaddleCV/video [...]
 
 PaddleVideo comes from PyPI (ppvideo 2.3.1) and runs under paddlepaddle 3.3.1, in an environment of its own that the
 first run makes in build/paddlevideo (about 1 GB). It builds each network with random weights; we import them as any
 user would, and both must give the same scores before anything is timed. Then they take turns, so that a busy machine
 slows both: look at the ratio of medians. Ours runs as `videozoo predict` and `videozoo train` run it, without being
 asked. FLAGS_use_mkldnn=1 in the environment turns PaddlePaddle's oneDNN kernels on. `--steps` times training steps
-(forward, backward, SGD) as well; `--bf16` ours in bfloat16 beside its float32.
+(forward, backward, SGD) as well; `--bf16` ours in bfloat16 beside its float32. StNet and Non-local are in no package:
+their static graphs of 2019 come from a clone of PaddlePaddle's models and run under paddlepaddle 1.8.5, in an
+environment of Python 3.7, which uv must find (`uv python install 3.7`).
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "build" / "paddlevideo"
+STATIC_HOME = ROOT / "build" / "paddlevideo_2019"
+STATIC_NEEDS = ("paddlepaddle==1.8.5", "protobuf<3.21", "pyyaml")
 NEEDS = ("paddlepaddle==3.3.1", "opencv-python-headless", "pandas", "pyyaml", "scipy", "setuptools", "six", "tqdm")
 NUM_CLASSES = 400
 SETTLE_S = 0.3  # the threads of the side that has just run go on spinning for a while
@@ -49,6 +55,15 @@ class Case:
     head: dict[str, Any]
     clip: tuple[int, int, int]
     layout: str = "btchw"
+    args: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticCase:
+    """One network of 2019, which `paddlevideo_2019.py` builds: our model of it, and the clip's frames and size."""
+
+    model: str
+    clip: tuple[int, int, int]
     args: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -160,6 +175,15 @@ CASES: dict[str, Case] = {
     ),
 }
 
+STATIC_CASES: dict[str, StaticCase] = {
+    "stnet": StaticCase("stnet", (35, 224, 224)),
+    "stnet_101": StaticCase("stnet", (35, 224, 224), {"backbone": "resnet101"}),
+    "nonlocal": StaticCase("nonlocal", (8, 224, 224)),
+    "nonlocal_101": StaticCase("nonlocal", (8, 224, 224), {"depth": 101}),
+    "nonlocal_c2d": StaticCase("nonlocal", (8, 224, 224), {"arch": "c2d"}),
+    "nonlocal_c2d_101": StaticCase("nonlocal", (8, 224, 224), {"arch": "c2d", "depth": 101}),
+}
+
 
 # --- PaddleVideo's side: a process of its own, which answers a line of JSON on each command -----------------------
 
@@ -217,56 +241,65 @@ def serve(name: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def paddlevideo(name: str, folder: Path, *, threads: int) -> Iterator[Callable[[str], float]]:
+def process(name: str, command: list[str], folder: Path, *, threads: int) -> Iterator[Callable[[str], float]]:
     """PaddleVideo's process, as a function from "forward" or "step" to the seconds that it took."""
-    command = [str(HOME / "bin" / "python"), "-W", "ignore", __file__, name, "--serve", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process,
+        ) as child,
     ):
-        assert process.stdin is not None and process.stdout is not None
+        assert child.stdin is not None and child.stdout is not None
 
         def answer() -> Any:
-            line = process.stdout.readline()
+            line = child.stdout.readline()
             if not line:
                 raise SystemExit(f"PaddleVideo's {name} failed:\n{(folder / 'log').read_text()[-2000:]}")
             return json.loads(line)
 
         def timed(what: str) -> float:
-            process.stdin.write(json.dumps(what) + "\n")
-            process.stdin.flush()
+            child.stdin.write(json.dumps(what) + "\n")
+            child.stdin.flush()
             return answer()
 
         answer()
         try:
             yield timed
         finally:
-            process.stdin.close()
-            process.wait()
+            child.stdin.close()
+            child.wait()
 
 
-def install() -> None:
-    """Makes the environment of PaddleVideo's side, once; with --no-deps, for it pins versions that are gone."""
-    if (HOME / "ready").is_file():
-        return
+def install(home: Path, needs: tuple[str, ...], *, python: str) -> bool:
+    """Makes an environment of PaddleVideo's side where there is none; whether it did."""
+    if (home / "ready").is_file():
+        return False
     uv = str(Path(sys.executable).with_name("uv"))
-    pip = [uv, "pip", "install", "-q", "--python", str(HOME / "bin" / "python")]
-    subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(HOME)], check=True)
-    subprocess.run([*pip, *NEEDS], check=True)
-    subprocess.run([*pip, "--no-deps", "ppvideo==2.3.1"], check=True)
-    package = next(HOME.glob("lib/*/site-packages/ppvideo"))
-    (package / "__init__.py").write_text("")  # it imports decoders that no longer install
-    (HOME / "ready").touch()
+    subprocess.run([uv, "venv", "-q", "--clear", "--python", python, str(home)], check=True)
+    subprocess.run([uv, "pip", "install", "-q", "--python", str(home / "bin" / "python"), *needs], check=True)
+    return True
+
+
+def install_paddlevideo() -> None:
+    if install(HOME, NEEDS, python=sys.executable):
+        pip = [str(Path(sys.executable).with_name("uv")), "pip", "install", "-q", "--python", str(HOME / "bin/python")]
+        subprocess.run([*pip, "--no-deps", "ppvideo==2.3.1"], check=True)  # it pins versions that are gone
+        package = next(HOME.glob("lib/*/site-packages/ppvideo"))
+        (package / "__init__.py").write_text("")  # it imports decoders that no longer install
+        (HOME / "ready").touch()
+
+
+def install_static() -> None:
+    if install(STATIC_HOME, STATIC_NEEDS, python="3.7"):
+        (STATIC_HOME / "ready").touch()
 
 
 # --- our side -----------------------------------------------------------------------------------------------------
 
 
-def measure(name: str, *, repeats: int, threads: int, steps: bool, bf16: bool) -> dict[str, Any]:
-    """Scores' relative difference, and median seconds of both sides, of the model `name`."""
+def measure(name: str, *, static: Path | None, repeats: int, threads: int, steps: bool, bf16: bool) -> dict[str, Any]:
+    """Scores' relative difference, and median seconds of both sides, of the network `name`."""
     import numpy as np
     import torch
 
@@ -275,16 +308,27 @@ def measure(name: str, *, repeats: int, threads: int, steps: bool, bf16: bool) -
     from videozoo.weights.conventions import fitting_model
 
     torch.set_num_threads(threads)
-    case = CASES[name]
+    case = STATIC_CASES[name] if static else CASES[name]
     array = np.random.default_rng(1).standard_normal((1, case.clip[0], 3, *case.clip[1:]), dtype=np.float32)
     clip, label = torch.from_numpy(array), torch.zeros(1, dtype=torch.long)
+    if static:
+        assert isinstance(case, StaticCase)
+        model_name, source = case.model, "paddlevideo1"
+        array = array.reshape(1, 7, 15, *case.clip[1:]) if model_name == "stnet" else array.swapaxes(1, 2)
+    else:
+        model_name, source = name, "paddlevideo"
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         np.save(folder / "clip.npy", array)
-        with paddlevideo(name, folder, threads=threads) as theirs:
+        if static:
+            script = str(Path(__file__).with_name("paddlevideo_2019.py"))
+            command = [str(STATIC_HOME / "bin" / "python"), "-W", "ignore", script, name, str(static), str(folder)]
+        else:
+            command = [str(HOME / "bin" / "python"), "-W", "ignore", __file__, name, "--serve", str(folder)]
+        with process(name, command, folder, threads=threads) as theirs:
             args = {"num_classes": NUM_CLASSES, **case.args}
-            model, _ = fitting_model(name, args, source="paddlevideo")
-            convert(model, folder / "weights.pdparams", source="paddlevideo")
+            model, _ = fitting_model(model_name, args, source=source)
+            convert(model, folder / "weights.pdparams", source=source)
             expected = torch.from_numpy(np.load(folder / "scores.npy")).flatten()
             model.eval()
             channels_last(model)
@@ -293,7 +337,8 @@ def measure(name: str, *, repeats: int, threads: int, steps: bool, bf16: bool) -
             def forward() -> torch.Tensor:
                 return model(clip).flatten()
 
-            found = forward().softmax(0) if name == "slowfast" else forward()  # it answers with probabilities
+            gives_probabilities = static or name == "slowfast"
+            found = forward().softmax(0) if gives_probabilities else forward()
             error = float((found - expected).abs().max() / expected.abs().max())
             if not error < TOLERANCE:
                 raise SystemExit(f"{name}: scores differ by {error:.1e}: this would compare two networks")
@@ -306,7 +351,7 @@ def measure(name: str, *, repeats: int, threads: int, steps: bool, bf16: bool) -
             ours = {"forward": forward} | ({"forward_bf16": forward_bf16} if bf16 else {})
             row["forward"] = _take_turns(ours, lambda: theirs("forward"), repeats)
             if steps:
-                trained, _ = fitting_model(name, args, source="paddlevideo")
+                trained, _ = fitting_model(model_name, args, source=source)
                 trained.train()
                 channels_last(trained, is_trained_on=torch.device("cpu"))
                 optimizer = torch.optim.SGD(trained.parameters(), lr=1e-6, momentum=0.9)
@@ -336,7 +381,9 @@ def _take_turns(ours: dict[str, Callable[[], Any]], theirs: Callable[[], float],
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=list(CASES), metavar="MODEL", help=", ".join(CASES))
+    known = ", ".join(CASES) + "; with --static " + ", ".join(STATIC_CASES)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{known}; all by default")
+    parser.add_argument("--static", type=Path, metavar="FOLDER", help="PaddleCV/video of a clone of release/1.8")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", action="store_true", help="time training steps, too")
@@ -344,16 +391,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write all figures to this file, as JSON")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if unknown := sorted(set(args.models) - set(CASES)):
-        parser.error(f"there is no {unknown[0]} here; models are {', '.join(CASES)}")
+    cases = STATIC_CASES if args.static else CASES
+    if unknown := sorted(set(args.models) - set(cases)):
+        parser.error(f"there is no {unknown[0]} here; models are {known}")
     if args.serve:
         serve(args.models[0], args.serve)
         return
-    install()
+    if args.static:
+        if not (args.static / "models" / "stnet").is_dir():
+            parser.error(f"{args.static} has no models/stnet; give the folder PaddleCV/video of the clone")
+        args.static = args.static.resolve()
+        install_static()
+    else:
+        install_paddlevideo()
     rows = []
-    print("model          clip          scores differ   ours, s   PaddleVideo, s   ratio", flush=True)
-    for name in args.models:
-        row = measure(name, repeats=args.repeats, threads=args.threads, steps=args.steps, bf16=args.bf16)
+    print("model            clip          scores differ   ours, s   PaddleVideo, s   ratio", flush=True)
+    for name in args.models or cases:
+        row = measure(
+            name,
+            static=args.static,
+            repeats=args.repeats,
+            threads=args.threads,
+            steps=args.steps,
+            bf16=args.bf16,
+        )
         rows.append(row)
         frames, height, _ = row["clip"]
         for part in ("forward", "step"):
@@ -364,7 +425,7 @@ def main() -> None:
                     differ = f"{row['scores_differ_by']:.1e}" if ours == "forward" else ""
                     size = f"{frames} x {height} px" if ours == "forward" else ""
                     print(
-                        f"{what:<14} {size:<13} {differ:>13} {seconds:>9.3f} {theirs:>16.3f} {theirs / seconds:>7.2f}",
+                        f"{what:<16} {size:<13} {differ:>13} {seconds:>9.3f} {theirs:>16.3f} {theirs / seconds:>7.2f}",
                         flush=True,
                     )
         if args.out:
