@@ -5,7 +5,6 @@ It knows a task's `predict` and its metrics, and nothing of what they are about.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,14 +13,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from videozoo.errors import ConfigError, DataError, VideoZooError, counted, did_you_mean
+from videozoo.errors import DataError, VideoZooError, counted
 from videozoo.metrics.metric import Metric
 from videozoo.metrics.parts import HasParts, Interval, Part
+from videozoo.models.precision import autocast, check_precision
 from videozoo.tasks.task import Task
 
-__all__ = ["PRECISIONS", "Evaluation", "evaluate"]
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+__all__ = ["Evaluation", "evaluate"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +82,7 @@ def evaluate(
         ConfigError: an unknown precision.
         DataError: no sample could be scored, one was scored twice, or one never came.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision: there is no '{precision}'{did_you_mean(precision, PRECISIONS)}")
+    check_precision(precision)
     device = torch.device(device)
     started = time.perf_counter()
     was_training = task.training
@@ -132,7 +129,7 @@ def _run(
         not_scored += batch.get("bad", ())
         ids = list(batch.get("id", ()))
         if ids:
-            with torch.inference_mode(), _autocast(device, precision):
+            with torch.inference_mode(), autocast(device, precision):
                 predictions = task.predict(input_spec.to_device(batch, device))
             if len(predictions) != len(ids):
                 raise VideoZooError(
@@ -190,12 +187,6 @@ def _check_once(scored: Sequence[str], not_scored: Sequence[tuple[str, str]]) ->
         if id_ in seen:
             raise DataError(f"{id_}: came twice in one evaluation; ids must be unique in a data set")
         seen.add(id_)
-
-
-def _autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
 def _name_of(device: torch.device) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from videozoo.engine.duration import Duration
 from videozoo.engine.multigrid import Multigrid
 from videozoo.errors import ConfigError
+from videozoo.models.precision import Precision
 from videozoo.transforms.input import Views
 
 __all__ = ["Fit"]
@@ -63,7 +64,7 @@ class Fit:
     sampler: Literal["uniform", "balanced"] = "uniform"
     num_workers: int = 2
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     channels_last: bool = True
     compile: bool = False
     clip_grad_norm: float | None = None

@@ -41,6 +41,7 @@ from videozoo.engine.stop import StopRequest
 from videozoo.engine.stopwatch import Stopwatch
 from videozoo.errors import TrainingError, WeightsError, counted
 from videozoo.layers.sub_batch_norm import set_norm_splits
+from videozoo.models.precision import autocast
 from videozoo.tasks.task import Task
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
@@ -48,7 +49,6 @@ from videozoo.weights.checkpoint import Checkpoint
 __all__ = ["RunResult", "Trainer"]
 
 MicroBatches = Sequence[Mapping[str, Any]]
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,8 +244,7 @@ class Trainer:
         return self.forward.no_sync()
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        dtype = AUTOCAST[self.fit.precision]
-        return torch.autocast(self.world.device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+        return autocast(self.world.device, self.fit.precision)
 
     def _agree(self, values: Mapping[str, Tensor], stop: StopRequest) -> tuple[dict[str, float], bool]:
         """Each value's mean over the processes, and whether one was asked to stop: one exchange, one wait."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, Output, dequantised, quantised
+from videozoo.models.precision import autocast, check_precision
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.projection import Projection
 from videozoo.predict.windows import chunks, pick_device, shared_reader, window_times
@@ -30,7 +31,6 @@ from videozoo.weights.checkpoint import Checkpoint
 __all__ = ["Extractor", "FeatureVideo"]
 
 TIMM = "timm:"
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Extractor:
@@ -80,8 +80,7 @@ class Extractor:
                 raise ConfigError(f"{name}: got {value}; needs seconds above 0")
         if output not in get_args(Output):
             raise ConfigError(f"output: there is no '{output}'; it is {' or '.join(get_args(Output))}")
-        if precision not in AUTOCAST:
-            raise ConfigError(f"precision: there is no '{precision}'; it is {', '.join(AUTOCAST)}")
+        check_precision(precision)
         source = _read(source)
         weights, stored = Projection.split(source.model)
         self.projection = projection if projection is not None else stored
@@ -279,8 +278,7 @@ class Extractor:
     def _forward(self, batch: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """(what is asked for `[b d]`, class probabilities `[b k]`) of a batch."""
         batch = self.spec.to_device(batch, self.device)
-        dtype = AUTOCAST[self.precision]
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+        with autocast(self.device, self.precision):
             clips = batch["video"].flatten(0, 1)
             if not self.class_names:
                 return _pooled(self.task.model.forward_features(clips)), np.zeros((len(clips), 0), np.float32)

@@ -7,13 +7,14 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_features
+from videozoo.models.precision import Precision, autocast, check_precision
 from videozoo.predict.extractor import Extractor, FeatureVideo
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.prediction import Prediction, Window, moved
@@ -27,7 +28,6 @@ from videozoo.weights.checkpoint import Checkpoint
 
 __all__ = ["Precision", "Predictor", "load"]
 
-Precision = Literal["fp32", "bf16", "fp16"]
 Progress = Callable[[int, int], None]
 
 
@@ -91,8 +91,7 @@ class Predictor:
         extractor: Checkpoint | None = None,
         feature_recipe: Mapping[str, Any] | None = None,
     ):
-        if precision not in get_args(Precision):
-            raise ConfigError(f"precision: there is no '{precision}'; it is {', '.join(get_args(Precision))}")
+        check_precision(precision)
         self.device = pick_device(device)
         self.precision = precision
         self.task = task.to(self.device).eval()
@@ -179,8 +178,7 @@ class Predictor:
     @torch.inference_mode()
     def _predict(self, batch: dict[str, Any]) -> Sequence[Any]:
         batch = self.spec.to_device(batch, self.device)
-        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        with torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32"):
+        with autocast(self.device, self.precision):
             return self.task.predict(batch)
 
     def of_records(self, records: Iterable[Any], *, batch_size: int = 64) -> Iterator[tuple[str, Any]]:

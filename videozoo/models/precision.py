@@ -1,0 +1,55 @@
+"""Mixed precision: what there is, and the context in which a model computes in it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from typing import Any, Literal, get_args
+
+import torch
+
+from videozoo.errors import ConfigError, did_you_mean
+
+__all__ = ["PRECISIONS", "Precision", "autocast", "check_precision"]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+log = logging.getLogger(__name__)
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """A context that computes in `precision` where torch holds it to be safe; "fp32" changes nothing."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    if device.type == "cpu" and not _is_native(precision):
+        _note_slow(precision)
+    return torch.autocast(device.type, dtype=DTYPES[precision])
+
+
+def check_precision(precision: str) -> None:
+    """
+    Raises:
+        ConfigError: there is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision: there is no '{precision}'{did_you_mean(precision, PRECISIONS)}")
+
+
+def _is_native(precision: str) -> bool:
+    """Whether torch has fast kernels of this precision for the processor."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    kernels = torch.ops.mkldnn
+    return kernels._is_mkldnn_bf16_supported() if precision == "bf16" else kernels._is_mkldnn_fp16_supported()
+
+
+@functools.cache
+def _note_slow(precision: str) -> None:
+    log.warning(
+        "%s: this processor has no instructions for it, and may take many times as long as with fp32; leave it to "
+        "a GPU, or to processors with avx512_bf16 or amx",
+        precision,
+    )
