@@ -16,7 +16,7 @@ import torch.distributed as dist
 from videozoo.errors import DataError, VideoZooError, counted
 from videozoo.metrics.metric import Metric
 from videozoo.metrics.parts import HasParts, Interval, Part
-from videozoo.models.precision import autocast, check_precision
+from videozoo.tasks.precision import autocast, check_precision
 from videozoo.tasks.task import Task
 
 __all__ = ["Evaluation", "evaluate"]

@@ -8,7 +8,7 @@ from typing import Literal
 from videozoo.engine.duration import Duration
 from videozoo.engine.multigrid import Multigrid
 from videozoo.errors import ConfigError
-from videozoo.models.precision import Precision
+from videozoo.tasks.precision import Precision
 from videozoo.transforms.input import Views
 
 __all__ = ["Fit"]

@@ -41,7 +41,7 @@ from videozoo.engine.stop import StopRequest
 from videozoo.engine.stopwatch import Stopwatch
 from videozoo.errors import TrainingError, WeightsError, counted
 from videozoo.layers.sub_batch_norm import set_norm_splits
-from videozoo.models.precision import autocast
+from videozoo.tasks.precision import autocast
 from videozoo.tasks.task import Task
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint

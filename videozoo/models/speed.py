@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 from videozoo.errors import ConfigError
 from videozoo.models.memory_format import channels_last
 from videozoo.models.model import VideoModel
-from videozoo.models.precision import autocast
 
 __all__ = ["MODES", "Mode", "Timing", "time_model"]
 
@@ -76,7 +75,7 @@ def time_model(
         seconds: dict[str, float] = {}
         reason = None
         try:
-            with autocast(torch.device(device), "bf16" if mode == "bf16" else "fp32"):
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mode == "bf16"):
                 seconds["forward_s"] = _forward(model, clips, num_steps, clock)
                 if train:
                     seconds["step_s"] = _step(model, clips, num_steps, clock)

@@ -14,12 +14,12 @@ import torch
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_features
-from videozoo.models.precision import Precision, autocast, check_precision
 from videozoo.predict.extractor import Extractor, FeatureVideo
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.prediction import Prediction, Window, moved
 from videozoo.predict.windows import chunks, pick_device, shared_reader, window_times
 from videozoo.tasks.build import task_from_checkpoint
+from videozoo.tasks.precision import Precision, autocast, check_precision
 from videozoo.tasks.task import Task
 from videozoo.transforms.collate import collate
 from videozoo.types import ClipRecord, Span, VideoInfo

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from videozoo.errors import ConfigError
-from videozoo.models import precision
-from videozoo.models.precision import autocast, check_precision
+from videozoo.tasks import precision
+from videozoo.tasks.precision import autocast, check_precision
 
 CPU = torch.device("cpu")
 
