@@ -291,8 +291,11 @@ def install_paddlevideo() -> None:
 
 
 def install_static() -> None:
-    if install(STATIC_HOME, STATIC_NEEDS, python="3.7"):
-        (STATIC_HOME / "ready").touch()
+    try:
+        if install(STATIC_HOME, STATIC_NEEDS, python="3.7"):
+            (STATIC_HOME / "ready").touch()
+    except subprocess.CalledProcessError:
+        raise SystemExit("paddlepaddle 1.8.5 needs Python 3.7; uv says above what is missing") from None
 
 
 # --- our side -----------------------------------------------------------------------------------------------------
