@@ -16,6 +16,8 @@ SIZES = {
     "temporal": {"kernel_size": (3, 1, 1), "padding": (1, 0, 0)},
     "strided in time": {"kernel_size": 1, "stride": (2, 1, 1)},
     "padded in time": {"kernel_size": (1, 3, 3), "padding": 1},
+    "padded by reflection": {"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "padding_mode": "reflect"},
+    "padded by name": {"kernel_size": (1, 3, 3), "padding": "same"},
 }
 
 
@@ -52,3 +54,4 @@ def test_images_are_not_moved() -> None:
     assert _ran(Conv3d(4, 8, (3, 1, 1)), last) == {5}
     assert conv(last).is_contiguous(memory_format=torch.channels_last_3d)
     assert conv(last[:0]).shape == (0, 8, 6, 7, 8)
+    assert conv(last[0]).shape == (8, 6, 7, 8)

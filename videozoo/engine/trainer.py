@@ -223,7 +223,7 @@ class Trainer:
         for micro, batch in enumerate(micro_batches):
             torch.manual_seed(self._micro_seed(micro))  # torch's random numbers are a function of the step
             with self._sync_gradients(micro == len(micro_batches) - 1):
-                with self.stopwatch("forward"), self._autocast():
+                with self.stopwatch("forward"), autocast(self.world.device, self.fit.precision):
                     losses = self.forward(self.input_spec.to_device(batch, self.world.device))
                 with self.stopwatch("backward"):
                     self.scaler.scale(losses["loss"] / len(micro_batches)).backward()
@@ -242,9 +242,6 @@ class Trainer:
         if now or not isinstance(self.forward, DistributedDataParallel):
             return contextlib.nullcontext()
         return self.forward.no_sync()
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return autocast(self.world.device, self.fit.precision)
 
     def _agree(self, values: Mapping[str, Tensor], stop: StopRequest) -> tuple[dict[str, float], bool]:
         """Each value's mean over the processes, and whether one was asked to stop: one exchange, one wait."""
@@ -382,7 +379,7 @@ class Trainer:
         """
 
         def forward(batch: Mapping[str, Any]) -> None:
-            with self._autocast():
+            with autocast(self.world.device, self.fit.precision):
                 task(self.input_spec.to_device(batch, self.world.device))
 
         torch.manual_seed(self._micro_seed(0))

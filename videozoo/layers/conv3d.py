@@ -21,10 +21,12 @@ class Conv3d(nn.Conv3d):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.is_spatial = (self.kernel_size[0], self.stride[0], self.padding[0]) == (1, 1, 0)
+        in_time = (self.kernel_size[0], self.stride[0], self.padding[0])
+        self.is_spatial = in_time == (1, 1, 0) and self.padding_mode == "zeros"
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.is_spatial and x.is_contiguous(memory_format=torch.channels_last_3d)):
+        is_clips = x.ndim == 5 and x.is_contiguous(memory_format=torch.channels_last_3d)
+        if not (self.is_spatial and is_clips):
             return super().forward(x)
         images = x.transpose(1, 2).flatten(0, 1)
         weight, padding = self.weight.squeeze(2), self.padding[1:]

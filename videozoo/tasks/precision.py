@@ -49,7 +49,7 @@ def _is_native(precision: str) -> bool:
 @functools.cache
 def _note_slow(precision: str) -> None:
     log.warning(
-        "%s: this processor has no instructions for it, and may take many times as long as with fp32; leave it to "
-        "a GPU, or to processors with avx512_bf16 or amx",
+        "%s: torch has no fast kernels for it on this processor: it may take many times as long as fp32; leave it to a "
+        "GPU, or to processors with avx512_bf16 or amx",
         precision,
     )
