@@ -241,8 +241,13 @@ def serve(name: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def process(name: str, command: list[str], folder: Path, *, threads: int) -> Iterator[Callable[[str], float]]:
+def paddlevideo(name: str, folder: Path, *, static: Path | None, threads: int) -> Iterator[Callable[[str], float]]:
     """PaddleVideo's process, as a function from "forward" or "step" to the seconds that it took."""
+    if static:
+        script = str(Path(__file__).with_name("paddlevideo_2019.py"))
+        command = [str(STATIC_HOME / "bin" / "python"), "-W", "ignore", script, name, str(static), str(folder)]
+    else:
+        command = [str(HOME / "bin" / "python"), "-W", "ignore", __file__, name, "--serve", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with (
         (folder / "log").open("w") as log,
@@ -314,21 +319,11 @@ def measure(name: str, *, static: Path | None, repeats: int, threads: int, steps
     case = STATIC_CASES[name] if static else CASES[name]
     array = np.random.default_rng(1).standard_normal((1, case.clip[0], 3, *case.clip[1:]), dtype=np.float32)
     clip, label = torch.from_numpy(array), torch.zeros(1, dtype=torch.long)
-    if static:
-        assert isinstance(case, StaticCase)
-        model_name, source = case.model, "paddlevideo1"
-        array = array.reshape(1, 7, 15, *case.clip[1:]) if model_name == "stnet" else array.swapaxes(1, 2)
-    else:
-        model_name, source = name, "paddlevideo"
+    model_name, source = (case.model, "paddlevideo1") if isinstance(case, StaticCase) else (name, "paddlevideo")
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         np.save(folder / "clip.npy", array)
-        if static:
-            script = str(Path(__file__).with_name("paddlevideo_2019.py"))
-            command = [str(STATIC_HOME / "bin" / "python"), "-W", "ignore", script, name, str(static), str(folder)]
-        else:
-            command = [str(HOME / "bin" / "python"), "-W", "ignore", __file__, name, "--serve", str(folder)]
-        with process(name, command, folder, threads=threads) as theirs:
+        with paddlevideo(name, folder, static=static, threads=threads) as theirs:
             args = {"num_classes": NUM_CLASSES, **case.args}
             model, _ = fitting_model(model_name, args, source=source)
             convert(model, folder / "weights.pdparams", source=source)
@@ -340,7 +335,7 @@ def measure(name: str, *, static: Path | None, repeats: int, threads: int, steps
             def forward() -> torch.Tensor:
                 return model(clip).flatten()
 
-            gives_probabilities = static or name == "slowfast"
+            gives_probabilities = isinstance(case, StaticCase) or name == "slowfast"
             found = forward().softmax(0) if gives_probabilities else forward()
             error = float((found - expected).abs().max() / expected.abs().max())
             if not error < TOLERANCE:

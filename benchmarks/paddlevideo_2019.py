@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 NUM_CLASSES = 400
+SEGMENT_FRAMES = 5  # of StNet
 
 
 class Section(dict):
@@ -88,7 +89,11 @@ def serve(name, video, folder):
     os.dup2(2, 1)  # it logs on stdout
     import paddle.fluid as fluid
 
-    array = np.load(folder / "clip.npy")
+    array = np.load(folder / "clip.npy")  # [b t c h w]
+    if name.startswith("stnet"):
+        array = array.reshape(1, -1, 3 * SEGMENT_FRAMES, *array.shape[3:])
+    else:
+        array = array.swapaxes(1, 2)
     programs = {}
     for mode in ("valid", "train"):
         program, startup = fluid.Program(), fluid.Program()
