@@ -1,0 +1,358 @@
+"""Structured files from anywhere: JSON, YAML, CSV and plain text, read at bounded cost.
+
+Every reader of such a file goes through here, so that a damaged or hostile one ends in one line of the caller's class
+of error, whatever the parser below raises: no traceback, no endless wait for a pipe, no message of a million digits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import json
+import os
+import reprlib
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from videozoo.errors import DataError, VideoZooError
+
+__all__ = [
+    "checked",
+    "parse_json",
+    "parse_yaml",
+    "read_json",
+    "read_lines",
+    "read_rows",
+    "read_text",
+    "read_yaml",
+    "reading",
+    "reason",
+    "regular_file",
+    "shown",
+]
+
+MAX_TEXT_BYTES = 1 << 30  # the largest published annotation files have a few hundred megabytes
+MAX_YAML_BYTES = 1 << 20  # a recipe; PyYAML reads about 100 kB a second
+MAX_YAML_NODES = 200_000  # with every alias counted as often as it is used
+MAX_DEPTH = 60
+MAX_NUMBER_CHARS = 40
+MAX_PATH_CHARS = 400
+MAX_REASON_CHARS = 200
+MAX_SHOWN_CHARS = 120
+NOT_FILES = (
+    (stat.S_ISDIR, "folder"),
+    (stat.S_ISFIFO, "pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
+
+Shape = TypeVar("Shape")
+Error = type[VideoZooError]
+
+
+# ---- messages ----------------------------------------------------------------------------------------------
+
+
+class _Short(reprlib.Repr):
+    """`repr` whose cost and length are bounded, whatever the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist, self.maxtuple = 3, 6, 6, 6
+        self.maxstring = self.maxother = MAX_SHOWN_CHARS
+
+    def repr_int(self, value: int, level: int) -> str:
+        if value.bit_length() > 128:  # `repr` refuses 5,000 digits, and takes long for fewer
+            return f"a whole number of about {int(value.bit_length() * 0.30103) + 1:,} digits"
+        return repr(value)
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        return self.repr_instance(value[: self.maxother], level)
+
+
+_short = _Short()
+
+
+def shown(value: object) -> str:
+    """Returns `repr(value)` for a message: one line, short, and quick whatever the value is."""
+    return _cut(_short.repr(value), MAX_SHOWN_CHARS)
+
+
+def reason(error: BaseException) -> str:
+    """Returns the reason of an error for a message: one line, short, without control characters."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    if isinstance(error, KeyError) and error.args:
+        return f"{shown(error.args[0])} is missing"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return _cut(" ".join(text.split()).rstrip("."), MAX_REASON_CHARS) or type(error).__name__
+
+
+def _cut(text: str, max_chars: int) -> str:
+    text = text if len(text) <= max_chars else f"{text[: max_chars - 3]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+# ---- boundaries --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def reading(where: str | os.PathLike[str], *, advice: str, error: Error = DataError) -> Iterator[None]:
+    """Turns every exception of a parser into one line about `where`; keep nothing but the parser's calls inside.
+
+    A damaged file makes a parser fail in as many ways as it has layers (RecursionError, struct.error, TokenError,
+    DecompressionBombError, a KeyError of a missing field), so that no list of classes is ever complete.
+    """
+    try:
+        yield
+    except (VideoZooError, ImportError):
+        raise
+    except Exception as problem:
+        raise error(f"{_place(where)}: cannot be read ({reason(problem)}); {advice}") from problem
+
+
+def regular_file(path: str | os.PathLike[str], *, kind: str = "file", error: Error = DataError) -> Path:
+    """Returns `path` if a regular file lies there; a pipe would block its reader, and a device never ends.
+
+    Raises:
+        DataError (or `error`): nothing lies there, or a folder, a pipe, a socket or a device.
+    """
+    where = _place(path)
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (before the path is trusted)
+    except FileNotFoundError as problem:
+        raise error(f"{where}: there is no such {kind}; correct the path") from problem
+    except (OSError, ValueError) as problem:  # ValueError: a null byte
+        raise error(f"{where}: cannot be opened ({reason(problem)}); correct the path") from problem
+    if not stat.S_ISREG(mode):
+        found = next((name for is_kind, name in NOT_FILES if is_kind(mode)), "special file")
+        raise error(f"{where}: is a {found}; give the path of a {kind}")
+    return Path(path)
+
+
+def checked(
+    value: object, shape: type[Shape], *, where: str | os.PathLike[str], advice: str, error: Error = DataError
+) -> Shape:
+    """Returns `value` as `shape`, a type of plain values such as a TypedDict; pydantic checks and converts it.
+
+    Raises:
+        DataError (or `error`): a field is missing or of another type; the message names it with its value.
+    """
+    try:
+        return pydantic.TypeAdapter(shape).validate_python(value)
+    except pydantic.ValidationError as problems:
+        first = problems.errors(include_url=False)[0]
+        at = "".join(f"{_cut(str(step), MAX_SHOWN_CHARS)}: " for step in first["loc"])
+        said = first["msg"][:1].lower() + first["msg"][1:]
+        got = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
+        raise error(f"{_place(where)}: {at}{_cut(said, MAX_REASON_CHARS)}{got}; {advice}") from problems
+
+
+# ---- text --------------------------------------------------------------------------------------------------
+
+
+def read_text(
+    path: str | os.PathLike[str], *, kind: str = "file", max_bytes: int = MAX_TEXT_BYTES, error: Error = DataError
+) -> str:
+    """Reads a file of UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        DataError (or `error`): there is no such file, it is no regular file, too large, or not UTF-8.
+    """
+    where = _place(path)
+    try:
+        with regular_file(path, kind=kind, error=error).open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except (OSError, MemoryError) as problem:
+        raise error(f"{where}: cannot be read ({reason(problem)}); check its permissions") from problem
+    if len(data) > max_bytes:
+        raise error(f"{where}: is longer than {max_bytes:,} bytes; a {kind} is shorter")
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as problem:
+        line = data[: problem.start].count(b"\n") + 1
+        raise error(f"{where}:{line}: is not UTF-8 text ({problem.reason}); save the {kind} as UTF-8") from problem
+
+
+def read_lines(path: str | os.PathLike[str], *, kind: str = "file", error: Error = DataError) -> list[tuple[str, str]]:
+    """Reads (`"file:line"`, text) of each line, stripped, without blank lines and those that begin with `#`."""
+    where = _place(path)
+    lines = enumerate(read_text(path, kind=kind, error=error).split("\n"), 1)
+    stripped = ((f"{where}:{number}", line.strip()) for number, line in lines)
+    return [(at, line) for at, line in stripped if line and not line.startswith("#")]
+
+
+def read_rows(
+    path: str | os.PathLike[str], *, kind: str = "file", columns: tuple[str, ...] = (), error: Error = DataError
+) -> list[tuple[str, dict[str, str]]]:
+    """Reads (`"file:line"`, cells by column) of each row of a CSV file below its header; missing cells are empty.
+
+    Args:
+        columns: that the header must have.
+
+    Raises:
+        DataError (or `error`): as `read_text`, no CSV, a column is missing, or a row has more cells than the header.
+    """
+    where = _place(path)
+    rows = csv.reader(read_text(path, kind=kind, error=error).splitlines(keepends=True), skipinitialspace=True)
+    with reading(where, advice=f"save the {kind} as CSV again", error=error):
+        header = [name.strip() for name in next(rows, [])]
+        body = [(rows.line_num, row) for row in rows if any(row)]
+    if missing := [name for name in columns if name not in header]:
+        raise error(f"{where}: has no column '{missing[0]}', but {shown(header)}; needs {', '.join(columns)}")
+    for number, row in body:
+        if any(row[len(header) :]):
+            raise error(f"{where}:{number}: has {len(row)} cells for {len(header)} columns; quote cells with commas")
+    return [
+        (f"{where}:{number}", dict(itertools.zip_longest(header, row[: len(header)], fillvalue="")))
+        for number, row in body
+    ]
+
+
+# ---- JSON --------------------------------------------------------------------------------------------------
+
+
+def read_json(
+    path: str | os.PathLike[str],
+    *,
+    kind: str = "file",
+    advice: str = "fetch the file again",
+    max_bytes: int = MAX_TEXT_BYTES,
+    error: Error = DataError,
+) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        DataError (or `error`): as `read_text`, or as `parse_json`.
+    """
+    text = read_text(path, kind=kind, max_bytes=max_bytes, error=error)
+    return parse_json(text, where=path, advice=advice, error=error)
+
+
+def parse_json(
+    text: str | bytes,
+    *,
+    where: str | os.PathLike[str],
+    advice: str = "fetch the file again",
+    error: Error = DataError,
+) -> Any:
+    """Parses JSON; whole numbers have at most 40 digits, and values lie at most 60 deep.
+
+    Raises:
+        DataError (or `error`): it is not JSON, or beyond these bounds.
+    """
+    try:
+        found = json.loads(text, parse_int=_whole_number)
+        _check_depth(found)
+    except json.JSONDecodeError as problem:
+        raise error(f"{_place(where)}:{problem.lineno}: is not JSON ({problem.msg}); {advice}") from problem
+    except (ValueError, RecursionError, MemoryError) as problem:  # ValueError: not UTF-8, a number of 10**6 digits
+        raise error(f"{_place(where)}: is not JSON ({reason(problem)}); {advice}") from problem
+    return found
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MAX_NUMBER_CHARS:
+        raise ValueError(f"it has a number of {len(text):,} digits")
+    return int(text)
+
+
+def _check_depth(value: object) -> None:
+    """Refuses what later recursion (a copy, a comparison, a check) could not go through; level by level itself."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner: list[object] = []
+        for node in level:
+            if isinstance(node, dict):
+                inner += [child for child in node.values() if isinstance(child, dict | list)]
+            elif isinstance(node, list):
+                inner += [child for child in node if isinstance(child, dict | list)]
+        if not inner:
+            return
+        level = inner
+    raise RecursionError
+
+
+# ---- YAML --------------------------------------------------------------------------------------------------
+
+
+def read_yaml(path: str | os.PathLike[str], *, kind: str = "file", error: Error = DataError) -> Any:
+    """Reads a YAML file.
+
+    Raises:
+        DataError (or `error`): as `read_text`, or as `parse_yaml`.
+    """
+    text = read_text(path, kind=kind, max_bytes=MAX_YAML_BYTES, error=error)
+    return parse_yaml(text, where=path, error=error)
+
+
+def parse_yaml(
+    text: str, *, where: str | os.PathLike[str], advice: str = "check its indentation", error: Error = DataError
+) -> Any:
+    """Parses YAML into plain values; aliases are bounded by what they stand for, and no key may stand twice.
+
+    Raises:
+        DataError (or `error`): it is not YAML, or beyond these bounds.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _count_nodes(node, {})
+            found = loader.construct_document(node)
+            _check_depth(found)
+            return found
+        finally:
+            loader.dispose()
+    except VideoZooError as problem:
+        raise error(f"{_place(where)}: {problem}") from None
+    except Exception as problem:  # PyYAML's constructors raise what the types below them raise
+        raise error(f"{_place(where)}: is not YAML ({reason(problem)}); {advice}") from problem
+
+
+def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Counts a node with all below it, aliases as often as they are used; refuses double keys and endless numbers.
+
+    `counts` holds what is counted already, by identity; a node on the way down counts as too many, so that a node
+    that contains itself is refused too.
+    """
+    if id(node) in counts:
+        return counts[id(node)]
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.ScalarNode):
+        kind = node.tag.rpartition(":")[2]
+        if kind in ("int", "float", "timestamp") and len(node.value) > MAX_NUMBER_CHARS:
+            raise ValueError(f"line {line} has a number of {len(node.value):,} digits")
+        return 1
+    counts[id(node)] = MAX_YAML_NODES + 1
+    children = node.value
+    if isinstance(node, yaml.MappingNode):
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, number in keys.items():  # PyYAML keeps the last one without a word
+            if number > 1:
+                raise DataError(f"line {line}: the key {shown(key)} stands twice; keep one")
+        children = [child for pair in node.value for child in pair]
+    count = 1
+    for child in children:
+        count += _count_nodes(child, counts)
+        if count > MAX_YAML_NODES:
+            raise ValueError(f"its aliases stand for more than {MAX_YAML_NODES:,} values")
+    counts[id(node)] = count
+    return count
+
+
+def _place(path: str | os.PathLike[str]) -> str:
+    text = os.fsdecode(path)
+    return text if len(text) <= MAX_PATH_CHARS else f"{text[:MAX_PATH_CHARS]}..."
