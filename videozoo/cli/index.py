@@ -32,6 +32,7 @@ def index(
 
     from videozoo.errors import ConfigError, DataError, counted, require
     from videozoo.io.features import FeatureStore
+    from videozoo.io.isolation import current_journal
     from videozoo.predict.index import IndexedVideo, VideoIndex
     from videozoo.predict.outputs import check_writable
     from videozoo.predict.search import load_searcher
@@ -52,7 +53,7 @@ def index(
     gone = [path for path, state in states.items() if state == "gone"]
     found = found.without(gone)
     todo = [video for video in videos if states.get(str(video.resolve())) != "same"]
-    notes = Console(stderr=True)
+    notes, journal = Console(stderr=True), current_journal()
     new: list[IndexedVideo] = []
     failed: list[str] = []
     saved_s = time.monotonic()
@@ -60,7 +61,8 @@ def index(
         for video in track(todo, "indexing", console=notes, transient=True):
             try:
                 known = store.read(video.stem) if store is not None and video.stem in store else None
-                new.append(searcher.look(video, features=known, batch_size=batch_size))
+                with journal.reading(video):
+                    new.append(searcher.look(video, features=known, batch_size=batch_size))
             except DataError as error:
                 failed.append(str(error))
             if time.monotonic() - saved_s > SAVE_EVERY_S:

@@ -24,6 +24,7 @@ from videozoo.cli import (
     weights,
 )
 from videozoo.errors import VideoZooError
+from videozoo.io.isolation import supervise
 
 __all__ = ["app", "main"]
 
@@ -68,24 +69,36 @@ app.command("export")(weights.export_weights)
 app.command("demo", short_help="Make a world, train on it, evaluate, predict: 5 minutes.")(demo.demo)
 
 
+# Jobs over files: one that crashes the decoder is named, and the job goes on without it.
+_SUPERVISED = ("predict", "extract", "index")
+
+
 def main() -> None:
     """Runs the command line; an error that we raise, or the file system, is one line on stderr and exit status 1."""
     # Threads that spin while they wait take the cores that data loading needs: on two busy cores a training step
     # took 3.9 s spinning and 0.7 s sleeping. Read when torch loads, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.argv[1:2] and sys.argv[1] in _SUPERVISED:
+        sys.exit(supervise(_run))
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Runs the command and returns its exit status."""
     try:
         app()
     except VideoZooError as error:
         if os.environ.get("VIDEOZOO_TRACEBACK"):
             raise
         typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(1)
+        return 1
     except OSError as error:
         if os.environ.get("VIDEOZOO_TRACEBACK") or error.filename is None:  # not about a file of the user's
             raise
         reason = (error.strerror or "failed").lower()
         typer.secho(f"error: {error.filename}: {reason}; give another path, or allow this one", fg="red", err=True)
-        sys.exit(1)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def predict(
     from videozoo.cli.feature_shards import find_records, predict_records
     from videozoo.cli.products import plan_products
     from videozoo.errors import ConfigError, DataError
+    from videozoo.io.isolation import current_journal
     from videozoo.predict.answers import Answers, format_of
     from videozoo.predict.formats import write_text
     from videozoo.predict.outputs import is_folder
@@ -105,18 +106,23 @@ def predict(
     ask = functools.partial(load, device=device, precision=precision.value)
     predictor, finder = ask(run, views=views), ask(segments) if segments else None
     look = functools.partial(_seen, store=_store(features, predictor, finder))
-    notes = Console(stderr=True)
+    notes, journal = Console(stderr=True), current_journal()
     for video, progress in _with_progress(videos, notes):
         options = {"fps": fps, "batch_size": batch_size, "progress": progress}
+        if (known := journal.results.get(str(video))) is not None:
+            answers.found.append(known)
+            continue
         try:
-            spans = None
-            if finder is not None:
-                spans = _spans_of(finder(look(video, finder), **options).keep(**choice), segments)
-            found = predictor(look(video, predictor), window_s=window, stride_s=stride, spans=spans, **options)
-            prediction = _about(video, found, fps).keep(**choice)
-            answers.found.append(prediction)
-            for product in products:
-                product.make(video, prediction, fps)
+            with journal.reading(video):
+                spans = None
+                if finder is not None:
+                    spans = _spans_of(finder(look(video, finder), **options).keep(**choice), segments)
+                found = predictor(look(video, predictor), window_s=window, stride_s=stride, spans=spans, **options)
+                prediction = _about(video, found, fps).keep(**choice)
+                answers.found.append(prediction)
+                for product in products:
+                    product.make(video, prediction, fps)
+            journal.keep(video, prediction)
         except DataError as error:
             answers.failed[str(video)] = str(error)
     if out is not None and not is_folder(out):

@@ -27,6 +27,7 @@ from videozoo.io.features import (
     sidecar_recipe,
     write_features,
 )
+from videozoo.io.isolation import current_journal
 from videozoo.predict.extractor import Extractor
 from videozoo.predict.frames import open_source
 from videozoo.predict.projection import Projection
@@ -129,13 +130,14 @@ def extract_all(
 
     def extract(id_: str, video: Path) -> None:
         try:
-            features = extractor(
-                video,
-                fps=fps if video.is_dir() else None,
-                batch_size=batch_size,
-                raw=is_raw,
-                progress=lambda done, total: tell(id_, done / total),
-            )
+            with current_journal().reading(video):
+                features = extractor(
+                    video,
+                    fps=fps if video.is_dir() else None,
+                    batch_size=batch_size,
+                    raw=is_raw,
+                    progress=lambda done, total: tell(id_, done / total),
+                )
         except DataError as error:
             with lock:
                 result.failed[str(video)] = str(error)
@@ -161,8 +163,9 @@ def extract_all(
 def _settle(extractor: Extractor, videos: Mapping[str, Path], fps: float | None) -> None:
     """One window for all videos, whichever thread is first."""
     for video in videos.values():
-        with contextlib.suppress(DataError), open_source(video, fps=fps if video.is_dir() else None) as reader:
-            extractor.settle(reader.info)
+        with contextlib.suppress(DataError), current_journal().reading(video):
+            with open_source(video, fps=fps if video.is_dir() else None) as reader:
+                extractor.settle(reader.info)
             return
 
 
