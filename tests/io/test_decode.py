@@ -123,6 +123,26 @@ def test_probe_describes_the_upright_video(folder):
     assert not info.has_audio
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mov"])
+def test_tags_that_are_not_utf8_stop_nothing(folder, suffix):
+    path = folder / f"tags.{suffix}"
+    with av.open(str(draw(folder / f"untagged.{suffix}"))) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        if suffix == "mkv":
+            stream.metadata["timecode"] = "long time"
+        target.metadata["title"] = "long title"
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    data = path.read_bytes()
+    assert b"long title" in data
+    path.write_bytes(data.replace(b"long", b"l\xf6\xffg"))
+    with open_video(path) as video:
+        assert numbers(video.frames_at([1.0]).data) == [30]
+        assert video.info.timecode == ("l\ufffd\ufffdg time" if suffix == "mkv" else None)
+
+
 @pytest.mark.parametrize(("rotation_deg", "corner"), [(0, (0, 0)), (90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
 def test_rotated_pictures_come_out_upright(folder, rotation_deg, corner):
     """The dark square lies top left in the stored picture; a clockwise quarter turn takes it right."""

@@ -25,12 +25,15 @@ from videozoo.types import VideoInfo
 
 __all__ = ["ONE_THREAD", "PyAVReader", "ffmpeg_log", "open_container", "reason_of"]
 
-_IS_OLD = int(av.__version__.split(".")[0]) < 17
+_VERSION = int(av.__version__.split(".")[0])
+_IS_OLD = _VERSION < 17
 # swscale starts a thread per core unless told not to; older PyAV has neither the threads nor the argument.
 ONE_THREAD: dict[str, Any] = {} if _IS_OLD else {"threads": 1}
 # swscale's quick route from 10 and 12 bits comes out two levels too dark; this one does not:
 # SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND, which older PyAV takes only as a number.
 _DEEP_COLOUR: dict[str, Any] = {"interpolation": 1 << 1 | 1 << 13 | 1 << 18}
+# Tags that are not UTF-8 must not stop a file from opening; PyAV 19 keeps their bytes by itself.
+_ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _VERSION < 19 else {}
 
 
 class PyAVReader(VideoReader):
@@ -261,7 +264,7 @@ class PyAVReader(VideoReader):
             start_s=float(first.pts * track.time_base),
             size_bytes=_size_bytes(self.path),
             audio_rate_hz=track.audio_rate_hz,
-            timecode=track.stream.metadata.get("timecode"),
+            timecode=track.tag("timecode"),
         )
 
 
@@ -493,7 +496,7 @@ class _Track:
     def _stream_duration_s(self) -> float | None:
         if self.stream.duration:
             return float(self.stream.duration * self.time_base)
-        tag = self.stream.metadata.get("DURATION", "")  # Matroska: 00:00:10.400000000
+        tag = self.tag("DURATION") or ""  # Matroska: 00:00:10.400000000
         with contextlib.suppress(ValueError):
             hours, minutes, seconds = tag.split(":")
             return self._from_start_s(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
@@ -510,6 +513,11 @@ class _Track:
         if self._is_matroska:
             stated_s -= float((self._first_pts or 0) * self.time_base)
         return stated_s if stated_s > 0 else None
+
+    def tag(self, name: str) -> str | None:
+        """Returns a tag of the stream, written in capitals or not; bytes that are not UTF-8 are replaced."""
+        value = next((text for key, text in self.stream.metadata.items() if key.lower() == name.lower()), None)
+        return None if value is None else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     @property
     def _is_matroska(self) -> bool:
@@ -590,10 +598,10 @@ def open_container(path: str) -> Any:
     # Only local files: a playlist or a crafted file must not make the decoder reach for the network.
     url, protocols = (path, "file") if part is None else (part.url, "file,subfile")
     try:
-        return av.open(url, options={"protocol_whitelist": protocols}, metadata_errors="replace")
+        return av.open(url, options={"protocol_whitelist": protocols}, **_ANY_TAGS)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         with ffmpeg_log() as lines, contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-            av.open(url, options={"protocol_whitelist": protocols}, metadata_errors="replace").close()
+            av.open(url, options={"protocol_whitelist": protocols}, **_ANY_TAGS).close()
         raise DecodeError(path, f"it cannot be opened as a video ({reason_of(error, lines)})") from error
 
 
