@@ -40,6 +40,10 @@ def found(dataset):
         ("my clip.mp4\t3", ("my clip.mp4", (3,), None)),
         ("sub/c,d.avi 3", ("sub/c,d.avi", (3,), None)),
         ("bare 3", ("bare", (3,), None)),
+        ("a.mp4;3", ("a.mp4", (3,), None)),
+        ("my clip.mp4 ; 3", ("my clip.mp4", (3,), None)),
+        ('"a.mp4";"3"', ("a.mp4", (3,), None)),
+        ("frames1;120;3", ("frames1", (3,), 120)),
         ('"bare 7" 3', ("bare 7", (3,), None)),
         ("frames1 120 3", ("frames1", (3,), 120)),
         ("frames1,120,3", ("frames1", (3,), 120)),
@@ -60,6 +64,7 @@ def test_forms_of_a_line(folder, line, expected):
         ("a.mp4 3,7", ("a.mp4", (3, 7), None)),
         ("a.mp4,3,7", ("a.mp4", (3, 7), None)),
         ("a.mp4\t3\t7", ("a.mp4", (3, 7), None)),
+        ("a.mp4;3;7", ("a.mp4", (3, 7), None)),
         ("a.mp4", ("a.mp4", (), None)),
         ("bare 3 7", ("bare", (3, 7), None)),
         ("frames1 120 3 7", ("frames1", (3, 7), 120)),
@@ -85,12 +90,17 @@ def test_written_lines_are_read_back(tmp_path, path, num_frames, multi_label):
         place.mkdir()
     labels = (1, 3) if multi_label else (3,)
     file = write(tmp_path, list_line(path, labels, num_frames=num_frames))
-    assert found(clip_list(file, multi_label=multi_label)) == [(path, labels, num_frames)]
+    assert found(clip_list(file, num_classes=4, multi_label=multi_label)) == [(path, labels, num_frames)]
 
 
 def test_comments_blank_lines_marks_and_windows_ends(folder):
     (folder / "train.txt").write_bytes(b"\xef\xbb\xbf# path label\r\n\r\na.mp4 0\r\nb.mp4 1\r\n")
     assert found(clip_list(folder / "train.txt")) == [("a.mp4", (0,), None), ("b.mp4", (1,), None)]
+
+
+def test_windows_separators_in_paths(folder):
+    dataset = clip_list(write(folder, "sub\\c,d.avi 0\r\na.mp4 1\r\n"))
+    assert [record.path for record in dataset] == [folder / "sub" / "c,d.avi", folder / "a.mp4"]
 
 
 def test_paths_are_relative_to_the_list_or_to_root(folder, tmp_path_factory):
@@ -183,7 +193,7 @@ class TestClassNames:
             {"num_classes": 400},
             r"train.txt:3: label 412 is outside 0..399; the recipe says num_classes=400",
         ),
-        ("a.mp4 -1", {}, r"train.txt:1: label -1 is outside 0..0"),
+        ("a.mp4 -1", {}, r"train.txt:1: label -1 is negative; labels count from 0"),
         (
             "a.mp4 2",
             {"class_names": ["x", "y"]},
@@ -226,11 +236,91 @@ def test_refused_lists(folder, text, args, message):
         clip_list(write(folder, text), **args)
 
 
+# ---- labels that look like something else ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "message"),
+    [
+        # a label far beyond the samples
+        (
+            "a.mp4 0\nb.mp4 1000000\n",
+            {},
+            r"train.txt:2: label 1000000 makes 1000001 classes, 999999 of them without a sample; correct the label .* "
+            r"or set num_classes or class_names",
+        ),
+        ("a.mp4 0\nb.mp4 1\nbare 123456789123456789\n", {}, r"train.txt:3: label 123456789123456789 makes"),
+        ("frames1 3 120\na.mp4 0\n", {}, r"train.txt:1: label 120 makes 121 classes.* may be a number of frames"),
+        ("a.mp4 0 5000\nb.mp4 1\n", {"multi_label": True}, r"train.txt:1: label 5000 makes 5001 classes"),
+        ("a.mp4 0\nb.mp4 " + "7" * 5000, {}, r"train.txt:2: label '7{57}\.\.\.' is a name, but .*:1 has 0"),
+        # one column a class, and a label that stands twice
+        ("a.mp4 1 0 0\nb.mp4 0 1 0\n", {"multi_label": True}, r"train.txt:1: '1 0 0' looks like one column a class; "),
+        ("a.mp4 1 0\nb.mp4 0 1\n", {"multi_label": True}, r"train.txt:1: '1 0' looks like one column a class"),
+        ("a.mp4,0,1,1\nb.mp4,0,1,0\n", {"multi_label": True}, r"write the numbers .* that are 1 \(1 2\), or the names"),
+        ("a.mp4 0.0 1.0\nb.mp4 1.0 1.0\n", {"multi_label": True}, r"'0.0 1.0' looks like one column a class"),
+        ("a.mp4 1 0 0\n", {"multi_label": True, "class_names": ["x", "y", "z"]}, r"looks like one column a class"),
+        ("a.mp4 1 0 0\nb.mp4 0 1 0\n", {}, r"train.txt:1: '1 0 0' looks like one column a class"),
+        ("a.mp4 1 2\nb.mp4 2 0 2\n", {"multi_label": True}, r"train.txt:2: label '2' stands twice; name each class"),
+        ("a.mp4 run, jump, run\n", {"multi_label": True}, r"train.txt:1: label 'run' stands twice"),
+        # times and fractions
+        ("a.mp4 12.5\nb.mp4 3.25\n", {}, r"train.txt:1: label '12.5' is a time or a number with a fraction; a label is"),
+        ("a.mp4 00:01:30\n", {}, r"label '00:01:30' is a time or a number with a fraction"),
+        ("a.mp4 0\nb.mp4 1.0\n", {}, r"train.txt:2: label '1.0' is a time or a number with a fraction"),
+        # ids
+        (
+            "".join(f"gone{i}.mp4 id{i}x\n" for i in range(20)) + "a.mp4 idx\n",
+            {"missing": "skip"},
+            r"train.txt:1: label 'id0x' and all others stand once, as ids do: 21 classes of one sample",
+        ),
+        (
+            "".join(f"gone{i}.mp4 {i}\n" for i in range(20)) + "a.mp4 20\n",
+            {"missing": "skip"},
+            r"train.txt:1: label '0' and all others stand once",
+        ),
+        # headers and columns in another order
+        ("path,label\na.mp4,0\n", {}, r"train.txt:1: 'path,label' is a header, not a clip; remove it, or begin"),
+        ("path,label\na.mp4,0\n", {"missing": "skip"}, r"'path,label' is a header"),
+        ("# mine\nVideo_Path Num_Frames Label\nframes1 3 0\n", {}, r"train.txt:2: 'Video_Path Num_Frames Label' is a"),
+        ('"file";"class"\n"a.mp4";"run"\n', {}, r"is a header, not a clip"),
+        ("0 a.mp4\n1 b.mp4\n", {}, r"train.txt:1: label '0' stands before 'a.mp4'; a line is 'path label'"),
+        ("run,bare\n", {}, r"train.txt:1: label 'run' stands before 'bare'"),
+        ("a.mp4,3,train\n", {}, r"train.txt:1: 'a.mp4' is followed by 2 columns \(3,train\); a line is"),
+        # counted from 1
+        (
+            "a.mp4 1\nb.mp4 2\n",
+            {"class_names": ["x", "y"]},
+            r"train.txt:2: label 2 is outside 0..1; .*; labels count from 0, and those of this list run from 1 to 2",
+        ),
+    ],
+)
+def test_labels_that_look_like_something_else(folder, text, args, message):
+    with pytest.raises(DataError, match=message):
+        clip_list(write(folder, text), **args)
+
+
+def test_what_is_said_of_the_classes_is_believed(folder):
+    file = write(folder, "a.mp4 0\nb.mp4 9\n")
+    assert len(clip_list(file, num_classes=10).class_names) == 10
+    assert len(clip_list(file, class_names=[f"c{i}" for i in range(10)]).class_names) == 10
+    with pytest.raises(ConfigError, match=r"num_classes: should be from 1 to 1000000; got 1000000000000"):
+        clip_list(file, num_classes=10**12)
+
+
+@pytest.mark.parametrize("text", ["a.mp4 0\nb.mp4 2\n", "a.mp4 0\nb.mp4 1\nbare 3\n"])
+def test_a_list_may_lack_a_class_or_two(folder, text):
+    assert "classes without samples" in clip_list(write(folder, text)).notes[0]
+
+
+def test_a_file_may_be_called_like_a_heading(folder):
+    (folder / "video").touch()
+    assert found(clip_list(write(folder, "video label\na.mp4 run\n")))[0] == ("video", (0,), None)
+
+
 def test_refused_numbers_of_classes(folder):
     file = write(folder, "a.mp4 run\nb.mp4 jump")
     with pytest.raises(ConfigError, match=r"num_classes: the recipe says 3, but the list names 2 classes; correct"):
         clip_list(file, num_classes=3)
-    with pytest.raises(ConfigError, match=r"num_classes: should be at least 1; got 0"):
+    with pytest.raises(ConfigError, match=r"num_classes: should be from 1 to 1000000; got 0"):
         clip_list(file, num_classes=0)
     with pytest.raises(ConfigError, match=r"class_names: is empty"):
         clip_list(file, class_names=[])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from videozoo.data.dataset import ClipDataset, assemble
 from videozoo.data.files import VIDEO_SUFFIXES, check_missing, read_lines
-from videozoo.data.labels import ClassNames, class_index, is_number
+from videozoo.data.labels import ClassNames, class_index, columns_message, is_number, one_column_a_class
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.types import ClipRecord
@@ -19,7 +20,16 @@ FORMS = {
     False: "a line is 'path label', or 'path num_frames label' for a folder of frames",
     True: "a line is 'path label label ...', or 'path num_frames label ...' for a folder of frames",
 }
-GAP = r"[\s,]+"
+GAP = r"[\s,;]+"
+SEPARATORS = " \t,;"
+# fmt: off
+HEADINGS = frozenset({
+    "action", "category", "class", "class_id", "class_index", "class_name", "classes", "clip", "clip_name", "clip_path",
+    "end", "file", "file_name", "file_path", "filename", "filepath", "frame_dir", "frames", "id", "index", "label",
+    "label_id", "labels", "name", "num_frames", "path", "split", "start", "subset", "target", "total_frames", "video",
+    "video_id", "video_name", "video_path", "videos",
+})
+# fmt: on
 
 
 @register_dataset
@@ -35,7 +45,7 @@ def clip_list(
 ) -> ClipDataset:
     """A list file: `path label`, `path label label ...`, or `path num_frames label` for a folder of frames.
 
-    Fields are separated by spaces, tabs or commas; labels are numbers from 0 or class names. A path may hold
+    Fields are separated by spaces, tabs, commas or semicolons; labels are numbers from 0 or class names. A path may hold
     spaces; it needs quotes only where its end cannot be told. Blank lines and lines that begin with # are
     skipped.
 
@@ -53,10 +63,9 @@ def clip_list(
     """
     file = Path(path)
     start = file.parent if root is None else Path(root)
-    lines = [
-        _parse(line, where=where, start=start, multi_label=multi_label)
-        for where, line in read_lines(file, what="list file")
-    ]
+    texts = read_lines(file, what="list file")
+    _refuse_header(texts, start=start)
+    lines = [_parse(line, where=where, start=start, multi_label=multi_label) for where, line in texts]
     if not lines:
         raise DataError(f"{file}: the list is empty; {FORMS[multi_label]}")
     notes = check_missing(
@@ -70,7 +79,7 @@ def clip_list(
         class_names,
         num_classes=num_classes,
         folder=file.parent,
-        labels=[(line.where, label) for line in lines for label in line.labels],
+        samples=[(line.where, line.labels) for line in lines],
     )
     records = []
     for line in lines:
@@ -83,7 +92,7 @@ def clip_list(
 
 def list_line(path: str, labels: tuple[int, ...], *, num_frames: int | None = None) -> str:
     """The line that `clip_list` reads back as this clip."""
-    if re.search(r"[\s,]|^[#\"']", path):
+    if re.search(r"[\s,;]|^[#\"']", path):
         quote = "'" if '"' in path else '"'
         path = f"{quote}{path}{quote}"
     return " ".join([path, *([] if num_frames is None else [str(num_frames)]), *map(str, labels)])
@@ -100,9 +109,11 @@ class _Line(NamedTuple):
 
 def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
     path, rest = _split_path(line, multi_label=multi_label)
-    place = start / path
+    place = _place(start, path)
     is_file = place.is_file()
     is_folder = not is_file and place.is_dir()
+    if not is_file and not is_folder:
+        _refuse_label_first(line, where=where, start=start)
     counted = _COUNTED.fullmatch(rest)
     num_frames = None
     if is_folder and (counted is None or int(counted[1]) < 1):
@@ -113,13 +124,49 @@ def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
         numbers = re.split(GAP, rest)
         if not rest:
             raise DataError(f"{where}: '{line}' has no label; {FORMS[False]}")
+        if one_column_a_class(numbers):
+            raise DataError(columns_message(where, numbers))
         if len(numbers) > 1 and all(map(is_number, numbers)):
             raise DataError(
                 f"{where}: '{path}' has {len(numbers)} labels ({rest}); {FORMS[False]}, "
                 "and several labels need multi_label=true"
             )
-    labels = _split_labels(rest) if multi_label else [rest]
+        columns = [field.strip() for field in re.split(r"[\t,;]", rest)]
+        if len(columns) > 1 and any(map(is_number, columns)):
+            raise DataError(f"{where}: '{path}' is followed by {len(columns)} columns ({rest}); {FORMS[False]}")
+    labels = [label.strip("\"'") for label in (_split_labels(rest) if multi_label else [rest])]
     return _Line(where, path, place, is_file or is_folder, num_frames, labels)
+
+
+def _place(start: Path, path: str) -> Path:
+    """Where the clip is; Windows' separators are read anywhere."""
+    place = start / path
+    if "\\" in path and not place.exists():
+        return start / path.replace("\\", "/")
+    return place
+
+
+def _refuse_header(lines: Sequence[tuple[str, str]], *, start: Path) -> None:
+    """Refuses a first line that names columns.
+
+    Raises:
+        DataError: it does.
+    """
+    for where, line in lines[:1]:
+        headings = [field.strip("\"'").lower() for field in re.split(GAP, line) if field]
+        if len(headings) > 1 and HEADINGS.issuperset(headings) and not (start / headings[0]).exists():
+            raise DataError(f"{where}: '{line}' is a header, not a clip; remove it, or begin the line with #")
+
+
+def _refuse_label_first(line: str, *, where: str, start: Path) -> None:
+    """Refuses a line whose path stands last.
+
+    Raises:
+        DataError: it does.
+    """
+    label, *fields = re.split(GAP, line, maxsplit=1)
+    if fields and _place(start, path := fields[0].strip("\"'")).exists():
+        raise DataError(f"{where}: label '{label}' stands before '{path}'; {FORMS[False]}")
 
 
 _VIDEO = re.compile(rf"(.*(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))}))(?:{GAP}(.*))?", re.IGNORECASE)
@@ -136,16 +183,16 @@ _COUNTED = re.compile(rf"(\d+)(?:{GAP}(.*))?")
 def _split_path(line: str, *, multi_label: bool) -> tuple[str, str]:
     """The path ends at its closing quote, a tab, a video's ending, the last numbers or the first gap."""
     if quoted := _QUOTED.fullmatch(line):
-        return quoted[2], (quoted[3] or "").strip(" \t,")
+        return quoted[2], (quoted[3] or "").strip(SEPARATORS)
     for form in (_TAB, _VIDEO, _NUMBERS[multi_label], _FIRST_GAP):
         if match := form.fullmatch(line):
-            return match[1].strip(), (match[2] or "").strip(" \t,")
+            return match[1].strip(), (match[2] or "").strip(SEPARATORS)
     return line, ""
 
 
 def _split_labels(text: str) -> list[str]:
     """Numbers are separated by anything; names by commas or tabs, or by spaces when there are neither."""
     fields = [field for field in re.split(GAP, text) if field]
-    if all(map(is_number, fields)) or not re.search(r"[\t,]", text):
+    if all(map(is_number, fields)) or not re.search(r"[\t,;]", text):
         return fields
-    return [field.strip() for field in re.split(r"[\t,]", text) if field.strip()]
+    return [field.strip() for field in re.split(r"[\t,;]", text) if field.strip()]

@@ -53,7 +53,7 @@ def kinetics_csv(
         class_names,
         num_classes=num_classes,
         folder=file.parent,
-        labels=[(row.where, row.label) for row in rows if row.label],
+        samples=[(row.where, (row.label,)) for row in rows if row.label],
     )
     chosen = [row for row in rows if split is None or row.split == split]
     if not chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,13 +17,19 @@ __all__ = [
     "ClassIndex",
     "ClassNames",
     "class_index",
+    "columns_message",
     "given_names",
     "is_number",
+    "one_column_a_class",
     "read_class_names",
 ]
 
 CLASS_FILES = ("classes.txt", "labels.txt")
 ClassNames = Sequence[str] | Path | None
+MOST_CLASSES = 1_000_000
+MOST_DIGITS = 18  # a longer row of digits is a name: no such number can count classes
+MOST_LABELS_OF_ONE = 20  # samples from which on a label of its own for each is taken for an id
+MOST_SHOWN = 60  # characters of a label in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,27 +67,32 @@ class ClassIndex:
             DataError: no class has the name.
         """
         if name not in self.indices:
-            raise DataError(f"{where}: {what} '{name}' is no class, {self.said_by}{_nearest(name, self.names)}")
+            raise DataError(f"{where}: {what} '{_short(name)}' is no class, {self.said_by}{_nearest(name, self.names)}")
         return self.indices[name]
 
 
 def class_index(
-    class_names: ClassNames, *, num_classes: int | None, folder: Path, labels: Sequence[tuple[str, str]]
+    class_names: ClassNames, *, num_classes: int | None, folder: Path, samples: Sequence[tuple[str, Sequence[str]]]
 ) -> ClassIndex:
     """The classes by the first of these that says them.
 
     1. `class_names`, a sequence or the path of a file with one name a line; numbers in the list still count the
        names of a classes.txt beside it, and are matched to a sequence by name;
     2. classes.txt or labels.txt in `folder`;
-    3. the labels of the list, as ("file:line", label): sorted when they are names; when they are numbers,
-       "0", "1", ... up to `num_classes` or the largest.
+    3. the labels of the list: sorted when they are names; when they are numbers, "0", "1", ... up to `num_classes` or
+       the largest.
+
+    Args:
+        samples: ("file:line", its labels) of each sample.
 
     Raises:
         ConfigError: the number of names is not `num_classes`.
-        DataError: there is no such file, or numbers and names are mixed.
+        DataError: there is no such file, numbers and names are mixed, or the labels look like something else.
     """
-    if num_classes is not None and num_classes < 1:
-        raise ConfigError(f"num_classes: should be at least 1; got {num_classes}")
+    if num_classes is not None and not 1 <= num_classes <= MOST_CLASSES:
+        raise ConfigError(f"num_classes: should be from 1 to {MOST_CLASSES}; got {num_classes}")
+    _check_samples(samples)
+    labels = [(where, label) for where, own in samples for label in own]
     beside = next((folder / name for name in CLASS_FILES if (folder / name).is_file()), None)
     found = given_names(beside if class_names is None else class_names)
     if found is None:
@@ -89,6 +101,10 @@ def class_index(
         counted = given_names(beside)  # the list was numbered by it, whatever order the model's classes have
         if counted is not None and counted.names != found.names:
             found = dataclasses.replace(found, numbering=counted)
+    numbers = [int(label) for _, label in labels if is_number(label)]
+    if numbers and found.numbering is None and min(numbers) > 0 and max(numbers) == len(found.names):
+        counted_from_1 = f"labels count from 0, and those of this list run from {min(numbers)} to {max(numbers)}"
+        found = dataclasses.replace(found, said_by=f"{found.said_by}; {counted_from_1}")
     if num_classes is not None and len(found.names) != num_classes:
         raise ConfigError(
             f"num_classes: the recipe says {num_classes}, but {found.said_by}; correct one of them or leave one out"
@@ -142,24 +158,104 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 def is_number(label: str) -> bool:
     """Whether a label is a whole number, with or without a sign, in ASCII digits."""
     digits = label.removeprefix("-")
-    return digits.isascii() and digits.isdigit()
+    return digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS
+
+
+def one_column_a_class(labels: Sequence[str]) -> bool:
+    """Whether these can be one 0 or 1 for each class, as other projects write several labels."""
+    return len(labels) > 1 and all(label in ("0", "1", "0.0", "1.0") for label in labels)
+
+
+def _check_samples(samples: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Refuses labels whose form is another one than a list's.
+
+    Raises:
+        DataError: every sample has the same number of zeros and ones, or a label stands twice in one sample.
+    """
+    labeled = [(where, labels) for where, labels in samples if labels]
+    if len({len(labels) for _, labels in labeled}) == 1 and all(one_column_a_class(labels) for _, labels in labeled):
+        where, labels = labeled[0]
+        raise DataError(columns_message(where, labels))
+    for where, labels in labeled:
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise DataError(f"{where}: label '{_short(twice)}' stands twice; name each class of a sample once")
+
+
+def columns_message(where: str, labels: Sequence[str]) -> str:
+    """The error about labels that are one column a class."""
+    present = [str(i) for i, label in enumerate(labels) if float(label)]
+    return (
+        f"{where}: '{_short(' '.join(labels))}' looks like one column a class; write the numbers of the columns that are "
+        f"1 ({' '.join(present) or 'none'}), or the names of those classes"
+    )
+
+
+_NO_LABEL = re.compile(r"-?\d+\.\d*|-?\.\d+|-?\d+(\.\d*)?e[+-]?\d+|\d+(:\d\d)+(\.\d+)?", re.IGNORECASE)
 
 
 def _from_labels(labels: Sequence[tuple[str, str]], num_classes: int | None) -> ClassIndex:
     numbers = [(where, label) for where, label in labels if is_number(label)]
     names = [(where, label) for where, label in labels if not is_number(label)]
+    for where, label in names:
+        if _NO_LABEL.fullmatch(label):
+            raise DataError(
+                f"{where}: label '{_short(label)}' is a time or a number with a fraction; "
+                "a label is a whole number from 0 or the name of a class"
+            )
     if numbers and names:
         raise DataError(
-            f"{names[0][0]}: label '{names[0][1]}' is a name, but {numbers[0][0]} has {numbers[0][1]}; "
+            f"{names[0][0]}: label '{_short(names[0][1])}' is a name, but {numbers[0][0]} has {numbers[0][1]}; "
             "write all labels alike, or name the classes in class_names or in a classes.txt beside the list"
         )
     if names:
+        _refuse_ids(names)
         distinct = tuple(sorted({label for _, label in names}))
         return ClassIndex(distinct, f"the list names {counted(len(distinct), 'class')}")
     if num_classes is not None:
         return ClassIndex(tuple(map(str, range(num_classes))), f"the recipe says num_classes={num_classes}")
-    top = max((int(label) for _, label in numbers), default=0)
-    return ClassIndex(tuple(map(str, range(max(top, 0) + 1))), "labels count from 0")
+    return ClassIndex(tuple(map(str, range(_num_classes(numbers)))), "labels count from 0")
+
+
+def _num_classes(numbers: Sequence[tuple[str, str]]) -> int:
+    """One more than the largest label, where that is not far beyond the samples.
+
+    Raises:
+        DataError: a label is negative, or most classes would have no sample.
+    """
+    if not numbers:
+        return 1
+    where, top = max(((where, int(label)) for where, label in numbers), key=lambda pair: pair[1])
+    negative = next(((where, label) for where, label in numbers if int(label) < 0), None)
+    if negative is not None:
+        raise DataError(f"{negative[0]}: label {negative[1]} is negative; labels count from 0")
+    num_used = len({int(label) for _, label in numbers})
+    num_empty = top + 1 - num_used
+    if num_empty > num_used:
+        raise DataError(
+            f"{where}: label {top} makes {top + 1} classes, {num_empty} of them without a sample; correct the label (it "
+            "may be a number of frames, a time or an id), or set num_classes or class_names if there are that many"
+        )
+    _refuse_ids(numbers)
+    return top + 1
+
+
+def _refuse_ids(labels: Sequence[tuple[str, str]]) -> None:
+    """Refuses labels that are different for every sample.
+
+    Raises:
+        DataError: they are.
+    """
+    if len(labels) >= MOST_LABELS_OF_ONE and len({label for _, label in labels}) == len(labels):
+        where, label = labels[0]
+        raise DataError(
+            f"{where}: label '{_short(label)}' and all others stand once, as ids do: {len(labels)} classes of one sample; "
+            "give the column with the classes, or set class_names"
+        )
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= MOST_SHOWN else f"{label[: MOST_SHOWN - 3]}..."
 
 
 def _without(text: str, number: str, place: int) -> str:

@@ -167,7 +167,7 @@ def shards(
         class_names,
         num_classes=num_classes,
         folder=paths[0].parent,
-        labels=[(where, label) for where, labels in named for label in labels],
+        samples=named,
     )
     labels = [tuple(classes.index(label, where=where) for label in labels) for where, labels in named]
     return ShardedClips(
