@@ -263,7 +263,11 @@ def test_refused_lists(folder, text, args, message):
         ("a.mp4 1 2\nb.mp4 2 0 2\n", {"multi_label": True}, r"train.txt:2: label '2' stands twice; name each class"),
         ("a.mp4 run, jump, run\n", {"multi_label": True}, r"train.txt:1: label 'run' stands twice"),
         # times and fractions
-        ("a.mp4 12.5\nb.mp4 3.25\n", {}, r"train.txt:1: label '12.5' is a time or a number with a fraction; a label is"),
+        (
+            "a.mp4 12.5\nb.mp4 3.25\n",
+            {},
+            r"train.txt:1: label '12.5' is a time or a number with a fraction; a label is",
+        ),
         ("a.mp4 00:01:30\n", {}, r"label '00:01:30' is a time or a number with a fraction"),
         ("a.mp4 0\nb.mp4 1.0\n", {}, r"train.txt:2: label '1.0' is a time or a number with a fraction"),
         # ids

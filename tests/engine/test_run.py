@@ -184,6 +184,38 @@ def test_init_from_another_model(recipe, tmp_path):
         run(recipe, tmp_path / "two", wide, init=tmp_path / "one")
 
 
+def test_notes_of_the_data_are_kept_and_reported(recipe, world, tmp_path, caplog):
+    from videozoo.engine.evaluate_run import evaluate_run
+
+    run(recipe, tmp_path / "run", f"data.val.path={world / 'train'}")
+    note = "8 of 8 validation samples are training samples too: "
+    assert note in caplog.text
+    record = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert [list(record["notes"]), record["notes"]["val"][0].startswith(note)] == [["val"], True]
+    assert run(recipe, tmp_path / "run", f"data.val.path={world / 'train'}", resume=True).step == 4
+    assert "notes" not in load_recipe(tmp_path / "run" / "recipe.yaml").to_dict()
+    evaluate_run(tmp_path / "run")
+    assert note in (tmp_path / "run" / "eval" / "val" / "report.html").read_text()
+    assert evaluate_run(tmp_path / "run", data=world / "val").protocol["data notes"] == []
+
+
+@pytest.mark.parametrize("number", [3, 7])
+def test_a_number_of_classes_that_the_data_do_not_have(recipe, tmp_path, number):
+    match = rf"model\.num_classes: is {number}, but the data have 4 classes; leave it out, or name all classes in"
+    with pytest.raises(ConfigError, match=match):
+        run(recipe, tmp_path / "run", f"model.num_classes={number}")
+    assert not (tmp_path / "run").exists()
+    assert run(recipe, tmp_path / "run", "model.num_classes=4").step == 4
+
+
+def test_a_single_class(recipe, world, tmp_path):
+    for split in ("train", "val"):
+        shutil.copytree(world / split, tmp_path / "high" / split / "motions")
+    paths = [f"data.{split}.path={tmp_path / 'high' / split}" for split in ("train", "val")]
+    with pytest.raises(DataError, match=r"train: has one class \(motions\); .*motions look like classes \(.*\); give"):
+        run(recipe, tmp_path / "run", *paths)
+
+
 def test_a_broken_training_video_is_replaced_and_listed(recipe, world, tmp_path):
     shutil.copytree(world / "train", tmp_path / "train")
     broken = sorted((tmp_path / "train").rglob("*.mp4"))[0]

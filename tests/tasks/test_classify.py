@@ -125,9 +125,10 @@ def test_multi_label_losses_for_unequal_classes(video, args, expected):
 
 def test_balanced_weights_come_from_the_training_data():
     records = [ClipRecord(str(i), Path("x"), (label,)) for i, label in enumerate([0, 0, 0, 1, 2, 2])]
-    filled = Classify.fill_in({"class_weights": "balanced", "loss": "focal"}, ClipDataset(NAMES, records))
+    data = ClipDataset(NAMES, records)
+    filled = Classify.fill_in({"class_weights": "balanced", "loss": "focal"}, data)
     assert filled == {"class_weights": pytest.approx([2 / 3, 2, 1]), "loss": "focal"}
-    assert Classify.fill_in({"class_weights": [1.0]}, None) == {"class_weights": [1.0]}
+    assert Classify.fill_in({"class_weights": [1.0]}, data) == {"class_weights": [1.0]}
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,8 @@ def laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
 
 
 def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
-    known = [*SECTIONS, "data", "features", "seed"]
+    known = [*SECTIONS, "data", "seed"]
+    found = {key: value for key, value in found.items() if key not in ("features", "notes")}  # a run's record has them
     for key in found:
         if key not in known:
             raise ConfigError(f"{source}: {key}: a recipe has no such section{did_you_mean(key, known)}")
@@ -250,7 +251,6 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
     for key, value in found.items():
         if key != "seed" and not isinstance(value, dict):
             raise ConfigError(f"{source}: {key}: should be a mapping `name: ...`; got {value!r}")
-    found.pop("features", None)  # of a run's record: what its data said, and will say again
     data = found.pop("data")
     for split, args in data.items():
         if split not in SPLITS:

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from videozoo.data.check import folders_like_classes
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.types import ClipRecord
@@ -50,6 +51,8 @@ class ClipDataset:
                     f"{self.source}: '{record.id}' has {len(record.labels)} labels; "
                     "single-label data has one each, or set multi_label=true"
                 )
+            if len(set(record.labels)) < len(record.labels):
+                raise DataError(f"{self.source}: '{record.id}' has a label twice {record.labels}; name each class once")
             for label in record.labels:
                 if not 0 <= label < len(self.class_names):
                     raise DataError(
@@ -83,23 +86,48 @@ def assemble(
     """The data set of `records`; what was noted on the way is logged as warnings.
 
     A sample that is listed more than once is kept as often (some lists repeat samples on purpose), as `id#2`,
-    `id#3`. Repeats and classes without samples are counted and noted.
+    `id#3`. Repeats, classes without samples and a single class whose sub-folders look like classes are noted.
 
     Raises:
         DataError: see `ClipDataset`.
     """
+    records, notes = list(records), list(notes)
     unique, repeated = _unique_ids(records)
-    notes = list(notes)
     if repeated:
         again = counted(sum(repeated.values()), "sample")
         notes.append(f"{again} listed again, counted as often: {some_of(list(repeated))}")
+        notes += _differing(records)
     dataset = ClipDataset(tuple(class_names), unique, multi_label, source)
-    empty = [name for name, count in zip(class_names, dataset.class_counts(), strict=True) if not count]
-    if empty and any(record.labels for record in unique):
-        notes.append(f"{len(empty)} of {len(class_names)} classes without samples: {some_of(empty)}")
+    notes += _odd_classes(dataset)
     for note in notes:
         log.warning("%s: %s", source, note)
     return dataclasses.replace(dataset, notes=tuple(notes))
+
+
+def _differing(records: Sequence[ClipRecord]) -> list[str]:
+    """The note on samples that are listed with different labels, if there are any."""
+    labels: dict[str, set[tuple[int, ...]]] = {}
+    for record in records:
+        labels.setdefault(record.id, set()).add(tuple(sorted(record.labels)))
+    differing = [name for name, own in labels.items() if len(own) > 1]
+    return [f"{counted(len(differing), 'sample')} listed with different labels: {some_of(differing)}"] * bool(differing)
+
+
+def _odd_classes(dataset: ClipDataset) -> list[str]:
+    """The notes on classes without samples, on labels that count from 1, and on a folder one level too high."""
+    names, counts = dataset.class_names, dataset.class_counts()
+    notes = []
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if empty and any(counts):
+        from_1 = len(names) > 2 and names == tuple(map(str, range(len(names)))) and empty == ["0"]
+        hint = "; the labels run from 1, they should count from 0" if from_1 else ""
+        notes.append(f"{len(empty)} of {len(names)} classes without samples: {some_of(empty)}{hint}")
+    if len(names) == 1 and (found := folders_like_classes(dataset)) is not None:
+        root, folders = found
+        notes.append(
+            f"one class only, but the folders in {root} look like classes ({some_of(folders)}); give that path"
+        )
+    return notes
 
 
 def _unique_ids(records: Iterable[ClipRecord]) -> tuple[list[ClipRecord], Counter[str]]:

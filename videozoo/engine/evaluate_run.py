@@ -82,6 +82,9 @@ def evaluate_run(
     pipeline = input_spec.eval_pipeline(views, num_classes=num_classes)
     advice = "give features as the run was trained on"
     check_width(records, pipeline, where=f"{checkpoint.path}: data.{split}", advice=advice)
+    notes = list(getattr(records, "notes", ()))
+    if section == checkpoint.record.get("data", {}).get(split):
+        notes += [note for note in checkpoint.record.get("notes", {}).get(split, ()) if note not in notes]
     seen_views = str(getattr(input_spec, "views", "1x1")) if views is None else views
     fit: Mapping[str, Any] = checkpoint.record.get("fit", {})
     with join_world(device) as world:
@@ -109,7 +112,7 @@ def evaluate_run(
                 "model": checkpoint.record["model"],
                 "split": split,
                 "data": section,
-                "data notes": list(getattr(records, "notes", ())),
+                "data notes": notes,
                 "views (clips x crops)": seen_views,
                 "input": seen_input,
                 "task": checkpoint.record.get("task", {}),

@@ -21,6 +21,7 @@ from torch import nn
 
 from videozoo.config.check import accepted, build
 from videozoo.config.recipe import Recipe, plain, recipe_of
+from videozoo.data.check import notes_of
 from videozoo.data.registry import datasets
 from videozoo.engine.distributed import World, join_world
 from videozoo.engine.duration import Duration, Horizon
@@ -59,6 +60,7 @@ FREE = {
     "fit.parallel",
     "fit.save_every",
     "fit.tensorboard",
+    "notes",
 }
 MOST_OPENED = 100  # samples that are tried for the width of their features
 BEFORE_THE_FIRST_STEP = ("recipe.yaml", "log.jsonl", "bad_files.txt", "tb", "wandb", "mlflow_run_id")
@@ -157,7 +159,7 @@ def prepare_run(
     }
     batching = {"batch_size": fit.batch_size, "sampler": fit.sampler, "accumulate": fit.accumulate, **sharing}
     loader = TrainLoader(records, on_device(train_pipeline), **batching)
-    score = None
+    score = val_records = None
     last: Evaluation | None = None
     if "val" in recipe.data:
         val_records = _build_records(recipe, "val", class_names=class_names)
@@ -187,6 +189,9 @@ def prepare_run(
     def pictures() -> dict[str, Callable[[], Image.Image]]:
         matrices = [part for part in last.parts() if isinstance(part, Matrix)] if last is not None else []
         return {matrix.name: functools.partial(draw_matrix, matrix) for matrix in matrices}
+
+    if notes := notes_of(records, val_records):
+        record["notes"] = notes
 
     horizon = Horizon(
         total_steps=fit.duration.steps(steps_per_epoch=loader.steps_per_epoch, batch_size=fit.batch_size),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videozoo.config.check import accepted, build
-from videozoo.errors import WeightsError
+from videozoo.errors import ConfigError, WeightsError, counted
 from videozoo.models.memory_format import channels_last
 from videozoo.models.registry import create_model, models
 from videozoo.tasks.registry import tasks
@@ -27,7 +27,12 @@ def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
     model_args = dict(record["model"])
     name = model_args.pop("name")
     if "num_classes" in accepted(models.get(name)):  # networks that propose segments know no classes
-        model_args.setdefault("num_classes", len(class_names))
+        said = model_args.setdefault("num_classes", len(class_names))
+        if said != len(class_names):
+            raise ConfigError(
+                f"model.num_classes: is {said}, but the data have {counted(len(class_names), 'class')}; leave it out, or "
+                "name all classes in data.train.class_names (for a list of numbers data.train.num_classes)"
+            )
     new_model = functools.partial(create_model, name, **model_args)
     task_args = dict(record["task"])
     part = tasks.get(task_args.pop("name"))

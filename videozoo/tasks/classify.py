@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from videozoo.errors import ConfigError
+from videozoo.errors import ConfigError, DataError
 from videozoo.layers import loss as losses
 from videozoo.layers.loss import mixed_targets, smooth_targets
 from videozoo.layers.mix import Mix
@@ -140,6 +140,12 @@ class Classify(Task):
 
     @classmethod
     def fill_in(cls, args: Mapping[str, Any], records: Any) -> dict[str, Any]:
+        if len(records.class_names) < 2 and not args.get("multi_label"):
+            told = "; ".join(getattr(records, "notes", ())) or "give data with two classes or more"
+            raise DataError(
+                f"{getattr(records, 'source', 'data.train')}: has one class ({', '.join(records.class_names)}); "
+                f"a classifier needs two; {told}"
+            )
         if args.get("class_weights") != "balanced":
             return dict(args)
         if not hasattr(records, "class_counts"):

@@ -1,0 +1,104 @@
+"""What looks wrong in data that can be read: samples in two splits, a folder one level too high."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from videozoo.data.files import some_of
+from videozoo.types import ClipRecord
+
+__all__ = ["folders_like_classes", "notes_of", "shared_samples"]
+
+log = logging.getLogger(__name__)
+
+MOST_COMPARED = 1_000_000  # samples of both splits; larger sets are not compared
+MOST_OPENED = 20_000  # samples of both splits whose files are compared by content as well
+END_BYTES = 16_384  # read from the start and from the end of files of equal size
+
+Place = tuple[Any, ...]
+
+
+def notes_of(train: Any, val: Any = None) -> dict[str, list[str]]:
+    """The notes of a run's data by split, where there are any; samples that both splits share are logged and noted."""
+    notes = {"train": list(getattr(train, "notes", ())), "val": list(getattr(val, "notes", ()))}
+    shared = [] if val is None else shared_samples(train, val)
+    if shared:
+        note = f"{len(shared)} of {len(val)} validation samples are training samples too: {some_of(shared)}"
+        log.warning("%s: %s; their scores say nothing about new videos", getattr(val, "source", "data.val"), note)
+        notes["val"].append(note)
+    return {split: told for split, told in notes.items() if told}
+
+
+def shared_samples(train: Sequence[Any], val: Sequence[Any]) -> list[str]:
+    """The ids of the validation samples that are in the training data, too: the same file, or a copy of it."""
+    if len(train) + len(val) > MOST_COMPARED:
+        return []
+    ids = {place: str(record.id) for record in val if (place := _place(record)) is not None}
+    shared = {ids[place] for record in train if (place := _place(record)) in ids}
+    if len(train) + len(val) <= MOST_OPENED:
+        rest = [record for record in val if str(record.id) not in shared]
+        shared |= {str(copy.id) for copy in _copies(rest, of=train)}
+    return [str(record.id) for record in val if str(record.id) in shared]
+
+
+def folders_like_classes(records: Iterable[Any]) -> tuple[Path, list[str]] | None:
+    """The folder below which all clips lie, and the two or more sub-folders that they lie in; None where they do not."""
+    folders = [Path(record.path).parent for record in records if isinstance(record, ClipRecord)]
+    if not folders:
+        return None
+    root = Path(os.path.commonpath(folders))
+    names = {folder.relative_to(root).parts[:1] for folder in folders}
+    return (root, sorted(name for (name,) in names)) if len(names) > 1 and () not in names else None
+
+
+def _place(record: Any) -> Place | None:
+    """Where the content of a sample lies: the same place is the same sample; None where it does not say."""
+    if (path := getattr(record, "path", None)) is not None:
+        parts = (getattr(record, name, None) for name in ("offset", "index", "start_s", "end_s"))
+        return (_real(os.fspath(path)), *parts)
+    store = getattr(record, "store", None)
+    return (_real(os.fspath(store.path)), str(record.id)) if store is not None else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(path: str) -> str:
+    return os.path.realpath(path)
+
+
+def _copies(records: Iterable[Any], *, of: Iterable[Any]) -> Iterator[Any]:
+    """The records whose video file is equal to one of `of`."""
+    originals = _by_size(of)
+    for size, copies in _by_size(records).items():
+        known = {_ends(record) for record in originals.get(size, ())}
+        yield from (record for record in copies if _ends(record) in known)
+
+
+def _by_size(records: Iterable[Any]) -> Mapping[Place, list[Any]]:
+    """The video files by their size and the part of them that is the sample."""
+    found: dict[Place, list[Any]] = {}
+    for record in records:
+        if isinstance(record, ClipRecord) and record.num_frames is None:
+            try:
+                size_bytes = record.path.stat().st_size
+            except OSError:  # a clip inside an archive, or one that is gone since
+                continue
+            if size_bytes:
+                found.setdefault((size_bytes, record.start_s, record.end_s), []).append(record)
+    return found
+
+
+def _ends(record: ClipRecord) -> bytes:
+    """A digest of the beginning and the end of a file."""
+    try:
+        with record.path.open("rb") as file:
+            ends = file.read(END_BYTES)
+            file.seek(max(record.path.stat().st_size - END_BYTES, 0))
+            return hashlib.sha256(ends + file.read(END_BYTES)).digest()
+    except OSError:  # unreadable: training will name it
+        return os.urandom(32)
