@@ -48,7 +48,7 @@ def shared_samples(train: Sequence[Any], val: Sequence[Any]) -> list[str]:
 
 
 def folders_like_classes(records: Iterable[Any]) -> tuple[Path, list[str]] | None:
-    """The folder below which all clips lie, and the two or more sub-folders that they lie in; None where they do not."""
+    """The folder that holds all clips, and the sub-folders, two or more, that they lie in; None where they do not."""
     folders = [Path(record.path).parent for record in records if isinstance(record, ClipRecord)]
     if not folders:
         return None

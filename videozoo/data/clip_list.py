@@ -45,8 +45,8 @@ def clip_list(
 ) -> ClipDataset:
     """A list file: `path label`, `path label label ...`, or `path num_frames label` for a folder of frames.
 
-    Fields are separated by spaces, tabs, commas or semicolons; labels are numbers from 0 or class names. A path may hold
-    spaces; it needs quotes only where its end cannot be told. Blank lines and lines that begin with # are
+    Fields are separated by spaces, tabs, commas or semicolons; labels are numbers from 0 or class names. A path may
+    hold spaces; it needs quotes only where its end cannot be told. Blank lines and lines that begin with # are
     skipped.
 
     Args:

@@ -186,8 +186,8 @@ def columns_message(where: str, labels: Sequence[str]) -> str:
     """The error about labels that are one column a class."""
     present = [str(i) for i, label in enumerate(labels) if float(label)]
     return (
-        f"{where}: '{_short(' '.join(labels))}' looks like one column a class; write the numbers of the columns that are "
-        f"1 ({' '.join(present) or 'none'}), or the names of those classes"
+        f"{where}: '{_short(' '.join(labels))}' looks like one column a class; write the numbers of the columns that "
+        f"are 1 ({' '.join(present) or 'none'}), or the names of those classes"
     )
 
 
@@ -233,8 +233,8 @@ def _num_classes(numbers: Sequence[tuple[str, str]]) -> int:
     num_empty = top + 1 - num_used
     if num_empty > num_used:
         raise DataError(
-            f"{where}: label {top} makes {top + 1} classes, {num_empty} of them without a sample; correct the label (it "
-            "may be a number of frames, a time or an id), or set num_classes or class_names if there are that many"
+            f"{where}: label {top} makes {top + 1} classes, {num_empty} of them without a sample; correct the label "
+            "(it may be a number of frames, a time or an id), or set num_classes or class_names if there are that many"
         )
     _refuse_ids(numbers)
     return top + 1
@@ -249,8 +249,8 @@ def _refuse_ids(labels: Sequence[tuple[str, str]]) -> None:
     if len(labels) >= MOST_LABELS_OF_ONE and len({label for _, label in labels}) == len(labels):
         where, label = labels[0]
         raise DataError(
-            f"{where}: label '{_short(label)}' and all others stand once, as ids do: {len(labels)} classes of one sample; "
-            "give the column with the classes, or set class_names"
+            f"{where}: label '{_short(label)}' and all others stand once, as ids do: {len(labels)} classes of one "
+            "sample each; give the column with the classes, or set class_names"
         )
 
 
