@@ -146,5 +146,5 @@ def test_folders_without_videos(tmp_path, csv_file):
     with pytest.raises(DataError, match=r"nowhere: there is no such folder of videos; correct the path"):
         kinetics_csv(csv_file, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: holds no videos; known endings are .3gp .avi"):
+    with pytest.raises(DataError, match=r"empty: holds no videos; known endings are .3gp .asf .avi"):
         kinetics_csv(csv_file, tmp_path / "empty")

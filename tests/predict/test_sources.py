@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,37 @@ def test_nothing_to_look_at(tmp_path):
         find_videos([tmp_path])
     with pytest.raises(DataError, match=r"sources: no video was named"):
         find_videos([])
+
+
+@pytest.mark.parametrize(
+    "address", ["https://host/a.mp4", "http://host/a.mp4?x=[1]", "rtsp://host/live", "s3://b/a.mp4"]
+)
+def test_addresses_are_refused_as_they_were_written(folder, address):
+    with pytest.raises(DataError) as caught:
+        find_videos(["v", address])
+    assert str(caught.value).startswith(f"sources: {address} is an address, and addresses are not taken; download")
+    Path("v/list.txt").write_text(f"b.mp4 3\n{address} 1\n")
+    with pytest.raises(DataError) as caught:
+        find_videos(["v/list.txt"])
+    assert str(caught.value).startswith(f"v/list.txt:2: {address} is an address")
+
+
+def test_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert find_videos(["~/v/b.mp4", "~/v/?.mp4"]) == [folder / "v/b.mp4"]
+    Path("list.txt").write_text("~/v/a.MKV\n")
+    assert find_videos(["list.txt"]) == [folder / "v/a.MKV"]
+
+
+def test_a_list_of_names_in_another_encoding(folder):
+    name = os.fsdecode(b"v/caf\xe9.mp4")
+    Path(name).touch()
+    Path("list.txt").write_bytes(b"v/caf\xe9.mp4\nv/b.mp4\n")
+    assert names(find_videos(["list.txt"])) == [name, "v/b.mp4"]
+
+
+def test_broken_links_are_left_to_the_reader_to_report(folder):
+    Path("v/broken.mp4").symlink_to("nowhere.mp4")
+    Path("list.txt").write_text("v/broken.mp4\n")
+    assert names(find_videos(["list.txt"])) == ["v/broken.mp4"]
+    assert "v/broken.mp4" in names(find_videos(["v"]))

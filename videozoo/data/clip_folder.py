@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from videozoo.data.dataset import ClipDataset, assemble
-from videozoo.data.files import find_clips, some_of
+from videozoo.data.files import find_readable_clips, some_of
 from videozoo.data.labels import ClassIndex, ClassNames, given_names
 from videozoo.data.registry import register_dataset
 from videozoo.errors import ConfigError, DataError, counted
+from videozoo.io.clip_files import is_passed_over
 from videozoo.types import ClipRecord
 
 __all__ = ["Subset", "clip_folder", "split_folder", "subset_folders"]
@@ -35,8 +37,8 @@ def clip_folder(
 ) -> ClipDataset:
     """Videos or folders of frames in one sub-folder a class, `path/<class>/**/clip.mp4`.
 
-    The classes are the sub-folders in the order of their names. Hidden files are skipped; files that are
-    neither videos nor frames are counted in a warning.
+    The classes are the sub-folders in the order of their names. Hidden and unfinished files (`x.part.mp4`) are
+    skipped; files that are neither videos nor frames are counted in a warning.
 
     Args:
         class_names: the classes in order, or a file with one a line; other sub-folders are an error.
@@ -110,11 +112,11 @@ def _read(
     if classes is None:
         classes = ClassIndex(tuple(folder.name for folder in folders), "")
     records: list[ClipRecord] = []
-    others = [file for file in root.iterdir() if file.is_file() and not file.name.startswith(".")]
+    others = [file for file in root.iterdir() if not file.is_dir() and not is_passed_over(file.name)]
     extra = {} if fps is None else {"fps": fps}
     for folder in folders:
         label = classes.index_of_name(folder.name, where=str(folder), what="class folder")
-        clips = find_clips(folder)
+        clips = find_readable_clips(folder)
         entries = [(video, None) for video in clips.videos] + clips.frame_folders
         for path, num_frames in entries:
             name = path.relative_to(root).as_posix()
@@ -134,7 +136,17 @@ def _read(
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    """Lists the class folders.
+
+    Raises:
+        DataError: one is a link to a folder that is not there; its class would be missing.
+    """
+    entries = sorted(entry for entry in root.iterdir() if not is_passed_over(entry.name))
+    for entry in entries:
+        if not entry.suffix and entry.is_symlink() and not entry.exists():
+            target = entry.readlink()
+            raise DataError(f"{entry}: is a link to {target}, which is not there; restore it, or remove the link")
+    return [entry for entry in entries if entry.is_dir()]
 
 
 def _held_out(records: Sequence[ClipRecord], val_share: float) -> set[str]:
@@ -150,4 +162,4 @@ def _held_out(records: Sequence[ClipRecord], val_share: float) -> set[str]:
 
 
 def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(name)).hexdigest()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from videozoo.data.dataset import ClipDataset, assemble
-from videozoo.data.files import VIDEO_SUFFIXES, check_missing, read_lines
+from videozoo.data.files import check_missing, read_lines
 from videozoo.data.labels import ClassNames, class_index, columns_message, is_number, one_column_a_class
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
+from videozoo.io.clip_files import VIDEO_SUFFIXES
 from videozoo.types import ClipRecord
 
 __all__ = ["clip_list", "list_line"]

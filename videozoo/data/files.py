@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from videozoo.errors import DataError
-from videozoo.io.frame_folder import IMAGE_SUFFIXES
+from videozoo.io.clip_files import VIDEO_SUFFIXES, Clips, find_clips
 
 __all__ = [
-    "VIDEO_SUFFIXES",
-    "Clips",
     "check_missing",
-    "find_clips",
+    "find_readable_clips",
     "find_stems",
     "read_lines",
     "read_text",
     "some_of",
 ]
 
-# fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
-    ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv",
-})
-# fmt: on
 
+def find_readable_clips(folder: Path) -> Clips:
+    """Finds the clips below `folder`; see `io.clip_files.find_clips`.
 
-@dataclasses.dataclass(frozen=True)
-class Clips:
-    """What lies below a folder, each kind sorted by path."""
-
-    videos: list[Path]
-    frame_folders: list[tuple[Path, int]]  # with their numbers of frames
-    others: list[Path]
-
-
-def find_clips(folder: Path) -> Clips:
-    """The videos below `folder`, and the sub-folders with images and no video; hidden names are skipped."""
-    found = Clips([], [], [])
-    visited: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in visited:  # links may lead in a circle
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files = [Path(place, name) for name in sorted(names) if not name.startswith(".")]
-        videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-        images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-        found.videos.extend(videos)
-        if images and not videos and Path(place) != folder:
-            found.frame_folders.append((Path(place), len(images)))
-            files = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
-        found.others.extend(file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES)
-    return Clips(sorted(found.videos), sorted(found.frame_folders), sorted(found.others))
+    Raises:
+        DataError: a folder below it cannot be read, so that clips would be left out in silence.
+    """
+    clips = find_clips(folder)
+    for place, reason in clips.unreadable.items():
+        raise DataError(f"{place}: cannot be read ({reason}); allow it, or move it out of {folder}")
+    return clips
 
 
 def find_stems(folder: Path) -> dict[str, list[Path]]:
@@ -70,7 +40,7 @@ def find_stems(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of videos; correct the path")
     stems: dict[str, list[Path]] = defaultdict(list)
-    for video in find_clips(folder).videos:
+    for video in find_readable_clips(folder).videos:
         stems[video.stem].append(video)
     if not stems:
         raise DataError(f"{folder}: holds no videos; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}")

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from videozoo.data.dataset import ClipDataset
-from videozoo.data.files import VIDEO_SUFFIXES, some_of
+from videozoo.data.files import some_of
 from videozoo.data.labels import ClassNames, class_index
 from videozoo.data.registry import register_dataset
 from videozoo.data.youtube8m import find_shards
 from videozoo.errors import ConfigError, DataError, DecodeError, counted
+from videozoo.io.clip_files import VIDEO_SUFFIXES
 from videozoo.io.decode import probe
 from videozoo.io.slice import FileSlice
 from videozoo.types import ClipRecord

@@ -112,8 +112,16 @@ class FrameFolder(VideoReader):
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The images directly in `folder`, in the order of the numbers in their names."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    """Lists the images directly in `folder`, in the order of the numbers in their names; hidden ones are passed over.
+
+    Raises:
+        DataError: the folder is closed to the user.
+    """
+    try:
+        files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{folder}: cannot be read ({reason}); allow it, or leave this folder out") from error
     return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem)], p.name))
 
 

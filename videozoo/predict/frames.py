@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videozoo.errors import ConfigError, DataError, DecodeError
 from videozoo.io.decode import VideoReader, open_video
-from videozoo.io.frame_folder import FrameFolder
+from videozoo.io.frame_folder import FrameFolder, frame_files
 from videozoo.io.reader import TIME_SLACK_S, Frames
 from videozoo.types import VideoInfo
 
@@ -39,6 +39,8 @@ def open_source(video: Video, *, fps: float | None = None) -> VideoReader:
         raise ConfigError(f"fps: got {fps}; needs a rate above 0")
     if isinstance(video, str | os.PathLike) and not Path(video).is_dir():
         return open_video(video)
+    if not isinstance(video, np.ndarray | Tensor):
+        frame_files(Path(video))  # a folder that is closed to the user says so, whatever the rate
     if fps is None:
         raise DataError(f"{name_of(video)}: these are frames without a rate; say it with fps=25 (or --fps 25)")
     if isinstance(video, np.ndarray | Tensor):

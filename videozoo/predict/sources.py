@@ -3,50 +3,50 @@
 from __future__ import annotations
 
 import glob
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from videozoo.errors import DataError
+from videozoo.io.clip_files import VIDEO_SUFFIXES, find_clips
 from videozoo.io.frame_folder import frame_files
 
-__all__ = ["LIST_SUFFIXES", "VIDEO_SUFFIXES", "find_videos"]
+__all__ = ["LIST_SUFFIXES", "find_videos"]
 
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("3gp", "asf", "avi", "flv", "gif", "h264", "hevc", "m2ts", "m4v", "mkv", "mov"),
-        *("mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
-    )
-)
 LIST_SUFFIXES = frozenset({".csv", ".lst", ".txt"})
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def find_videos(sources: Iterable[str | Path]) -> list[Path]:
-    """Every video that `sources` name, in their order, each once.
+def find_videos(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Finds every video that `sources` name, in their order, each once.
 
-    A source is a video file (of any ending), a folder (the videos below it, sorted by path; or one video,
-    when it holds nothing but frames as images), a list file (`.txt`, `.lst`, `.csv`: a path first in each
-    line, relative to the list or to the current folder; `#` begins a comment line), or a glob pattern. A
-    file that does not exist is kept: who reads it says so, and the others are still answered.
+    A source is a video file (of any ending), a folder (the videos and folders of frames below it, sorted by path, as
+    training finds them; or one video, when it holds nothing but frames as images), a list file (`.txt`, `.lst`,
+    `.csv`: a path first in each line, relative to the list or to the current folder; `#` begins a comment line), or a
+    glob pattern. `~` is the home folder. Files that do not exist, broken links and closed folders are kept: their
+    reader says so, and the others are still answered.
 
     Raises:
-        DataError: a folder, a list or a pattern without any video.
+        DataError: a folder, a list or a pattern without any video, or an address (`https://...`).
     """
     found: dict[Path, None] = {}
     for source in sources:
-        found.update(dict.fromkeys(_expand(str(source))))
+        found.update(dict.fromkeys(_expand(os.fspath(source))))
     if not found:
         raise DataError("sources: no video was named; give files, folders or a list file")
     return list(found)
 
 
 def _expand(source: str) -> list[Path]:
+    _refuse_address(source, where="sources")
+    source = os.path.expanduser(source)  # noqa: PTH111 (patterns, too)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (which a closed folder above does not stop)
         return _in_folder(path)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113
         return _in_list(path) if path.suffix.lower() in LIST_SUFFIXES else [path]
-    if glob.has_magic(source):
+    if not os.path.lexists(path) and glob.has_magic(source):
         matched = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (the pattern may be absolute)
         if not matched:
             raise DataError(f"{source}: the pattern matches nothing; check it, or quote it for the shell")
@@ -55,7 +55,8 @@ def _expand(source: str) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    found = find_clips(folder)
+    videos = sorted([*found.videos, *(place for place, _ in found.frame_folders), *found.unreadable])
     if videos:
         return videos
     if frame_files(folder):
@@ -66,22 +67,30 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def _in_list(path: Path) -> list[Path]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")  # names may be in any encoding
+    except OSError as error:
         raise DataError(f"{path}: cannot be read as a list of videos ({error}); write one path a line") from error
+    if "\0" in text:
+        raise DataError(f"{path}: cannot be read as a list of videos (it is not text); write one path a line")
     separator = "," if path.suffix.lower() == ".csv" else None
-    lines = (line.strip() for line in text.splitlines())
-    videos = [_entry(line, path, separator) for line in lines if line and not line.startswith("#")]
+    lines = ((f"{path}:{number}", line.strip()) for number, line in enumerate(re.split("\r\n|\n|\r", text), start=1))
+    videos = [_entry(line, path, separator, where) for where, line in lines if line and not line.startswith("#")]
     if not videos:
         raise DataError(f"{path}: the list is empty; write one path a line")
     return videos
 
 
-def _entry(line: str, list_path: Path, separator: str | None) -> Path:
+def _entry(line: str, list_path: Path, separator: str | None, where: str) -> Path:
     """The video of one line: the line itself when that is a file (spaces included), else its first word."""
-    candidates = [line, line.split(separator)[0].strip()]
+    _refuse_address(line.split(separator)[0], where=where)
+    candidates = [os.path.expanduser(name) for name in (line, line.split(separator)[0].strip())]  # noqa: PTH111
     for name in candidates:
         for path in (list_path.parent / name, Path(name)):
-            if path.exists():
+            if os.path.lexists(path):
                 return path
     return list_path.parent / candidates[-1]
+
+
+def _refuse_address(source: str, *, where: str) -> None:
+    if ADDRESS.match(source):
+        raise DataError(f"{where}: {source} is an address, and addresses are not taken; download the file first")
