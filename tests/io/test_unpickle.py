@@ -3,6 +3,9 @@ from __future__ import annotations
 import collections
 import os
 import pickle
+import re
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +45,7 @@ def test_arrays_survive(tmp_path, protocol):
     for name in "abcdef":
         np.testing.assert_array_equal(read[name], arrays[name])
         assert read[name].dtype == plain[name].dtype
-    assert type(pickle.loads(pickle.dumps(read["a"], protocol))) is np.ndarray
+    assert type(read["a"]) is np.ndarray
 
 
 @pytest.mark.parametrize(
@@ -96,11 +99,12 @@ def test_a_small_file_makes_nothing_large(tmp_path, call, reason):
         unpickle_arrays(written(tmp_path, call))
 
 
-def test_an_array_that_is_never_given_its_contents_is_empty(tmp_path):
+def test_an_array_that_is_never_given_its_contents_is_refused(tmp_path):
     reconstruct = np.zeros(1).__reduce__()[0]
     for call in Hostile(reconstruct, np.ndarray, (9, 9), b"f"), Hostile(np.ndarray, (9, 9), np.dtype("f8")):
-        assert unpickle_arrays(written(tmp_path, call)).shape == (0,)
-    for data, reason in (b"short", "not a whole pickle"), (np.zeros(1), "an array in the memory of a _Array"):
+        with pytest.raises(WeightsError, match="it has an array without contents where a value belongs"):
+            unpickle_arrays(written(tmp_path, call))
+    for data, reason in (b"short", "not a whole pickle"), (np.zeros(1), "an array in the memory of a ndarray"):
         with pytest.raises(WeightsError, match=reason):
             unpickle_arrays(written(tmp_path, Hostile(np.ndarray, (9, 9), "<f8", data)))
 
@@ -128,3 +132,212 @@ def test_of_a_dtype_only_the_byte_order_is_taken(tmp_path, protocol):
 
     array = unpickle_arrays(written(tmp_path, Array(), protocol))
     assert array.dtype == np.dtype("<f8") and array.dtype.names is None and array.tolist() == [1, 1]
+
+
+# ---- programs that no pickler writes: a file changes nothing that it is given, and takes little time and memory ----
+
+
+def refused(tmp_path, program):
+    """The one line about a pickle that is a program."""
+    path = tmp_path / "hostile.pdparams"
+    path.write_bytes(program)
+    with pytest.raises(WeightsError) as caught:
+        unpickle_arrays(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 500
+    return message.removeprefix(f"{path}: ")
+
+
+ORDERED_DICT = b"ccollections\nOrderedDict\n"
+FROMBUFFER = b"cnumpy.core.numeric\n_frombuffer\n"
+SCALAR = b"cnumpy.core.multiarray\nscalar\n"
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
+ADDRESS = b"C\x08AAAAAAAA"
+PRETENDED = ORDERED_DICT + b")R}X\x05\x00\x00\x00plainX\x01\x00\x00\x00Osb"  # an OrderedDict with .plain = "O"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        FROMBUFFER + b"(" + ADDRESS + PRETENDED + b"K\x01\x85tR",
+        SCALAR + b"(" + PRETENDED + ADDRESS + b"tR",
+        RECONSTRUCT + b"(K\x01K\x01\x85" + PRETENDED + b"\x89" + ADDRESS + b"tb",
+        b"cnumpy\nndarray\n(K\x01\x85" + PRETENDED + ADDRESS + b"tR",
+    ],
+    ids=["frombuffer", "scalar", "state", "ndarray"],
+)
+def test_nothing_passes_for_a_dtype(tmp_path, program):
+    assert refused(tmp_path, b"\x80\x03" + program + b".").startswith("it asks for an array of a OrderedDict, not of ")
+
+
+@pytest.mark.parametrize("code", [b"O", b"O8", b"f8,O", b"(9999,9999)f8", b"M8", b"V8", b"f8" * 500, b"U99999999999"])
+def test_only_plain_dtypes_are_made(tmp_path, code):
+    text = b"X" + len(code).to_bytes(4, "little") + code
+    for program in b"cnumpy\ndtype\n" + text + b"\x85R", b"cnumpy\nndarray\n(K\x01\x85" + text + ADDRESS + b"tR":
+        assert refused(tmp_path, b"\x80\x03" + program + b".").startswith("it asks for an array of '")
+
+
+NAMES = [
+    *(b"ccollections\nOrderedDict\n", b"c_codecs\nencode\n", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n", FROMBUFFER),
+    *(SCALAR, b"cnumpy._core.multiarray\n_reconstruct\n", b"cbuiltins\nset\n", b"c__builtin__\nbytearray\n"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("state", [b"N}X\x0c\x00\x00\x00__defaults__X\x01\x00\x00\x00F\x85s\x86", b"}", b"N", b")"])
+def test_an_admitted_name_cannot_be_changed(tmp_path, name, state):
+    good = tmp_path / "good.pkl"
+    good.write_bytes(pickle.dumps(np.arange(6.0).reshape(2, 3), protocol=5))
+    assert refused(tmp_path, b"\x80\x03" + name + state + b"b.") == (
+        "it sets attributes of a Global; do not trust this file"
+    )
+    assert unpickle_arrays(good).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("value", [b"}", b"]", b"\x8f", b"X\x01\x00\x00\x00a", b"N", b"K\x01"])
+def test_only_arrays_take_a_state(tmp_path, value):
+    assert refused(tmp_path, b"\x80\x04" + value + b"}b.").startswith("it sets attributes of a ")
+
+
+def test_an_array_takes_its_contents_once(tmp_path):
+    state = b"(K\x01K\x01\x85cnumpy\ndtype\n(X\x02\x00\x00\x00f8\x89\x88tR\x89" + ADDRESS + b"tb"
+    program = b"\x80\x03" + RECONSTRUCT + state
+    path = tmp_path / "good.pkl"
+    path.write_bytes(program + b".")
+    assert unpickle_arrays(path).shape == (1,)
+    assert refused(tmp_path, program + state + b".").startswith("it sets attributes of a ndarray; ")
+
+
+def test_attributes_of_an_ordered_dict_are_left_out(tmp_path):
+    state = collections.OrderedDict(a=1)
+    state._metadata = {"version": 1}  # as torch's have them
+    read = unpickle_arrays(written(tmp_path, state))
+    assert read == {"a": 1} and not hasattr(read, "_metadata")
+
+
+def test_python_2_gives_an_ordered_dict_its_pairs_at_once(tmp_path):
+    path = tmp_path / "old.pkl"
+    path.write_bytes(ORDERED_DICT + b"((lp1\n(lp2\nS'a'\naI1\naatR.")
+    assert unpickle_arrays(path) == {"a": 1}
+    assert refused(tmp_path, ORDERED_DICT + b"(I9\ntR.").startswith("it asks for OrderedDict of a value of type int, ")
+
+
+KEYS = {
+    "a tuple": b")",
+    "a tuple that doubles": b"NN\x86q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(60)),
+    "a tuple that is deep": b")" + b"\x85" * 50_000,
+    "an array": FROMBUFFER + b"(" + ADDRESS + b"X\x02\x00\x00\x00f8K\x01\x85tR",
+    "None": b"N",
+    "a large number": b"\x8a\x0a" + b"\x01" * 10,
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    "place",
+    [
+        b"}%sNs",
+        b"}(%sNu",
+        b"(%sNd",
+        b"\x8f(%s\x90",
+        b"(%s\x91",
+        b"cbuiltins\nset\n](%se\x85R",
+        ORDERED_DICT + b"](%sN\x86e\x85R",
+    ],
+    ids=["setitem", "setitems", "dict", "additems", "frozenset", "set", "pairs"],
+)
+def test_keys_are_plain(tmp_path, key, place):
+    assert re.match(
+        "it has .* for a key, not text or a number; do not trust",
+        refused(tmp_path, b"\x80\x04" + place.replace(b"%s", KEYS[key]) + b"."),
+    )
+
+
+@pytest.mark.parametrize("index", [2**28 - 1, 2**32 - 1])
+def test_a_place_in_the_memo_costs_nothing(tmp_path, index):
+    path = tmp_path / "memo.pkl"
+    path.write_bytes(b"\x80\x02Nr" + index.to_bytes(4, "little") + b".")
+    tracemalloc.start()
+    assert unpickle_arrays(path) is None
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (b")" + b"\x85" * 50_000, "it nests its values over 64 deep"),
+        (b"]" + b"]" * 1000 + b"a" * 1000, "it nests its values over 64 deep"),
+        (b"(" * 100_000, "it nests its values over 64 deep"),
+        (b"]q\x00h\x00a", "it nests its values over 64 deep"),
+        (b"]q\x00(h\x00h\x00e", "it repeats its values until they are far larger than the file"),
+        (b"NN\x86q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(40)), "it repeats its values"),
+        (b"(" + b"\x8f" * 400_000 + b"l", "it makes so many values"),
+        (b"N" + b"\x94" * 700_000, "it makes so many values"),
+        (b"2", "it uses the opcode DUP, which no array needs"),
+        (b"N2", "it uses the opcode DUP, which no array needs"),
+        (b"NP1\n", "it uses the opcode PERSID, which no array needs"),
+        (b"N\x82\x01", "it uses the opcode EXT1, which no array needs"),
+        (b"\x8b\xff\xff\xff\x7f", "it has a number of 2147483647 bytes"),
+        (b"L" + b"9" * 100_000 + b"L\n", "has a line of over 1000 characters"),
+        (b"B\xff\xff\xff\xff", "ends within a value of 4294967295 bytes"),
+        (b"\x8e" + b"\xff" * 8, "ends within a value of "),
+        (b"\x8f(h\x01\x90", "not a whole pickle"),
+        (b"a", "not a whole pickle"),
+        (b"NNb", "it sets attributes of a NoneType"),
+        (b"NNR", "it calls a NoneType with a NoneType"),
+    ],
+)
+def test_a_program_that_nests_repeats_or_asks_for_much_is_refused(tmp_path, program, reason):
+    tracemalloc.start()
+    message = refused(tmp_path, b"\x80\x04" + program + b".")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert reason in message and peak_bytes < 150 << 20
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [
+        ((10**9, 0), b""),
+        ((0, 10**9), b""),
+        ((1,) * 40, b"1"),
+        ((-1, -1), b"1"),
+        ((True,), b"1"),
+        ((2**70,), b"1"),
+        ("ab", b"1"),
+    ],
+)
+def test_a_shape_that_no_array_has(tmp_path, shape, data):
+    message = refused(tmp_path, pickle.dumps(Hostile(np.ndarray, shape, "|u1", data), protocol=4))
+    assert message.startswith("it asks for an array ")
+
+
+@pytest.mark.parametrize(
+    ("code", "data"), [("|b1", b"\x02"), ("<U1", b"\xff\xff\xff\xff"), (">U1", b"\x00\xff\x00\x00")]
+)
+def test_contents_that_their_type_does_not_have(tmp_path, code, data):
+    message = refused(tmp_path, pickle.dumps(Hostile(np.ndarray, (1,), code, data), protocol=4))
+    assert message.startswith("not a whole pickle (an array of ")
+
+
+def test_arrays_that_are_shared_are_read_once(tmp_path):
+    tied = np.arange(1000.0)
+    read = unpickle_arrays(written(tmp_path, {"in": tied, "out": tied, "n": [tied.dtype.str] * 3}))
+    assert read["in"] is read["out"] and read["in"].tolist() == tied.tolist()
+
+
+def test_pipes_and_files_that_cannot_be_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="pipe: is a pipe; give the path of a file of weights"):
+        unpickle_arrays(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="no: there is no such file of weights"):
+        unpickle_arrays(tmp_path / "no")
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    path = written(tmp_path, [])
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(WeightsError, match=r"cannot be opened \(Permission denied\); check its permissions"):
+        unpickle_arrays(path)
