@@ -190,7 +190,7 @@ def test_a_call_may_ask_for_others(extractor, video):
         ({"stride_s": -1.0}, r"stride_s: got -1\.0; needs seconds above 0"),
         ({"output": "pixels"}, r"output: there is no 'pixels'; it is features or scores"),
         ({"precision": "int3"}, r"precision: there is no 'int3'; accepted: bf16, fp16, fp32"),
-        ({"device": "toaster"}, r"device: 'toaster' cannot be used here"),
+        ({"device": "toaster"}, r"device: there is no device 'toaster'"),
     ],
 )
 def test_wrong_options(run, options, message):

@@ -47,7 +47,7 @@ def test_there_is_no_such_run(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "toaster"}, r"device: 'toaster' cannot be used here .*use auto, cpu or cuda"),
+        ({"device": "toaster"}, r"device: there is no device 'toaster'; write auto, cpu, cuda"),
         ({"precision": "int3"}, r"precision: there is no 'int3'; accepted: bf16, fp16, fp32"),
         ({"views": "ten"}, r"input\.views: is 'ten'; write clips x crops"),
     ],

@@ -91,12 +91,13 @@ def models(
     from videozoo.errors import ConfigError
     from videozoo.models.registry import create_model, list_models
     from videozoo.models.speed import MODES, time_model
+    from videozoo.tasks.device import pick_device
 
     names = list_models(pattern)
     if not names:
         raise ConfigError(f"bench: no model is called '{pattern}'; videozoo list models names them")
     given = read_arguments(args or [])["model"]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = pick_device()
     figures = []
     for name in names:
         make = functools.partial(create_model, name, **given)
@@ -119,7 +120,7 @@ def models(
         row["timings"] = {timing.mode: dataclasses.asdict(timing) for timing in timings}
         figures.append(row)
         typer.echo(_model_line(row), err=True)
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     where = f"{where}; torch {torch.__version__}, {batch} clip{'s' if batch > 1 else ''}, median of {steps}"
     seconds = "Core-seconds" if cpu_time else "Seconds"
     if as_json:

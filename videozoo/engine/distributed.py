@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from videozoo.errors import ConfigError
+from videozoo.tasks.device import pick_device
 
 __all__ = ["World", "join_world"]
 
@@ -62,14 +62,17 @@ class World:
 
 
 @contextlib.contextmanager
-def join_world(device: str = "auto") -> Iterator[World]:
+def join_world(device: str = "auto", *, where: str = "device") -> Iterator[World]:
     """The processes that torchrun started, or this one alone; nccl between GPUs, gloo between CPUs.
+
+    Args:
+        where: of the device's name, for error messages.
 
     Raises:
         ConfigError: the device is not there.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    found = _device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    found = pick_device(device, where=where, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     if found.type == "cuda":
         torch.cuda.set_device(found)
     if world_size == 1:
@@ -89,17 +92,3 @@ def join_world(device: str = "auto") -> Iterator[World]:
     finally:
         if ours:
             dist.destroy_process_group()
-
-
-def _device(name: str, *, local_rank: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"fit.device: there is no device '{name}'; write auto, cpu, cuda or cuda:1") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError("fit.device: is cuda, and torch sees no GPU here; write auto or cpu")
-        return torch.device("cuda", local_rank if device.index is None else device.index)
-    return device

@@ -90,7 +90,7 @@ def train(
     """
     out_dir = Path(out_dir)
     fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
-    with join_world(fit.device) as world:
+    with join_world(fit.device, where="fit.device") as world:
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
         resume = resume or restarted
         is_new = in_use(out_dir) is None

@@ -19,8 +19,9 @@ from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, Output, dequantised, quantised
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.projection import Projection
-from videozoo.predict.windows import chunks, pick_device, shared_reader, window_times
+from videozoo.predict.windows import chunks, shared_reader, window_times
 from videozoo.tasks.build import task_from_checkpoint
+from videozoo.tasks.device import pick_device
 from videozoo.tasks.precision import autocast, check_precision
 from videozoo.transforms.collate import collate
 from videozoo.transforms.sound import silence, sound_features

@@ -17,8 +17,9 @@ from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_
 from videozoo.predict.extractor import Extractor, FeatureVideo
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.prediction import Prediction, Window, moved
-from videozoo.predict.windows import chunks, pick_device, shared_reader, window_times
+from videozoo.predict.windows import chunks, shared_reader, window_times
 from videozoo.tasks.build import task_from_checkpoint
+from videozoo.tasks.device import pick_device
 from videozoo.tasks.precision import Precision, autocast, check_precision
 from videozoo.tasks.task import Task
 from videozoo.transforms.collate import collate

@@ -6,15 +6,12 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-import torch
-
-from videozoo.errors import ConfigError
 from videozoo.io.decode import VideoReader
 from videozoo.predict.frames import SlidingReader
 from videozoo.transforms.input import ClipInput
 from videozoo.types import VideoInfo
 
-__all__ = ["chunks", "pick_device", "shared_reader", "window_times"]
+__all__ = ["chunks", "shared_reader", "window_times"]
 
 T = TypeVar("T")
 
@@ -59,21 +56,3 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the accelerator that is there, else the CPU.
-
-    Raises:
-        ConfigError: it cannot be used on this machine.
-    """
-    if name == "auto":
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return found or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"device: '{name}' cannot be used here ({reason}); use auto, cpu or cuda") from error
-    return device

@@ -1,0 +1,44 @@
+"""The device that a network runs on: one choice for training, evaluation, prediction and measuring."""
+
+from __future__ import annotations
+
+import torch
+
+from videozoo.errors import ConfigError
+from videozoo.structured import reason
+
+__all__ = ["pick_device"]
+
+
+def pick_device(name: str = "auto", *, where: str = "device", local_rank: int | None = None) -> torch.device:
+    """Returns the device of that name; "auto" is the accelerator of this machine, else the CPU.
+
+    Args:
+        where: begins the error messages.
+        local_rank: number of this process on its machine, which is that of its GPU where the name has no number.
+
+    Raises:
+        ConfigError: it cannot be used on this machine.
+    """
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        device = found or torch.device("cpu")
+    else:
+        device = _named(name, where=where)
+    if device.type == "cuda" and device.index is None and local_rank is not None:
+        device = torch.device("cuda", local_rank)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"{where}: '{device}' cannot be used here ({reason(error)}); write auto or cpu") from error
+    return device
+
+
+def _named(name: str, *, where: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"{where}: there is no device '{name}'; write auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "meta":
+        raise ConfigError(f"{where}: the device 'meta' computes nothing; write auto or cpu")
+    return device
