@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import itertools
 import json
 import os
@@ -149,13 +150,19 @@ def checked(
         DataError (or `error`): a field is missing or of another type; the message names it with its value.
     """
     try:
-        return pydantic.TypeAdapter(shape).validate_python(value)
+        found: Shape = _adapter(shape).validate_python(value)  # type: ignore[arg-type]
+        return found
     except pydantic.ValidationError as problems:
         first = problems.errors(include_url=False)[0]
         at = "".join(f"{_cut(str(step), MAX_SHOWN_CHARS)}: " for step in first["loc"])
         said = first["msg"][:1].lower() + first["msg"][1:]
         got = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
         raise error(f"{_place(where)}: {at}{_cut(said, MAX_REASON_CHARS)}{got}; {advice}") from problems
+
+
+@functools.lru_cache(maxsize=64)
+def _adapter(shape: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(shape)
 
 
 # ---- text --------------------------------------------------------------------------------------------------

@@ -13,9 +13,8 @@ def read_arguments(args: list[str]) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: an argument is not of this form.
     """
-    import yaml
-
     from videozoo.errors import ConfigError
+    from videozoo.structured import parse_yaml
 
     sections: dict[str, dict[str, Any]] = {"model": {}, "input": {}}
     for arg in args:
@@ -25,8 +24,5 @@ def read_arguments(args: list[str]) -> dict[str, dict[str, Any]]:
             section, field = "model", key
         if not equals or not field or section not in sections:
             raise ConfigError(f"{arg}: is no argument; write key=value for the model, input.key=value for its input")
-        try:
-            sections[section][field] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{arg}: the value is not YAML; quote it") from error
+        sections[section][field] = parse_yaml(text, where=arg, advice="quote the value", error=ConfigError)
     return sections

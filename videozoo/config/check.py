@@ -12,6 +12,7 @@ from typing import Any
 import pydantic
 
 from videozoo.errors import ConfigError, VideoZooError, did_you_mean
+from videozoo.structured import shown
 
 __all__ = ["accepted", "bind", "build"]
 
@@ -84,7 +85,7 @@ def _coerce(value: Any, hint: Any, *, where: str) -> Any:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         place = ".".join([where, *(str(p) for p in first["loc"] if isinstance(p, int))])
-        raise ConfigError(f"{place}: {_sentence(first['msg'])}; got {value!r}") from error
+        raise ConfigError(f"{place}: {_sentence(first['msg'])}; got {shown(value)}") from error
 
 
 def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from videozoo.config.check import bind
 from videozoo.config.registry import Registry
 from videozoo.errors import ConfigError, did_you_mean
+from videozoo.structured import parse_yaml, read_yaml, shown
 
 __all__ = [
     "DATA",
@@ -67,6 +66,7 @@ SECTIONS = {
 }
 DATA = Section("videozoo.data.registry:datasets", given=("class_names",))
 SPLITS = ("train", "val", "test")
+LONGEST_NAME = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +146,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         _override(found, override)
         for step in _steps_saying(found, override.partition("=")[0]):
             _override(step, override)  # else the step's own value would win over it
+    _check_names(found, where=source)
     return _with_steps(found, source=source) if "steps" in found else _recipe(found, source=source)
 
 
@@ -175,6 +176,7 @@ def recipe_of(record: Mapping[str, Any], *, source: str) -> Recipe:
     Raises:
         ConfigError: it has a key that no recipe has.
     """
+    _check_names(record, where=source)
     return _recipe(copy.deepcopy(dict(record)), source=source)
 
 
@@ -212,13 +214,13 @@ def _with_steps(found: dict[str, Any], *, source: str) -> Recipe:
     common = {key: value for key, value in found.items() if key != "steps"}
     told = found["steps"]
     if not isinstance(told, dict) or not told or not all(isinstance(own, dict) for own in told.values()):
-        raise ConfigError(f"{source}: steps: should be a mapping `name: {{section: ...}}`; got {told!r}")
+        raise ConfigError(f"{source}: steps: should be a mapping `name: {{section: ...}}`; got {shown(told)}")
     steps: dict[str, Recipe] = {}
     for name, own in told.items():
         where = f"{source}: steps.{name}"
         init = own.get("init")
-        if init is not None and init not in steps:
-            raise ConfigError(f"{where}.init: '{init}' is no earlier step{did_you_mean(str(init), steps)}")
+        if init is not None and (not isinstance(init, str) or init not in steps):
+            raise ConfigError(f"{where}.init: {shown(init)} is no earlier step{did_you_mean(str(init), steps)}")
         sections = {key: value for key, value in own.items() if key != "init"}
         step = _recipe(laid_over(common, sections), source=where)
         steps[str(name)] = dataclasses.replace(step, init=init)
@@ -250,16 +252,16 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
             raise ConfigError(f"{source}: {key}: is missing; a recipe needs the sections model and data")
     for key, value in found.items():
         if key != "seed" and not isinstance(value, dict):
-            raise ConfigError(f"{source}: {key}: should be a mapping `name: ...`; got {value!r}")
+            raise ConfigError(f"{source}: {key}: should be a mapping `name: ...`; got {shown(value)}")
     data = found.pop("data")
     for split, args in data.items():
         if split not in SPLITS:
             raise ConfigError(f"{source}: data.{split}: no such split{did_you_mean(split, SPLITS)}")
         if not isinstance(args, dict):
-            raise ConfigError(f"{source}: data.{split}: should be a mapping `name: ...`; got {args!r}")
+            raise ConfigError(f"{source}: data.{split}: should be a mapping `name: ...`; got {shown(args)}")
     seed = found.pop("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ConfigError(f"{source}: seed: should be a whole number from 0 up; got {seed!r}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
+        raise ConfigError(f"{source}: seed: should be a whole number from 0 up, below 2**63; got {shown(seed)}")
     return Recipe(source, found, data, seed)
 
 
@@ -273,35 +275,24 @@ def _override(found: dict[str, Any], override: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise ConfigError(f"{override}: '{'.'.join(parents[: depth + 1])}' is a value, not a section")
-    try:
-        place[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{override}: the value is not YAML ({_one_line(error)}); quote it") from error
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses the same key twice, where PyYAML keeps the last one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f"line {node.start_mark.line + 1}: the key '{key}' stands twice; keep one")
-        return super().construct_mapping(node, deep=deep)
+    place[last] = parse_yaml(text, where=override, advice="quote the value", error=ConfigError)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigError(f"{path}: there is no such recipe file; `videozoo list recipes` names the packaged ones")
-    try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML ({_one_line(error)}); check its indentation") from error
+    found = read_yaml(path, kind="recipe file", error=ConfigError)
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: should hold sections (model, data, ...); got {type(found).__name__}")
     return found
+
+
+def _check_names(values: Mapping[Any, Any], *, where: str) -> None:
+    for name, value in values.items():
+        if not isinstance(name, str) or len(name) > LONGEST_NAME:
+            raise ConfigError(
+                f"{where}: {shown(name)} is not a name of a section or an argument; write text as `name:`"
+            )
+        if isinstance(value, Mapping):
+            _check_names(value, where=f"{where}: {name}")
 
 
 def _packaged(name: str) -> Path:
@@ -317,7 +308,3 @@ def _packaged(name: str) -> Path:
 def _root() -> Path:
     inside = Path(str(importlib.resources.files("videozoo"))) / "configs"  # an installed wheel
     return inside if inside.is_dir() else inside.parent.parent / "configs"  # a checkout
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -9,14 +9,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image, ImageDraw, ImageFont
+from pydantic import PositiveInt
+from typing_extensions import TypedDict
 
 from videozoo.engine.duration import Duration
 from videozoo.engine.log import read_log
 from videozoo.errors import DataError
+from videozoo.structured import checked, read_yaml
 
 __all__ = ["RunSummary", "find_runs", "plot_curves", "read_run"]
+
+
+class RecordFit(TypedDict):
+    duration: str | float
+    batch_size: PositiveInt
+
+
+class RecordData(TypedDict):
+    train: dict[str, Any]
+
+
+class Record(TypedDict):
+    """The sections of a run's recipe.yaml that its summary needs."""
+
+    model: dict[str, Any]
+    data: RecordData
+    fit: RecordFit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +94,11 @@ def read_run(path: Path, *, name: str) -> RunSummary:
     Raises:
         DataError: its recipe.yaml is not a record.
     """
-    try:
-        record = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
-        model, train, fit = record["model"], record["data"]["train"], record["fit"]
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path / 'recipe.yaml'}: is no record of a run ({error!r}); remove the folder") from error
+    source = path / "recipe.yaml"
+    record = checked(
+        read_yaml(source, kind="record"), Record, where=source, advice="is no record of a run; remove the folder"
+    )
+    model, train, fit = record["model"], record["data"]["train"], record["fit"]
     log = path / "log.jsonl"
     lines = read_log(log)
     scored = [(line["step"], scores) for line in lines if (scores := _scores(line))]
@@ -99,12 +118,16 @@ def read_run(path: Path, *, name: str) -> RunSummary:
 
 def _scores(line: Mapping[str, Any]) -> dict[str, float]:
     named = {key.removeprefix("val/"): value for key, value in line.items() if key.startswith("val/")}
-    return {key: value for key, value in named.items() if key != "num_scored" and math.isfinite(value)}
+    return {key: value for key, value in named.items() if key != "num_scored" and _is_number(value)}
 
 
-def _total_steps(lines: Sequence[Mapping[str, Any]], fit: Mapping[str, Any]) -> int | None:
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _total_steps(lines: Sequence[Mapping[str, Any]], fit: RecordFit) -> int | None:
     for line in lines:
-        if line.get("epoch"):
+        if _is_number(line.get("epoch")) and line["epoch"] > 0:
             steps_per_epoch = round(line["step"] / line["epoch"])
             duration = Duration.parse(fit["duration"])
             return duration.steps(steps_per_epoch=steps_per_epoch, batch_size=fit["batch_size"])
