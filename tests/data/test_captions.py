@@ -102,11 +102,14 @@ def test_a_video_without_features_is_named_when_it_is_read(tmp_path, features):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
-        ([1], "holds a list; needs {video: {duration, timestamps, sentences}}"),
-        (changed(duration=None), "v_one: cannot be read .*; needs duration, timestamps and sentences"),
+        ("{", "is not JSON"),
+        ([1], r"input should be a valid dictionary, got \[1\]; needs {video: {duration, timestamps, sentences}}"),
+        (
+            changed(duration=None),
+            "v_one: duration: input should be a valid number, got None; needs",
+        ),
         (changed(timestamps=[[0, 1]]), "v_one: 1 timestamps for 2 sentences; needs one each"),
-        (changed(timestamps=[[0], [1]]), "v_one: cannot be read"),
+        (changed(timestamps=[[0], [1]]), "v_one: timestamps: 0: 1: field required; needs"),
         ({"v_two": {**ANET["v_two"], "sentences": ["?"]}}, "holds no sentence that can be used; 1 place with"),
         ({"v_x": ANET["v_two"]}, "has no features of the 1 video in"),
     ],
@@ -134,7 +137,7 @@ def test_msrvtt_has_all_sentences_of_a_video_in_one_sample(tmp_path, features):
     ("content", "split", "message"),
     [
         (MSRVTT, "val", "has no split 'val'; it has test, train"),
-        ({"videos": []}, None, "cannot be read .*; needs videos and sentences"),
+        ({"videos": []}, None, "sentences: field required; needs videos and sentences"),
         (
             {**MSRVTT, "videos": MSRVTT["videos"][:1]},
             None,

@@ -333,7 +333,7 @@ def test_refused_numbers_of_classes(folder):
 def test_lists_that_cannot_be_read(folder):
     with pytest.raises(DataError, match=r"nowhere.txt: there is no such list file; correct the path"):
         clip_list(folder / "nowhere.txt")
-    with pytest.raises(DataError, match=r"frames1: cannot be read \(.*\); give the path of a list file"):
+    with pytest.raises(DataError, match=r"frames1: is a folder; give the path of a list file"):
         clip_list(folder / "frames1")
     (folder / "train.txt").write_bytes(b"a.mp4 0\nb\xff.mp4 1\n")
     with pytest.raises(DataError, match=r"train.txt:2: is not UTF-8 text \(.*\); save the list file as UTF-8"):

@@ -104,11 +104,11 @@ def test_the_test_set_has_no_labels(tmp_path):
         (
             "a,b\n1,2\n",
             {},
-            r"k.csv:1: there is no column youtube_id, time_start, time_end among a, b; the first line",
+            r"k.csv: has no column 'youtube_id', but \['a', 'b'\]; needs youtube_id, time_start, time_end",
         ),
-        ("", {}, r"k.csv:1: there is no column .* among none"),
+        ("", {}, r"k.csv: has no column 'youtube_id', but \[\]; needs"),
         (HEADER, {}, r"k.csv: holds no rows below its first line"),
-        (f"{HEADER}run,abc,0,10,val\nrun,abc\n", {}, r"k.csv:3: the times None and None are no numbers"),
+        (f"{HEADER}run,abc,0,10,val\nrun,abc\n", {}, r"k.csv:3: the times '' and '' are no numbers"),
         (
             f"{HEADER}run,abc,x,10,val\n",
             {},

@@ -225,7 +225,7 @@ def test_values_check_themselves():
         event(2, 1, "grows")
     with pytest.raises(DataError, match="script: events end at"):
         script(event(0, 1, "grows"), event(1.5, 2, "grows"))
-    with pytest.raises(DataError, match=r"script: '\{\}' cannot be read"):
+    with pytest.raises(DataError, match=r"script: seed: field required; needs a line of scripts\.jsonl"):
         Script.from_json("{}")
 
 

@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from videozoo.data.files import read_lines
 from videozoo.data.motion import CLASSES, make_queries, query_spans, untrimmed_script
 from videozoo.data.motion.script import Script
 from videozoo.errors import ConfigError
 from videozoo.sentences.tokens import tokenize
+from videozoo.structured import read_lines
 
 
 def means(event, sentence):
@@ -32,7 +32,7 @@ def test_every_sentence_means_its_event_and_no_other():
 def test_the_world(tmp_path):
     out = tmp_path / "world"
     make_queries(out, num_train=1, num_val=1, size_px=16, length_s=12, fps=4)
-    lines = [line for _, line in read_lines(out / "train.txt", what="list of sentences")]
+    lines = [line for _, line in read_lines(out / "train.txt", kind="list of sentences")]
     (told, _) = [json.loads(line) for line in (out / "scripts.jsonl").read_text().splitlines()]
     script = Script.from_json(json.dumps(told["script"]))
     ends = {(f"{e.start_s:.3f}", f"{e.end_s:.3f}") for e in script.events if e.motion in CLASSES}

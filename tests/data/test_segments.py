@@ -110,11 +110,15 @@ def test_bad_annotations_are_counted_and_named(write, tmp_path, caplog):
             r"none of 1 segment can be used: 1 segment",
         ),
         (official(a=("training", -5, [])), {}, r"anno.json: a: its duration is -5; needs seconds above 0"),
-        (official(a=("training", 5, [(1, "x", "y")])), {}, r"a: an annotation is .*; needs a segment \[start, end\]"),
+        (
+            official(a=("training", 5, [(1, "x", "y")])),
+            {},
+            r"a: annotations: 0: segment: 1: .* got 'x'; needs .*'segment': ",
+        ),
         (
             official(a=("training", 5, [(0, float("inf"), "y")])),
             {},
-            r"a: a segment is \[0, inf\]; its times must be finite",
+            r"a: annotations: 0: segment: 1: input should be a finite number, got inf; needs",
         ),
         ({"database": {}}, {}, r"names no videos"),
     ],

@@ -140,7 +140,7 @@ def test_webdatasets_own_names(tmp_path, place):
     [
         ([("1.mp4", b"x")], r"t\.tar: sample '1' has no label; a sample is key\.mp4"),
         ([("1.mp4", b"x"), ("1.json", b"{}")], r"t\.tar: sample '1' has no label"),
-        ([("1.mp4", b"x"), ("1.json", b"{")], r"t\.tar: sample '1' has a label that cannot be read \(Expecting"),
+        ([("1.mp4", b"x"), ("1.json", b"{")], r"t\.tar: sample '1':1: is not JSON \(Expecting"),
         ([("1.jpg", b"x"), ("1.cls", b"0")], r"t\.tar: sample '1' has 0 videos, of the members cls, jpg;"),
         ([("1.mp4", b"x"), ("1.avi", b"x"), ("1.cls", b"0")], r"t\.tar: sample '1' has 2 videos"),
         ([("README", b"x")], r"t\.tar: holds no samples; a sample is key\.mp4"),

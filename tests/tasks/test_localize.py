@@ -111,7 +111,7 @@ def test_proposals_are_named_by_a_file_of_videos(tmp_path):
     assert task.segments([answer(5, 9)], Timeline(40.0, timeline.extents, track), id_="new").spans[0].label == "dive"
     with pytest.raises(DataError, match=r"scores\.json: has no 2 scores of video 'b'; add them, or set"):
         task.segments([answer(5, 9)], timeline, id_="b")
-    with pytest.raises(DataError, match=r"nowhere\.json: cannot be read as scores of videos"):
+    with pytest.raises(DataError, match=r"nowhere\.json: there is no such file of scores"):
         bmn(video_scores="nowhere.json").segments([answer(5, 9)], timeline, id_="a")
 
 

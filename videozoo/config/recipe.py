@@ -66,7 +66,7 @@ SECTIONS = {
 }
 DATA = Section("videozoo.data.registry:datasets", given=("class_names",))
 SPLITS = ("train", "val", "test")
-LONGEST_NAME = 100
+LONGEST_NAME = 100  # of a section or an argument
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,8 +260,10 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
         if not isinstance(args, dict):
             raise ConfigError(f"{source}: data.{split}: should be a mapping `name: ...`; got {shown(args)}")
     seed = found.pop("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
-        raise ConfigError(f"{source}: seed: should be a whole number from 0 up, below 2**63; got {shown(seed)}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"{source}: seed: should be a whole number from 0 up; got {shown(seed)}")
+    if seed >= 1 << 63:
+        raise ConfigError(f"{source}: seed: should be below 2**63; got {shown(seed)}")
     return Recipe(source, found, data, seed)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from pydantic import FiniteFloat
+from typing_extensions import TypedDict
 
 from videozoo.data.captions import CaptionDataset, Described, assemble_captions
-from videozoo.data.files import read_text
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
+from videozoo.structured import checked, read_json
 
-__all__ = ["activitynet_captions", "read_json"]
+__all__ = ["activitynet_captions"]
+
+FORM = "needs {video: {duration, timestamps, sentences}}"
 
 
 @register_dataset
@@ -36,31 +39,17 @@ def activitynet_captions(
 
 
 def _segments(path: Path) -> Iterator[Described]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{path}: holds a {type(content).__name__}; needs {{video: {{duration, timestamps, sentences}}}}"
-        )
-    for video, told in content.items():
+    content = read_json(path, kind="file of captions")
+    for video, told in checked(content, dict[str, _Video], where=path, advice=FORM).items():
         where = f"{path}: {video}"
-        try:
-            duration_s, times, sentences = float(told["duration"]), told["timestamps"], told["sentences"]
-            pairs = [(float(start), float(end)) for start, end in times]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: cannot be read ({error!r}); needs duration, timestamps and sentences") from error
-        if len(pairs) != len(sentences):
-            raise DataError(f"{where}: {len(pairs)} timestamps for {len(sentences)} sentences; needs one each")
-        for number, ((start_s, end_s), sentence) in enumerate(zip(pairs, sentences, strict=True), 1):
-            yield Described(f"{video}#{number}", video, (str(sentence),), start_s, end_s, duration_s)
+        times, sentences = told["timestamps"], told["sentences"]
+        if len(times) != len(sentences):
+            raise DataError(f"{where}: {len(times)} timestamps for {len(sentences)} sentences; needs one each")
+        for number, ((start_s, end_s), sentence) in enumerate(zip(times, sentences, strict=True), 1):
+            yield Described(f"{video}#{number}", video, (sentence,), start_s, end_s, told["duration"])
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return json.loads(read_text(path, what="file of captions"))
-    except ValueError as error:
-        raise DataError(f"{path}: is no JSON ({error}); fetch it again") from error
+class _Video(TypedDict):
+    duration: FiniteFloat
+    timestamps: list[tuple[FiniteFloat, FiniteFloat]]
+    sentences: list[str]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from videozoo.data.files import read_lines
 from videozoo.data.queries import Query, QueryDataset, assemble_queries
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
+from videozoo.structured import read_lines
 
 __all__ = ["charades_sta"]
 
@@ -29,7 +29,7 @@ def charades_sta(path: Path, *, features: Path, class_names: Sequence[str] | Non
 
 
 def _queries(path: Path) -> Iterator[Query]:
-    for where, line in read_lines(path, what="list of sentences"):
+    for where, line in read_lines(path, kind="list of sentences"):
         head, mark, sentence = line.partition("##")
         try:
             video, start, end = head.split()

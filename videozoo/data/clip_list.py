@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from videozoo.data.dataset import ClipDataset, assemble
-from videozoo.data.files import check_missing, read_lines
+from videozoo.data.files import check_missing
 from videozoo.data.labels import ClassNames, class_index, columns_message, is_number, one_column_a_class
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.io.clip_files import VIDEO_SUFFIXES
+from videozoo.structured import read_lines
 from videozoo.types import ClipRecord
 
 __all__ = ["clip_list", "list_line"]
@@ -64,7 +65,7 @@ def clip_list(
     """
     file = Path(path)
     start = file.parent if root is None else Path(root)
-    texts = read_lines(file, what="list file")
+    texts = read_lines(file, kind="list file")
     _refuse_header(texts, start=start)
     lines = [_parse(line, where=where, start=start, multi_label=multi_label) for where, line in texts]
     if not lines:

@@ -13,8 +13,6 @@ __all__ = [
     "check_missing",
     "find_readable_clips",
     "find_stems",
-    "read_lines",
-    "read_text",
     "some_of",
 ]
 
@@ -45,29 +43,6 @@ def find_stems(folder: Path) -> dict[str, list[Path]]:
     if not stems:
         raise DataError(f"{folder}: holds no videos; known endings are {' '.join(sorted(VIDEO_SUFFIXES))}")
     return dict(stems)
-
-
-def read_text(path: Path, *, what: str) -> str:
-    """The text of a file, in UTF-8 with or without a byte order mark.
-
-    Raises:
-        DataError: there is no such file, or it is not text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such {what}; correct the path") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: is not UTF-8 text ({error.reason}); save the {what} as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of a {what}") from error
-
-
-def read_lines(path: Path, *, what: str) -> list[tuple[str, str]]:
-    """`("file:line", text)` of each line, stripped, without blank lines and those that begin with `#`."""
-    lines = ((f"{path}:{n}", line.strip()) for n, line in enumerate(read_text(path, what=what).split("\n"), 1))
-    return [(where, line) for where, line in lines if line and not line.startswith("#")]
 
 
 def check_missing(

@@ -18,6 +18,7 @@ from videozoo.data.clip_list import list_line
 from videozoo.data.dataset import ClipDataset
 from videozoo.errors import DataError, DecodeError
 from videozoo.io.decode import open_video
+from videozoo.structured import read_json
 
 __all__ = ["FRAME_NAME", "FrameList", "convert_videos", "prepare_frames", "write_frames"]
 
@@ -177,10 +178,10 @@ def _scaled(frame: torch.Tensor, short_side_px: int | None) -> Image.Image:
 
 def _read_marker(folder: Path) -> dict[str, Any] | None:
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        marker = read_json(folder / MARKER, kind="mark of extracted frames")
+    except DataError:
         return None
-    return marker if isinstance(marker, dict) and "num_frames" in marker else None
+    return marker if isinstance(marker, dict) and isinstance(marker.get("num_frames"), int) else None
 
 
 def _clear(folder: Path) -> None:

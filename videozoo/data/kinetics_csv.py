@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from videozoo.data.dataset import ClipDataset, assemble
-from videozoo.data.files import check_missing, find_stems, read_text
+from videozoo.data.files import check_missing, find_stems
 from videozoo.data.labels import ClassNames, class_index
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, did_you_mean
+from videozoo.structured import read_rows, shown
 from videozoo.types import ClipRecord
 
 __all__ = ["kinetics_csv"]
@@ -94,29 +94,20 @@ class _Row(NamedTuple):
 
 
 def _read_rows(file: Path) -> list[_Row]:
-    reader = csv.DictReader(io.StringIO(read_text(file, what="annotation file")), skipinitialspace=True)
-    columns = reader.fieldnames or ()
-    absent = [column for column in COLUMNS if column not in columns]
-    if absent:
-        raise DataError(
-            f"{file}:1: there is no column {', '.join(absent)} among {', '.join(columns) or 'none'}; "
-            "the first line of a Kinetics CSV is label,youtube_id,time_start,time_end,split"
-        )
     rows = []
-    for row in reader:
-        where = f"{file}:{reader.line_num}"
+    for where, row in read_rows(file, kind="annotation file", columns=COLUMNS):
         try:
             start_s, end_s = float(row["time_start"]), float(row["time_end"])
-        except (TypeError, ValueError):
-            times = f"{row['time_start']!r} and {row['time_end']!r}"
+        except ValueError:
+            times = f"{shown(row['time_start'])} and {shown(row['time_end'])}"
             raise DataError(f"{where}: the times {times} are no numbers; seconds are expected") from None
-        label, youtube_id = (row.get("label") or "").strip(), (row["youtube_id"] or "").strip()
-        if not youtube_id or not 0 <= start_s < end_s or ("label" in columns and not label):
+        label, youtube_id = row.get("label", "").strip(), row["youtube_id"].strip()
+        if not youtube_id or not 0 <= start_s < end_s < math.inf or ("label" in row and not label):
             raise DataError(
                 f"{where}: {label=} {youtube_id=} {start_s=} {end_s=} is no clip; "
                 "a row has a label, an id and 0 <= time_start < time_end"
             )
-        rows.append(_Row(where, label, youtube_id, start_s, end_s, (row.get("split") or "").strip()))
+        rows.append(_Row(where, label, youtube_id, start_s, end_s, row.get("split", "").strip()))
     if not rows:
         raise DataError(f"{file}: holds no rows below its first line; fetch it again")
     return rows

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from videozoo.data.files import read_lines
 from videozoo.errors import ConfigError, DataError, counted, did_you_mean
+from videozoo.structured import read_lines
 
 __all__ = [
     "CLASS_FILES",
@@ -132,7 +132,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: there is no such file, it is empty, or a name stands twice.
     """
-    lines = read_lines(path, what="file of class names")
+    lines = read_lines(path, kind="file of class names")
     if not lines:
         raise DataError(f"{path}: holds no class names; write one a line")
     texts = [line for _, line in lines]
@@ -156,7 +156,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 
 def is_number(label: str) -> bool:
-    """Whether a label is a whole number, with or without a sign, in ASCII digits."""
+    """Returns whether a label is a whole number, with or without a sign, of at most 18 ASCII digits."""
     digits = label.removeprefix("-")
     return digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS
 

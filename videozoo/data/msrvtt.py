@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from videozoo.data.activitynet_captions import read_json
+from typing_extensions import NotRequired, TypedDict
+
 from videozoo.data.captions import CaptionDataset, Described, assemble_captions
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
+from videozoo.structured import checked, read_json
 
 __all__ = ["msrvtt"]
 
@@ -43,12 +45,14 @@ def msrvtt(
 
 
 def _videos(path: Path, split: str | None) -> Iterator[Described]:
-    content = read_json(path)
-    try:
-        splits = {str(video["video_id"]): str(video.get("split", "")) for video in content["videos"]}
-        told = [(str(sentence["video_id"]), str(sentence["caption"])) for sentence in content["sentences"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read ({error!r}); needs videos and sentences with video_id") from error
+    content = checked(
+        read_json(path, kind="file of captions"),
+        _Captions,
+        where=path,
+        advice="needs videos and sentences with video_id",
+    )
+    splits = {str(video["video_id"]): video.get("split", "") for video in content["videos"]}
+    told = [(str(sentence["video_id"]), sentence["caption"]) for sentence in content["sentences"]]
     if split is not None and split not in splits.values():
         known = ", ".join(sorted(set(splits.values())))
         raise DataError(f"{path}: has no split '{split}'; it has {known}")
@@ -62,3 +66,18 @@ def _videos(path: Path, split: str | None) -> Iterator[Described]:
             captions[video].append(caption)
     for video, sentences in captions.items():
         yield Described(video, video, tuple(sentences))
+
+
+class _Video(TypedDict):
+    video_id: str | int
+    split: NotRequired[str]
+
+
+class _Sentence(TypedDict):
+    video_id: str | int
+    caption: str
+
+
+class _Captions(TypedDict):
+    videos: list[_Video]
+    sentences: list[_Sentence]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import FiniteFloat
+from typing_extensions import TypedDict
 
 from videozoo.data.feature_dataset import FeatureDataset, key_in, without_features
-from videozoo.data.files import read_text, some_of
+from videozoo.data.files import some_of
 from videozoo.data.labels import ClassNames, given_names
 from videozoo.errors import DataError, counted
 from videozoo.io.features import Features, FeatureStore
+from videozoo.structured import checked, read_json, read_rows
 from videozoo.types import Span
+
+FORM = "needs {'database': {id: {'subset', 'annotations': [{'segment': [start, end], 'label'}]}}} or BMN's form"
 
 __all__ = ["AnnotatedVideo", "Missing", "SegmentDataset", "SegmentVideo", "assemble_segments", "read_annotations"]
 
@@ -199,53 +203,44 @@ def read_annotations(path: str | Path, *, video_info: str | Path | None = None) 
         DataError: no such file, not JSON, or not of these forms.
     """
     path = Path(path)
-    try:
-        found = json.loads(read_text(path, what="annotation file"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: is not JSON ({error.msg}); fetch the file again") from error
-    entries = found.get("database", found) if isinstance(found, dict) else None
-    if not isinstance(entries, dict) or not entries or not all(isinstance(e, dict) for e in entries.values()):
-        raise DataError(
-            f"{path}: names no videos; needs {{'database': {{id: {{'subset', 'annotations'}}}}}} or BMN's form"
-        )
+    found = read_json(path, kind="annotation file")
+    entries = checked(
+        found.get("database", found) if isinstance(found, dict) else found, dict[str, _Entry], where=path, advice=FORM
+    )
+    if not entries:
+        raise DataError(f"{path}: names no videos; {FORM}")
     info = _read_info(Path(video_info)) if video_info is not None else {}
     return [_video(path, id_, {**info.get(id_, {}), **entry}) for id_, entry in entries.items()]
 
 
-def _video(path: Path, id_: str, entry: Mapping[str, Any]) -> AnnotatedVideo:
-    where = f"{path}: {id_}"
-    duration_s = _seconds(entry.get("duration", entry.get("duration_second")), where)
+class _Annotation(TypedDict):
+    segment: tuple[FiniteFloat, FiniteFloat]
+    label: str | int | float
+
+
+class _Entry(TypedDict, total=False):
+    """What annotations and video_info say of a video."""
+
+    subset: str
+    duration: FiniteFloat | None
+    duration_second: FiniteFloat | None
+    duration_frame: FiniteFloat | None
+    feature_frame: FiniteFloat | None
+    annotations: list[_Annotation]
+
+
+def _video(path: Path, id_: str, entry: _Entry) -> AnnotatedVideo:
+    duration_s = entry.get("duration", entry.get("duration_second"))
+    if duration_s is not None and duration_s <= 0:
+        raise DataError(f"{path}: {id_}: its duration is {duration_s:g}; needs seconds above 0")
     frames, seen = entry.get("duration_frame"), entry.get("feature_frame")
-    covered_s = duration_s * float(seen) / float(frames) if duration_s is not None and frames and seen else None
-    segments = []
-    for annotation in entry.get("annotations", ()):
-        try:
-            (start, end), label = annotation["segment"], annotation["label"]
-            segments.append((float(start), float(end), str(label)))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{where}: an annotation is {annotation!r}; needs a segment [start, end] and a label"
-            ) from error
-        if not (math.isfinite(segments[-1][0]) and math.isfinite(segments[-1][1])):
-            raise DataError(f"{where}: a segment is {annotation['segment']}; its times must be finite")
-    return AnnotatedVideo(id_, str(entry.get("subset", "")), duration_s, covered_s, tuple(segments))
+    covered_s = duration_s * seen / frames if duration_s is not None and frames and seen else None
+    segments = tuple((*found["segment"], str(found["label"])) for found in entry.get("annotations", ()))
+    return AnnotatedVideo(id_, entry.get("subset", ""), duration_s, covered_s, segments)
 
 
-def _seconds(value: Any, where: str) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise DataError(f"{where}: its duration is {value!r}; needs seconds above 0")
-    return seconds
-
-
-def _read_info(path: Path) -> dict[str, dict[str, Any]]:
-    """What BSN's video_info.csv says of each video, in the words of BMN's annotations."""
-    rows: Iterable[dict[str, str]] = csv.DictReader(read_text(path, what="video_info file").splitlines())
+def _read_info(path: Path) -> dict[str, _Entry]:
+    """Reads what BSN's video_info.csv says of each video, in the words of BMN's annotations."""
     known = {
         "subset": "subset",
         "seconds": "duration_second",
@@ -253,8 +248,7 @@ def _read_info(path: Path) -> dict[str, dict[str, Any]]:
         "featureFrame": "feature_frame",
     }
     found = {}
-    for row in rows:
-        if "video" not in row:
-            raise DataError(f"{path}: has no column 'video'; needs video, subset and seconds")
-        found[row["video"]] = {name: row[column] for column, name in known.items() if row.get(column)}
+    for where, row in read_rows(path, kind="video_info file", columns=("video",)):
+        said = {name: row[column] for column, name in known.items() if row.get(column)}
+        found[row["video"]] = checked(said, _Entry, where=where, advice="needs video, subset and seconds")
     return found

@@ -5,6 +5,7 @@ A sample is a run of members with one name up to its first dot: `000017.mp4` wit
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import itertools
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import FiniteFloat
+from typing_extensions import TypedDict
 
 from videozoo.data.dataset import ClipDataset
 from videozoo.data.files import some_of
@@ -30,6 +33,7 @@ from videozoo.errors import ConfigError, DataError, DecodeError, counted
 from videozoo.io.clip_files import VIDEO_SUFFIXES
 from videozoo.io.decode import probe
 from videozoo.io.slice import FileSlice
+from videozoo.structured import checked, parse_json, read_json, reading, regular_file, shown
 from videozoo.types import ClipRecord
 
 __all__ = ["Shard", "ShardedClips", "Shards", "read_shard", "shards", "write_shards"]
@@ -37,9 +41,14 @@ __all__ = ["Shard", "ShardedClips", "Shards", "read_shard", "shards", "write_sha
 log = logging.getLogger(__name__)
 
 INDEX_VERSION = 1
+LABELS = ("labels", "label", "cls")
+LONGEST_LABEL_BYTES = 16 << 20
 NUM_READERS = 8  # shards whose headers are read at a time
 TAR_BLOCK = 512
 NEEDS = "a sample is key.mp4 (or another video) with key.cls, a class number or name, or key.json with label or labels"
+
+
+Labels = list[str | int] | str | int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,15 +191,14 @@ def read_shard(path: Path) -> Shard:
     Raises:
         DataError: it is cut short or no tar, or a sample lacks its video or its label.
     """
-    stat = path.stat()
+    stat = regular_file(path, kind="shard").stat()
     stamp = {"version": INDEX_VERSION, "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     index = path.with_name(f"{path.name}.index.json")
-    try:
-        kept = json.loads(index.read_text(encoding="utf-8"))
-        if kept["stamp"] == stamp:
-            return Shard(path, tuple(ShardSample(**{**s, "labels": tuple(s["labels"])}) for s in kept["samples"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # none, or of an older version
+    with contextlib.suppress(DataError):  # none, damaged, or of an older version
+        kept = checked(read_json(index, kind="index"), _Index, where=index, advice="remove it")
+        inside = all(0 <= s.offset <= s.offset + s.size_bytes <= stat.st_size for s in kept["samples"])
+        if kept["stamp"] == stamp and inside:
+            return Shard(path, tuple(kept["samples"]))
     shard = Shard(path, tuple(_walk(path, size_bytes=stat.st_size)))
     part = index.with_name(f".{index.name}.{os.getpid()}.part")
     try:
@@ -200,6 +208,24 @@ def read_shard(path: Path) -> Shard:
     except OSError as error:  # a place that is read only: it is walked again next time
         log.info("%s: no index is kept (%s)", index, error.strerror)
     return shard
+
+
+class _Index(TypedDict):
+    """The content of the index beside an archive."""
+
+    stamp: dict[str, int]
+    samples: list[ShardSample]
+
+
+class _About(TypedDict, total=False):
+    """The JSON of a sample."""
+
+    id: str | int | None
+    start_s: FiniteFloat | None
+    end_s: FiniteFloat | None
+    labels: Labels
+    label: Labels
+    cls: Labels
 
 
 def _expand(pattern: str) -> list[str]:
@@ -227,6 +253,8 @@ def _walk(path: Path, *, size_bytes: int) -> list[ShardSample]:
                     groups.append((key, {}))
                 groups[-1][1][extension] = member
                 if extension in ("cls", "json"):
+                    if member.size > LONGEST_LABEL_BYTES:
+                        raise DataError(f"{path}: {shown(member.name)} has {member.size:,} bytes; {NEEDS}")
                     file = tar.extractfile(member)
                     told.setdefault(key, {})[extension] = b"" if file is None else file.read()
     except tarfile.ReadError as error:
@@ -255,17 +283,14 @@ def _sample(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], told: 
     videos = [m for ext, m in members.items() if f".{ext.rpartition('.')[2]}" in VIDEO_SUFFIXES]
     if len(videos) != 1:
         raise DataError(f"{where} has {len(videos)} videos, of the members {', '.join(sorted(members))}; {NEEDS}")
-    labels: Any = None
-    about: dict[str, Any] = {}
-    try:
-        if "json" in told:
-            read = json.loads(told["json"])
-            about = read if isinstance(read, dict) else {"label": read}
-            labels = next((about[name] for name in ("labels", "label", "cls") if about.get(name) is not None), None)
-        if labels is None and "cls" in told:
+    about: _About = {}
+    if "json" in told:
+        read = parse_json(told["json"], where=where, advice=NEEDS)
+        about = checked(read if isinstance(read, dict) else {"label": read}, _About, where=where, advice=NEEDS)
+    labels = next((found for name in LABELS if (found := about.get(name)) is not None), None)
+    if labels is None and "cls" in told:
+        with reading(where, advice=NEEDS):
             labels = told["cls"].decode().strip() or None
-    except ValueError as error:
-        raise DataError(f"{where} has a label that cannot be read ({error}); {NEEDS}") from error
     if labels is None:
         raise DataError(f"{where} has no label; {NEEDS}")
     video = videos[0]
@@ -275,7 +300,9 @@ def _sample(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], told: 
         offset=video.offset_data,
         size_bytes=video.size,
         labels=tuple(map(str, labels if isinstance(labels, list) else [labels])),
-        **{name: about.get(name) for name in ("id", "start_s", "end_s")},
+        id=str(about["id"]) if about.get("id") is not None else None,
+        start_s=about.get("start_s"),
+        end_s=about.get("end_s"),
     )
 
 

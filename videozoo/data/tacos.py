@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from videozoo.data.files import read_text
+from annotated_types import Gt
+from pydantic import FiniteFloat
+from typing_extensions import NotRequired, TypedDict
+
 from videozoo.data.queries import Query, QueryDataset, assemble_queries
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
+from videozoo.structured import checked, read_json
 
 __all__ = ["tacos"]
+
+FORM = "needs as many timestamps [first, last] as sentences, and fps"
 
 
 @register_dataset
@@ -31,22 +37,22 @@ def tacos(path: Path, *, features: Path, class_names: Sequence[str] | None = Non
 
 
 def _queries(path: Path) -> Iterator[Query]:
-    try:
-        found = json.loads(read_text(path, what="annotation file"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: is not JSON ({error.msg}); fetch the file again") from error
-    if not isinstance(found, dict) or not found:
+    found = checked(read_json(path, kind="annotation file"), dict[str, _Video], where=path, advice=FORM)
+    if not found:
         raise DataError(f"{path}: names no videos; needs {{video: {{timestamps, sentences, fps}}}}")
     for video, entry in found.items():
-        try:
-            fps, num_frames = float(entry["fps"]), entry.get("num_frames")
-            pairs = list(zip(entry["timestamps"], entry["sentences"], strict=True))
-            duration_s = float(num_frames) / fps if num_frames else None
-            for number, ((first, last), sentence) in enumerate(pairs):
-                where = f"{path}: {video}, sentence {number}"
-                yield Query(where, video, str(sentence).strip(), float(first) / fps, float(last) / fps, duration_s)
-        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-            raise DataError(
-                f"{path}: {video}: is not of TACoS's form ({error}); needs as many timestamps [first, last] as "
-                "sentences, and fps"
-            ) from error
+        moments, sentences, fps = entry["timestamps"], entry["sentences"], entry["fps"]
+        if len(moments) != len(sentences):
+            raise DataError(f"{path}: {video}: has {len(moments)} timestamps for {len(sentences)} sentences; {FORM}")
+        num_frames = entry.get("num_frames")
+        duration_s = num_frames / fps if num_frames else None
+        for number, ((first, last), sentence) in enumerate(zip(moments, sentences, strict=True)):
+            where = f"{path}: {video}, sentence {number}"
+            yield Query(where, video, sentence.strip(), first / fps, last / fps, duration_s)
+
+
+class _Video(TypedDict):
+    timestamps: list[tuple[FiniteFloat, FiniteFloat]]
+    sentences: list[str]
+    fps: Annotated[FiniteFloat, Gt(0)]
+    num_frames: NotRequired[FiniteFloat | None]

@@ -6,10 +6,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from videozoo.data.dataset import ClipDataset, assemble
-from videozoo.data.files import check_missing, find_stems, read_lines
+from videozoo.data.files import check_missing, find_stems
 from videozoo.data.labels import ClassIndex, ClassNames, given_names, is_number, read_class_names
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, counted
+from videozoo.structured import read_lines
 from videozoo.types import ClipRecord
 
 __all__ = ["ucf101"]
@@ -42,7 +43,7 @@ def ucf101(
     official = ClassIndex(names, f"{class_file} names {counted(len(names), 'class')}")
     classes = given_names(class_names) or official
     file = lists / f"{subset}list{split:02d}.txt"
-    lines = read_lines(file, what="UCF101 split")
+    lines = read_lines(file, kind="UCF101 split")
     if not lines:
         raise DataError(f"{file}: the list is empty; fetch the splits again")
     stems = find_stems(Path(path))

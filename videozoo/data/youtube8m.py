@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import glob
@@ -15,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from videozoo.data.files import read_lines, some_of
-from videozoo.data.labels import ClassNames, read_class_names
+from videozoo.data.files import some_of
+from videozoo.data.labels import ClassNames, is_number, read_class_names
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.io.features import EXTRACTOR_FILE, sidecar_recipe
 from videozoo.io.tfrecord import TFRecordFile, parse_example
+from videozoo.structured import read_lines, read_rows, shown
 
 __all__ = [
     "NUM_CLASSES",
@@ -174,7 +174,7 @@ def find_shards(path: str | Path, patterns: Sequence[str]) -> list[Path]:
         found = sorted(p for pattern in patterns for p in place.glob(pattern))
         missing = f"holds no {' or '.join(patterns)}"
     elif place.is_file() and place.suffix in (".list", ".txt"):
-        found = [place.parent / line for _, line in read_lines(place, what="list file")]
+        found = [place.parent / line for _, line in read_lines(place, kind="list file")]
         gone = [str(p) for p in found if not p.is_file()]
         if gone:
             raise DataError(
@@ -202,20 +202,11 @@ def read_vocabulary(path: str | Path, num_classes: int = NUM_CLASSES) -> tuple[s
     """
     path = Path(path)
     names = [str(i) for i in range(num_classes)]
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"Index", "Name"} <= set(reader.fieldnames or ()):
-                raise DataError(f"{path}: has the columns {reader.fieldnames}; a vocabulary has Index and Name")
-            for row in reader:
-                if not (row["Index"].isdecimal() and int(row["Index"]) < num_classes):
-                    raise DataError(
-                        f"{path}:{reader.line_num}: index '{row['Index']}' is outside 0..{num_classes - 1}; "
-                        "correct num_classes"
-                    )
-                names[int(row["Index"])] = row["Name"] or row["Index"]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path of the vocabulary") from error
+    for where, row in read_rows(path, kind="vocabulary", columns=("Index", "Name")):
+        index = row["Index"]
+        if not is_number(index) or not 0 <= int(index) < num_classes:
+            raise DataError(f"{where}: index {shown(index)} is outside 0..{num_classes - 1}; correct num_classes")
+        names[int(index)] = row["Name"] or index
     often = Counter(names)
     return tuple(f"{name} ({i})" if often[name] > 1 else name for i, name in enumerate(names))
 

@@ -19,9 +19,11 @@ from videozoo.data.registry import register_dataset
 from videozoo.data.youtube8m import NUM_CLASSES, Answer, FeatureShards, find_shards, vocabulary_names
 from videozoo.errors import DataError, WeightsError, counted
 from videozoo.io.unpickle import unpickle_arrays
+from videozoo.structured import reading
 
 __all__ = ["PickledVideos", "write_pickle", "write_pickles", "youtube8m_pkl"]
 
+FORM = "needs video, feature, audio, label and nframes"
 MOST_FRAMES = 300  # that a reader of these files looks at
 
 
@@ -38,17 +40,15 @@ class PickledRecord:
 
     def read(self) -> Answer:
         item = _open_pickle(self.path)[self.number]
-        try:
+        with reading(self.id, advice=FORM):
             num_frames = int(item["nframes"])
             parts = [np.asarray(item[name])[:num_frames] for name in ("feature", "audio")]
             labels = tuple(int(label) for label in item["label"]) if "label" in item else None
-            id_ = item["video"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self.id}: lacks {error}; needs video, feature, audio, label and nframes") from error
-        if any(part.ndim != 2 for part in parts):
-            shapes = " and ".join(str(part.shape) for part in parts)
-            raise DataError(f"{self.id}: has features of the shapes {shapes}; needs [t d] of each")
-        return _text(id_), parts, labels
+            id_ = _text(item["video"])
+        if any(part.ndim != 2 or part.dtype.kind not in "fiu" for part in parts):
+            found = " and ".join(f"{part.dtype} {part.shape}" for part in parts)
+            raise DataError(f"{self.id}: has features {found}; needs numbers [t d] of each")
+        return id_, parts, labels
 
 
 class PickledVideos(Sequence[PickledRecord]):

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from videozoo.errors import DataError, DecodeError
+from videozoo.errors import DataError
 from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
 from videozoo.io.pyav import open_container
 from videozoo.io.reader import TIME_SLACK_S, VideoReader
+from videozoo.structured import parse_json
 
 __all__ = ["reencode"]
 
@@ -79,8 +80,8 @@ def _made_from(path: Path) -> Any:
         return None
     try:
         with open_container(os.fspath(path)) as container:
-            return json.loads(container.metadata.get("comment", ""))
-    except (DecodeError, ValueError):
+            return parse_json(container.metadata.get("comment", ""), where=path)
+    except DataError:
         return None
 
 

@@ -6,19 +6,20 @@ learns and how its answers become segments is in `tasks.localize_bmn`, `tasks.lo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from videozoo.errors import ConfigError, DataError
 from videozoo.layers.proposals import soft_nms
 from videozoo.metrics.localization import Localization, Protocol
 from videozoo.metrics.metric import Metric
 from videozoo.models.model import VideoModel
+from videozoo.structured import checked, read_json
 from videozoo.tasks.task import Batch, Task
 from videozoo.transforms.snippets import ClassTrack, Timeline, segments_within
 from videozoo.types import Segments, Span
@@ -182,6 +183,9 @@ def _rows(output: Any) -> list[Any]:
     return [type(output)(*row) for row in zip(*(part.float().cpu() for part in output), strict=True)]
 
 
+_Scores = TypedDict("_Scores", {"class": list[str], "results": dict[str, list[float]]})
+
+
 class VideoScores:
     """Class probabilities of whole videos from a file, read when the first is asked for."""
 
@@ -214,14 +218,13 @@ class VideoScores:
 
     def _load(self) -> Mapping[str, Sequence[float]]:
         if self._results is None:
-            try:
-                found = json.loads(self.path.read_text(encoding="utf-8"))
-                self._names, self._results = tuple(found["class"]), dict(found["results"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{self.path}: cannot be read as scores of videos ({error}); needs {{'class', 'results'}} "
-                    "as JSON, or set task.video_scores to null"
-                ) from error
+            found = checked(
+                read_json(self.path, kind="file of scores"),
+                _Scores,
+                where=self.path,
+                advice="needs {'class', 'results'}, or set task.video_scores to null",
+            )
+            self._names, self._results = tuple(found["class"]), found["results"]
         return self._results
 
 

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from videozoo.data.motion.render import render, sound
 from videozoo.data.motion.script import Script
-from videozoo.errors import ConfigError
+from videozoo.errors import ConfigError, DataError
+from videozoo.structured import checked, read_json
 
 __all__ = ["Progress", "write_world"]
 
@@ -66,6 +69,14 @@ def write_world(
     _mark(out_dir, asked, holds, complete=True)
 
 
+class _World(TypedDict):
+    """The content of world.json."""
+
+    asked: dict[str, Any]
+    complete: bool
+    holds: list[str]
+
+
 def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
     """Makes `out_dir` ready: empty, cleared of the world to replace, or with the asked one's beginning in it.
 
@@ -78,9 +89,10 @@ def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
     if not any(out_dir.iterdir()):
         return
     try:
-        found = json.loads((out_dir / _MARKER).read_text(encoding="utf-8"))
-        before, is_complete, holds = found["asked"], found["complete"], list(found["holds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        marker = out_dir / _MARKER
+        found = checked(read_json(marker, kind="motion world"), _World, where=marker, advice="draw it again")
+        before, is_complete, holds = found["asked"], found["complete"], found["holds"]
+    except DataError:
         raise ConfigError(
             f"{out_dir}: is not empty and is not a motion world; choose another folder or empty it yourself"
         ) from None

@@ -21,6 +21,7 @@ import numpy as np
 
 from videozoo.data.motion.shapes import COLOURS, SHAPES
 from videozoo.errors import DataError
+from videozoo.structured import checked, parse_json
 
 __all__ = ["CLASSES", "PAUSE", "Event", "Script", "State", "clip_script", "story_script", "untrimmed_script"]
 
@@ -145,15 +146,8 @@ class Script:
         Raises:
             DataError: the text is not a script.
         """
-        try:
-            fields = json.loads(text)
-            events = tuple(
-                Event(**{**event, "begin": State(**event["begin"]), "end": State(**event["end"])})
-                for event in fields.pop("events")
-            )
-            return cls(events=events, **fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"script: {text[:60]!r} cannot be read ({error}); needs a line of scripts.jsonl") from error
+        advice = "needs a line of scripts.jsonl"
+        return checked(parse_json(text, where="script", advice=advice), cls, where="script", advice=advice)
 
 
 def clip_script(rng: np.random.Generator, *, motion: str, num_frames: int, fps: int, size_px: int) -> Script:
