@@ -86,3 +86,49 @@ def test_what_has_no_sound_is_refused(tmp_path):
         read_audio(silent, start_s=2, end_s=1)
     with pytest.raises(ConfigError, match="rate_hz: got 0"):
         read_audio(silent, rate_hz=0)
+
+
+def record_channels(path: Path, num_channels: int, *, codec: str, layout: str | None = None) -> np.ndarray:
+    """Half a second in which every channel has the same tone at a loudness of its own; the mean of the channels."""
+    rate_hz = 16000
+    signal = tone(rate_hz // 2, rate_hz)
+    gains = np.linspace(0.2, 1.0, num_channels, dtype=np.float32)
+    samples = np.round(signal[:, None] * gains * 32767).astype(np.int16)
+    layout = layout or f"{num_channels} channels"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate_hz, layout=layout)
+        for start in range(0, len(samples), 1000):
+            part = np.ascontiguousarray(samples[start : start + 1000].reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout=layout)
+            frame.sample_rate, frame.time_base, frame.pts = rate_hz, Fraction(1, rate_hz), start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return signal * gains.mean()
+
+
+@pytest.mark.parametrize("num_channels", range(1, 17))
+@pytest.mark.parametrize(("codec", "suffix"), [("pcm_s16le", "wav"), ("pcm_s24le", "mov"), ("pcm_f32le", "wav")])
+def test_any_number_of_interleaved_channels_becomes_their_mean(tmp_path, num_channels, codec, suffix):
+    path = tmp_path / f"a.{suffix}"
+    mean = record_channels(path, num_channels, codec=codec)
+    for rate_hz, every in ((16000, 1), (8000, 2)):
+        read = read_audio(path, rate_hz=rate_hz)
+        num = min(len(read), len(mean[::every])) - 100
+        assert num > len(mean[::every]) - 250
+        assert np.abs(read[100:num] - mean[::every][100:num]).max() < 3e-3
+    part = read_audio(path, start_s=0.2, end_s=0.3)  # begins between two frames
+    assert np.abs(part - mean[3200:4800]).max() < 1e-3
+
+
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1", 16: "hexadecagonal"}
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "num_channels", "layout"),
+    [("aac", "mp4", *item) for item in LAYOUTS.items()] + [("flac", "flac", *item) for item in LAYOUTS.items()][:-1],
+)
+def test_any_number_of_planar_channels_becomes_their_mean(tmp_path, codec, suffix, num_channels, layout):
+    mean = record_channels(tmp_path / f"a.{suffix}", num_channels, codec=codec, layout=layout)
+    read = read_audio(tmp_path / f"a.{suffix}")
+    assert len(read) >= len(mean)
+    assert np.abs(read[2000:6000] - mean[2000:6000]).max() < (1e-3 if codec == "flac" else 0.1)

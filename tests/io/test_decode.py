@@ -304,8 +304,14 @@ def _audio_only(folder: Path) -> Path:
         (lambda d: d / "missing.mp4", "there is no such file; check the path"),
         (lambda d: d, "it is not a file"),
         (lambda d: _text(d, "empty.mp4", b""), r"the file is empty \(0 bytes\)"),
-        (lambda d: _text(d, "words.txt", b"these are only words\n" * 50), "it is a text file, not a video"),
-        (lambda d: _text(d, "words.mp4", b"these are only words\n" * 50), "cannot be opened as a video"),
+        (
+            lambda d: _text(d, "words.txt", b"these are only words\n" * 50),
+            r"it cannot be opened as a video \(it is a text file\)",
+        ),
+        (
+            lambda d: _text(d, "words.mp4", b"these are only words\n" * 50),
+            r"it cannot be opened as a video \(it is a text file\)",
+        ),
         (lambda d: _text(d, "noise.mp4", bytes(range(256)) * 99), "cannot be opened as a video"),
         (lambda d: _text(d, "head.mp4", draw(d / "w.mp4").read_bytes()[:2000]), "moov atom not found"),
         (_audio_only, r"it has no video stream \(only: audio\)"),

@@ -12,9 +12,9 @@ import av.error
 import numpy as np
 
 from videozoo.errors import ConfigError, DataError, DecodeError
-from videozoo.io.pyav import PyAVReader, open_container, reason_of
+from videozoo.io.pyav import PyAVReader, decoding, open_container, reason_of
 
-__all__ = ["read_audio"]
+__all__ = ["ChannelMean", "mono_frame", "read_audio"]
 
 _PREROLL_S = 0.5  # decoders and the resampler need some signal before the first sample that counts
 
@@ -36,13 +36,10 @@ def read_audio(
         raise ConfigError(f"read_audio.rate_hz: got {rate_hz}; needs at least 1")
     if not (start_s >= 0 and (end_s is None or end_s >= start_s)):
         raise DataError(f"{path}: cannot read audio from {start_s} s to {end_s} s; needs 0 <= start_s <= end_s")
-    container = open_container(path)
-    try:
+    with decoding(path), open_container(path) as container:
         if not container.streams.audio:
             raise DataError(f"{path}: it has no audio stream; leave it out of data sets with sound")
         return _read(container, path, rate_hz, start_s, end_s)
-    finally:
-        container.close()
 
 
 def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float | None) -> np.ndarray:
@@ -54,27 +51,28 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
     if start_s > _PREROLL_S:
         with contextlib.suppress(av.error.FFmpegError):  # not seekable: read from where it stands
             container.seek(int((origin_s + start_s - _PREROLL_S) / stream.time_base), stream=stream)
-    resampler = av.AudioResampler(format="fltp", rate=rate_hz)
+    mixer, resampler = ChannelMean(), av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
     chunks: list[np.ndarray] = []
     begin_s: float | None = None  # of the first chunk
     num = 0
     try:
         for frame in container.decode(stream):
+            stated_s = frame.time if frame.time is not None else origin_s
+            samples = mixer(frame)
             if begin_s is None:
-                time_s = (frame.time if frame.time is not None else origin_s) - origin_s
-                frame, time_s = _aligned(frame, time_s, rate_hz)
-                if frame is None:
+                skip, time_s = _to_grid(stated_s - origin_s, frame.sample_rate, rate_hz)
+                samples = samples[skip:]
+                if not len(samples):
                     continue
                 begin_s = time_s
-            frame.pts = None  # gaps are for players to bridge; the signal here is continuous
-            for part in resampler.resample(frame):
-                chunks.append(_mono(part))
+            for part in resampler.resample(mono_frame(samples, frame.sample_rate)):
+                chunks.append(part.to_ndarray()[0])
                 num += len(chunks[-1])
             if end_s is not None and begin_s + num / rate_hz >= end_s:
                 break
         else:
             if begin_s is not None:
-                chunks += [_mono(part) for part in resampler.resample(None)]
+                chunks += [part.to_ndarray()[0] for part in resampler.resample(None)]
     except (av.error.FFmpegError, ValueError) as error:
         at_s = (begin_s or 0.0) + num / rate_hz
         raise DecodeError(path, f"its audio cannot be decoded after {at_s:.2f} s ({reason_of(error)})") from error
@@ -87,28 +85,43 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
     return np.clip(np.concatenate([silence, signal[max(0, first) : max(0, last)]]), -1.0, 1.0)
 
 
-def _mono(frame: Any) -> np.ndarray:
-    """The mean of the channels; swresample's own mix is louder than each of them, and clips."""
-    return frame.to_ndarray().mean(axis=0, dtype=np.float32)
+class ChannelMean:
+    """Averages the channels of one stream's frames; swresample's own mix is louder than each of them, and clips.
 
-
-def _aligned(frame: Any, time_s: float, rate_hz: int) -> tuple[Any, float]:
-    """The frame from its first sample that falls on a sample of the resampled signal, and that sample's time.
-
-    So a read from the middle gives the same samples as one from the start. None: no sample does.
+    PyAV crashes when it reads planar sound of 8 and more channels, so the samples are interleaved first.
     """
-    step = frame.sample_rate // math.gcd(frame.sample_rate, rate_hz)
-    first = round(time_s * frame.sample_rate)
+
+    def __init__(self) -> None:
+        self._interleave = av.AudioResampler(format="flt")
+        self._form: tuple[Any, ...] | None = None
+
+    def __call__(self, frame: av.AudioFrame) -> np.ndarray:
+        """Returns float32 `[samples]` at the frame's rate."""
+        form = frame.format.name, frame.layout.name, frame.sample_rate
+        if form != self._form:  # broadcasts change between stereo and 5.1
+            self._form, self._interleave = form, av.AudioResampler(format="flt")
+        frame.pts = None  # gaps are for players to bridge; the signal here is continuous
+        parts = [part.to_ndarray() for part in self._interleave.resample(frame)]
+        samples = np.concatenate([np.zeros((1, 0), np.float32), *parts], axis=1)
+        return samples.reshape(-1, frame.layout.nb_channels).mean(axis=1, dtype=np.float32)
+
+
+def mono_frame(samples: np.ndarray, rate_hz: int) -> av.AudioFrame:
+    """Returns float32 `[samples]` as a frame."""
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
+    frame.sample_rate = rate_hz
+    return frame
+
+
+def _to_grid(time_s: float, frame_rate_hz: int, rate_hz: int) -> tuple[int, float]:
+    """Samples to skip to the first one that falls on a sample of the resampled signal, and that sample's time.
+
+    So a read from the middle gives the same samples as one from the start.
+    """
+    step = frame_rate_hz // math.gcd(frame_rate_hz, rate_hz)
+    first = round(time_s * frame_rate_hz)
     skip = -first % step
-    if skip >= frame.samples:
-        return None, time_s
-    samples = frame.to_ndarray()
-    channels = 1 if frame.format.is_planar else frame.layout.nb_channels
-    cut = av.AudioFrame.from_ndarray(
-        np.ascontiguousarray(samples[:, skip * channels :]), format=frame.format.name, layout=frame.layout
-    )
-    cut.sample_rate = frame.sample_rate
-    return cut, (first + skip) / frame.sample_rate
+    return skip, (first + skip) / frame_rate_hz
 
 
 def _origin_s(path: str, stream: Any) -> float:

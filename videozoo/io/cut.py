@@ -16,9 +16,10 @@ import numpy as np
 from torch import Tensor
 
 from videozoo.errors import DataError, DecodeError
+from videozoo.io.audio import ChannelMean, mono_frame
 from videozoo.io.decode import probe
 from videozoo.io.encode import write_video
-from videozoo.io.pyav import open_container, reason_of
+from videozoo.io.pyav import decoding, open_container, reason_of, url_to_write
 from videozoo.io.reader import VideoReader
 
 __all__ = ["at_rate", "copy_cut", "cut", "steady_fps"]
@@ -26,6 +27,8 @@ __all__ = ["at_rate", "copy_cut", "cut", "steady_fps"]
 MIN_FPS, MAX_FPS = 10.0, 60.0  # a file whose frames come irregularly may state less on average
 _PREROLL_S = 0.5  # of sound: decoders need some before the first sample that counts
 _GAP_S = 0.05  # what timestamps of sound may be off: some containers keep whole milliseconds
+# Layouts that FFmpeg mixes down to stereo; sound of another layout becomes the mean of its channels.
+_MIXED_DOWN = ("2.1", "3.0", "4.0", "quad", "5.0", "5.0(side)", "5.1", "5.1(side)", "6.1", "7.0", "7.1")
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -34,8 +37,8 @@ def cut(
 ) -> None:
     """Writes the frame that starts nearest to start_s and all up to the one nearest to end_s, with just their sound.
 
-    Everything is encoded anew (H.264, AAC; mono stays mono, more than two channels become two), upright, at the
-    video's rate; a row or column beyond an even size is left out. One frame is held at a time.
+    Everything is encoded anew (H.264, AAC), upright, at the video's rate; a row or column beyond an even size is left
+    out. Mono stays mono, surround sound becomes stereo, sound of an unknown layout mono. One frame is held at a time.
 
     Args:
         crf: constant quality, 0 (lossless) to 51.
@@ -75,7 +78,7 @@ def copy_cut(path: str | os.PathLike[str], out_path: str | os.PathLike[str], *, 
     info = probe(path)
     _check(path, start_s, end_s, info.duration_s)
     try:
-        with contextlib.ExitStack() as opened, av.open(os.fspath(part), "w") as target:
+        with contextlib.ExitStack() as opened, av.open(url_to_write(part), "w") as target:
             runs = []
             for kind in ("video", "audio") if info.has_audio else ("video",):
                 container = opened.enter_context(open_container(os.fspath(path)))
@@ -141,14 +144,22 @@ def _even(picture: Tensor) -> np.ndarray:
 
 def _sound(path: str, *, origin_s: float, start_s: float, end_s: float, rate_hz: int) -> Iterator[np.ndarray]:
     """The samples from start_s to end_s, float32 `[c n]`, a packet at a time; silence where the file has none."""
-    container = open_container(path)
+    with decoding(path), open_container(path) as container:
+        yield from _samples(container, path, origin_s, start_s, end_s, rate_hz)
+
+
+def _samples(
+    container: Any, path: str, origin_s: float, start_s: float, end_s: float, rate_hz: int
+) -> Iterator[np.ndarray]:
     try:
         stream = container.streams.best("audio") or container.streams.audio[0]
         stream.codec_context.thread_count = 1
         with contextlib.suppress(av.error.FFmpegError):  # not seekable: read from where it stands
             container.seek(int((origin_s + start_s - _PREROLL_S) / stream.time_base), stream=stream)
-        layout = "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"
-        as_floats = av.AudioResampler(format="fltp", layout=layout, rate=rate_hz)
+        layout = stream.codec_context.layout
+        mean = None if layout.nb_channels <= 2 or layout.name in _MIXED_DOWN else ChannelMean()
+        mono = layout.nb_channels == 1 or mean is not None
+        as_floats = av.AudioResampler(format="fltp", layout="mono" if mono else "stereo", rate=rate_hz)
         done, wanted = 0, round((end_s - start_s) * rate_hz)
         here: int | None = None  # where the next sample belongs
         for frame in container.decode(stream):
@@ -157,6 +168,8 @@ def _sound(path: str, *, origin_s: float, start_s: float, end_s: float, rate_hz:
             at = round((frame.time - origin_s - start_s) * rate_hz)
             if here is None or abs(at - here) > _GAP_S * rate_hz:
                 here = at
+            if mean is not None:
+                frame = mono_frame(mean(frame), frame.sample_rate)
             for part in as_floats.resample(frame):
                 samples = part.to_ndarray()
                 if here > done:
@@ -171,8 +184,6 @@ def _sound(path: str, *, origin_s: float, start_s: float, end_s: float, rate_hz:
                 break
     except (av.error.FFmpegError, ValueError) as error:
         raise DecodeError(path, f"its audio cannot be decoded near {start_s:.2f} s ({reason_of(error)})") from error
-    finally:
-        container.close()
 
 
 def _packets(

@@ -14,7 +14,7 @@ import av.error
 import numpy as np
 
 from videozoo.errors import ConfigError, DataError
-from videozoo.io.pyav import ONE_THREAD, reason_of
+from videozoo.io.pyav import ONE_THREAD, reason_of, url_to_write
 
 __all__ = ["write_video"]
 
@@ -87,7 +87,7 @@ class _Writer:
         if not name.parent.is_dir():
             raise DataError(f"{name}: the folder {name.parent} does not exist; make it first")
         try:
-            self.container: Any = av.open(os.fspath(part), "w", container_options=options)
+            self.container: Any = av.open(url_to_write(part), "w", container_options=options)
         except (av.error.FFmpegError, ValueError) as error:
             raise ConfigError(f"{name}: cannot be written ({reason_of(error)}); end the name in .mp4") from error
         self.container.metadata.update(metadata)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 
-import av.error
-
 from videozoo.errors import DecodeError
-from videozoo.io.pyav import open_container, reason_of
+from videozoo.io.pyav import decoding, open_container
 
 __all__ = ["key_frame_distance"]
 
@@ -22,12 +20,10 @@ def key_frame_distance(path: str | os.PathLike[str], *, num_frames: int = 1000) 
         if not container.streams.video:
             raise DecodeError(path, "it has no video stream")
         num_seen = num_keys = 0
-        try:
+        with decoding(path):
             for packet in container.demux(container.streams.video[0]):
                 if packet.size == 0 or num_seen == num_frames:
                     break
                 num_seen += 1
                 num_keys += packet.is_keyframe
-        except av.error.FFmpegError as error:
-            raise DecodeError(path, f"it cannot be read ({reason_of(error)})") from error
     return num_seen / max(num_keys, 1)

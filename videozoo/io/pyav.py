@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videozoo.errors import DecodeError, counted
+from videozoo.errors import DecodeError, VideoZooError, counted
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
 from videozoo.types import VideoInfo
 
-__all__ = ["ONE_THREAD", "PyAVReader", "ffmpeg_log", "open_container", "reason_of"]
+__all__ = ["ONE_THREAD", "PyAVReader", "decoding", "ffmpeg_log", "open_container", "reason_of", "url_to_write"]
 
 _VERSION = int(av.__version__.split(".")[0])
 _IS_OLD = _VERSION < 17
@@ -36,11 +38,45 @@ _DEEP_COLOUR: dict[str, Any] = {"interpolation": 1 << 1 | 1 << 13 | 1 << 18}
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _VERSION < 19 else {}
 
 
+@contextlib.contextmanager
+def decoding(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns all that the decoder and its binding raise inside the block into the file's DecodeError."""
+    try:
+        yield
+    except VideoZooError:
+        raise
+    except Exception as error:  # an odd file can make the binding raise any kind; one file must not end a job
+        raise DecodeError(path, f"it cannot be decoded ({reason_of(error)})") from error
+
+
+def _guarded(method: Callable[..., Any]) -> Any:
+    """Runs a reader's method inside `decoding`."""
+    if inspect.isgeneratorfunction(method):
+
+        @functools.wraps(method)
+        def generator(self: PyAVReader, *args: Any, **options: Any) -> Iterator[Any]:
+            with decoding(self.path):
+                yield from method(self, *args, **options)
+
+        return generator
+
+    @functools.wraps(method)
+    def function(self: PyAVReader, *args: Any, **options: Any) -> Any:
+        with decoding(self.path):
+            return method(self, *args, **options)
+
+    return function
+
+
 class PyAVReader(VideoReader):
     """See `VideoReader`. Seeks to key frames, so that a clip costs the same in a long video."""
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):
         self.path = os.fspath(path)
+        with decoding(self.path):
+            self._open(num_threads)
+
+    def _open(self, num_threads: int) -> None:
         self._num_threads = num_threads
         self._track = _Track(self.path, num_threads=num_threads)
         self._index: np.ndarray | None = None
@@ -68,13 +104,16 @@ class PyAVReader(VideoReader):
         self._track.close()
 
     @property
+    @_guarded
     def num_frames(self) -> int:
         return len(self._presented())
 
+    @_guarded
     def frames_at(self, times_s: Sequence[float]) -> Frames:
         check_times(self.path, times_s)
         return self._frames([self._pts_at(t) for t in times_s])
 
+    @_guarded
     def _frames_by_index(self, indices: list[int]) -> Frames:
         presented = self._presented()
         wanted = [int(presented[i]) for i in indices]
@@ -184,6 +223,7 @@ class PyAVReader(VideoReader):
             track.close()
         return _one_line(*(message for _, _, message in lines[-1:]))
 
+    @_guarded
     def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
         start = self._pts_at(start_s)
         with PyAVReader(self.path, num_threads=self._num_threads) as source:
@@ -203,6 +243,7 @@ class PyAVReader(VideoReader):
                 start = self._damage_start(damage, last)
                 raise self._broken(start, _Damage(start, damage.reason)) from damage
 
+    @_guarded
     def picture(self, source: Any) -> Tensor:
         width, height = self._size
         deep = _DEEP_COLOUR if source.format.components[0].bits > 8 else {}
@@ -544,7 +585,11 @@ class _Orientation:
     @classmethod
     def of(cls, frame: av.VideoFrame) -> _Orientation:
         """From the display matrix [[a, b], [c, d]]: x' = a x + c y, y' = b x + d y."""
-        side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+        try:
+            side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # side data that PyAV does not know, such as Exif, hides the matrix: its angle remains
+            quarter_turns = round(-frame.rotation / 90) % 4
+            return cls(quarter_turns % 2 == 1, quarter_turns in (1, 2), quarter_turns in (2, 3))
         if side_data is None:
             return cls()
         a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5].tolist()
@@ -595,14 +640,35 @@ def open_container(path: str) -> Any:
         raise DecodeError(path, "it is not a file", "give the path of a video file")
     if file.stat().st_size == 0:
         raise DecodeError(path, "the file is empty (0 bytes)")
-    # Only local files: a playlist or a crafted file must not make the decoder reach for the network.
-    url, protocols = (path, "file") if part is None else (part.url, "file,subfile")
     try:
-        return av.open(url, options={"protocol_whitelist": protocols}, **_ANY_TAGS)
+        return _open(file, part)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         with ffmpeg_log() as lines, contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-            av.open(url, options={"protocol_whitelist": protocols}, **_ANY_TAGS).close()
-        raise DecodeError(path, f"it cannot be opened as a video ({reason_of(error, lines)})") from error
+            _open(file, part).close()
+        reason = "it is a text file" if _is_text(file, part) else reason_of(error, lines)
+        raise DecodeError(path, f"it cannot be opened as a video ({reason})") from error
+
+
+def _open(file: Path, part: FileSlice | None) -> Any:
+    """Opens the named file and nothing else: FFmpeg gets its descriptor and may not open any path.
+
+    So playlists, patterns and references to other files lead nowhere, and a name means itself whatever is in it.
+    """
+    with file.open("rb", buffering=0) as opened:
+        options = {"fd": str(opened.fileno()), "protocol_whitelist": "fd,subfile"}
+        return av.open("fd:" if part is None else part.url, options=options, **_ANY_TAGS)
+
+
+def _is_text(file: Path, part: FileSlice | None) -> bool:
+    with file.open("rb") as opened:
+        opened.seek(0 if part is None else part.offset)
+        head = opened.read(1024 if part is None else min(1024, part.size_bytes))
+    return bool(head) and all(byte >= 32 or byte in b"\t\n\r\f" for byte in head)
+
+
+def url_to_write(path: str | os.PathLike[str]) -> str:
+    """Returns FFmpeg's name of a file to write: without the protocol a colon in the path would name another one."""
+    return f"file:{os.fspath(path)}"
 
 
 def _size_bytes(path: str) -> int:
@@ -626,7 +692,7 @@ def ffmpeg_log() -> Iterator[list[Any]]:
 
 def reason_of(error: BaseException, lines: Sequence[tuple[int, str, str]] = ()) -> str:
     """FFmpeg's own words, in one line."""
-    said = getattr(error, "strerror", None) or str(error)
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return _one_line(said, *(message for _, _, message in lines[-1:]))
 
 
@@ -642,8 +708,6 @@ def _video_stream(container: Any, path: str) -> Any:
     """
     kinds = sorted({stream.type for stream in container.streams})
     stream = container.streams.best("video")
-    if container.format.name == "tty":
-        raise DecodeError(path, "it is a text file, not a video")
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
         raise DecodeError(path, f"it has no video stream (only: {', '.join(kinds) or 'nothing'})")
     if stream.codec_context is None:

@@ -13,7 +13,7 @@ import av
 import av.error
 
 from videozoo.errors import DataError
-from videozoo.io.pyav import open_container, reason_of
+from videozoo.io.pyav import open_container, reason_of, url_to_write
 
 __all__ = ["add_sound"]
 
@@ -39,7 +39,7 @@ def add_sound(
     try:
         if not sound.streams.audio:
             raise DataError(f"{sound_path}: has no audio stream to add to {out_path}")
-        with av.open(os.fspath(part), "w", container_options={"fflags": "+bitexact"}) as out:
+        with av.open(url_to_write(part), "w", container_options={"fflags": "+bitexact"}) as out:
             source = sound.streams.best("audio")
             streams = [out.add_stream_from_template(s) for s in (pictures.streams.video[0], source)]
             sounds = _packets(sound, source, streams[1], start_s=start_s)

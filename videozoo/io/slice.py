@@ -30,8 +30,8 @@ class FileSlice:
 
     @property
     def url(self) -> str:
-        """What FFmpeg calls it."""
-        return f"subfile,,start,{self.offset},end,{self.offset + self.size_bytes},,:{self.path}"
+        """FFmpeg's name of these bytes in a file that it gets as an open descriptor."""
+        return f"subfile,,start,{self.offset},end,{self.offset + self.size_bytes},,:fd:"
 
     @classmethod
     def find(cls, path: str | os.PathLike[str]) -> FileSlice | None:
