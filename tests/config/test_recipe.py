@@ -79,6 +79,34 @@ def test_missing_file():
         load_recipe("nowhere/x.yaml")
 
 
+@pytest.mark.parametrize("name", ["no/such/folder", "nowhere", "k400/tsm_r50_8"])
+def test_a_folder_or_recipe_that_is_not_there(name):
+    with pytest.raises(ConfigError, match=f"^{name}: there is no such folder, and no recipe of this name") as caught:
+        load_recipe(name)
+    assert len(str(caught.value)) < 200
+    assert ("did you mean 'k400/tsm_r50_8f'?" in str(caught.value)) == name.startswith("k400")
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_another_data_set_brings_its_own_arguments(tiny, flipped):
+    overrides = ["data.train.name=clip_list", "data.train.path=list.txt"]
+    given = load_recipe(tiny, ["data.train.subset=train", *(reversed(overrides) if flipped else overrides)])
+    assert given.data["train"] == {"name": "clip_list", "subset": "train", "path": "list.txt"}
+    with pytest.raises(ConfigError, match=r"data\.train\.path: clip_list needs it"):
+        load_recipe(tiny, ["data.train.name=clip_list"]).resolved()
+    same = load_recipe(tiny, ["data.train.name=clip_folder", "data.train.val_share=0.3"])
+    assert same.data["train"] == {"name": "clip_folder", "path": "clips", "val_share": 0.3}
+
+
+def test_another_data_set_for_all_steps(tmp_path):
+    path = tmp_path / "steps.yaml"
+    data = "data: {train: {name: clip_folder, path: a, subset: train}}"
+    own = "data: {train: {val_share: 0.3}}"
+    path.write_text(f"model: {{name: tsm}}\n{data}\nsteps: {{one: {{seed: 1}}, two: {{{own}}}}}\n")
+    recipe = load_recipe(path, ["data.train.name=clip_list", "data.train.path=x.txt"])
+    assert [step.data["train"] for step in recipe.steps.values()] == [{"name": "clip_list", "path": "x.txt"}] * 2
+
+
 @pytest.mark.parametrize("name", list_recipes())
 def test_packaged_recipes_resolve_and_say_their_command(name):
     load_recipe(name).resolved()

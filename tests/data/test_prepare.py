@@ -8,10 +8,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from videozoo.cli.prepare import app
+from videozoo.config.check import build
+from videozoo.config.recipe import load_recipe
 from videozoo.data.clip_folder import clip_folder
 from videozoo.data.clip_list import clip_list
 from videozoo.data.frames import prepare_frames, write_frames
-from videozoo.errors import DataError, DecodeError
+from videozoo.data.registry import datasets
+from videozoo.errors import ConfigError, DataError, DecodeError
 from videozoo.io.encode import write_video
 from videozoo.io.frame_folder import FrameFolder
 
@@ -168,3 +171,69 @@ def test_frames_are_scaled_down_only(tmp_path, short_side_px, size):
     with Image.open(tmp_path / "f/img_00003.jpg") as image:
         assert image.size == size
     assert write_frames(tmp_path / "a.mp4", tmp_path / "f", short_side_px=short_side_px) == (3, True)
+
+
+# ---- the way on, from a prepared folder to a run -----------------------------------------------------------
+
+
+def sections(folder):
+    return load_recipe(folder).to_dict()["data"]
+
+
+def records_of(folder):
+    found = {}
+    for split, args in sections(folder).items():
+        found[split] = build(datasets.get(args.pop("name")), args, where=split)
+    return found
+
+
+@pytest.mark.parametrize("verb", ["frames", "reencode"])
+def test_one_folder_of_classes_is_prepared_and_split(tmp_path, verb):
+    for name in ("grows", "shrinks"):
+        for i in range(3):
+            draw(tmp_path / f"mine/{name}/{i}.mp4")
+    out = tmp_path / "my out"
+    result = CliRunner().invoke(app, [verb, str(tmp_path / "mine"), str(out), "--workers", "2"])
+    assert result.output.splitlines()[-1] == f"train from it: videozoo train '{out}' --out 'runs/my out'"
+    data = records_of(out)
+    assert data["train"].class_names == data["val"].class_names == ("grows", "shrinks")
+    assert (data["train"].class_counts(), data["val"].class_counts()) == ([2, 2], [1, 1])
+    assert not {record.id for record in data["train"]} & {record.id for record in data["val"]}
+
+
+def test_prepared_halves_stay_as_they_are(tmp_path):
+    for half, names in (("train", "ab"), ("val", "c")):
+        for name in names:
+            draw(tmp_path / f"data/{half}/run/{name}.mp4")
+            draw(tmp_path / f"data/{half}/jump/{name}.mp4")
+    assert f"videozoo train {tmp_path / 'out'} --out runs/out" in run(tmp_path / "data", tmp_path / "out")
+    assert [len(dataset) for dataset in records_of(tmp_path / "out").values()] == [4, 2]
+    result = CliRunner().invoke(app, ["shards", str(tmp_path / "data"), str(tmp_path / "tars")])
+    assert "train from it: videozoo train" in result.output
+    assert [len(dataset) for dataset in records_of(tmp_path / "tars").values()] == [4, 2]
+
+
+def test_several_labels_need_an_option_to_train(tmp_path, data):
+    (tmp_path / "tags.txt").write_text("data/run/a.mp4 0 1\ndata/jump/my clip.mp4 0\n")
+    said = run(tmp_path / "tags.txt", tmp_path / "out", "--multi-label")
+    assert "out data.train.multi_label=true data.val.multi_label=true --out runs/out" in said
+
+
+def test_lists_that_do_not_say_their_split(tmp_path, data):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.txt").write_text("data/run/a.mp4 0\n")
+        said = run(tmp_path / f"{name}.txt", tmp_path / "out")
+    assert "train from it" not in said
+    with pytest.raises(ConfigError, match=r"out: holds the lists one\.txt, two\.txt, not train\.txt and val"):
+        load_recipe(tmp_path / "out")
+    CliRunner().invoke(app, ["shards", str(data), str(tmp_path / "tars")])
+    with pytest.raises(ConfigError, match=r"tars: holds shards of data alone, which are not split; prepare a folder"):
+        load_recipe(tmp_path / "tars")
+
+
+def test_folders_that_were_not_prepared(tmp_path, data):
+    (data / "readme.txt").write_text("some notes")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "readme.txt").write_text("some notes")
+    for folder in (data, tmp_path / "empty"):
+        assert {args["name"] for args in sections(folder).values()} == {"clip_folder"}

@@ -131,9 +131,25 @@ def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[...
         for video, reason in made.failed.items():
             typer.echo(f"  failed: {video}: {reason}", err=True)
         num_failed += len(made.failed)
+    _say_command(out, multi_label=any(dataset.multi_label for dataset in datasets.values()))
     if num_failed:
         typer.echo("failed videos are left out of the lists; fetch them again and run the command again", err=True)
         raise typer.Exit(1)
+
+
+def _say_command(out: Path, *, multi_label: bool) -> None:
+    """Prints the command that trains from what was prepared, where one folder says it all."""
+    import contextlib
+    import shlex
+
+    from videozoo.data.prepared import data_section
+    from videozoo.errors import ConfigError
+
+    with contextlib.suppress(ConfigError):  # lists of several sets: which one is for training is the user's to say
+        splits = data_section(out)
+        overrides = [f"data.{split}.multi_label=true" for split in splits] if multi_label else []
+        command = ["videozoo", "train", str(out), *overrides, "--out", str(Path("runs") / out.resolve().name)]
+        typer.echo(f"train from it: {shlex.join(command)}")
 
 
 @app.command("yt8m-pkl", short_help="Write the pickles of YouTube-8M that PaddleVideo reads.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import importlib
 import importlib.resources
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +137,11 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if path.is_dir():
         found = _read_yaml(_packaged("finetune"))
         source = str(path)
-        found["data"] = {
-            split: {"name": "clip_folder", "path": str(path), "subset": split} for split in ("train", "val")
-        }
+        found["data"] = importlib.import_module("videozoo.data.prepared").data_section(path)
     else:
         file = path if path.suffix in (".yaml", ".yml") else _packaged(str(recipe))
         found, source = _read_yaml(file), str(recipe)
+    _drop_other_data(found, overrides)
     for override in overrides:
         _override(found, override)
         for step in _steps_saying(found, override.partition("=")[0]):
@@ -163,11 +163,34 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _steps_saying(found: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The steps of a recipe that have a value of their own for `key`, a section's value in dotted form."""
-    section, _, name = key.strip().partition(".")
+    """The steps of a recipe that have a value of their own for `key`, in dotted form."""
+    *parents, last = key.strip().split(".")
+    return [step for step in _steps(found) if last in _below(step, parents)]
+
+
+def _steps(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     steps = found.get("steps")
-    values = [step for step in steps.values() if isinstance(step, dict)] if isinstance(steps, dict) else []
-    return [step for step in values if isinstance(step.get(section), dict) and name in step[section]]
+    return [step for step in steps.values() if isinstance(step, dict)] if isinstance(steps, dict) else []
+
+
+def _below(found: Any, keys: Sequence[str]) -> dict[str, Any]:
+    """The mapping below these keys; empty where there is none."""
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _drop_other_data(found: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Drops the arguments of a data set that an override replaces by another one: they are not the other's."""
+    for override in overrides:
+        key, _, name = override.partition("=")
+        *split, last = key.strip().split(".")
+        if len(split) == 2 and split[0] == "data" and last == "name":
+            now = name.strip("\"' ")
+            before = _below(found, split).get("name", now)  # which a step shares unless it names its own
+            for args in (_below(place, split) for place in (*_steps(found), found)):
+                if args.get("name", before) != now:
+                    args.clear()
 
 
 def recipe_of(record: Mapping[str, Any], *, source: str) -> Recipe:
@@ -301,10 +324,15 @@ def _packaged(name: str) -> Path:
     recipes = list_recipes()
     if name not in recipes:
         raise ConfigError(
-            f"recipe: there is no '{name}'{did_you_mean(name, recipes)}; or give the path of a .yaml file "
-            "or of a folder with one folder a class"
+            f"{name}: there is no such folder, and no recipe of this name{_nearest(name, recipes)}; correct the path, "
+            "or see `videozoo list recipes`"
         )
     return recipes[name]
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def _root() -> Path:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from videozoo.data.dataset import ClipDataset, assemble
+from videozoo.data.dataset import ClipDataset, Subset, assemble, half_of
 from videozoo.data.files import find_readable_clips, some_of
 from videozoo.data.labels import ClassIndex, ClassNames, given_names
 from videozoo.data.registry import register_dataset
-from videozoo.errors import ConfigError, DataError, counted
+from videozoo.errors import DataError, counted
 from videozoo.io.clip_files import is_passed_over
 from videozoo.types import ClipRecord
 
-__all__ = ["Subset", "clip_folder", "split_folder", "subset_folders"]
+__all__ = ["clip_folder", "split_folder", "subset_folders"]
 
-Subset = Literal["train", "val"]
 SUBSET_NAMES: dict[Subset, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "test", "testing"),
@@ -53,19 +47,12 @@ def clip_folder(
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder; give a folder with one sub-folder a class")
-    if not 0 < val_share < 1:
-        raise ConfigError(f"clip_folder.val_share: should be between 0 and 1; got {val_share}")
     classes = given_names(class_names)
     halves = subset_folders(root)
     if halves is None:
         records, classes, notes = _read(root, classes, fps=fps)
         if subset is not None:
-            held_out = _held_out(records, val_share)
-            records = [record for record in records if (record.id in held_out) == (subset == "val")]
-        if not records:
-            raise DataError(
-                f"{root}: no class has two videos, one of them to hold out; add videos, or leave out subset"
-            )
+            records = half_of(records, subset, val_share=val_share, where=str(root))
         source = f"{root} ({subset})" if subset else str(root)
         return assemble(records, classes.names, source=source, notes=notes)
     if subset is None:
@@ -147,19 +134,3 @@ def _folders(root: Path) -> list[Path]:
             target = entry.readlink()
             raise DataError(f"{entry}: is a link to {target}, which is not there; restore it, or remove the link")
     return [entry for entry in entries if entry.is_dir()]
-
-
-def _held_out(records: Sequence[ClipRecord], val_share: float) -> set[str]:
-    """Ids of about `val_share` of each class: at least one where there are two, and never all."""
-    by_class: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for record in records:
-        by_class[record.labels].append(record.id)
-    held_out: set[str] = set()
-    for ids in by_class.values():
-        num_held_out = min(max(round(val_share * len(ids)), 1), len(ids) - 1)
-        held_out.update(sorted(ids, key=_hash)[:num_held_out])
-    return held_out
-
-
-def _hash(name: str) -> str:
-    return hashlib.sha256(os.fsencode(name)).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from videozoo.data.dataset import ClipDataset, assemble
+from videozoo.data.dataset import ClipDataset, Subset, assemble, half_of
 from videozoo.data.files import check_missing
 from videozoo.data.labels import ClassNames, class_index, columns_message, is_number, one_column_a_class
 from videozoo.data.registry import register_dataset
@@ -44,6 +44,8 @@ def clip_list(
     multi_label: bool = False,
     missing: Literal["error", "skip"] = "error",
     fps: float | None = None,
+    subset: Subset | None = None,
+    val_share: float = 0.2,
 ) -> ClipDataset:
     """A list file: `path label`, `path label label ...`, or `path num_frames label` for a folder of frames.
 
@@ -59,6 +61,8 @@ def clip_list(
         multi_label: a clip has any number of labels.
         missing: what to do about paths that are not there.
         fps: the frame rate of folders of frames, for an input that counts time.
+        subset: half of the list, split by the hash of the paths within each class, the same on every machine.
+        val_share: how much of each class that split holds out.
 
     Raises:
         DataError: no such list, an empty one, a malformed line, an unknown label, a path that is not there.
@@ -89,7 +93,10 @@ def clip_list(
         extra = {"fps": fps} if fps is not None and line.num_frames is not None else {}
         if line.exists:
             records.append(ClipRecord(line.path, line.place, labels, line.num_frames, extra=extra))
-    return assemble(records, classes.names, source=str(file), multi_label=multi_label, notes=notes)
+    if subset is not None:
+        records = half_of(records, subset, val_share=val_share, where=str(file))
+    source = f"{file} ({subset})" if subset else str(file)
+    return assemble(records, classes.names, source=source, multi_label=multi_label, notes=notes)
 
 
 def list_line(path: str, labels: tuple[int, ...], *, num_frames: int | None = None) -> str:

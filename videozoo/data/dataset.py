@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
-from collections import Counter
+import os
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from videozoo.data.check import folders_like_classes
 from videozoo.data.files import some_of
-from videozoo.errors import DataError, counted
+from videozoo.errors import ConfigError, DataError, counted
 from videozoo.types import ClipRecord
 
-__all__ = ["ClipDataset", "assemble"]
+__all__ = ["ClipDataset", "Subset", "assemble", "half_of"]
+
+Subset = Literal["train", "val"]
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +107,35 @@ def assemble(
     for note in notes:
         log.warning("%s: %s", source, note)
     return dataclasses.replace(dataset, notes=tuple(notes))
+
+
+def half_of(records: Sequence[ClipRecord], subset: Subset, *, val_share: float, where: str) -> list[ClipRecord]:
+    """Returns the training or the validation half of samples, split by the hash of their ids within each class.
+
+    Args:
+        val_share: about how much of each class is held out: one sample at least where there are two, and never all.
+
+    Raises:
+        ConfigError: `val_share` is not between 0 and 1.
+        DataError: no class has two samples.
+    """
+    if not 0 < val_share < 1:
+        raise ConfigError(f"{where}: val_share should be between 0 and 1; got {val_share}")
+    by_class: dict[tuple[int, ...], set[str]] = defaultdict(set)
+    for record in records:
+        by_class[record.labels if len(record.labels) == 1 else ()].add(record.id)
+    held_out: set[str] = set()
+    for ids in by_class.values():
+        num_held_out = min(max(round(val_share * len(ids)), 1), len(ids) - 1)
+        held_out.update(sorted(ids, key=_hash)[:num_held_out])
+    half = [record for record in records if (record.id in held_out) == (subset == "val")]
+    if not half:
+        raise DataError(f"{where}: no class has two videos, one of them to hold out; add videos, or leave out subset")
+    return half
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def _differing(records: Sequence[ClipRecord]) -> list[str]:
