@@ -12,16 +12,18 @@ import functools
 import io
 import json
 import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from pydantic import FiniteFloat
+from typing_extensions import TypedDict
 
 from videozoo.errors import DataError, require
+from videozoo.io.whole_file import whole_file
+from videozoo.structured import checked, parse_json, read_json, reading, regular_file, shown
 
 __all__ = [
     "PACKED_NAMES",
@@ -34,7 +36,6 @@ __all__ = [
     "read_sidecar",
     "write_sidecar",
     "write_single",
-    "written_whole",
 ]
 
 SUFFIXES = (".npz", ".npy", ".csv")  # of one video's file
@@ -42,13 +43,26 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 PACKED_NAMES = ("features.parquet", "features.h5", "features.hdf5")  # looked for in a folder
 SIDECAR = "features.json"  # what files that hold numbers only cannot say
 OPEN_FILES = 16
+MOST_GROUPS_DEEP = 16  # of HDF5
+MOST_ARRAY_BYTES = 4 << 30  # a day at 25 rows a second, 512 wide; HDF5 states any size without storing it
 ROW_GROUP_BYTES = 8 << 20  # of parquet: what is read at once
 ADVICE = "remove it or make it again"
 
-BROKEN = (
-    *(ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError),
-    *(struct.error, zipfile.BadZipFile, zlib.error),
-)
+
+class Meta(TypedDict, total=False):
+    """The plain values beside the arrays of a video, or of all of them."""
+
+    recipe: dict[str, Any] | None
+    class_names: list[str] | None
+    stride_s: FiniteFloat | None
+    offset_s: FiniteFloat | None
+    duration_s: FiniteFloat | None
+
+
+class Sidecar(Meta, total=False):
+    """The content of features.json."""
+
+    videos: dict[str, Meta]
 
 
 class Parts(NamedTuple):
@@ -87,8 +101,9 @@ def open_features(path: Path) -> FeatureFile:
     if path.is_dir():
         packed = [path / name for name in PACKED_NAMES if (path / name).is_file()]
         return open_features(packed[0]) if packed else Folder(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: there is no such file or folder of features; make one with `videozoo extract`")
+    regular_file(path, kind="file of features")
     if path.suffix == ".parquet":
         return Parquet(path)
     if path.suffix in HDF5_SUFFIXES:
@@ -159,19 +174,19 @@ def read_single(path: Path) -> Parts:
     """
     if path.suffix == ".csv":
         return Parts({"values": _read_csv(path)}, {})
-    with _damage(path), path.open("rb") as opened:
+    with _damage(path), regular_file(path, kind="file of features").open("rb") as opened:
         found = np.load(opened, allow_pickle=False)
         if path.suffix == ".npy":
             return Parts({"values": _as_array(found)}, {})
         with found as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-        meta = _parse(arrays.pop("meta", None))
-        return Parts(_with_values(arrays, str(path)), meta)
+    meta = _parse(arrays.pop("meta", None), str(path))
+    return Parts(_with_values(arrays, str(path)), meta)
 
 
 def write_single(path: Path, parts: Parts) -> None:
     """Writes one video's features, whole or not at all; npy and csv hold the values only."""
-    with written_whole(path) as partial, partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         if path.suffix == ".npz":
             np.savez(file, **parts.arrays, meta=np.array(json.dumps(parts.meta)))  # type: ignore[arg-type]
         elif path.suffix == ".npy":
@@ -186,16 +201,13 @@ def write_single(path: Path, parts: Parts) -> None:
 
 def _read_csv(path: Path) -> np.ndarray:
     """The rows below the header; a file without one has numbers in its first line."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = next(csv.reader(file), None)
+    regular_file(path, kind="table of numbers")
+    with reading(path, advice=f"it is no table of numbers: {ADVICE}"), path.open(encoding="utf-8-sig") as file:
+        first = next(csv.reader(file), None)
         if first is None:
             raise DataError(f"{path}: is empty; {ADVICE}")
-        return np.loadtxt(
-            path, np.float32, delimiter=",", skiprows=int(_is_header(first)), ndmin=2, encoding="utf-8-sig"
-        )
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a table of numbers ({_reason(error)}); {ADVICE}") from error
+        file.seek(0)
+        return np.loadtxt(file, np.float32, delimiter=",", skiprows=int(_is_header(first)), ndmin=2)
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -209,21 +221,16 @@ def _is_header(cells: list[str]) -> bool:
 def read_sidecar(folder: Path) -> dict[str, Any]:
     """What features.json of a folder says: recipe, class_names, and by video id stride, offset and duration."""
     path = folder / SIDECAR
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({_reason(error)}); {ADVICE}") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: holds {type(found).__name__}, not the description of features; {ADVICE}")
-    return found
+    found = read_json(path, kind="description of features", advice=ADVICE)
+    return {**checked(found, Sidecar, where=path, advice=ADVICE)}
 
 
 def write_sidecar(folder: Path, shared: Mapping[str, Any], videos: Mapping[str, Any]) -> None:
     """Writes features.json; what it said of other videos stays."""
     known = read_sidecar(folder).get("videos", {})
-    with written_whole(folder / SIDECAR) as partial:
+    with whole_file(folder / SIDECAR) as partial:
         text = json.dumps({**shared, "videos": {**known, **videos}}, ensure_ascii=False)
         partial.write_text(text + "\n", encoding="utf-8")
 
@@ -240,7 +247,8 @@ class PackedNpz:
         self.path = path
         with _damage(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             names = list(file.files)
-            self.shared = _parse(file["#shared"]) if "#shared" in names else {}
+            shared = file["#shared"] if "#shared" in names else None
+        self.shared = _parse(shared, str(path))
         self.ids = tuple(name for name in names if "#" not in name)
         self.is_single = "values" in names or ("#shared" not in names and len(names) == 1)
         if not names:
@@ -255,7 +263,7 @@ class PackedNpz:
             beside = [name for name in file.files if name.startswith(f"{id_}#")]
             arrays = {name.removeprefix(f"{id_}#"): np.asarray(file[name]) for name in beside}
             arrays["values"] = np.asarray(file[id_])
-        meta = _parse(arrays.pop("meta", None))
+        meta = _parse(arrays.pop("meta", None), self.place(id_))
         return Parts(arrays, {**self.shared, **meta})
 
 
@@ -272,8 +280,9 @@ class Parquet:
             if not {"id", "dim", "values"} <= set(schema.names):
                 columns = ", ".join(schema.names)
                 raise DataError(f"{path}: has the columns {columns}; features have id, dim and values")
-            self.shared = _parse((schema.metadata or {}).get(b"videozoo"))
+            self.shared = _parse((schema.metadata or {}).get(b"videozoo"), str(path))
             groups = [file.read_row_group(i, ["id"])["id"].to_pylist() for i in range(file.num_row_groups)]
+        checked(groups, list[list[str]], where=path, advice="ids are text; make it again")
         self._places = {id_: (i, k) for i, group in enumerate(groups) for k, id_ in enumerate(group)}
         self.ids = tuple(self._places)
 
@@ -291,7 +300,7 @@ class Parquet:
                     flat = table[name][row].values.to_numpy(zero_copy_only=False)
                     arrays[name] = flat.reshape(found["num_rows"], -1).astype(np.float32, copy=False)
         own = {key: found[key] for key in PARQUET_TIMES if found.get(key) is not None}
-        return Parts(arrays, {**self.shared, **own})
+        return Parts(arrays, {**self.shared, **checked(own, Meta, where=self.place(id_), advice=ADVICE)})
 
 
 ARRAYS = ("values", "scores", "audio")
@@ -300,7 +309,11 @@ PARQUET_PLAIN = ("num_rows", "dim", *PARQUET_TIMES)
 
 
 class HDF5:
-    """An HDF5 file: a data set by video id, or a group by id with `values` (or one data set only) in it."""
+    """An HDF5 file: a data set by video id, or a group by id with `values` (or one data set only) in it.
+
+    Only what is stored in the file itself is read: links and external or virtual data sets could name any file of the
+    machine.
+    """
 
     form = "h5"
 
@@ -308,8 +321,8 @@ class HDF5:
         self.path = path
         with _damage(path):
             file = _handle(path, _open_hdf5)
-            self.shared = _parse(file.attrs.get("videozoo"))
-            self._names = dict(_walk_hdf5(file, ""))
+            self.shared = _parse(file.attrs.get("videozoo"), str(path))
+            self._names = dict.fromkeys(_walk_hdf5(file, "", str(path), set()))
         self.ids = tuple(self._names)
         if not self.ids:
             raise DataError(f"{path}: holds no data sets; {ADVICE}")
@@ -318,23 +331,61 @@ class HDF5:
         return f"{self.path}:{id_}"
 
     def read(self, id_: str) -> Parts:
+        place = self.place(id_)
         with _damage(self.path, id_):
-            node = _handle(self.path, _open_hdf5)[self._names[id_]]
-            if hasattr(node, "shape"):
-                return Parts({"values": np.asarray(node)}, {**self.shared, **_parse(node.attrs.get("videozoo"))})
-            arrays = {name: np.asarray(node[name]) for name in node}
-            meta = {**self.shared, **_parse(node.attrs.get("videozoo"))}
-        return Parts(_with_values(arrays, self.place(id_)), meta)
+            node = _handle(self.path, _open_hdf5)
+            for name in id_.split("/"):
+                node = _own_node(node, name, place)
+            children = [(name, _own_node(node, name, place)) for name in ([] if _is_data_set(node) else node)]
+            found = {name: child for name, child in children if _is_data_set(child)}
+            found = {"values": node} if _is_data_set(node) else _with_values(found, place)
+            arrays = {name: _as_stored(found[name], f"{place}/{name}") for name in ARRAYS if name in found}
+            meta = _parse(node.attrs.get("videozoo"), place)
+        return Parts(arrays, {**self.shared, **meta})
 
 
-def _walk_hdf5(group: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    """(id, name) of every video: data sets stand for themselves, groups of data sets for one video."""
-    for name, node in group.items():
+def _walk_hdf5(group: Any, prefix: str, where: str, seen: set[Any]) -> Iterator[str]:
+    """The name of every video: data sets stand for themselves, groups of data sets for one video."""
+    if group.id in seen or prefix.count("/") > MOST_GROUPS_DEEP:
+        raise DataError(f"{where}: group {shown(prefix)} is nested too deeply or stands twice; {ADVICE}")
+    seen.add(group.id)
+    for name in group:
         path = f"{prefix}{name}"
-        if hasattr(node, "shape") or any(hasattr(child, "shape") for child in node.values()):
-            yield path, path
+        node = _own_node(group, name, where)
+        if _is_data_set(node) or any(_is_data_set(_own_node(node, child, where)) for child in node):
+            yield path
         else:
-            yield from _walk_hdf5(node, f"{path}/")
+            yield from _walk_hdf5(node, f"{path}/", where, seen)
+
+
+def _own_node(group: Any, name: str, where: str) -> Any:
+    """What a group holds by that name, if it is stored there.
+
+    Raises:
+        DataError: it is a link to a place in this or another file, or stored outside of the file.
+    """
+    kind = type(group.get(name, getlink=True)).__name__
+    if kind != "HardLink":
+        raise DataError(f"{where}: {shown(name)} is refused: it is a {kind}, not stored there; store the numbers there")
+    node = group[name]
+    if not (_is_data_set(node) or hasattr(node, "keys")):
+        raise DataError(f"{where}: {shown(name)} is a {type(node).__name__}, not a data set; {ADVICE}")
+    if _is_data_set(node) and (node.external is not None or node.is_virtual):
+        raise DataError(f"{where}: {shown(name)} is refused: its numbers lie in other files; store them in this one")
+    return node
+
+
+def _is_data_set(node: Any) -> bool:
+    return hasattr(node, "shape")
+
+
+def _as_stored(data: Any, place: str) -> np.ndarray:
+    """The numbers of a data set; neither text nor references are read, nor a size that no features have."""
+    if data.dtype.kind not in "fiu":
+        raise DataError(f"{place}: holds {data.dtype}, not numbers; features are floats [t d]")
+    if data.size * data.dtype.itemsize > MOST_ARRAY_BYTES:
+        raise DataError(f"{place}: has the shape {data.shape}, more than {MOST_ARRAY_BYTES >> 30} GB; {ADVICE}")
+    return np.asarray(data)
 
 
 class Packed(Protocol):
@@ -460,23 +511,16 @@ def _row_group(file: Any, group: int) -> Any:
 
 @contextlib.contextmanager
 def _damage(path: Path, id_: str = "") -> Iterator[None]:
-    """Whatever a reader stumbles over becomes one line."""
-    try:
-        yield
-    except (DataError, ImportError):
-        raise
-    except BROKEN as error:
-        place = f"{path}:{id_}" if id_ else str(path)
-        reason = _reason(error)
-        if reason.startswith("Object arrays"):
-            raise DataError(f"{place}: refused, it holds pickled objects; store plain arrays of numbers") from error
-        if "pickled data" in reason:  # numpy's guess at what it does not know
-            reason = "it is no file of numpy's"
-        raise DataError(f"{place}: cannot be read ({reason}); {ADVICE}") from error
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+    """Turns whatever a reader stumbles over into one line."""
+    with reading(f"{path}:{id_}" if id_ else path, advice=ADVICE):
+        try:
+            yield
+        except ValueError as error:
+            if str(error).startswith("Object arrays"):
+                raise ValueError("refused, it holds pickled objects; store plain arrays of numbers") from error
+            if "pickled data" in str(error):  # numpy's guess at what it does not know
+                raise ValueError("it is no file of numpy's") from error
+            raise
 
 
 def _as_array(found: Any) -> np.ndarray:
@@ -496,28 +540,12 @@ def _with_values(arrays: dict[str, np.ndarray], place: str) -> dict[str, np.ndar
     return {"values": arrays[tables[0]]}
 
 
-def _parse(text: Any) -> dict[str, Any]:
-    """Plain values from the JSON that stands beside the arrays."""
+def _parse(text: Any, place: str) -> dict[str, Any]:
+    """The plain values in the JSON beside the arrays."""
     if text is None:
         return {}
-    if isinstance(text, np.ndarray):
-        text = text.item() if text.ndim == 0 else ""
-    try:
-        found = json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"what stands beside the arrays is no JSON: {error}") from error
-    return found if isinstance(found, dict) else {}
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A name to write to; what is there at the end becomes `path`, or nothing does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({_reason(error)}); check the folder and the free space") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    if isinstance(text, np.ndarray) and text.ndim == 0:
+        text = text.item()
+    if not isinstance(text, str | bytes):
+        raise DataError(f"{place}: the description beside the arrays is {shown(text)}, not JSON; {ADVICE}")
+    return {**checked(parse_json(text, where=place, advice=ADVICE), Meta, where=place, advice=ADVICE)}

@@ -20,6 +20,8 @@ from videozoo.errors import DataError
 from videozoo.io import feature_files
 from videozoo.io.feature_files import Parts
 from videozoo.io.tfrecord import encode_sequence_example, write_tfrecord
+from videozoo.io.whole_file import whole_file
+from videozoo.structured import checked, shown
 
 __all__ = [
     "EXTRACTOR_FILE",
@@ -40,6 +42,7 @@ __all__ = [
 EXTRACTOR_FILE = "extractor.safetensors"
 Output = Literal["features", "scores"]
 FILE_SUFFIXES = (*feature_files.SUFFIXES, ".parquet", *feature_files.HDF5_SUFFIXES)
+ADVICE = "is no feature recipe; extract the features again"
 QUANTISED_RANGE = 4.0  # YouTube-8M: bytes stand for -2..2
 
 
@@ -72,7 +75,7 @@ class FeatureRecipe:
 
     def __post_init__(self) -> None:
         if self.output not in get_args(Output):
-            raise DataError(f"feature recipe: output is '{self.output}'; it is features or scores")
+            raise DataError(f"feature recipe: output is {shown(self.output)}; it is features or scores")
         if not (self.window_s > 0 and self.stride_s > 0 and self.dim > 0):
             raise DataError(
                 f"feature recipe: needs window_s, stride_s and dim above 0, got {self.window_s}, {self.stride_s}, "
@@ -92,13 +95,9 @@ class FeatureRecipe:
             DataError: a value is missing, unknown or out of range.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise DataError(f"{where}: has {', '.join(unknown)}, unknown to this videozoo; upgrade it")
-        try:
-            return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{where}: is no feature recipe ({error}); extract the features again") from error
+        if unknown := sorted(set(checked(values, dict[str, Any], where=where, advice=ADVICE)) - known):
+            raise DataError(f"{where}: has {shown(', '.join(unknown))}, unknown to this videozoo; upgrade it")
+        return checked(values, cls, where=where, advice=ADVICE)
 
     def describe(self) -> str:
         """The recipe in a line, for messages."""
@@ -161,7 +160,7 @@ class Features:
         for name in ("stride_s", "offset_s", "duration_s"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
-                raise DataError(f"features: {name} is {value!r}; needs seconds")
+                raise DataError(f"features: {name} is {shown(value)}; needs seconds")
         if (self.stride_s is not None and self.stride_s <= 0) or (self.duration_s is not None and self.duration_s < 0):
             raise DataError(f"features: {self.stride_s=} and {self.duration_s=}; needs seconds above 0")
         if (self.stride_s is None) != (self.offset_s is None):
@@ -387,7 +386,7 @@ class FeatureWriter:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self._partial = stack.enter_context(feature_files.written_whole(self.path))
+            self._partial = stack.enter_context(whole_file(self.path))
             stack.push(self._close)
             self._stack = stack.pop_all()
         return self
