@@ -56,7 +56,7 @@ def test_what_is_no_image_or_has_another_size_is_named(folder):
     (folder / "img_2.png").write_bytes(b"not an image")
     Image.new("RGB", (9, 9)).save(folder / "img_3.png")
     video = FrameFolder(folder)
-    with pytest.raises(DataError, match=r"img_2\.png: cannot be read as an image"):
+    with pytest.raises(DataError, match=r"img_2\.png: cannot be read \("):
         video.frames_by_index([1])
     with pytest.raises(DataError, match=r"img_3\.png: is 9x9 px, img_1\.png is 8x6 px"):
         video.frames_by_index([0, 2])

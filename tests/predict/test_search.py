@@ -153,7 +153,7 @@ def test_a_run_that_takes_no_query(run):
 @pytest.mark.parametrize("content", [b"", b"PAR1 not really", b"x" * 99])
 def test_a_damaged_index(content, tmp_path):
     (tmp_path / "i.parquet").write_bytes(content)
-    with pytest.raises(DataError, match=r"i\.parquet: is no whole index \(.*\); make it again by `videozoo index`"):
+    with pytest.raises(DataError, match=r"i\.parquet: cannot be read \(.*\); make it again with `videozoo index`"):
         VideoIndex.read(tmp_path / "i.parquet")
 
 

@@ -18,6 +18,7 @@ from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, WidthError, counted
 from videozoo.io.features import Features
 from videozoo.sentences.vectors import read_vectors
+from videozoo.structured import reading, regular_file
 from videozoo.transforms.moments import MomentsInput
 
 __all__ = ["Movie", "WindowQuery", "tall_tacos"]
@@ -40,11 +41,9 @@ class Movie:
         Raises:
             DataError: its file is no array of numbers.
         """
-        path = self._path(first, last)
-        try:
+        path = regular_file(self._path(first, last), kind="array")
+        with reading(path, advice="fetch it again"):
             return np.asarray(np.load(path, allow_pickle=False), np.float32).reshape(-1)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path}: cannot be read as an array ({error}); fetch it again") from error
 
     def context(self, first: int, last: int, size_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The features of the window before it, of itself, and of the one after; itself where there is none."""

@@ -10,16 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch import Tensor
 
 from videozoo.errors import DataError, counted
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader
+from videozoo.structured import reading, regular_file, shown
 from videozoo.types import VideoInfo
 
 __all__ = ["IMAGE_SUFFIXES", "FrameFolder", "frame_files"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+IMAGE_FORMATS = tuple(  # whatever the suffix says: PIL would run Ghostscript for PostScript
+    kind.format
+    for kind in (
+        BmpImagePlugin.BmpImageFile,
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+    )
+)
+MOST_FRAMES = 10_000_000  # of one video: a list may state any number
 
 
 class FrameFolder(VideoReader):
@@ -46,6 +57,8 @@ class FrameFolder(VideoReader):
         self.fps = fps
         if not self.path.is_dir():
             raise DataError(f"{self.path}: there is no such folder of frames; correct the list")
+        if num_frames is not None and num_frames > MOST_FRAMES:
+            raise DataError(f"{self.path}: {shown(num_frames)} frames are more than any video has; correct the list")
         if template is not None and num_frames is not None:
             self.files = [self.path / template.format(1 + i) for i in range(num_frames)]
         else:
@@ -126,13 +139,11 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def _read_image(file: Path) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            return np.array(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise DataError(f"{file}: this frame is missing; extract the frames again or correct the list") from error
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{file}: cannot be read as an image ({error}); extract the frames again") from error
+    advice = "extract the frames again"
+    if not file.exists():
+        raise DataError(f"{file}: this frame is missing; {advice} or correct the list")
+    with reading(regular_file(file, kind="frame"), advice=advice), Image.open(file, formats=IMAGE_FORMATS) as image:
+        return np.array(image.convert("RGB"))
 
 
 def _px(image: np.ndarray) -> str:

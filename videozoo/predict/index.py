@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from typing_extensions import Self
+from typing_extensions import Self, TypedDict
 
 from videozoo.errors import DataError, require
+from videozoo.structured import checked, parse_json, reading, regular_file
 from videozoo.weights.checkpoint import replace_file
 
 __all__ = ["IndexedVideo", "RunMark", "VideoIndex"]
 
 FORMAT = "videozoo index"
 VERSION = 1
+AGAIN = "make it again with `videozoo index`"
 COLUMNS = ("video", "size_bytes", "modified_ns", "duration_s", "start_s", "end_s", "embedding")
 
 
@@ -142,31 +144,50 @@ class VideoIndex:
             MissingPackageError: pyarrow is not installed.
         """
         path = Path(path)
-        if not path.is_file():
+        if not path.exists():
             raise DataError(f"{path}: there is no such index; make one: `videozoo index VIDEOS --run RUN --out {path}`")
         arrow, parquet = _packages()
-        try:
+        with reading(regular_file(path, kind="index"), advice=AGAIN):
             table = parquet.read_table(path, use_threads=False)
-            told = json.loads((table.schema.metadata or {}).get(b"videozoo", b"{}"))
-            if told.get("format") != FORMAT or tuple(table.column_names) != COLUMNS:
-                raise DataError(f"{path}: is a parquet file, but no index of videos; make one with `videozoo index`")
-            if told["version"] > VERSION:
-                raise DataError(f"{path}: has version {told['version']}, this videozoo reads {VERSION}; upgrade it")
-            return cls(RunMark(**told["run"]), _videos(table))
-        except (arrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"{path}: is no whole index ({reason}); make it again by `videozoo index`") from error
+            described = (table.schema.metadata or {}).get(b"videozoo", b"{}")
+        told = checked(parse_json(described, where=path, advice=AGAIN), _Description, where=path, advice=AGAIN)
+        if told.get("format") != FORMAT or tuple(table.column_names) != COLUMNS:
+            raise DataError(f"{path}: is a parquet file, but no index of videos; make one with `videozoo index`")
+        if told.get("version", VERSION) > VERSION:
+            raise DataError(f"{path}: has version {told['version']}, this videozoo reads {VERSION}; upgrade it")
+        with reading(path, advice=f"is no whole index: {AGAIN}"):
+            return cls(RunMark(**told["run"]), _videos(table, arrow.types))
 
 
-def _videos(table: Any) -> tuple[IndexedVideo, ...]:
+class _Run(TypedDict):
+    path: str
+    sha256: str
+
+
+class _Description(TypedDict, total=False):
+    """The metadata of an index."""
+
+    format: str
+    version: int
+    run: _Run
+
+
+def _videos(table: Any, types: Any) -> tuple[IndexedVideo, ...]:
+    """The videos of a table of windows; exceptions of any class where it holds something else."""
     if not len(table):
         return ()
-    names, *numbers = (table.column(name).combine_chunks() for name in COLUMNS)
-    sizes, modified, durations, starts, ends = (column.to_numpy(zero_copy_only=False) for column in numbers[:-1])
+    names, *numbers, embeddings = (table.column(name).combine_chunks() for name in COLUMNS)
+    kinds = (types.is_integer, types.is_integer, *(types.is_floating,) * 4)
+    for is_kind, column in zip(kinds, [*numbers, embeddings.flatten()], strict=True):
+        if not is_kind(column.type) or column.null_count:
+            raise TypeError(f"a column holds {column.type}, {column.null_count} of them missing")
+    sizes, modified, durations, starts, ends = (column.to_numpy(zero_copy_only=False) for column in numbers)
     times_s = np.stack([starts, ends], axis=1)
-    embedded = numbers[-1].flatten().to_numpy().reshape(len(times_s), -1)
+    embedded = embeddings.flatten().to_numpy().reshape(len(times_s), -1)
+    if not (np.isfinite(times_s).all() and np.isfinite(durations).all() and np.isfinite(embedded).all()):
+        raise ValueError("it holds numbers that are not finite")
     which = names.indices.to_numpy()
-    paths = names.dictionary.to_pylist()
+    paths = [os.fspath(path) for path in names.dictionary.to_pylist()]
     first = np.flatnonzero(np.diff(which, prepend=-1))
     last = [*first[1:], len(which)]
     return tuple(

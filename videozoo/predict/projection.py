@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from videozoo.errors import ConfigError, DataError
+from videozoo.structured import reading, regular_file
 
 __all__ = ["Projection"]
 
@@ -94,14 +94,11 @@ class Projection:
         Raises:
             DataError: no such file, or something else in it.
         """
-        try:
-            with np.load(Path(path), allow_pickle=False) as file:
-                return cls(file["mean"].astype(np.float32).ravel(), file["components"].astype(np.float32))
-        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(
-                f"{path}: cannot be read ({reason}); --pca takes an npz file with mean [d] and components [k d]"
-            ) from error
+        path = regular_file(path, kind="file of a projection")
+        advice = "--pca takes an npz file with mean [d] and components [k d]"
+        with reading(path, advice=advice), np.load(path, allow_pickle=False) as file:
+            mean, components = file["mean"].astype(np.float32), file["components"].astype(np.float32)
+        return cls(mean.ravel(), components)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """What stands beside an extractor's weights."""

@@ -15,6 +15,7 @@ from videozoo.errors import DataError, WeightsError
 from videozoo.io.unpickle import unpickle_arrays
 from videozoo.sentences.encoder import SentenceEncoder
 from videozoo.sentences.registry import register_encoder
+from videozoo.structured import reading, regular_file
 
 __all__ = ["Vectors", "read_vectors"]
 
@@ -36,12 +37,8 @@ class Vectors(SentenceEncoder):
         digest = hashlib.sha256()
         self._vectors: dict[str, np.ndarray] = {}
         for part in (Path(part.strip()) for part in path.split(",")):
-            try:
+            with reading(regular_file(part, kind="file of sentence vectors"), advice="check its permissions"):
                 digest.update(part.read_bytes())
-            except OSError as error:
-                raise DataError(
-                    f"{part}: cannot be read ({error.strerror}); give the file of sentence vectors"
-                ) from error
             for sentence, vector in read_vectors(part):
                 known = self._vectors.setdefault(sentence, vector)
                 if known is not vector and not np.array_equal(known, vector):
@@ -68,25 +65,23 @@ def read_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     Raises:
         DataError: it is of neither.
     """
+    regular_file(path, kind="file of sentence vectors")
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                names, table = file["sentences"].tolist(), np.asarray(file["vectors"], np.float32)
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{path}: is no file of vectors ({error}); needs the arrays sentences and vectors"
-            ) from error
+        with reading(path, advice="needs the arrays sentences and vectors"), np.load(path, allow_pickle=False) as file:
+            names, table = file["sentences"].astype(str).tolist(), np.asarray(file["vectors"], np.float32)
         if table.ndim != 2 or len(table) != len(names):
             raise DataError(f"{path}: {len(names)} sentences with vectors {table.shape}; needs [n d], one each")
         yield from zip(names, table, strict=True)
         return
     try:
         found: Any = unpickle_arrays(path)
-        for clip, of_clip in found:
-            name = clip.decode() if isinstance(clip, bytes) else str(clip)
-            for number, vector in enumerate(of_clip):
-                yield f"{name}#{number}", np.asarray(vector, np.float32).reshape(-1)
     except WeightsError as error:
         raise DataError(str(error)) from error
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: is no list of (clip, vectors) ({error}); see TALL's clip-sentvec files") from error
+    with reading(path, advice="needs a list of (clip, vectors) as in TALL's clip-sentvec files"):
+        pairs = [(clip.decode() if isinstance(clip, bytes) else str(clip), of_clip) for clip, of_clip in found]
+        vectors = [
+            (f"{name}#{number}", np.asarray(vector, np.float32).reshape(-1))
+            for name, of_clip in pairs
+            for number, vector in enumerate(of_clip)
+        ]
+    yield from vectors
