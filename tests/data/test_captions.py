@@ -95,8 +95,11 @@ def test_what_cannot_be_used_is_counted_and_named(tmp_path, features, content, n
 
 def test_a_video_without_features_is_named_when_it_is_read(tmp_path, features):
     data = activitynet_captions(written(tmp_path, {**ANET, "v_three": ANET["v_two"]}), features=features)
-    with pytest.raises(DataError, match="no features of video 'v_three'"):
+    with pytest.raises(DataError, match=r"no features of video 'v_three'.*\(data\.train\.missing=skip\)"):
         data[3].features()
+    skipped = activitynet_captions(tmp_path / "captions.json", features=features, missing="skip")
+    assert [len(data), len(skipped)] == [4, 3]
+    assert "1 of 3 videos without features, with 1 of 4 samples, left out: v_three" in skipped.notes
 
 
 @pytest.mark.parametrize(

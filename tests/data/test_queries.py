@@ -70,6 +70,9 @@ def test_what_is_left_out_is_said(tmp_path, store):
     assert found.notes[2] == "1 of 3 videos without features, with 1 of 3 sentences: lost"
     with pytest.raises(DataError, match="no features of video 'lost'"):
         found[2].features()
+    skipped = charades_sta(written(tmp_path, text), features=store, missing="skip")
+    assert len(skipped) == 2
+    assert skipped.notes[2] == "1 of 3 videos without features, with 1 of 3 sentences, left out: lost"
 
 
 def test_tacos_counts_frames_and_its_videos_may_end_in_avi(tmp_path, store):

@@ -12,6 +12,7 @@ from videozoo.data.segments import read_annotations
 from videozoo.data.thumos14 import thumos14
 from videozoo.errors import DataError
 from videozoo.io.features import Features, write_features
+from videozoo.transforms.snippets import SnippetsInput
 from videozoo.types import Span
 
 
@@ -126,6 +127,29 @@ def test_bad_annotations_are_counted_and_named(write, tmp_path, caplog):
 def test_what_cannot_be_used(write, content, args, message):
     with pytest.raises(DataError, match=message):
         activitynet(**write(content, "a"), **args)
+
+
+def test_a_file_without_any_segment(write):
+    paths = write(official(a=("training", 5, []), b=("training", 5, []), c=("validation", 5, [(1, 2, "x")])), "a", "b")
+    match = r"anno\.json: there is no segment in 2 videos of subset training \(a, b\); write them as 'annotations'"
+    with pytest.raises(DataError, match=match):
+        activitynet(**paths)
+    assert activitynet(**paths, class_names=["x"]).notes == ("2 of 2 videos without a segment: a, b",)
+
+
+def test_videos_without_a_duration_are_named(write):
+    content = official(a=("training", None, [(1, 2, "x")]), b=("training", 9.0, [(1, 2, "x")]))
+    paths = write(content, "a", "b")
+    data = activitynet(**paths)
+    assert data.notes == (
+        "1 of 2 videos without a duration, which features without times need (write it into anno.json, or set "
+        "stride_s): a",
+    )
+    assert activitynet(**paths, stride_s=0.5).notes == ()
+    with pytest.raises(DataError, match=r"^a: the times of the feature rows are unknown; give the video's duration"):
+        SnippetsInput(sampling="rescale", num_snippets=4, feature_dim=2).train_pipeline()(
+            data[0], np.random.default_rng(0)
+        )
 
 
 def test_not_json(write, tmp_path):

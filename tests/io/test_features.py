@@ -60,7 +60,9 @@ def test_rows_have_times():
     foreign = Features(np.zeros((4, 2), np.float32), duration_s=8.0)
     np.testing.assert_allclose(foreign.times_s(), [1, 3, 5, 7])
     np.testing.assert_allclose(dataclasses.replace(foreign, duration_s=None).times_s(4.0), [0.5, 1.5, 2.5, 3.5])
-    with pytest.raises(DataError, match=r"nothing says when their rows are; give the video's duration_s"):
+    with pytest.raises(
+        DataError, match=r"the times of the feature rows are unknown; give the video's duration, or stride_s"
+    ):
         dataclasses.replace(foreign, duration_s=None).times_s()
 
 
@@ -290,7 +292,10 @@ def test_npz_of_other_projects(tmp_path):
 
 def test_a_video_without_features(tmp_path):
     write_features(tmp_path, "a", features())
-    with pytest.raises(DataError, match=r"no features of video 'z' \(there are 1, e\.g\. 'a'\); extract them or leave"):
+    with pytest.raises(
+        DataError,
+        match=r"no features of video 'z' \(there are 1, e\.g\. 'a'\); extract them, or leave such videos out \(data",
+    ):
         FeatureStore(tmp_path).read("z")
 
 

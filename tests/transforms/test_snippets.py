@@ -130,7 +130,7 @@ def test_a_batch_has_all_sequences_in_a_row():
     ("features", "message"),
     [
         (Features(np.zeros((4, 3), np.float32), duration_s=1.0), r"a: its features are 3 wide; .*input\.feature_dim=2"),
-        (ramp(4), r"nothing says when their rows are; give the video's duration_s"),
+        (ramp(4), r"the times of the feature rows are unknown; give the video's duration, or stride_s"),
     ],
 )
 def test_features_that_cannot_be_used(features, message):

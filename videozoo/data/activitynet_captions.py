@@ -9,6 +9,7 @@ from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
 from videozoo.data.captions import CaptionDataset, Described, assemble_captions
+from videozoo.data.feature_dataset import Missing
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.structured import checked, read_json
@@ -20,7 +21,12 @@ FORM = "needs {video: {duration, timestamps, sentences}}"
 
 @register_dataset
 def activitynet_captions(
-    path: Path, *, features: Path, class_names: Sequence[str] | None = None, min_count: int = 1
+    path: Path,
+    *,
+    features: Path,
+    class_names: Sequence[str] | None = None,
+    min_count: int = 1,
+    missing: Missing = "keep",
 ) -> CaptionDataset:
     """ActivityNet Captions (arXiv:1705.00754), and made captions: {video: {duration, timestamps, sentences}}.
 
@@ -31,11 +37,14 @@ def activitynet_captions(
         features: a folder with one file a video, or a packed file; see `io.features.FeatureStore`.
         class_names: the vocabulary; None makes one of these sentences.
         min_count: how often a word has to be said to be in a vocabulary made here; 3 was published.
+        missing: "skip" leaves videos without features out; "keep" counts them as bad samples, and as not scored.
 
     Raises:
         DataError: a file of another form, no usable sentence, or no features of its videos.
     """
-    return assemble_captions(path, _segments(path), features=features, class_names=class_names, min_count=min_count)
+    return assemble_captions(
+        path, _segments(path), features=features, class_names=class_names, min_count=min_count, missing=missing
+    )
 
 
 def _segments(path: Path) -> Iterator[Described]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from videozoo.data.feature_dataset import FeatureDataset, key_in, without_features
+from videozoo.data.feature_dataset import FeatureDataset, Missing, key_in, without_features
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import Features, FeatureStore
@@ -81,6 +81,7 @@ def assemble_captions(
     features: str | Path,
     class_names: Sequence[str] | None = None,
     min_count: int = 1,
+    missing: Missing = "keep",
 ) -> CaptionDataset:
     """The data set of what is described; what was noted on the way is logged as warnings.
 
@@ -93,6 +94,7 @@ def assemble_captions(
         features: what `FeatureStore` reads. A video `v_abc` is found as `abc`, too, and the other way round.
         class_names: the vocabulary; None makes one of these sentences.
         min_count: how often a word of the made vocabulary has to be said; rarer ones become `<unk>`.
+        missing: "skip" leaves videos without features out.
 
     Raises:
         DataError: nothing that can be used, no features of any video, or a vocabulary without the three marks.
@@ -107,13 +109,15 @@ def assemble_captions(
     if not usable:
         raise DataError(f"{path}: holds no sentence that can be used{''.join('; ' + note for note in notes.told())}")
     keys = {video: key_in(store, video) for video in dict.fromkeys(one.video for one in usable)}
-    if missing := without_features(store, keys, path=path):
-        gone = set(missing)
-        lost = sum(one.video in gone for one in usable)
+    if gone := without_features(store, keys, path=path):
+        there = [one for one in usable if one.video not in set(gone)]
+        lost = len(usable) - len(there)
+        left_out = ", left out" if missing == "skip" else ""
         notes.add(
-            f"{len(missing)} of {len(keys)} videos without features, with {lost} of {len(usable)} samples: "
-            f"{some_of(missing)}"
+            f"{len(gone)} of {len(keys)} videos without features, with {lost} of {len(usable)} samples{left_out}: "
+            f"{some_of(gone)}"
         )
+        usable = there if missing == "skip" else usable
     spoken = [[tokenize(sentence) for sentence in one.sentences] for one in usable]
     said = [words for of_one in spoken for words in of_one]
     names = tuple(class_names) if class_names is not None else frequent_words(said, min_count=min_count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from videozoo.data.feature_dataset import Missing
 from videozoo.data.queries import Query, QueryDataset, assemble_queries
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
@@ -14,18 +15,21 @@ __all__ = ["charades_sta"]
 
 
 @register_dataset
-def charades_sta(path: Path, *, features: Path, class_names: Sequence[str] | None = None) -> QueryDataset:
+def charades_sta(
+    path: Path, *, features: Path, class_names: Sequence[str] | None = None, missing: Missing = "keep"
+) -> QueryDataset:
     """Charades-STA's files (arXiv:1705.02101, section 4.2), and made queries: lines `video start end##sentence`.
 
     Args:
         path: charades_sta_train.txt, charades_sta_test.txt, or another of this form; times are seconds.
         features: a folder with one file a video, or a packed file; see `io.features.FeatureStore`.
         class_names: the vocabulary; None takes the words of these sentences.
+        missing: "skip" leaves videos without features out; "keep" counts them as bad samples, and as not scored.
 
     Raises:
         DataError: a line of another form, no usable sentence, or no features of its videos.
     """
-    return assemble_queries(path, _queries(path), features=features, class_names=class_names)
+    return assemble_queries(path, _queries(path), features=features, class_names=class_names, missing=missing)
 
 
 def _queries(path: Path) -> Iterator[Query]:

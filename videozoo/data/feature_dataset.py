@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import FeatureStore
 
-__all__ = ["FeatureDataset", "key_in", "without_features"]
+__all__ = ["FeatureDataset", "Missing", "key_in", "without_features"]
 
 Record = TypeVar("Record")
+Missing = Literal["keep", "skip"]  # what becomes of videos without features
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from videozoo.errors import ConfigError, DataError, counted, did_you_mean
-from videozoo.structured import read_lines
+from videozoo.structured import read_lines, shown
 
 __all__ = [
     "CLASS_FILES",
@@ -29,7 +29,6 @@ ClassNames = Sequence[str] | Path | None
 MOST_CLASSES = 1_000_000
 MOST_DIGITS = 18  # a longer row of digits is a name: no such number can count classes
 MOST_LABELS_OF_ONE = 20  # samples from which on a label of its own for each is taken for an id
-MOST_SHOWN = 60  # characters of a label in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +66,7 @@ class ClassIndex:
             DataError: no class has the name.
         """
         if name not in self.indices:
-            raise DataError(f"{where}: {what} '{_short(name)}' is no class, {self.said_by}{_nearest(name, self.names)}")
+            raise DataError(f"{where}: {what} {shown(name)} is no class, {self.said_by}{_nearest(name, self.names)}")
         return self.indices[name]
 
 
@@ -179,14 +178,14 @@ def _check_samples(samples: Sequence[tuple[str, Sequence[str]]]) -> None:
     for where, labels in labeled:
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
-            raise DataError(f"{where}: label '{_short(twice)}' stands twice; name each class of a sample once")
+            raise DataError(f"{where}: label {shown(twice)} stands twice; name each class of a sample once")
 
 
 def columns_message(where: str, labels: Sequence[str]) -> str:
     """The error about labels that are one column a class."""
     present = [str(i) for i, label in enumerate(labels) if float(label)]
     return (
-        f"{where}: '{_short(' '.join(labels))}' looks like one column a class; write the numbers of the columns that "
+        f"{where}: {shown(' '.join(labels))} looks like one column a class; write the numbers of the columns that "
         f"are 1 ({' '.join(present) or 'none'}), or the names of those classes"
     )
 
@@ -200,12 +199,12 @@ def _from_labels(labels: Sequence[tuple[str, str]], num_classes: int | None) -> 
     for where, label in names:
         if _NO_LABEL.fullmatch(label):
             raise DataError(
-                f"{where}: label '{_short(label)}' is a time or a number with a fraction; "
+                f"{where}: label {shown(label)} is a time or a number with a fraction; "
                 "a label is a whole number from 0 or the name of a class"
             )
     if numbers and names:
         raise DataError(
-            f"{names[0][0]}: label '{_short(names[0][1])}' is a name, but {numbers[0][0]} has {numbers[0][1]}; "
+            f"{names[0][0]}: label {shown(names[0][1])} is a name, but {numbers[0][0]} has {numbers[0][1]}; "
             "write all labels alike, or name the classes in class_names or in a classes.txt beside the list"
         )
     if names:
@@ -249,13 +248,9 @@ def _refuse_ids(labels: Sequence[tuple[str, str]]) -> None:
     if len(labels) >= MOST_LABELS_OF_ONE and len({label for _, label in labels}) == len(labels):
         where, label = labels[0]
         raise DataError(
-            f"{where}: label '{_short(label)}' and all others stand once, as ids do: {len(labels)} classes of one "
+            f"{where}: label {shown(label)} and all others stand once, as ids do: {len(labels)} classes of one "
             "sample each; give the column with the classes, or set class_names"
         )
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= MOST_SHOWN else f"{label[: MOST_SHOWN - 3]}..."
 
 
 def _without(text: str, number: str, place: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing_extensions import NotRequired, TypedDict
 
 from videozoo.data.captions import CaptionDataset, Described, assemble_captions
+from videozoo.data.feature_dataset import Missing
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.structured import checked, read_json
@@ -23,6 +24,7 @@ def msrvtt(
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     min_count: int = 1,
+    missing: Missing = "keep",
 ) -> CaptionDataset:
     """MSR-VTT (Xu et al., CVPR 2016): {videos: [{video_id, split}], sentences: [{video_id, caption}]}.
 
@@ -35,12 +37,13 @@ def msrvtt(
         split: "train", "validate" or "test"; None takes all videos of the file.
         class_names: the vocabulary; None makes one of these sentences.
         min_count: how often a word has to be said to be in a vocabulary made here.
+        missing: "skip" leaves videos without features out; "keep" counts them as bad samples, and as not scored.
 
     Raises:
         DataError: a file of another form, no such split, no usable sentence, or no features of its videos.
     """
     return assemble_captions(
-        path, _videos(path, split), features=features, class_names=class_names, min_count=min_count
+        path, _videos(path, split), features=features, class_names=class_names, min_count=min_count, missing=missing
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from videozoo.data.feature_dataset import FeatureDataset, without_features
+from videozoo.data.feature_dataset import FeatureDataset, Missing, without_features
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import Features, FeatureStore
@@ -65,7 +65,12 @@ class QueryDataset(FeatureDataset[Any]):
 
 
 def assemble_queries(
-    path: Path, queries: Iterable[Query], *, features: str | Path, class_names: Sequence[str] | None = None
+    path: Path,
+    queries: Iterable[Query],
+    *,
+    features: str | Path,
+    class_names: Sequence[str] | None = None,
+    missing: Missing = "keep",
 ) -> QueryDataset:
     """The data set of `queries`; what was noted on the way is logged as warnings.
 
@@ -76,6 +81,7 @@ def assemble_queries(
         path: the annotation file, for messages.
         features: what `FeatureStore` reads.
         class_names: the vocabulary; None takes the words of these sentences.
+        missing: "skip" leaves videos without features out.
 
     Raises:
         DataError: no sentence that can be used, or no features of any video.
@@ -102,13 +108,15 @@ def assemble_queries(
         raise DataError(f"{path}: holds no sentence that can be used{''.join('; ' + note for note in notes)}")
     videos = dict.fromkeys(query.video for query in usable)
     keys = {video: video if video in store else Path(video).stem for video in videos}
-    if missing := without_features(store, keys, path=path):
-        gone = set(missing)
-        lost = sum(query.video in gone for query in usable)
+    if gone := without_features(store, keys, path=path):
+        there = [query for query in usable if query.video not in set(gone)]
+        lost = len(usable) - len(there)
+        left_out = ", left out" if missing == "skip" else ""
         notes.append(
-            f"{len(missing)} of {len(keys)} videos without features, with {lost} of {len(usable)} sentences: "
-            f"{some_of(missing)}"
+            f"{len(gone)} of {len(keys)} videos without features, with {lost} of {len(usable)} sentences{left_out}: "
+            f"{some_of(gone)}"
         )
+        usable = there if missing == "skip" else usable
     count: Counter[str] = Counter()
     records = []
     for query in usable:

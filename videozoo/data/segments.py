@@ -7,12 +7,11 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
-from videozoo.data.feature_dataset import FeatureDataset, key_in, without_features
+from videozoo.data.feature_dataset import FeatureDataset, Missing, key_in, without_features
 from videozoo.data.files import some_of
 from videozoo.data.labels import ClassNames, given_names
 from videozoo.errors import DataError, counted
@@ -22,11 +21,9 @@ from videozoo.types import Span
 
 FORM = "needs {'database': {id: {'subset', 'annotations': [{'segment': [start, end], 'label'}]}}} or BMN's form"
 
-__all__ = ["AnnotatedVideo", "Missing", "SegmentDataset", "SegmentVideo", "assemble_segments", "read_annotations"]
+__all__ = ["AnnotatedVideo", "SegmentDataset", "SegmentVideo", "assemble_segments", "read_annotations"]
 
 log = logging.getLogger(__name__)
-
-Missing = Literal["keep", "skip"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +96,8 @@ def assemble_segments(
             evaluation names them as not scored; "skip" leaves them out.
 
     Raises:
-        DataError: no such subset, no video with features, or no segment of a known class though there are segments.
+        DataError: no such subset, no video with features, no segment of a known class though there are segments, or no
+            segment at all where nothing names the classes.
     """
     wanted = (subset,) if isinstance(subset, str) else tuple(subset)
     chosen = [video for video in videos if video.subset in wanted]
@@ -113,6 +111,11 @@ def assemble_segments(
     store = FeatureStore(features)
     keys = {video.id: key_in(store, video.id) for video in chosen}
     lost = without_features(store, keys, path=path)
+    if given is None and not any(video.segments for video in chosen):
+        raise DataError(
+            f"{path}: there is no segment in {counted(len(chosen), 'video')} of subset {' or '.join(wanted)} "
+            f"({some_of([video.id for video in chosen])}); write them as 'annotations': [{{'segment', 'label'}}]"
+        )
     num_all = len(chosen)
     if missing == "skip":
         chosen = [video for video in chosen if keys[video.id] in store]
@@ -136,6 +139,12 @@ def assemble_segments(
     empty = [record.id for record in records if not record.segments]
     if empty:
         notes.append(f"{len(empty)} of {len(records)} videos without a segment: {some_of(empty)}")
+    untimed = [record.id for record in records if record.duration_s is None] if stride_s is None else []
+    if untimed and store.recipe is None:  # features of other projects, which do not say when their rows are
+        notes.append(
+            f"{len(untimed)} of {len(records)} videos without a duration, which features without times need "
+            f"(write it into {path.name}, or set stride_s): {some_of(untimed)}"
+        )
     if lost:
         left_out = ", left out" if missing == "skip" else ""
         notes.append(f"{len(lost)} of {num_all} videos without features{left_out}: {some_of(lost)}")

@@ -10,6 +10,7 @@ from annotated_types import Gt
 from pydantic import FiniteFloat
 from typing_extensions import NotRequired, TypedDict
 
+from videozoo.data.feature_dataset import Missing
 from videozoo.data.queries import Query, QueryDataset, assemble_queries
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
@@ -21,7 +22,9 @@ FORM = "needs as many timestamps [first, last] as sentences, and fps"
 
 
 @register_dataset
-def tacos(path: Path, *, features: Path, class_names: Sequence[str] | None = None) -> QueryDataset:
+def tacos(
+    path: Path, *, features: Path, class_names: Sequence[str] | None = None, missing: Missing = "keep"
+) -> QueryDataset:
     """TACoS as JSON: `{video: {"timestamps": [[first, last]], "sentences": [...], "fps": ..., "num_frames": ...}}`.
 
     Args:
@@ -29,11 +32,12 @@ def tacos(path: Path, *, features: Path, class_names: Sequence[str] | None = Non
         features: a folder with one file a video, or a packed file; see `io.features.FeatureStore`. Ids may lack the
             videos' ending `.avi`.
         class_names: the vocabulary; None takes the words of these sentences.
+        missing: "skip" leaves videos without features out; "keep" counts them as bad samples, and as not scored.
 
     Raises:
         DataError: not of this form, no usable sentence, or no features of its videos.
     """
-    return assemble_queries(path, _queries(path), features=features, class_names=class_names)
+    return assemble_queries(path, _queries(path), features=features, class_names=class_names, missing=missing)
 
 
 def _queries(path: Path) -> Iterator[Query]:

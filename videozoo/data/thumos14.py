@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from videozoo.data.feature_dataset import Missing
 from videozoo.data.labels import ClassNames
 from videozoo.data.registry import register_dataset
-from videozoo.data.segments import Missing, SegmentDataset, assemble_segments, read_annotations
+from videozoo.data.segments import SegmentDataset, assemble_segments, read_annotations
 
 __all__ = ["thumos14"]
 

@@ -175,11 +175,12 @@ class Features:
     def dim(self) -> int:
         return int(self.values.shape[1])
 
-    def times_s(self, duration_s: float | None = None) -> np.ndarray:
+    def times_s(self, duration_s: float | None = None, *, where: str = "features") -> np.ndarray:
         """The middle of each row's window `[t]`, in seconds of the video.
 
         Args:
             duration_s: of the video, for files that do not say it.
+            where: begins the error message, such as the id of the video.
 
         Raises:
             DataError: neither the rows' places nor the duration are known.
@@ -190,7 +191,7 @@ class Features:
         length_s = self.duration_s if self.duration_s is not None else duration_s
         if length_s is None:
             raise DataError(
-                "features: nothing says when their rows are; give the video's duration_s, or the video beside them"
+                f"{where}: the times of the feature rows are unknown; give the video's duration, or stride_s"
             )
         return (rows + 0.5) * length_s / len(rows)
 
@@ -312,7 +313,8 @@ class FeatureStore:
     def _features(self, id_: str) -> Features:
         if id_ not in self._known:
             near = f" (there are {len(self.ids)}, e.g. '{self.ids[0]}')" if self.ids else ""
-            raise DataError(f"{self.path}: no features of video '{id_}'{near}; extract them or leave it out")
+            advice = "extract them, or leave such videos out (data.train.missing=skip)"
+            raise DataError(f"{self.path}: no features of video '{id_}'{near}; {advice}")
         return Features.from_parts(self._file.read(id_), where=self.place(id_))
 
 

@@ -129,9 +129,7 @@ class CaptionsPipeline:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Which rows are read, and their times if they are known."""
         known = features.stride_s is not None or features.duration_s is not None or record.duration_s is not None
-        if not known and segment is not None:
-            raise DataError(f"{record.id}: nothing says when its rows are; give the video's duration")
-        times_s = features.times_s(record.duration_s) if known else None
+        times_s = features.times_s(record.duration_s, where=str(record.id)) if known or segment is not None else None
         rows = np.arange(len(features))
         if segment is not None and times_s is not None:
             start_s, end_s = segment

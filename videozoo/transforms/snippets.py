@@ -183,7 +183,7 @@ class SnippetPipeline:
         """The sample of `record`.
 
         Raises:
-            DataError: its features are missing, damaged or of another width, or nothing says when they are.
+            DataError: its features are missing, damaged or of another width, or their times are unknown.
         """
         if self.training and rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
@@ -191,7 +191,7 @@ class SnippetPipeline:
         rows = self._rows(record, features)
         evenly = features.stride_s is None  # spread over what was covered; else the rows know their times
         covered_s = (getattr(record, "covered_s", None) if evenly else None) or record.duration_s
-        times_s = features.times_s(covered_s)
+        times_s = features.times_s(covered_s, where=str(record.id))
         row_s = features.stride_s if features.stride_s is not None else 2 * float(times_s[0])
         covered_s = covered_s or features.duration_s or float(times_s[-1]) + row_s / 2
         spans = tuple(getattr(record, "segments", ()))
