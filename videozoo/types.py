@@ -12,7 +12,16 @@ import numpy as np
 
 from videozoo.errors import DataError
 
-__all__ = ["Caption", "ClipRecord", "Labels", "ParamRule", "Segments", "Span", "VideoInfo"]
+__all__ = ["Caption", "ClipRecord", "Labels", "ParamRule", "Segments", "Span", "VideoInfo", "best_first"]
+
+
+def best_first(scores: np.ndarray) -> np.ndarray:
+    """Returns the indices that sort `scores` along its last axis, highest first; equal scores keep their listed order.
+
+    Every ranking of the package sorts with it. Its rule does not depend on the processor, unlike numpy's default sort,
+    which many official scripts use.
+    """
+    return np.argsort(-np.asarray(scores), axis=-1, kind="stable")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Labels:
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k best (name, score) pairs, best first; ties keep the class order."""
-        order = np.argsort(-self.scores, kind="stable")[:k]
+        order = best_first(self.scores)[:k]
         return [(self.names[i], float(self.scores[i])) for i in order]
 
     @property

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videozoo.layers.proposals import Around, pick_and_decay, segment_iou
+from videozoo.types import best_first
 
 __all__ = ["anchors", "decode", "detect", "encode", "multibox_losses", "nms", "num_anchors", "score_decay"]
 
@@ -122,7 +123,7 @@ def nms(segments: np.ndarray, scores: np.ndarray, *, max_iou: float) -> np.ndarr
     around = Around(*segments.T)
     left = np.ones(len(scores), bool)
     kept: list[int] = []
-    for best in np.argsort(scores, kind="stable")[::-1].tolist():
+    for best in best_first(scores).tolist():
         if left[best]:
             kept.append(best)
             near = around[best]

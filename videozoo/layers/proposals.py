@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from videozoo.types import best_first
+
 __all__ = [
     "Around",
     "Proposals",
@@ -106,7 +108,7 @@ class Proposals:
 
     def best(self, k: int) -> Proposals:
         """The k of highest score, best first; ties keep their order."""
-        order = np.argsort(-self.scores, kind="stable")[:k]
+        order = best_first(self.scores)[:k]
         return Proposals(self.segments[order], self.scores[order], self.start[order], self.end[order])
 
 
@@ -252,7 +254,7 @@ def soft_nms(
         segments: `[n 2]`, shares of the video.
         drop_last: stop before the last candidate of two or more, as the code of the papers does.
     """
-    order = np.argsort(-scores, kind="stable")
+    order = best_first(scores)
     start, end = np.asarray(segments, np.float64)[order].T
     length = end - start + np.finfo(np.float64).tiny  # two points overlap by 0 of 0
 

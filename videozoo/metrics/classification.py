@@ -14,7 +14,7 @@ import numpy as np
 
 from videozoo.errors import DataError
 from videozoo.metrics.parts import Interval, Matrix, Part, Table, bootstrap_interval
-from videozoo.types import Labels
+from videozoo.types import Labels, best_first
 
 __all__ = [
     "Accuracy",
@@ -161,7 +161,7 @@ class Accuracy:
 
     def _confused_pairs(self, confusion: np.ndarray) -> Table:
         wrong = confusion - np.diag(confusion.diagonal())
-        order = np.argsort(-wrong, axis=None, kind="stable")[: np.count_nonzero(wrong)]
+        order = best_first(wrong.ravel())[: np.count_nonzero(wrong)]
         rows = []
         for flat in order[:200]:
             truth, predicted = divmod(int(flat), len(self.class_names))

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from videozoo.errors import DataError, counted
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
 from videozoo.metrics.segment import group_pairs, pair_iou
-from videozoo.types import Span
+from videozoo.types import Span, best_first
 
 __all__ = ["THUMOS_TIOUS", "DetectionMap", "SpottingMap", "Table", "average_precision", "spotting_precision"]
 
@@ -71,7 +71,7 @@ def _precisions(
     truth: Table, predictions: Table, num_classes: int, thresholds: np.ndarray, likeness: Any
 ) -> np.ndarray:
     """Average precision `[thresholds k]` where a match needs a likeness of at least the threshold."""
-    order = np.lexsort((np.arange(len(predictions.score)), predictions.score))[::-1]
+    order = best_first(predictions.score)
     video, label, segment = predictions.video[order], predictions.label[order], predictions.segment[order]
     right = np.zeros((len(thresholds), len(order)), bool)
     num_videos = 1 + max(truth.video.max(initial=0), video.max(initial=0))

@@ -10,7 +10,7 @@ import numpy as np
 from videozoo.errors import DataError
 from videozoo.metrics.parts import Interval, Part, Table, bootstrap_interval
 from videozoo.metrics.segment import pair_iou
-from videozoo.types import Segments
+from videozoo.types import Segments, best_first
 
 __all__ = ["IOUS", "MomentRecall", "first_hits"]
 
@@ -81,7 +81,7 @@ def first_hits(
     Moments are taken by falling score; one that overlaps a better one by more than the IoU less 0.05 has no place. Only
     the first `most` places are looked at.
     """
-    order = np.argsort(scores, kind="stable")[::-1]
+    order = best_first(scores)
     found = np.full(len(ious), NEVER)
     for k, iou in enumerate(ious):
         left = moments[order]

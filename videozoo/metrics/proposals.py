@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from videozoo.errors import DataError, counted
 from videozoo.metrics.segment import group_pairs, pair_iou
-from videozoo.types import Span
+from videozoo.types import Span, best_first
 
 __all__ = ["ACTIVITYNET_TIOUS", "ProposalRecall", "RecallCurve", "average_recall"]
 
@@ -71,7 +71,7 @@ def average_recall(
     counts = np.minimum((totals * (end * len(videos) / num_listed)).astype(np.int64), totals)
     if not counts.sum():
         raise DataError(f"proposals: max_proposals of {end} leaves none of {totals.sum()}; use a larger number")
-    ranked = [r[np.argsort(r[:, 2], kind="stable")[::-1][:count]] for r, count in zip(rows, counts, strict=True)]
+    ranked = [r[best_first(r[:, 2])[:count]] for r, count in zip(rows, counts, strict=True)]
     candidates = np.concatenate(ranked)
     rank = np.concatenate([np.arange(count) for count in counts])
 

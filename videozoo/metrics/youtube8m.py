@@ -11,7 +11,7 @@ import numpy as np
 from videozoo.errors import DataError
 from videozoo.metrics.classification import average_precision, batch_labels, batch_scores, multi_hot
 from videozoo.metrics.parts import Interval, Part, Table, bootstrap_interval
-from videozoo.types import Labels
+from videozoo.types import Labels, best_first
 
 __all__ = ["YouTube8M"]
 
@@ -124,7 +124,7 @@ def _top(scores: np.ndarray, k: int) -> np.ndarray:
     """
     num_rows, num_classes = scores.shape
     if k * 2 > num_classes // GROUP:
-        return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return best_first(scores)[:, :k]
     num_groups = num_classes // GROUP
     maxima = scores[:, : GROUP * num_groups].reshape(num_rows, GROUP, num_groups).max(axis=1)
     bound = np.partition(maxima, -k, axis=1)[:, -k, None]

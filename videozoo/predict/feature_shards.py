@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
-
 from videozoo.errors import ConfigError, DataError
 from videozoo.predict.predictor import Predictor
-from videozoo.types import Labels
+from videozoo.types import Labels, best_first
 
 __all__ = ["KAGGLE_HEADER", "kaggle_line", "label_records"]
 
@@ -37,5 +35,5 @@ def label_records(
 
 def kaggle_line(id_: str, labels: Labels, *, top: int = KAGGLE_TOP) -> str:
     """A line of a YouTube-8M submission: the id, and class numbers each with its confidence, the best first."""
-    order = np.argsort(-labels.scores, kind="stable")[:top]
+    order = best_first(labels.scores)[:top]
     return f"{id_}," + " ".join(f"{i} {labels.scores[i]:.6g}" for i in order)

@@ -16,7 +16,7 @@ from videozoo.predict.frames import Video, name_of
 from videozoo.predict.index import IndexedVideo, RunMark, VideoIndex
 from videozoo.predict.predictor import Predictor, load
 from videozoo.tasks.ground import Ground
-from videozoo.types import Span
+from videozoo.types import Span, best_first
 from videozoo.weights import checkpoint
 
 __all__ = ["Hit", "Searcher", "load_searcher"]
@@ -126,7 +126,7 @@ class Searcher:
         moments, scores = self.task.moments(self._answers(embedded, query), times_s, duration_s)
         hits: list[Hit] = []
         taken: dict[int, list[np.ndarray]] = {}
-        for i in np.argsort(-scores, kind="stable"):
+        for i in best_first(scores):
             video = int(of_video[i])
             if any(_iou(moments[i], other) > MAX_IOU for other in taken.get(video, ())):
                 continue

@@ -18,7 +18,7 @@ from videozoo.sentences.encoder import build_encoder
 from videozoo.sentences.tokens import tokenize
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
-from videozoo.types import Segments, Span
+from videozoo.types import Segments, Span, best_first
 
 __all__ = ["Ground"]
 
@@ -91,8 +91,8 @@ class Ground(Task):
             embedded = self.model.embed_windows(candidates.features)
             found = self.answer(embedded, sentence).cpu().numpy()
             moments, scores = self.moments(found, candidates.times_s, candidates.duration_s)
-            best_first = np.argsort(-scores, kind="stable")
-            spans = zip(moments[best_first].tolist(), scores[best_first].tolist(), strict=True)
+            order = best_first(scores)
+            spans = zip(moments[order].tolist(), scores[order].tolist(), strict=True)
             answers.append(Segments(tuple(Span(start, end, sentence, score) for (start, end), score in spans)))
         return answers
 

@@ -22,7 +22,7 @@ from videozoo.models.model import VideoModel
 from videozoo.structured import checked, read_json
 from videozoo.tasks.task import Batch, Task
 from videozoo.transforms.snippets import ClassTrack, Timeline, segments_within
-from videozoo.types import Segments, Span
+from videozoo.types import Segments, Span, best_first
 
 __all__ = ["Candidates", "Localize", "Propose", "VideoScores", "spans_of"]
 
@@ -172,7 +172,7 @@ class Propose(Localize[Output]):
             return None
         labels = list(columns)
         probs = probs[:, [columns[label] for label in labels]]
-        best = np.argsort(-probs, axis=1, kind="stable")[:, : self.num_names]
+        best = best_first(probs)[:, : self.num_names]
         row = np.repeat(np.arange(len(seconds)), best.shape[1])
         column = best.flatten()
         return spans_of(seconds[row], [labels[c] for c in column], scores[row] * probs[row, column])
@@ -229,7 +229,7 @@ class VideoScores:
 
 
 def _best(segments: np.ndarray, scores: np.ndarray, k: int) -> Candidates:
-    order = np.argsort(-scores, kind="stable")[:k]
+    order = best_first(scores)[:k]
     return segments[order], scores[order]
 
 
@@ -245,5 +245,5 @@ def _plain(name: str) -> str:
 
 def spans_of(seconds: np.ndarray, labels: Sequence[str], scores: np.ndarray) -> tuple[Span, ...]:
     """Spans, best first."""
-    order = np.argsort(-scores, kind="stable")
+    order = best_first(scores)
     return tuple(Span(float(seconds[i, 0]), float(seconds[i, 1]), labels[i], float(scores[i])) for i in order)

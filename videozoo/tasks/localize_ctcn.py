@@ -17,7 +17,7 @@ from videozoo.tasks.localize import Localize, spans_of
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch
 from videozoo.transforms.snippets import Timeline
-from videozoo.types import Segments
+from videozoo.types import Segments, best_first
 
 __all__ = ["LocalizeCtcn"]
 
@@ -96,5 +96,5 @@ class LocalizeCtcn(Localize[CTCNOutput]):
         )
         seconds = np.clip(found * snippet_s, 0.0, timeline.video_s)
         kept = np.flatnonzero(seconds[:, 1] > seconds[:, 0])
-        kept = kept[np.argsort(-scores[kept], kind="stable")[: timeline.allowance(self.max_segments)]]
+        kept = kept[best_first(scores[kept])[: timeline.allowance(self.max_segments)]]
         return Segments(spans_of(seconds[kept], [self.class_names[k] for k in labels[kept]], scores[kept]))
