@@ -66,8 +66,28 @@ def test_scores_every_sample_once_and_names_the_rest():
     assert found.coverage == "6 of 7 scored"
     assert found.not_scored == [("v9", "no video stream")]
     assert found.protocol == {"split": "val", "device": "cpu", "precision": "fp32"}
-    assert found.intervals()["top1"].low < found.scores["top1"] < found.intervals()["top1"].high
+    assert found.intervals["top1"].low < found.scores["top1"] < found.intervals["top1"].high
     assert done == [2, 4, 6, 7]
+
+
+def test_recordings_widen_the_interval_and_few_samples_are_noted():
+    alone, grouped = run(batches(60)), run(batches(60), groups={f"v{i}": f"r{i // 10}" for i in range(60)})
+    widths = [found.intervals["top1"].high - found.intervals["top1"].low for found in (alone, grouped)]
+    assert widths[0] < widths[1]
+    assert (alone.num_groups, grouped.num_groups) == (None, 6)
+    assert alone.notes() == []
+    assert grouped.notes() == [
+        "only 6 recordings scored: too few to tell models apart; evaluate on more to narrow the intervals"
+    ]
+    assert run(batches(3)).notes()[0].startswith("only 3 samples scored")
+
+
+def test_three_of_three_is_no_certainty():
+    clips = {"id": ["a", "b", "c"], "video": torch.eye(3) * 10.0, "label": torch.arange(3), "bad": []}
+    found = run([clips])
+    assert found.scores["top1"] == 100.0
+    assert found.intervals["top1"].low == pytest.approx(43.85, abs=0.01)
+    assert found.intervals["top1"].high == 100.0
 
 
 def test_predicts_in_eval_mode_without_gradients_and_puts_the_mode_back():
@@ -133,7 +153,9 @@ def share(rank):
 
 def test_ranks_together_find_what_one_does(monkeypatch):
     shares = [
-        module._run(Echo(), share(rank), Spec(), device=torch.device("cpu"), precision="fp32", progress=None)
+        module._run(
+            Echo(), share(rank), Spec(), device=torch.device("cpu"), precision="fp32", groups=None, progress=None
+        )
         for rank in range(2)
     ]
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +12,12 @@ from typer.testing import CliRunner
 from videozoo.cli.eval import evaluate_command
 from videozoo.data.motion import make_clips
 from videozoo.engine import evaluate_run as module
-from videozoo.engine.evaluate_run import evaluate_run, report_dir
+from videozoo.engine.evaluate_run import evaluate_run, recordings, report_dir
 from videozoo.errors import ConfigError, DataError, WeightsError
 from videozoo.metrics.classification import Classification
 from videozoo.tasks.task import Task
 from videozoo.transforms.input import ClipInput
-from videozoo.types import Labels
+from videozoo.types import ClipRecord, Labels
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
 
@@ -227,5 +228,38 @@ def test_the_command_prints_scores_and_where_the_report_is(run):
     as_json = CliRunner().invoke(app, [str(path), "--device", "cpu", "--json"])
     summary = json.loads(as_json.stdout)
     assert summary["scores"]["top1"] == 100
-    assert summary["intervals"]["top1"] == [100, 100]
+    low, high = summary["intervals"]["top1"]
+    assert low < 90 and high == 100
+    assert summary["notes"] and f"note: {summary['notes'][0]}" in found.output
+    grouped = CliRunner().invoke(app, [str(path), "--device", "cpu", "--json", "--group-by", "."])
+    assert json.loads(grouped.stdout)["intervals"]["top1"][0] < low
     assert summary["num_scored"] == summary["num_total"]
+
+
+CLIPS = [
+    ClipRecord("run/cam1_0001", Path("a.mp4"), extra={"camera": 1}),
+    ClipRecord("run/cam1_0002", Path("b.mp4"), extra={"camera": 1}),
+    ClipRecord("jump/cam2_0001", Path("c_cam9.mp4"), extra={"camera": 2}),
+]
+
+
+@pytest.mark.parametrize(
+    ("group_by", "groups"),
+    [
+        ("camera", ["1", "1", "2"]),
+        (r"cam\d+", ["cam1", "cam1", "cam2"]),
+        (r"/(cam\d+)_(\d+)", ["cam1", "cam1", "cam2"]),
+        (r"^[abc]", ["a", "b", "c"]),  # of the file's name
+    ],
+)
+def test_recordings_by_a_column_or_a_pattern(group_by, groups):
+    assert list(recordings(CLIPS, group_by).items()) == list(zip((record.id for record in CLIPS), groups, strict=True))
+
+
+def test_recordings_that_cannot_be_found_are_named():
+    with pytest.raises(DataError, match=r"jump/cam2_0001: does not match 'cam1', the recording it is grouped by"):
+        recordings(CLIPS, "cam1")
+    with pytest.raises(ConfigError, match=r"group_by: '\(' is neither a column .*; the data has the columns camera$"):
+        recordings(CLIPS, "(")
+    with pytest.raises(DataError, match=r"x: has no 'camera'"):
+        recordings([*CLIPS, ClipRecord("x", Path("x.mp4"))], "camera")

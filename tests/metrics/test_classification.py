@@ -1,4 +1,5 @@
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from videozoo.errors import DataError
 from videozoo.metrics.classification import Accuracy, Classification, MeanAveragePrecision, average_precision
-from videozoo.metrics.parts import Interval, Matrix, Table, bootstrap_interval
+from videozoo.metrics.parts import Matrix, Note, Table
 from videozoo.types import Labels
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
@@ -174,37 +175,28 @@ def test_nothing_scored_is_an_error():
             metric.compute()
 
 
-# ---- the interval -------------------------------------------------------------------------------------
+# ---- intervals ----------------------------------------------------------------------------------------
 
 
-def test_interval_of_a_proportion_is_near_the_normal_one():
-    values = np.repeat([100.0, 0.0], [300, 100])
-    low, high = bootstrap_interval(values)
-    half = 1.96 * 100 * math.sqrt(0.75 * 0.25 / 400)
-    assert low == pytest.approx(75 - half, abs=0.6)
-    assert high == pytest.approx(75 + half, abs=0.6)
-    assert (low, high) == bootstrap_interval(values[::-1])
-
-
-def test_interval_agrees_with_drawing_samples_one_by_one():
-    values = np.random.default_rng(3).normal(10, 2, 150)
-    rng = np.random.default_rng(4)
-    naive = [values[rng.integers(0, 150, 150)].mean() for _ in range(4000)]
-    expected = np.percentile(naive, [2.5, 97.5])
-    assert bootstrap_interval(values, num_resamples=4000) == pytest.approx(expected, abs=0.03)
-
-
-def test_interval_of_a_sure_thing_is_a_point():
-    assert bootstrap_interval(np.full(20, 100.0)) == (100.0, 100.0)
-
-
-def test_intervals_are_offered_for_each_top_k(drawn):
+def test_intervals_are_offered_for_each_score(drawn):
     scores, labels = drawn
     metric = Accuracy(NAMES)
     metric.update(predictions(scores), batch(labels))
-    found = {part.score: part for part in parts(metric, Interval)}
-    assert list(found) == ["top1", "top5"]
-    assert found["top1"].low < metric.compute()["top1"] < found["top1"].high
+    found = {interval.score: interval for interval in metric.intervals()}
+    assert list(found) == list(metric.compute()) == ["top1", "top5", "mean_class"]
+    assert all(found[name].low < score < found[name].high for name, score in metric.compute().items())
+
+
+def test_clips_of_one_recording_widen_the_interval(drawn):
+    scores, labels = drawn
+    alone, grouped = Accuracy(NAMES), Accuracy(NAMES)
+    twice = np.repeat(np.arange(30), 2)  # every clip comes twice
+    ids = [f"v{i}" for i in range(60)]
+    alone.update(predictions(scores[twice]), batch(labels[twice], ids))
+    grouped.update(predictions(scores[twice]), {**batch(labels[twice], ids), "group": [f"r{i}" for i in twice]})
+    narrow, wide = alone.intervals()[0], grouped.intervals()[0]
+    assert wide.high - wide.low > 1.3 * (narrow.high - narrow.low)
+    assert alone.compute() == grouped.compute()
 
 
 # ---- many labels a sample -----------------------------------------------------------------------------
@@ -225,6 +217,26 @@ def test_average_precision_by_hand():
     assert average_precision(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 0, 1, 0])) == pytest.approx(5 / 6)
     assert average_precision(np.array([0.5, 0.5]), np.array([1, 0])) == pytest.approx(0.5)
     assert average_precision(np.array([0.5]), np.array([1]), num_positive=4) == pytest.approx(0.25)
+
+
+def test_order_of_equal_scores_lies_between_worst_and_best():
+    scores, positive = np.array([0.5, 0.5, 0.5, 0.1]), np.array([True, False, True, False])
+    worst, step, best = (average_precision(scores, positive, ties=ties) for ties in ("worst", "step", "best"))
+    assert (worst, best) == pytest.approx(((1 / 2 + 2 / 3) / 2, 1.0))
+    orders = itertools.permutations(positive[:3])
+    listed = [average_precision(np.array([0.4, 0.3, 0.2, 0.1]), np.array([*order, False])) for order in orders]
+    assert worst == pytest.approx(min(listed)) and best == pytest.approx(max(listed))
+    assert worst < step < best
+
+
+def test_ties_are_told_where_they_move_a_score():
+    truth = np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    tied, clear = MeanAveragePrecision(("x", "y")), MeanAveragePrecision(("x", "y"))
+    tied.update(predictions([[0.5, 0.5]] * 4), batch(truth))
+    clear.update(predictions([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), batch(truth))
+    (note,) = parts(tied, Note)
+    assert note.text.startswith("map: predictions of equal score leave it between 41.67 and 100")
+    assert not parts(clear, Note)
 
 
 def test_map_agrees_with_thresholds_by_hand_and_ignores_order(drawn):

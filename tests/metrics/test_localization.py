@@ -83,3 +83,49 @@ def test_errors():
     empty.update([[]], batch(a=[]))
     with pytest.raises(DataError, match="detection: no annotated segment in 1 video;"):
         empty.compute()
+
+
+def many(num_videos=30, *, seed=0):
+    """Predictions and truths of videos, distinct scores."""
+    rng = np.random.default_rng(seed)
+    truth, found = {}, {}
+    for i in range(num_videos):
+        spans = [Span(10.0 * k, 10.0 * k + 6, str(rng.choice(["run", "jump"]))) for k in range(3)]
+        near = [Span(max(s.start_s + rng.normal(0, 1.5), 0), s.end_s + 3, s.label, rng.random()) for s in spans * 2]
+        truth[f"v{i:02d}"], found[f"v{i:02d}"] = spans, sorted(near, key=lambda s: -s.score)
+    return truth, found
+
+
+@pytest.mark.parametrize("make", [lambda: DetectionMap(["run", "jump"]), ProposalRecall, lambda: SpottingMap(["run"])])
+def test_shuffled_videos_change_nothing_and_every_score_has_an_interval(make):
+    truth, found = many()
+    if "jump" not in getattr(make(), "class_names", ["jump"]):
+        truth = {video: [Span(s.start_s, s.end_s, "run") for s in spans] for video, spans in truth.items()}
+    metric, shuffled = make(), make()
+    order = np.random.default_rng(1).permutation(list(truth)).tolist()
+    metric.update([found[v] for v in truth], batch(**truth))
+    shuffled.update([found[v] for v in order], batch(**{v: truth[v] for v in order}))
+    scores = metric.compute()
+    assert scores == shuffled.compute()
+    assert metric.intervals() == shuffled.intervals()
+    intervals = {i.score: i for i in metric.intervals()}
+    assert set(intervals) == set(scores)
+    assert all(intervals[name].low <= score <= intervals[name].high for name, score in scores.items())
+
+
+def test_equal_scores_are_taken_in_listed_order():
+    right, wrong = Span(0, 10, "run", 0.5), Span(50, 60, "run", 0.5)
+    for found, expected in (([right, wrong], 1.0), ([wrong, right], 0.5)):
+        metric = DetectionMap(["run"], tious=(0.5,))
+        metric.update([found], batch(a=[Span(0, 10, "run")]))
+        assert metric.compute()["map"] == expected
+        assert [n.text.split(":")[0] for n in metric.tie_notes()] == ["map", "map@0.50"]
+        assert "between 0.5 and 1," in metric.tie_notes()[0].text
+    found = {"a": np.array([[50.0, 60.0, 0.5], [0.0, 10.0, 0.5]])}
+    assert average_recall({"a": np.array([[0.0, 10.0]])}, found, max_proposals=1).average[-1] == 0.0
+
+
+def test_perfect_detection_keeps_a_width():
+    metric = DetectionMap(["run", "jump"])
+    metric.update(list(TRUTH.values()), batch(**TRUTH))
+    assert all(i.low < 0.9 and i.high == 1.0 for i in metric.intervals())

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from videozoo.errors import DataError
-from videozoo.metrics.parts import Interval, Table
+from videozoo.metrics.parts import Note, Table
 from videozoo.metrics.youtube8m import YouTube8M
 from videozoo.types import Labels
 
@@ -39,7 +39,7 @@ def naive(scores, truth, top_k):
     hits, perr = [], []
     for row, right in zip(scores, truth, strict=True):
         order = sorted(range(len(row)), key=lambda c: (-row[c], c))
-        for c in order[:top_k]:
+        for c in (c for c in order[:top_k] if row[c] > 0):
             pooled.append((row[c], right[c]))
             by_class[c].append((row[c], right[c]))
         n = int(right.sum())
@@ -77,6 +77,7 @@ def test_merging_parts_in_any_order_is_one_pass(drawn):
     third.merge(second)
     assert third.compute() == whole.compute()
     assert third.report_parts() == whole.report_parts()
+    assert third.intervals() == whole.intervals()
     assert len(first._column("hit")) == 14  # the parts are as they were
 
 
@@ -97,10 +98,25 @@ def test_by_hand():
 
 def test_offers_intervals_and_a_table(drawn):
     (metric,) = seen(*drawn)
-    *intervals, table = metric.report_parts()
-    assert all(isinstance(i, Interval) and i.low <= metric.compute()[i.score] <= i.high for i in intervals)
+    table, *notes = metric.report_parts()
+    scores = metric.compute()
+    intervals = {interval.score: interval for interval in metric.intervals()}
+    assert set(intervals) == set(scores)
+    assert all(interval.low < scores[name] < interval.high for name, interval in intervals.items())
     assert isinstance(table, Table)
+    assert all(isinstance(note, Note) for note in notes)
+    assert bool(notes) == (len(np.unique(drawn[0])) < drawn[0].size / 2)  # only ties move a score
     assert (7, "7", 0, None) in table.rows
+
+
+def test_scores_of_zero_are_no_predictions():
+    scores = np.array([[0.9, 0.0, 0.0]] * 2, np.float32)
+    truth = np.array([[1, 1, 0]] * 2, bool)
+    (metric,) = seen(scores, truth)
+    assert metric.compute()["gap"] == 50.0
+    assert metric.compute()["map"] == 50.0
+    (nothing,) = seen(np.zeros((2, 3), np.float32), truth)
+    assert nothing.compute()["gap"] == 0.0
 
 
 def test_no_labels_at_all_is_an_error(drawn):
@@ -113,4 +129,4 @@ def test_memory_does_not_grow_with_the_number_of_classes():
     scores = rng.random((50, 2000), np.float32)
     (metric,) = seen(scores, scores > 0.999)
     kept = sum(chunk.nbytes for chunks in metric._chunks.values() for chunk in chunks)
-    assert kept <= 200 * len(scores)
+    assert kept <= 220 * len(scores)

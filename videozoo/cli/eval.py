@@ -39,6 +39,11 @@ def evaluate_command(
     batch_size: int = typer.Option(None, min=1, help="Samples a batch [as in training, over the views]."),
     num_workers: int = typer.Option(None, min=0, help="Processes that decode [as in training]."),
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
+    group_by: str = typer.Option(
+        None,
+        help="Clips of one recording are not independent: a column of the data, or a regular expression whose first "
+        "group in the id or file name is the recording [each sample is its own].",
+    ),
     precision: Precision = typer.Option(Precision.fp32, help="Of the forward pass."),
     out: Path = typer.Option(None, help="Folder of the report [RUN/eval/SPLIT, with the views if given]."),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON on stdout, and nothing else."),
@@ -70,18 +75,20 @@ def evaluate_command(
             batch_size=batch_size,
             num_workers=num_workers,
             device=device,
+            group_by=group_by,
             precision=precision.value,
             out=folder,
             progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )
     if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
         return
-    intervals = found.intervals()
+    intervals = found.intervals
     page = folder / "report.html"
     if as_json:
         summary = {
             "scores": dict(found.scores),
             "intervals": {name: [i.low, i.high] for name, i in intervals.items()},
+            "notes": found.notes(),
             "num_scored": found.num_scored,
             "num_total": found.num_total,
             "not_scored": [{"id": id_, "reason": reason} for id_, reason in found.not_scored],
@@ -96,6 +103,8 @@ def evaluate_command(
         span = intervals.get(name)
         table.add_row(name, f"{score:.2f}", f"{span.low:.2f} to {span.high:.2f}" if span else "")
     console.print(table)
+    for note in found.notes():
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{found.coverage} in {found.seconds:.1f} s", highlight=False)
     lost = by_reason(found.not_scored)
     for reason, ids in list(lost.items())[:10]:

@@ -33,6 +33,7 @@ class Query:
     start_s: float
     end_s: float
     duration_s: float | None = None
+    others: tuple[tuple[float, float], ...] = ()  # further moments that the sentence is true of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +47,16 @@ class QueryVideo:
     duration_s: float | None
     store: FeatureStore = dataclasses.field(repr=False)
     key: str  # of its features
+    others: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def moments(self) -> tuple[tuple[float, float], ...]:
+        """All moments that the sentence is true of."""
+        return (self.moment, *self.others)
 
     @property
     def segments(self) -> tuple[Span, ...]:
-        return (Span(*self.moment, label=self.sentence),)
+        return tuple(Span(*moment, label=self.sentence) for moment in self.moments)
 
     def features(self) -> Features:
         """What the extractor saw of the video.
@@ -94,7 +101,7 @@ def assemble_queries(
     for query in queries:
         if not tokenize(query.sentence):
             wordless.append(query.where)
-        elif not (0 <= query.start_s < query.end_s < math.inf):
+        elif not all(0 <= start < end < math.inf for start, end in ((query.start_s, query.end_s), *query.others)):
             backwards.append(query.where)
         else:
             usable.append(query)
@@ -130,6 +137,7 @@ def assemble_queries(
                 duration_s=query.duration_s,
                 store=store,
                 key=keys[query.video],
+                others=query.others,
             )
         )
     for note in notes:

@@ -6,6 +6,7 @@ It knows a task's `predict` and its metrics, and nothing of what they are about.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,11 +16,13 @@ import torch.distributed as dist
 
 from videozoo.errors import DataError, VideoZooError, counted
 from videozoo.metrics.metric import Metric
-from videozoo.metrics.parts import HasParts, Interval, Part
+from videozoo.metrics.parts import HasIntervals, HasParts, Interval, Note, Part
 from videozoo.tasks.precision import autocast, check_precision
 from videozoo.tasks.task import Task
 
 __all__ = ["Evaluation", "evaluate"]
+
+HANDFUL = 20  # independent samples; intervals of fewer hold, and say little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Evaluation:
         not_scored: (id, reason) of every other sample.
         seconds: wall-clock time of the loop.
         protocol: how it was done, as plain values.
+        num_groups: recordings of the scored samples, if samples were grouped.
     """
 
     scores: Mapping[str, float]
@@ -42,14 +46,33 @@ class Evaluation:
     not_scored: Sequence[tuple[str, str]]
     seconds: float
     protocol: Mapping[str, Any]
+    num_groups: int | None = None
 
     def parts(self) -> list[Part]:
-        """Intervals, tables and matrices of the metrics that have them."""
-        return [part for metric in self.metrics if isinstance(metric, HasParts) for part in metric.report_parts()]
+        """Tables, matrices and notes of the metrics that have them."""
+        return list(self._parts)
 
+    @functools.cached_property
+    def _parts(self) -> list[Part]:
+        found = [part for metric in self.metrics if isinstance(metric, HasParts) for part in metric.report_parts()]
+        return [*self._few(), *found]
+
+    @functools.cached_property
     def intervals(self) -> dict[str, Interval]:
-        """The confidence intervals of the scores that have one, by score."""
-        return {part.score: part for part in self.parts() if isinstance(part, Interval)}
+        """The confidence intervals of the scores that have one, by score; takes a while on large sets."""
+        found = [i for metric in self.metrics if isinstance(metric, HasIntervals) for i in metric.intervals()]
+        return {interval.score: interval for interval in found}
+
+    def notes(self) -> list[str]:
+        """Sentences about the scores that a reader should know."""
+        return [part.text for part in self.parts() if isinstance(part, Note)]
+
+    def _few(self) -> list[Note]:
+        count = self.num_scored if self.num_groups is None else self.num_groups
+        if count >= HANDFUL:
+            return []
+        what = counted(count, "sample" if self.num_groups is None else "recording")
+        return [Note(f"only {what} scored: too few to tell models apart; evaluate on more to narrow the intervals")]
 
     @property
     def coverage(self) -> str:
@@ -66,6 +89,7 @@ def evaluate(
     precision: str = "fp32",
     num_total: int | None = None,
     protocol: Mapping[str, Any] | None = None,
+    groups: Mapping[str, str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Scores of `task` over the batches of an evaluation loader.
@@ -76,6 +100,7 @@ def evaluate(
     Args:
         num_total: samples of the data set, to check that the loaders of all ranks left none out.
         protocol: what the report is to say of how the data came about.
+        groups: the recording of each sample, by id; intervals take samples of one recording as dependent.
         progress: called with the number of samples done after each batch.
 
     Raises:
@@ -88,7 +113,7 @@ def evaluate(
     was_training = task.training
     task.eval()
     try:
-        share = _run(task, loader, input_spec, device=device, precision=precision, progress=progress)
+        share = _run(task, loader, input_spec, device=device, precision=precision, groups=groups, progress=progress)
     finally:
         task.train(was_training)
     metrics, scored, not_scored = _over_ranks(share)
@@ -107,6 +132,7 @@ def evaluate(
         not_scored=sorted(not_scored),
         seconds=time.perf_counter() - started,
         protocol={**(protocol or {}), "device": _name_of(device), "precision": precision},
+        num_groups=None if groups is None else len({groups[id_] for id_ in scored}),
     )
 
 
@@ -120,6 +146,7 @@ def _run(
     *,
     device: torch.device,
     precision: str,
+    groups: Mapping[str, str] | None,
     progress: Callable[[int], None] | None,
 ) -> Share:
     metrics = task.metrics()
@@ -136,8 +163,9 @@ def _run(
                     f"evaluation: {type(task).__name__}.predict gave {len(predictions)} values for "
                     f"{len(ids)} samples; it must give one each"
                 )
+            judged = batch if groups is None else {**batch, "group": [groups[id_] for id_ in ids]}
             for metric in metrics:
-                metric.update(predictions, batch)
+                metric.update(predictions, judged)
             scored += ids
         if progress is not None:
             progress(len(scored) + len(not_scored))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from videozoo.transforms.input import Views, build_input
 from videozoo.weights import checkpoint as weights
 from videozoo.weights.checkpoint import Checkpoint
 
-__all__ = ["evaluate_run", "report_dir"]
+__all__ = ["evaluate_run", "recordings", "report_dir"]
 
 MAX_NAME, MAX_CHANGE = 200, 60  # of a report's folder; of a change in it, whose end tells more than its beginning
 
@@ -42,6 +43,7 @@ def evaluate_run(
     batch_size: int | None = None,
     num_workers: int | None = None,
     device: str = "auto",
+    group_by: str | None = None,
     precision: str = "fp32",
     out: StrPath | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -60,6 +62,7 @@ def evaluate_run(
             stand alone.
         batch_size: samples a batch; None fits as many views as the run's batches had clips.
         num_workers: processes that decode; None takes the run's.
+        group_by: a column of the data or a regular expression; see `recordings`.
         out: None writes to `report_dir(...)`, a folder in eval/ beside the checkpoint.
         progress: called with (samples done, samples of this process) after each batch.
 
@@ -85,6 +88,7 @@ def evaluate_run(
     notes = list(getattr(records, "notes", ()))
     if section == checkpoint.record.get("data", {}).get(split):
         notes += [note for note in checkpoint.record.get("notes", {}).get(split, ()) if note not in notes]
+    groups = None if group_by is None else recordings(records, group_by)
     seen_views = str(getattr(input_spec, "views", "1x1")) if views is None else views
     fit: Mapping[str, Any] = checkpoint.record.get("fit", {})
     with join_world(device) as world:
@@ -116,7 +120,9 @@ def evaluate_run(
                 "views (clips x crops)": seen_views,
                 "input": seen_input,
                 "task": checkpoint.record.get("task", {}),
+                **({} if group_by is None else {"grouped by": group_by}),
             },
+            groups=groups,
             progress=None if progress is None else lambda done: progress(done, share),
         )
         if world.is_first:
@@ -132,6 +138,53 @@ def evaluate_run(
             folder = own if out is None else Path(out)
             write_report(found, folder, title=f"{checkpoint.path.parent.name}: {folder.name}")
     return found
+
+
+def recordings(records: Sequence[Any], group_by: str) -> dict[str, str]:
+    """Returns the recording of each record, by id.
+
+    Args:
+        group_by: a column of the data (a key of the records' `extra`, or an attribute such as `video`), or a regular
+            expression that is searched in the id, then in the file's name; the recording is its first group, or all
+            that it matches.
+
+    Raises:
+        ConfigError: neither a column nor a regular expression.
+        DataError: a record without that column, or whose id and file name do not match.
+    """
+    rows = [records[i] for i in range(len(records))]
+    columns = dict.fromkeys(key for row in rows for key in getattr(row, "extra", {}))
+    is_column = group_by in columns or any(isinstance(getattr(row, group_by, None), str) for row in rows)
+    if is_column:
+        found = {row.id: _column(row, group_by) for row in rows}
+        lost = "has no"
+    else:
+        try:
+            pattern = re.compile(group_by)
+        except re.error as error:
+            named = f"; the data has the columns {', '.join(columns)}" if columns else ""
+            raise ConfigError(
+                f"group_by: '{group_by}' is neither a column of the data nor a regular expression ({error}){named}"
+            ) from error
+        found = {row.id: _matched(row, pattern) for row in rows}
+        lost = "does not match"
+    for id_, group in found.items():
+        if group is None:
+            raise DataError(f"{id_}: {lost} '{group_by}', the recording it is grouped by; correct --group-by")
+    return {id_: group for id_, group in found.items() if group is not None}
+
+
+def _column(record: Any, name: str) -> str | None:
+    value = getattr(record, "extra", {}).get(name, getattr(record, name, None))
+    return None if value is None else str(value)
+
+
+def _matched(record: Any, pattern: re.Pattern[str]) -> str | None:
+    names = (str(record.id), Path(str(getattr(record, "path", ""))).name)
+    match = next(filter(None, map(pattern.search, names)), None)
+    if match is None:
+        return None
+    return next((group for group in match.groups() if group is not None), match[0])
 
 
 def report_dir(

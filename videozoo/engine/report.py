@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from videozoo.data.files import some_of
 from videozoo.engine.evaluate import Evaluation
 from videozoo.engine.loader import by_reason
-from videozoo.metrics.parts import Interval, Matrix, Part, Table
+from videozoo.metrics.parts import Interval, Matrix, Note, Part, Table
 from videozoo.version import __version__
 
 __all__ = ["draw_matrix", "render_html", "to_json", "write_report"]
@@ -39,12 +39,14 @@ def write_report(evaluation: Evaluation, folder: Path, *, title: str = "Evaluati
 
 def to_json(evaluation: Evaluation, parts: Sequence[Part]) -> dict[str, Any]:
     """The whole report as plain values; a table is a list of rows as mappings, a matrix a list of lists."""
-    intervals = [part for part in parts if isinstance(part, Interval)]
     tables = [part for part in parts if isinstance(part, Table)]
     matrices = [part for part in parts if isinstance(part, Matrix)]
     return {
         "scores": {name: _finite(score) for name, score in evaluation.scores.items()},
-        "intervals": {i.score: {"low": i.low, "high": i.high, "level": i.level} for i in intervals},
+        "intervals": {
+            name: {"low": i.low, "high": i.high, "level": i.level} for name, i in evaluation.intervals.items()
+        },
+        "notes": [part.text for part in parts if isinstance(part, Note)],
         "num_scored": evaluation.num_scored,
         "num_total": evaluation.num_total,
         "not_scored": [{"id": id_, "reason": reason} for id_, reason in evaluation.not_scored],
@@ -86,7 +88,6 @@ details summary { cursor: pointer; color: var(--fill); }
 
 def render_html(evaluation: Evaluation, parts: Sequence[Part], pictures: Mapping[str, bytes], *, title: str) -> str:
     """The page, with pictures inside and no outside resource; `pictures` are PNGs by matrix name."""
-    intervals = {part.score: part for part in parts if isinstance(part, Interval)}
     sections = [_not_scored(evaluation)]
     for part in parts:
         if isinstance(part, Matrix):
@@ -94,7 +95,8 @@ def render_html(evaluation: Evaluation, parts: Sequence[Part], pictures: Mapping
         elif isinstance(part, Table) and part.rows and part.max_shown != 0:
             sections.append(_table(part))
     sections.append(_protocol(evaluation))
-    cards = "".join(_card(name, score, intervals.get(name)) for name, score in evaluation.scores.items())
+    cards = "".join(_card(name, score, evaluation.intervals.get(name)) for name, score in evaluation.scores.items())
+    notes = "".join(f'<p class="soft">{_text(part.text)}</p>\n' for part in parts if isinstance(part, Note))
     rate = evaluation.num_scored / evaluation.seconds if evaluation.seconds else 0.0
     missed = ' class="warn"' if evaluation.not_scored else ' class="soft"'
     return (
@@ -103,7 +105,7 @@ def render_html(evaluation: Evaluation, parts: Sequence[Part], pictures: Mapping
         f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{_text(title)}</h1>\n<p{missed}>{_text(evaluation.coverage)}</p>\n"
         f'<p class="soft">{evaluation.seconds:.1f} s, {rate:.1f} samples/s, videozoo {__version__}</p>\n'
-        f'<div class="scores">{cards}</div>\n' + "\n".join(filter(None, sections)) + "\n</body>\n</html>\n"
+        f'<div class="scores">{cards}</div>\n{notes}' + "\n".join(filter(None, sections)) + "\n</body>\n</html>\n"
     )
 
 

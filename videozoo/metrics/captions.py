@@ -13,9 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from videozoo.errors import DataError, MissingPackageError, require
 from videozoo.metrics import meteor
-from videozoo.metrics.parts import Part, Table
+from videozoo.metrics.interval import jackknife_intervals, left_out, proportions, unit_numbers
+from videozoo.metrics.parts import Interval, Part, Table
 from videozoo.sentences.tokens import tokenize
 from videozoo.types import Caption
 
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 
 NOTHING = "zqxj"  # what a caption is held against where there is nothing: no sentence has it
 TINY, SMALL = 1e-15, 1e-9
+INTERVAL_BLOCKS = 20  # CIDEr takes seconds a time on large sets
 
 
 class Pair(NamedTuple):
@@ -44,6 +48,7 @@ class _Sample(NamedTuple):
     segment: Segment | None
     said: str
     references: tuple[str, ...]
+    unit: str
 
 
 class CaptionScores:
@@ -63,11 +68,12 @@ class CaptionScores:
     def update(self, predictions: Sequence[Caption], batch: Mapping[str, Any]) -> None:
         ids = batch["id"]
         videos, segments = batch.get("video", ids), batch.get("segment", [None] * len(ids))
-        rows = zip(ids, predictions, videos, segments, batch["references"], strict=True)
-        for id_, caption, video, segment, references in rows:
+        units = batch.get("group", videos)
+        rows = zip(ids, predictions, videos, segments, batch["references"], units, strict=True)
+        for id_, caption, video, segment, references, unit in rows:
             if not references:
                 raise DataError(f"{id_}: nothing says what its caption should be; evaluate on data with captions")
-            self._add(id_, _Sample(video, segment, caption.text, tuple(references)))
+            self._add(id_, _Sample(video, segment, caption.text, tuple(references), unit))
 
     def merge(self, other: CaptionScores) -> None:
         for id_, sample in other.samples.items():
@@ -76,7 +82,7 @@ class CaptionScores:
     def compute(self) -> dict[str, float]:
         if not self.samples:
             raise DataError("captions: no sample was scored; there is nothing to average")
-        samples = [self.samples[id_] for id_ in sorted(self.samples)]  # in an order that no rank decides
+        samples = self._sorted()
         pairs = [(sample.said, sample.references) for sample in samples]
         scores = caption_scores(pairs, meteor=self.meteor)
         if self.dense_ious:
@@ -87,10 +93,29 @@ class CaptionScores:
             scores |= {f"dense_{name}": score for name, score in found.items()}
         return scores
 
+    def intervals(self) -> list[Interval]:
+        """Those of the scores over all captions; METEOR's statistics are computed once, and added up for each."""
+        samples = self._sorted()
+        units = unit_numbers([sample.unit for sample in samples])
+        masks = left_out(units, max_blocks=INTERVAL_BLOCKS)
+        group = [_pair(sample.said, sample.references) for sample in samples]
+        groups = [group, *([pair for pair, keep in zip(group, mask, strict=True) if keep] for mask in masks)]
+        found: list[dict[str, float]] = [{} for _ in groups]
+        for scorer in _scorers(meteor=self.meteor):
+            for scores, more in zip(found, scorer(groups), strict=True):
+                scores |= {name: 100 * score for name, score in more.items()}
+        exact = np.array([pair.said in pair.references for pair in group])
+        intervals = jackknife_intervals(found[0], found[1:], units, highest={"cider": math.inf})
+        return [*intervals, *proportions({"exact": exact}, units)]
+
     def report_parts(self) -> list[Part]:
         rows = [(id_, s.said, s.references[0], len(s.references)) for id_, s in sorted(self.samples.items())]
         columns = ("sample", "said", "first reference", "references")
         return [Table("captions", "Captions", columns, rows, max_shown=50)]
+
+    def _sorted(self) -> list[_Sample]:
+        """The samples in an order that no rank decides."""
+        return [self.samples[id_] for id_ in sorted(self.samples)]
 
     def _add(self, id_: str, sample: _Sample) -> None:
         if id_ in self.samples:

@@ -7,13 +7,15 @@ error, and merging is exact: nothing depends on the order of samples.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from videozoo.errors import DataError
-from videozoo.metrics.parts import Interval, Matrix, Part, Table, bootstrap_interval
+from videozoo.metrics.interval import batch_units, proportions, score_intervals, unit_numbers
+from videozoo.metrics.parts import Interval, Matrix, Note, Part, Table, tie_notes
 from videozoo.types import Labels, best_first
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Classification",
     "MeanAveragePrecision",
     "Outcome",
+    "Ties",
     "average_precision",
     "batch_labels",
     "batch_scores",
@@ -60,6 +63,9 @@ class Classification:
     def report_parts(self) -> list[Part]:
         return self._judge().report_parts()
 
+    def intervals(self) -> list[Interval]:
+        return self._judge().intervals()
+
     def _judge(self) -> Accuracy | MeanAveragePrecision:
         if self.metric is None:
             raise DataError("classification: no sample was scored; there is nothing to average")
@@ -67,12 +73,16 @@ class Classification:
 
 
 class Outcome(NamedTuple):
-    """How one sample was judged; `rank` is the place of its true class, 0 being the best."""
+    """How one sample was judged; `rank` is the place of its true class, 0 being the best.
+
+    `unit` is the recording it belongs to: outcomes of one recording are not independent.
+    """
 
     truth: int
     predicted: int
     rank: int
     score: float
+    unit: str
 
 
 class Accuracy:
@@ -107,8 +117,8 @@ class Accuracy:
         own = scores[rows, labels][:, None]
         ahead = (scores > own) | ((scores == own) & (index < labels[:, None]))
         predicted = scores.argmax(axis=1)  # the first of equals
-        columns = (labels, predicted, ahead.sum(axis=1), scores[rows, predicted])
-        outcomes = [Outcome(int(t), int(p), int(r), float(s)) for t, p, r, s in zip(*columns, strict=True)]
+        columns = (labels, predicted, ahead.sum(axis=1), scores[rows, predicted], batch_units(batch))
+        outcomes = [Outcome(int(t), int(p), int(r), float(s), u) for t, p, r, s, u in zip(*columns, strict=True)]
         _add_once(self.outcomes, zip(ids, outcomes, strict=True))
 
     def merge(self, other: Accuracy) -> None:
@@ -124,6 +134,17 @@ class Accuracy:
         scores["mean_class"] = 100 * float(np.mean(correct[present] / count[present]))
         return scores
 
+    def intervals(self) -> list[Interval]:
+        rank, truth, units = self._column("rank"), self._column("truth"), self._units()
+
+        def mean_class(kept: np.ndarray) -> dict[str, float]:
+            count = np.bincount(truth[kept], minlength=len(self.class_names))
+            right = np.bincount(truth[kept & (rank == 0)], minlength=len(self.class_names))
+            return {"mean_class": 100 * float(np.mean(right[count > 0] / count[count > 0]))}
+
+        shares = proportions({f"top{k}": rank < k for k in self.top_k}, units)
+        return [*shares, *score_intervals(mean_class, units)]
+
     def confusion(self) -> np.ndarray:
         """Counts `[k k]`: rows are the truth, columns the best guess."""
         k = len(self.class_names)
@@ -131,11 +152,8 @@ class Accuracy:
         return np.bincount(flat, minlength=k * k).reshape(k, k)
 
     def report_parts(self) -> list[Part]:
-        rank = self._column("rank")
-        intervals = [Interval(f"top{k}", *bootstrap_interval(100.0 * (rank < k))) for k in self.top_k]
         confusion = self.confusion()
         return [
-            *intervals,
             Matrix("confusion", "Confusion matrix", self.class_names, confusion),
             self._confused_pairs(confusion),
             self._class_table(),
@@ -145,6 +163,9 @@ class Accuracy:
     def _column(self, field: str) -> np.ndarray:
         values = (getattr(o, field) for o in self.outcomes.values())
         return np.fromiter(values, dtype=np.int64, count=len(self.outcomes))
+
+    def _units(self) -> np.ndarray:
+        return unit_numbers([outcome.unit for outcome in self.outcomes.values()])
 
     def _per_class(self) -> tuple[np.ndarray, np.ndarray]:
         confusion = self.confusion()
@@ -207,13 +228,14 @@ class MeanAveragePrecision:
 
     def __init__(self, class_names: Sequence[str]):
         self.class_names = tuple(class_names)
-        self.samples: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # id -> scores [k], truth [k]
+        self.samples: dict[str, tuple[np.ndarray, np.ndarray, str]] = {}  # id -> scores [k], truth [k], unit
 
     def update(self, predictions: Sequence[Labels], batch: Mapping[str, Any]) -> None:
         ids = list(batch["id"])
         scores = batch_scores(predictions, ids, len(self.class_names))
         truth = multi_hot(batch_labels(batch, ids), scores.shape)
-        _add_once(self.samples, ((id_, (scores[i], truth[i])) for i, id_ in enumerate(ids)))
+        units = batch_units(batch)
+        _add_once(self.samples, ((id_, (scores[i], truth[i], units[i])) for i, id_ in enumerate(ids)))
 
     def merge(self, other: MeanAveragePrecision) -> None:
         _add_once(self.samples, other.samples.items())
@@ -226,9 +248,16 @@ class MeanAveragePrecision:
 
     def class_precision(self) -> np.ndarray:
         """The average precision of each class, 0..1; nan where it has no positive sample."""
+        return _precision_by_class(*self._stacked())
+
+    def intervals(self) -> list[Interval]:
         scores, truth = self._stacked()
-        columns = zip(scores.T, truth.T, strict=True)
-        return np.array([average_precision(s, t) if t.any() else np.nan for s, t in columns])
+        units = unit_numbers([unit for _, _, unit in self.samples.values()])
+
+        def mean_precision(kept: np.ndarray) -> dict[str, float]:
+            return {"map": 100 * _mean(_precision_by_class(scores[kept], truth[kept]))}
+
+        return [*score_intervals(mean_precision, units), *proportions({"hit1": self._hits()}, units)]
 
     def report_parts(self) -> list[Part]:
         precision, count = self.class_precision(), self._stacked()[1].sum(axis=0)
@@ -238,33 +267,62 @@ class MeanAveragePrecision:
         ]
         rows.sort(key=lambda row: (row[3] is None, row[3]))
         return [
-            Interval("hit1", *bootstrap_interval(100.0 * self._hits())),
             Table("classes", "Classes, worst first", ("index", "class", "positives", "AP %"), rows),
+            *self._tie_notes(),
         ]
 
     def _stacked(self) -> tuple[np.ndarray, np.ndarray]:
         if not self.samples:
             raise DataError("mean average precision: no sample was scored; there is nothing to average")
-        scores, truth = zip(*self.samples.values(), strict=True)
+        scores, truth, _ = zip(*self.samples.values(), strict=True)
         return np.stack(scores), np.stack(truth)
+
+    def _tie_notes(self) -> list[Note]:
+        worst, best = (
+            {"map": 100 * _mean(_precision_by_class(*self._stacked(), ties=ties))} for ties in ("worst", "best")
+        )
+        return tie_notes(worst, best)
 
     def _hits(self) -> np.ndarray:
         scores, truth = self._stacked()
         return truth[np.arange(len(scores)), scores.argmax(axis=1)]
 
 
-def average_precision(scores: np.ndarray, positive: np.ndarray, *, num_positive: int | None = None) -> float:
-    """Area under precision over recall, 0..1, with equal scores as one step.
+Ties = Literal["step", "best", "worst"]
 
-    `num_positive` is the denominator of recall when more positives exist than are listed.
+
+def average_precision(
+    scores: np.ndarray, positive: np.ndarray, *, num_positive: int | None = None, ties: Ties = "step"
+) -> float:
+    """Returns the area under precision over recall, 0..1.
+
+    Args:
+        num_positive: denominator of recall when more positives exist than are listed.
+        ties: equal scores are one step, whatever their order; or positives come first among them ("best"), or last
+            ("worst"): the ends of the range in which any order of them lies.
     """
     if not len(scores):
         return 0.0  # none of the positives was listed
+    if ties != "step":
+        order = np.lexsort((positive if ties == "worst" else ~positive.astype(bool), -scores))
+        places = 1 + np.flatnonzero(positive[order])
+        total = len(places) if num_positive is None else num_positive
+        return float(np.sum(np.arange(1, len(places) + 1) / places) / total)
     ranked, best = _ranked(scores, positive)
     hits = len(best) - np.searchsorted(best, best)  # positives that score as high as each positive, or higher
     places = len(ranked) - np.searchsorted(ranked, best)
     total = len(best) if num_positive is None else num_positive
     return float(np.sum(hits / places) / total)
+
+
+def _precision_by_class(scores: np.ndarray, truth: np.ndarray, *, ties: Ties = "step") -> np.ndarray:
+    columns = zip(scores.T, truth.T, strict=True)
+    return np.array([average_precision(s, t, ties=ties) if t.any() else np.nan for s, t in columns])
+
+
+def _mean(precision: np.ndarray) -> float:
+    """Over the classes that have one."""
+    return float(np.nanmean(precision)) if not np.isnan(precision).all() else math.nan
 
 
 def _ranked(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

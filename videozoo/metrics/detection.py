@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from typing_extensions import Self
 
 from videozoo.errors import DataError, counted
+from videozoo.metrics.interval import batch_units, score_intervals, unit_numbers
+from videozoo.metrics.parts import Interval, Note, tie_notes
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
 from videozoo.metrics.segment import group_pairs, pair_iou
 from videozoo.types import Span, best_first
@@ -47,10 +49,10 @@ def average_precision(
 ) -> np.ndarray:
     """Interpolated average precision `[tIoUs k]`, 0..1; nan for classes without an annotated segment.
 
-    Predictions are taken by falling score; each takes the free segment of its class and video that it overlaps
-    most, if that is enough. Predictions in videos of no annotation count as wrong.
+    Predictions are taken by falling score, equal ones in listed order; each takes the free segment of its class and
+    video that it overlaps most, if that is enough. Predictions in videos of no annotation count as wrong.
     """
-    return _precisions(truth, predictions, num_classes, np.asarray(tious, np.float64), pair_iou)
+    return _matches(truth, predictions, np.asarray(tious, np.float64), pair_iou).precision(num_classes)
 
 
 def spotting_precision(
@@ -60,17 +62,52 @@ def spotting_precision(
 
     A prediction is right when it is at most the tolerance away from a free event of its class; it takes the nearest.
     """
-
-    def closeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return -np.abs(a.mean(1) - b.mean(1))
-
-    return _precisions(truth, predictions, num_classes, -np.asarray(tolerances_s, np.float64), closeness)
+    return _matches(truth, predictions, -np.asarray(tolerances_s, np.float64), _closeness).precision(num_classes)
 
 
-def _precisions(
-    truth: Table, predictions: Table, num_classes: int, thresholds: np.ndarray, likeness: Any
-) -> np.ndarray:
-    """Average precision `[thresholds k]` where a match needs a likeness of at least the threshold."""
+def _closeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return -np.abs(a.mean(1) - b.mean(1))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Matches:
+    """Predictions of all videos, best first, and which of them are right."""
+
+    truth: Table
+    right: np.ndarray  # bool [thresholds n]
+    video: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+
+    def precision(
+        self, num_classes: int, *, kept: np.ndarray | None = None, ties: Literal["listed", "best", "worst"] = "listed"
+    ) -> np.ndarray:
+        """Average precision `[thresholds k]`; nan for classes without an annotated segment.
+
+        Args:
+            kept: the videos that count, bool by number; None takes all.
+            ties: order of equal scores: as listed, right ones first ("best") or last ("worst"). Which of two
+                predictions takes a segment stays as it is.
+        """
+        right, label, score, true_label = self.right, self.label, self.score, self.truth.label
+        if kept is not None:
+            mine = kept[self.video]
+            right, label, score = right[:, mine], label[mine], score[mine]
+            true_label = true_label[kept[self.truth.video]]
+        result = np.full((len(right), num_classes), np.nan)
+        positives = np.bincount(true_label, minlength=num_classes)
+        for k in np.nonzero(positives)[0]:
+            ranked = right[:, label == k]
+            if ties != "listed":
+                own = np.broadcast_to(-score[label == k], ranked.shape)
+                order = np.lexsort((ranked if ties == "worst" else ~ranked, own))
+                ranked = np.take_along_axis(ranked, order, axis=1)
+            result[:, k] = _interpolated(ranked, int(positives[k]))
+        return result
+
+
+def _matches(truth: Table, predictions: Table, thresholds: np.ndarray, likeness: Any) -> _Matches:
+    """Which predictions are right where a match needs a likeness of at least the threshold."""
     order = best_first(predictions.score)
     video, label, segment = predictions.video[order], predictions.label[order], predictions.segment[order]
     right = np.zeros((len(thresholds), len(order)), bool)
@@ -94,11 +131,7 @@ def _precisions(
         taken[:, ts] |= match
         right[:, ps] |= match
 
-    result = np.full((len(thresholds), num_classes), np.nan)
-    positives = np.bincount(truth.label, minlength=num_classes)
-    for k in np.nonzero(positives)[0]:
-        result[:, k] = _interpolated(right[:, label == k], int(positives[k]))
-    return result
+    return _Matches(truth, right, video, label, predictions.score[order])
 
 
 def _position_in_group(groups: np.ndarray) -> np.ndarray:
@@ -131,22 +164,24 @@ class DetectionMap:
         self.thresholds = tuple(tious)
         self.truth: dict[str, Sequence[Span]] = {}
         self.found: dict[str, Sequence[Span]] = {}
+        self.units: dict[str, str] = {}  # the recording of each video
 
     def update(self, predictions: Sequence[Sequence[Span]], batch: Mapping[str, Any]) -> None:
-        for id_, found, spans in zip(batch["id"], predictions, batch["spans"], strict=True):
-            self._add(id_, spans, found)
+        rows = zip(batch["id"], batch["spans"], predictions, batch_units(batch), strict=True)
+        for row in rows:
+            self._add(*row)
 
     def merge(self, other: Self) -> None:
         for id_, spans in other.truth.items():
-            self._add(id_, spans, other.found[id_])
+            self._add(id_, spans, other.found[id_], other.units[id_])
 
-    def _add(self, id_: str, spans: Sequence[Span], found: Sequence[Span]) -> None:
+    def _add(self, id_: str, spans: Sequence[Span], found: Sequence[Span], unit: str) -> None:
         if id_ in self.truth:
             raise DataError(f"{id_}: was scored twice; ids must be unique in a data set")
         for span in spans:
             if span.label not in self.class_names:
                 raise DataError(f"{id_}: the annotated class '{span.label}' is unknown; add it to the class names")
-        self.truth[id_], self.found[id_] = tuple(spans), tuple(found)
+        self.truth[id_], self.found[id_], self.units[id_] = tuple(spans), tuple(found), unit
 
     def _tables(self) -> tuple[Table, Table]:
         videos = sorted(self.truth)  # the order in which ranks were merged must not change a digit
@@ -159,11 +194,31 @@ class DetectionMap:
 
     def by_class(self) -> np.ndarray:
         """Average precision `[tIoUs k]`, nan for classes that no video shows."""
-        truth, found = self._tables()
-        return average_precision(truth, found, num_classes=len(self.class_names), tious=self.thresholds)
+        return self._matched().precision(len(self.class_names))
 
     def compute(self) -> dict[str, float]:
-        return _means(self.by_class(), [f"map@{tiou:.2f}" for tiou in self.thresholds])
+        return self._means(self.by_class())
+
+    def intervals(self) -> list[Interval]:
+        matches, units = self._matched(), unit_numbers([self.units[id_] for id_ in sorted(self.truth)])
+        num_classes = len(self.class_names)
+        return score_intervals(lambda kept: self._means(matches.precision(num_classes, kept=kept)), units, highest=1.0)
+
+    def tie_notes(self) -> list[Note]:
+        matches = self._matched()
+        worst, best = (self._means(matches.precision(len(self.class_names), ties=t)) for t in ("worst", "best"))
+        return tie_notes(worst, best, highest=1.0)
+
+    def _matched(self) -> _Matches:
+        return _matches(*self._tables(), np.asarray(self.thresholds, np.float64), pair_iou)
+
+    def _names(self) -> list[str]:
+        return [f"map@{tiou:.2f}" for tiou in self.thresholds]
+
+    def _means(self, table: np.ndarray) -> dict[str, float]:
+        shown = ~np.isnan(table[0])
+        rows = table[:, shown].mean(1) if shown.any() else np.full(len(table), np.nan)
+        return {"map": float(rows.mean()), **dict(zip(self._names(), rows.tolist(), strict=True))}
 
 
 class SpottingMap(DetectionMap):
@@ -173,12 +228,8 @@ class SpottingMap(DetectionMap):
         super().__init__(class_names)
         self.thresholds = tuple(tolerances_s)
 
-    def compute(self) -> dict[str, float]:
-        truth, found = self._tables()
-        table = spotting_precision(truth, found, num_classes=len(self.class_names), tolerances_s=self.thresholds)
-        return _means(table, [f"map@{tolerance:g}s" for tolerance in self.thresholds])
+    def _matched(self) -> _Matches:
+        return _matches(*self._tables(), -np.asarray(self.thresholds, np.float64), _closeness)
 
-
-def _means(table: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    rows = table[:, ~np.isnan(table[0])].mean(1)
-    return {"map": float(rows.mean()), **{name: float(row) for name, row in zip(names, rows, strict=True)}}
+    def _names(self) -> list[str]:
+        return [f"map@{tolerance:g}s" for tolerance in self.thresholds]

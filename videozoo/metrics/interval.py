@@ -13,16 +13,31 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
 from videozoo.metrics.parts import Interval
 
-__all__ = ["mean_interval", "proportion_interval", "score_intervals", "unit_numbers"]
+__all__ = [
+    "batch_units",
+    "jackknife_intervals",
+    "left_out",
+    "proportions",
+    "score_intervals",
+    "unit_numbers",
+    "wilson_interval",
+]
 
 LEVEL = 0.95
 MANY = 20_000  # units; more are left out in fewer, larger blocks
 BLOCKS, FEW_BLOCKS = 100, 20
+
+
+def batch_units(batch: Mapping[str, Any]) -> Sequence[str]:
+    """Returns the recording of each sample of a batch: `group` where the evaluation groups samples, else its `id`."""
+    units: Sequence[str] = batch["group"] if "group" in batch else batch["id"]
+    return units
 
 
 def unit_numbers(names: Sequence[str]) -> np.ndarray:
@@ -30,12 +45,12 @@ def unit_numbers(names: Sequence[str]) -> np.ndarray:
     return np.fromiter((zlib.crc32(str(name).encode("utf-8", "surrogatepass")) for name in names), np.uint32)
 
 
-def proportion_interval(right: np.ndarray, units: np.ndarray) -> tuple[float, float]:
+def wilson_interval(right: np.ndarray, units: np.ndarray) -> tuple[float, float]:
     """Returns Wilson's 95 % interval of the share of `right`, 0..1.
 
-    Outcomes of one unit are dependent: the variance between units gives the effective number of outcomes. A few wrong
-    outcomes say little about that variance, so one more unit counts in it whose outcomes are all alike; where everything
-    is right or wrong it is the only one, and each unit counts as one outcome.
+    Outcomes of one unit are dependent: the variance between units gives the effective number of outcomes. A few
+    wrong outcomes say little about that variance, so one more unit counts in it whose outcomes are all alike; where
+    everything is right or wrong it is the only one, and each unit counts as one outcome.
 
     Args:
         right: bool `[n]`.
@@ -55,44 +70,57 @@ def proportion_interval(right: np.ndarray, units: np.ndarray) -> tuple[float, fl
     if informative:
         between = float(np.square(hits - sizes * share).sum()) * num_units / max(num_units - 1, 1)
         effect = max(between / (count * share * (1 - share)), 1.0)
-    effect = (informative * effect + alike) / (informative + 1)
+    effect = float((informative * effect + alike) / (informative + 1))
     return _wilson(share, count / effect, _quantile(num_units - 1))
 
 
-def mean_interval(values: np.ndarray, units: np.ndarray) -> tuple[float, float]:
-    """Returns the 95 % interval of the mean of values in 0..1, grouped by unit."""
-    values = np.asarray(values, np.float64)
-    (interval,) = score_intervals(lambda kept: {"mean": float(values[kept].mean())}, units)
-    return interval.low, interval.high
+def proportions(outcomes: Mapping[str, np.ndarray], units: np.ndarray) -> list[Interval]:
+    """Returns Wilson's intervals, in percent, of the shares of several outcomes bool `[n]`, by score."""
+    found = {name: wilson_interval(right, units) for name, right in outcomes.items()}
+    return [Interval(name, 100 * low, 100 * high, LEVEL) for name, (low, high) in found.items()]
 
 
 def score_intervals(
     scores: Callable[[np.ndarray], Mapping[str, float]],
     units: np.ndarray,
     *,
-    highest: Mapping[str, float] | None = None,
+    highest: float | Mapping[str, float] = 100.0,
 ) -> list[Interval]:
     """Returns the 95 % intervals of scores that are not shares of independent outcomes: precision, recall curves ...
 
     Args:
-        scores: the scores by name of the samples that a mask bool `[n]` keeps, 0 to `highest`; nan where there are none.
+        scores: the scores by name of the samples that a mask bool `[n]` keeps, 0 to `highest`; nan where undefined.
         units: the recording of each sample `[n]`; all samples of a unit are left out together.
-        highest: the best value of each score, 1 unless it is given; infinite for scores without a limit.
+        highest: the best value of the scores, or of some of them by name; infinite for scores without a limit.
     """
-    blocks = _blocks(np.asarray(units))
-    num_blocks = int(blocks.max()) + 1
-    whole = scores(np.ones(len(blocks), bool))
-    if num_blocks < 2:
-        return []
-    without = [scores(blocks != block) for block in range(num_blocks)]
+    masks = left_out(units)
+    whole = scores(np.ones(len(np.asarray(units)), bool))
+    return jackknife_intervals(whole, [scores(kept) for kept in masks], units, highest=highest)
+
+
+def left_out(units: np.ndarray, *, max_blocks: int = BLOCKS) -> list[np.ndarray]:
+    """Returns masks bool `[n]` that each leave out one unit, or a block of units where there are too many."""
+    distinct, unit = np.unique(units, return_inverse=True)
+    num_blocks = min(len(distinct), max_blocks if len(distinct) <= MANY else FEW_BLOCKS)
+    return [unit % num_blocks != block for block in range(num_blocks)] if num_blocks > 1 else []
+
+
+def jackknife_intervals(
+    whole: Mapping[str, float],
+    without: Sequence[Mapping[str, float]],
+    units: np.ndarray,
+    *,
+    highest: float | Mapping[str, float] = 100.0,
+) -> list[Interval]:
+    """Returns the 95 % intervals of the scores `whole`, from the scores under each mask of `left_out`."""
     found = []
     for name, score in whole.items():
-        left = np.array([other[name] for other in without])
+        left = np.array([other.get(name, math.nan) for other in without])
         left = left[np.isfinite(left)]
         if not math.isfinite(score) or len(left) < 2:
             continue
         error = math.sqrt((len(left) - 1) / len(left) * float(np.square(left - left.mean()).sum()))
-        limit = (highest or {}).get(name, 1.0)
+        limit = highest.get(name, 100.0) if isinstance(highest, Mapping) else highest
         quantile = _quantile(len(left) - 1)
         if math.isinf(limit):
             low, high = max(score - quantile * error, 0.0), score + quantile * error
@@ -103,13 +131,6 @@ def score_intervals(
             low, high = (limit * end for end in _wilson(share, max(effective, 1.0), quantile))
         found.append(Interval(name, low, high, LEVEL))
     return found
-
-
-def _blocks(units: np.ndarray) -> np.ndarray:
-    """The number of the block that each sample is left out with: its unit's, or one of a few where units are many."""
-    distinct, unit = np.unique(units, return_inverse=True)
-    num_blocks = min(len(distinct), BLOCKS if len(distinct) <= MANY else FEW_BLOCKS)
-    return np.asarray(unit % num_blocks)
 
 
 def _wilson(share: float, count: float, quantile: float) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import numpy as np
 from typing_extensions import Self
 
 from videozoo.metrics.detection import THUMOS_TIOUS, DetectionMap, SpottingMap
-from videozoo.metrics.parts import Part, Table
+from videozoo.metrics.parts import Interval, Part, Table
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS, ProposalRecall
 from videozoo.types import Segments
 
@@ -67,8 +68,16 @@ class Localization:
         if self.is_named:
             scores |= self.precision.compute()
         if self.is_named and self.spotting is not None:
-            scores |= {name.replace("map", "spotting"): score for name, score in self.spotting.compute().items()}
+            scores |= {_spotting(name): score for name, score in self.spotting.compute().items()}
         return {**scores, "num_empty": float(len(self.empty))}
+
+    def intervals(self) -> list[Interval]:
+        found = self.recall.intervals() if self._finds_anything() else []
+        if self.is_named:
+            found += self.precision.intervals()
+        if self.is_named and self.spotting is not None:
+            found += [dataclasses.replace(i, score=_spotting(i.score)) for i in self.spotting.intervals()]
+        return found
 
     def report_parts(self) -> list[Part]:
         parts: list[Part] = []
@@ -76,7 +85,7 @@ class Localization:
             rows = [(id_,) for id_ in sorted(self.empty)]
             parts.append(Table("without_proposal", "Videos without any proposal", ("id",), rows, max_shown=20))
         if self.is_named:
-            parts.append(self._classes())
+            parts += [self._classes(), *self.precision.tie_notes()]
         return parts
 
     def _classes(self) -> Table:
@@ -99,3 +108,7 @@ class Localization:
     def _finds_anything(self) -> bool:
         """Whether there is a proposal in a video with segments; a net that has learnt nothing may find none."""
         return any(len(self.recall.proposals[id_]) for id_, truth in self.recall.truth.items() if len(truth))
+
+
+def _spotting(name: str) -> str:
+    return name.replace("map", "spotting")

@@ -1,18 +1,18 @@
-"""What a metric offers to a report beyond its scores: intervals, tables and matrices, as plain values.
+"""Report contents beyond the scores: intervals, tables, matrices and notes, as plain values.
 
-A metric with more to tell has a method `report_parts() -> list[Part]`; the report draws the parts in their
-order and knows nothing of what they mean.
+A metric may have two methods: `report_parts() -> list[Part]`, drawn by the report in this order, and
+`intervals() -> list[Interval]`, which may take much longer than the scores and is not called while a run trains.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-__all__ = ["HasParts", "Interval", "Matrix", "Part", "Table", "bootstrap_interval"]
+__all__ = ["HasIntervals", "HasParts", "Interval", "Matrix", "Note", "Part", "Table", "tie_notes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,35 @@ class Matrix:
     counts: np.ndarray  # [k k] int64
 
 
-Part: TypeAlias = Interval | Table | Matrix
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """One sentence about the scores, shown below them."""
+
+    text: str
+
+
+Part: TypeAlias = Table | Matrix | Note
+
+
+TIE_POINTS = 0.05  # percent; ties that move a score by less are not worth a line
+
+
+def tie_notes(worst: Mapping[str, float], best: Mapping[str, float], *, highest: float = 100.0) -> list[Note]:
+    """Returns a note for each score that the order of equal scores moves by more than 0.05 points.
+
+    Args:
+        worst: the scores with wrong predictions before right ones of equal score.
+        best: the scores with right predictions first.
+        highest: the best value of the scores.
+    """
+    return [
+        Note(
+            f"{name}: predictions of equal score leave it between {low:.4g} and {best[name]:.4g}, depending on their "
+            "order; scores with more digits settle it"
+        )
+        for name, low in worst.items()
+        if 100 * (best[name] - low) / highest > TIE_POINTS
+    ]
 
 
 @runtime_checkable
@@ -58,25 +86,14 @@ class HasParts(Protocol):
     """A metric with more to report than its scores."""
 
     def report_parts(self) -> list[Part]:
-        """Intervals, tables and matrices in the order they are to be read."""
+        """Returns tables, matrices and notes in the order of reading."""
         ...
 
 
-def bootstrap_interval(
-    values: np.ndarray, *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """The percentile bootstrap interval of the mean of one value a sample.
+@runtime_checkable
+class HasIntervals(Protocol):
+    """A metric that knows how sure its scores are."""
 
-    Resamples are drawn as counts of each distinct value (a multinomial): the same distribution as drawing
-    samples one by one, a few numbers only for outcomes of 0 and 1, and independent of the order of samples.
-    """
-    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
-    rng = np.random.default_rng(seed)
-    share = counts / counts.sum()
-    means: list[np.ndarray[Any, Any]] = []
-    for start in range(0, num_resamples, 100):  # bounds the memory where every value is distinct
-        draws = rng.multinomial(counts.sum(), share, size=min(100, num_resamples - start))
-        means.append(draws @ distinct / counts.sum())
-    tail = 50 * (1 - level)
-    low, high = np.percentile(np.concatenate(means), [tail, 100 - tail])
-    return float(low), float(high)
+    def intervals(self) -> list[Interval]:
+        """Returns the confidence intervals of some of its scores."""
+        ...

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from typing_extensions import Self
 
 from videozoo.errors import DataError, counted
+from videozoo.metrics.interval import batch_units, score_intervals, unit_numbers
+from videozoo.metrics.parts import Interval
 from videozoo.metrics.segment import group_pairs, pair_iou
 from videozoo.types import Span, best_first
 
@@ -60,35 +62,61 @@ def average_recall(
     Raises:
         DataError: there is no annotated segment, or no proposal for a video that has one.
     """
+    num_listed = {video: len(proposals[video]) for video in proposals}
+    return _ranked(truth, proposals, tious).curve(num_listed, max_proposals)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ranked:
+    """The annotated segments of all videos, each with the place of the first proposal that finds it."""
+
+    videos: Sequence[str]  # those with segments
+    totals: np.ndarray  # proposals of each
+    video_of: np.ndarray  # number of each segment's video
+    first: np.ndarray  # [tIoUs segments]
+
+    def without(self, dropped: Set[str]) -> _Ranked:
+        """The same without some of the videos."""
+        kept = np.array([video not in dropped for video in self.videos], bool)
+        mine = kept[self.video_of]
+        number = np.cumsum(kept) - 1
+        videos = [video for video, keep in zip(self.videos, kept, strict=True) if keep]
+        return _Ranked(videos, self.totals[kept], number[self.video_of[mine]], self.first[:, mine])
+
+    def curve(self, num_listed: Mapping[str, int], max_proposals: float | None) -> RecallCurve:
+        """Recall over the average number of proposals, all of which `num_listed` counts by video."""
+        num_videos, all_listed = len(self.videos), sum(num_listed.values())
+        if not self.totals.sum():
+            with_segments = counted(num_videos, "video")
+            raise DataError(f"proposals: none for the {with_segments} with annotated segments; check the ids")
+        end = all_listed / num_videos if max_proposals is None else float(max_proposals)
+        counts = np.minimum((self.totals * (end * num_videos / all_listed)).astype(np.int64), self.totals)
+        if not counts.sum():
+            raise DataError(
+                f"proposals: max_proposals of {end} leaves none of {self.totals.sum()}; use a larger number"
+            )
+        shares = np.arange(1, NUM_POINTS + 1) / NUM_POINTS * (end * num_videos / counts.sum())
+        kept = np.minimum((counts[:, None] * shares).astype(np.int64), counts[:, None])[self.video_of]
+        recall = np.stack([(first[:, None] < kept).mean(0) for first in self.first])
+        return RecallCurve(shares * (counts.sum() / num_videos), recall)
+
+
+def _ranked(truth: Mapping[str, np.ndarray], proposals: Mapping[str, np.ndarray], tious: Sequence[float]) -> _Ranked:
+    """Looks up the first proposal of each segment; equal scores are taken in listed order."""
     videos = [video for video in truth if len(truth[video])]
     rows = [np.asarray(proposals.get(video, ()), np.float64).reshape(-1, 3) for video in videos]
-    totals = np.array([len(r) for r in rows])
-    if not totals.sum():
-        with_segments = counted(len(videos), "video")
-        raise DataError(f"proposals: none for the {with_segments} with annotated segments; check the ids")
-    num_listed = sum(len(r) for r in proposals.values())
-    end = num_listed / len(videos) if max_proposals is None else float(max_proposals)
-    counts = np.minimum((totals * (end * len(videos) / num_listed)).astype(np.int64), totals)
-    if not counts.sum():
-        raise DataError(f"proposals: max_proposals of {end} leaves none of {totals.sum()}; use a larger number")
-    ranked = [r[best_first(r[:, 2])[:count]] for r, count in zip(rows, counts, strict=True)]
-    candidates = np.concatenate(ranked)
-    rank = np.concatenate([np.arange(count) for count in counts])
-
-    segments = np.concatenate([np.asarray(truth[video], np.float64).reshape(-1, 2) for video in videos])
+    totals = np.array([len(r) for r in rows], np.int64)
+    candidates = np.concatenate([np.zeros((0, 3)), *(r[best_first(r[:, 2])] for r in rows)])
+    rank = np.concatenate([np.zeros(0, np.int64), *(np.arange(total) for total in totals)])
+    segments = np.concatenate([np.zeros((0, 2)), *(np.asarray(truth[v], np.float64).reshape(-1, 2) for v in videos)])
     video_of = np.repeat(np.arange(len(videos)), [len(truth[video]) for video in videos])
-    i, j = group_pairs(video_of, np.repeat(np.arange(len(videos)), counts))
+    i, j = group_pairs(video_of, np.repeat(np.arange(len(videos)), totals))
     iou = pair_iou(segments[i], candidates[j, :2])
-
-    shares = np.arange(1, NUM_POINTS + 1) / NUM_POINTS * (end * len(videos) / counts.sum())
-    kept = np.minimum((counts[:, None] * shares).astype(np.int64), counts[:, None])[video_of]
-    recall = np.empty((len(tious), NUM_POINTS))
-    for row, tiou in enumerate(tious):
-        first = np.full(len(segments), len(candidates))  # rank of the first proposal that finds the segment
+    first = np.full((len(tious), len(segments)), max(len(candidates), 1))
+    for row, tiou in zip(first, tious, strict=True):
         hit = iou >= tiou
-        np.minimum.at(first, i[hit], rank[j[hit]])
-        recall[row] = (first[:, None] < kept).mean(0)
-    return RecallCurve(shares * (counts.sum() / len(videos)), recall)
+        np.minimum.at(row, i[hit], rank[j[hit]])
+    return _Ranked(videos, totals, video_of, first)
 
 
 class ProposalRecall:
@@ -101,11 +129,13 @@ class ProposalRecall:
         self.max_proposals = max_proposals
         self.truth: dict[str, np.ndarray] = {}
         self.proposals: dict[str, np.ndarray] = {}
+        self.units: dict[str, str] = {}  # the recording of each video
 
     def update(self, predictions: Sequence[Sequence[Span]], batch: Mapping[str, Any]) -> None:
-        for id_, found, spans in zip(batch["id"], predictions, batch["spans"], strict=True):
+        for id_, unit, found, spans in zip(batch["id"], batch_units(batch), predictions, batch["spans"], strict=True):
             if id_ in self.truth:
                 raise DataError(f"{id_}: was scored twice; ids must be unique in a data set")
+            self.units[id_] = unit
             self.truth[id_] = np.array([(s.start_s, s.end_s) for s in spans]).reshape(-1, 2)
             self.proposals[id_] = np.array([(s.start_s, s.end_s, s.score) for s in found]).reshape(-1, 3)
 
@@ -115,10 +145,30 @@ class ProposalRecall:
                 raise DataError(f"{id_}: was scored twice; ids must be unique in a data set")
         self.truth |= other.truth
         self.proposals |= other.proposals
+        self.units |= other.units
 
     def compute(self) -> dict[str, float]:
+        return self._points(self._whole(), set())
+
+    def intervals(self) -> list[Interval]:
+        ids, whole = sorted(self.truth), self._whole()
+
+        def scores(kept: np.ndarray) -> dict[str, float]:
+            dropped = {id_ for id_, keep in zip(ids, kept, strict=True) if not keep}
+            try:
+                return self._points(whole.without(dropped), dropped)
+            except DataError:  # nothing was found in the rest
+                return {}
+
+        return score_intervals(scores, unit_numbers([self.units[id_] for id_ in ids]))
+
+    def _whole(self) -> _Ranked:
         ids = sorted(self.truth)  # the order in which ranks were merged must not change a digit
-        curve = average_recall({id_: self.truth[id_] for id_ in ids}, self.proposals, max_proposals=self.max_proposals)
+        return _ranked({id_: self.truth[id_] for id_ in ids}, self.proposals, ACTIVITYNET_TIOUS)
+
+    def _points(self, ranked: _Ranked, dropped: Set[str]) -> dict[str, float]:
+        num_listed = {id_: len(rows) for id_, rows in self.proposals.items() if id_ not in dropped}
+        curve = ranked.curve(num_listed, self.max_proposals)
         at = [n for n in (1, 5, 10, 100) if n <= self.max_proposals]
         points = {n: round(n * NUM_POINTS / self.max_proposals) - 1 for n in at}
         return {"auc": curve.auc, **{f"ar{n}": 100 * float(curve.average[max(p, 0)]) for n, p in points.items()}}

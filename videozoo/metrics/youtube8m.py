@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from videozoo.errors import DataError
-from videozoo.metrics.classification import average_precision, batch_labels, batch_scores, multi_hot
-from videozoo.metrics.parts import Interval, Part, Table, bootstrap_interval
+from videozoo.metrics.classification import Ties, average_precision, batch_labels, batch_scores, multi_hot
+from videozoo.metrics.interval import batch_units, proportions, score_intervals, unit_numbers
+from videozoo.metrics.parts import Interval, Part, Table, tie_notes
 from videozoo.types import Labels, best_first
 
 __all__ = ["YouTube8M"]
@@ -22,22 +23,22 @@ class YouTube8M:
     Paper: arXiv:1609.08675, section 5.
 
     - gap: global average precision; the `top_k` best classes of every video are pooled and ranked together.
-      All positives count in the recall, listed or not.
+      All positives count in the recall, listed or not. A score of 0 is no prediction.
     - map: the same ranking class by class, averaged over the classes with a positive.
     - hit1: share of videos whose best class is right.
     - perr: precision at equal recall rate; of a video with n labels, the share of its n best classes that are
       right, where a score of 0 is never right. A video without labels counts 0 in both.
 
     Differs from the original code in ties, which it shuffles by a seed: here classes of equal score rank in
-    class order within a video, and pooled entries of equal score count as one step: no order matters.
+    class order within a video, and pooled entries of equal score count as one step: no order matters. The report says
+    by how much any order of them could move a score.
 
-    Keeps about 200 bytes a video (at `top_k` 20), whatever the number of classes. Sample ids are not kept.
+    Keeps about 220 bytes a video (at `top_k` 20), whatever the number of classes. Of sample ids a checksum is kept.
     """
 
     def __init__(self, class_names: Sequence[str], *, top_k: int = 20):
         self.class_names = tuple(class_names)
         self.top_k = min(top_k, len(self.class_names))
-        self.num_positive = np.zeros(len(self.class_names), np.int64)
         self._chunks: dict[str, list[np.ndarray]] = {name: [] for name in _CHUNKS}
 
     def update(self, predictions: Sequence[Labels], batch: Mapping[str, Any]) -> None:
@@ -46,7 +47,9 @@ class YouTube8M:
         truth = multi_hot(batch_labels(batch, ids), scores.shape)
         listed = _top(scores, self.top_k)
         right = np.take_along_axis(truth, listed, axis=1)
-        self.num_positive += np.bincount(np.nonzero(truth)[1], minlength=len(self.class_names))
+        self._add("unit", unit_numbers(batch_units(batch)))
+        self._add("label", np.nonzero(truth)[1])
+        self._add("num_labels", truth.sum(axis=1))
         self._add("class", listed.ravel())
         self._add("score", np.take_along_axis(scores, listed, axis=1).ravel())
         self._add("positive", right.ravel())
@@ -54,53 +57,68 @@ class YouTube8M:
         self._add("perr", _equal_recall_precision(scores, truth))
 
     def merge(self, other: YouTube8M) -> None:
-        self.num_positive = self.num_positive + other.num_positive
         for name, chunks in other._chunks.items():
             self._chunks[name] = self._chunks[name] + chunks
 
+    @property
+    def num_positive(self) -> np.ndarray:
+        """Videos with each class among their labels `[k]`."""
+        return np.bincount(self._column("label"), minlength=len(self.class_names))
+
     def compute(self) -> dict[str, float]:
-        total = int(self.num_positive.sum())
-        if not total:
+        if not len(self._column("label")):
             raise DataError("youtube8m: no scored video has a label; there is nothing to average")
-        hit, perr = self._column("hit"), self._column("perr")
-        gap = average_precision(self._column("score"), self._column("positive"), num_positive=total)
+        perr = self._column("perr")
         return {
-            "gap": 100 * gap,
-            "map": 100 * float(np.nanmean(self.class_precision())),
-            "hit1": 100 * float(hit.mean()),
+            **self._precisions(self._pooled()),
+            "hit1": 100 * float(self._column("hit").mean()),
             "perr": 100 * math.fsum(perr) / len(perr),  # exact, hence the same in any order
         }
 
     def class_precision(self) -> np.ndarray:
         """The average precision of each class, 0..1; nan where it has no positive."""
-        classes, scores, positive = (self._column(name) for name in ("class", "score", "positive"))
-        order = np.argsort(classes, kind="stable")
-        ends = np.cumsum(np.bincount(classes, minlength=len(self.class_names)))
-        precision = np.full(len(self.class_names), np.nan)
-        for i, mine in enumerate(np.split(order, ends[:-1])):
-            if self.num_positive[i]:
-                n = int(self.num_positive[i])
-                precision[i] = average_precision(scores[mine], positive[mine], num_positive=n)
-        return precision
+        return _by_class(self._pooled())
+
+    def intervals(self) -> list[Interval]:
+        units, perr = self._column("unit"), self._column("perr")
+
+        def scores(kept: np.ndarray) -> dict[str, float]:
+            return {
+                **self._precisions(self._pooled(kept)),
+                "perr": 100 * math.fsum(perr[kept]) / np.count_nonzero(kept),
+            }
+
+        return [*score_intervals(scores, units), *proportions({"hit1": self._column("hit")}, units)]
 
     def report_parts(self) -> list[Part]:
-        precision = self.class_precision()
+        pooled = self._pooled()
         rows: list[tuple[str | int | float | None, ...]] = [
             (i, name, int(n), 100 * float(p) if n else None)
-            for i, (name, n, p) in enumerate(zip(self.class_names, self.num_positive, precision, strict=True))
+            for i, (name, n, p) in enumerate(zip(self.class_names, pooled.num_positive, _by_class(pooled), strict=True))
         ]
         rows.sort(key=lambda row: (row[3] is None, row[3]))
-        return [
-            Interval("hit1", *bootstrap_interval(100.0 * self._column("hit"))),
-            Interval("perr", *bootstrap_interval(100.0 * self._column("perr"))),
-            Table(
-                "classes",
-                "Classes, worst first",
-                ("index", "class", "positives", "AP %"),
-                rows,
-                max_shown=500,
-            ),
-        ]
+        columns = ("index", "class", "positives", "AP %")
+        notes = tie_notes(self._precisions(pooled, ties="worst"), self._precisions(pooled, ties="best"))
+        return [Table("classes", "Classes, worst first", columns, rows, max_shown=500), *notes]
+
+    def _pooled(self, kept: np.ndarray | None = None) -> _Pool:
+        """The listed classes of all videos, or of those that a mask keeps."""
+        columns = [self._column(name) for name in ("class", "score", "positive")]
+        labels = self._column("label")
+        if kept is not None:
+            columns = [column[np.repeat(kept, self.top_k)] for column in columns]
+            labels = labels[np.repeat(kept, self._column("num_labels"))]
+        is_found = columns[1] > 0
+        classes, scores, positive = (column[is_found] for column in columns)
+        return _Pool(classes, scores, positive, np.bincount(labels, minlength=len(self.class_names)))
+
+    @staticmethod
+    def _precisions(pool: _Pool, *, ties: Ties = "step") -> dict[str, float]:
+        total = int(pool.num_positive.sum())
+        if not total:
+            return {"gap": math.nan, "map": math.nan}
+        gap = average_precision(pool.scores, pool.positive, num_positive=total, ties=ties)
+        return {"gap": 100 * gap, "map": 100 * float(np.nanmean(_by_class(pool, ties=ties)))}
 
     def _add(self, name: str, values: np.ndarray) -> None:
         self._chunks[name].append(values.astype(_CHUNKS[name]))
@@ -112,8 +130,37 @@ class YouTube8M:
         return self._chunks[name][0]
 
 
+class _Pool(NamedTuple):
+    """Predictions of many videos in one list, and the positives that there are of each class."""
+
+    classes: np.ndarray
+    scores: np.ndarray
+    positive: np.ndarray
+    num_positive: np.ndarray  # [k]
+
+
+def _by_class(pool: _Pool, *, ties: Ties = "step") -> np.ndarray:
+    """Average precision `[k]`, 0..1; nan for classes without a positive."""
+    order = np.argsort(pool.classes, kind="stable")
+    ends = np.cumsum(np.bincount(pool.classes, minlength=len(pool.num_positive)))
+    precision = np.full(len(pool.num_positive), np.nan)
+    for i, mine in enumerate(np.split(order, ends[:-1])):
+        if n := int(pool.num_positive[i]):
+            precision[i] = average_precision(pool.scores[mine], pool.positive[mine], num_positive=n, ties=ties)
+    return precision
+
+
 GROUP = 8  # classes
-_CHUNKS = {"class": np.int32, "score": np.float32, "positive": np.bool_, "hit": np.bool_, "perr": np.float64}
+_CHUNKS = {
+    "class": np.int32,
+    "score": np.float32,
+    "positive": np.bool_,
+    "hit": np.bool_,
+    "perr": np.float64,
+    "unit": np.uint32,
+    "label": np.int32,
+    "num_labels": np.int32,
+}
 
 
 def _top(scores: np.ndarray, k: int) -> np.ndarray:

@@ -216,15 +216,21 @@ class MomentsPipeline:
                     f"its moment begins at {record.moment[0]:g} s, the video ends at {found.duration_s:g} s; correct it"
                 )
         sample: dict[str, Any] = {"id": record.id, "video": record.video, "sentence": record.sentence}
-        if record.moment is not None:
-            sample["moment"] = torch.tensor(record.moment, dtype=torch.float64)
+        moment = record.moment
+        moments: Sequence[tuple[float, float]] = getattr(record, "moments", ())
         if not self.training:
-            return {**sample, "candidates": _all(found)}
+            truth: dict[str, Any] = {"moments": list(moments)} if moments else {}
+            if moment is not None:
+                truth["moment"] = torch.tensor(moment, dtype=torch.float64)
+            return {**sample, **truth, "candidates": _all(found)}
         if rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
-        if record.moment is None:
+        if moment is None:
             raise DataError("nobody knows its moment; training needs it")
-        window = found.times_s[self._choose(found.times_s, np.array(record.moment), rng)]
+        if len(moments) > 1:
+            moment = moments[rng.integers(len(moments))]
+        window = found.times_s[self._choose(found.times_s, np.array(moment), rng)]
+        sample["moment"] = torch.tensor(moment, dtype=torch.float64)
         return {**sample, "windows": found.look(window[None])[0], "window": torch.from_numpy(window)}
 
     def _choose(self, times_s: np.ndarray, moment: np.ndarray, rng: np.random.Generator) -> int:
