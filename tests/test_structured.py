@@ -58,7 +58,6 @@ def test_json_of_usual_depth_is_read():
         ("a: " + "[" * 100 + "]" * 100, "nested too deeply"),
         ("seed: " + "9" * 10**5, "line 1 has a number of 100,000 digits"),
         ("x: 1\nseed: 1" + ":59" * 1000, "line 2 has a number"),
-        ("path: 2001-99-99", "month must be in 1..12"),
         ("when: !!timestamp x", "is not YAML"),
         ("b: !!bool x", "is not YAML"),
         ("b: !!int x", "is not YAML"),
@@ -72,7 +71,7 @@ def test_json_of_usual_depth_is_read():
         ("a: \x00", "is not YAML"),
         ("--- 1\n--- 2", "is not YAML"),
     ],
-    ids=range(17),
+    ids=range(16),
 )
 def test_yaml(text, match):
     refused(lambda: structured.parse_yaml(text, where="f.yaml"), match=match)
@@ -80,7 +79,7 @@ def test_yaml(text, match):
 
 def test_yaml_with_anchors_and_merges_is_read():
     text = "base: &b {x: 1, y: 2}\nown: {r: {s: &s {<<: *b, y: 3}}}\nmore: {<<: *s, y: 4}\nall: [*b, *b]"
-    text += "\nday: 2001-09-09\nbig: 0x1_0"
+    text += "\nbig: 0x1_0"
     assert structured.parse_yaml(text, where="f") == yaml.safe_load(text)
     assert structured.parse_yaml("", where="f") is None
 
@@ -130,6 +129,37 @@ def test_text_is_utf8_and_bounded(tmp_path):
     refused(lambda: structured.read_lines(path), match=r"f\.txt:2: is not UTF-8 text .*; save the file as UTF-8")
     path.write_bytes(b"x" * 11)
     refused(lambda: structured.read_text(path, max_bytes=10), match="is longer than 10 bytes")
+
+
+@pytest.mark.parametrize("day", ["2001-09-09", "2001-99-99", "2001-09-09 10:00:00"])
+def test_a_date_in_yaml_is_text(day):
+    assert structured.parse_yaml(f"path: {day}", where="f") == {"path": day}
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (
+            "{stem_type:deep}",
+            r"f: line 1: the key 'stem_type:deep' has no value; write 'stem_type: deep', with a space",
+        ),
+        ("model:\n  args: {a: 1, b:2}", r"f: line 2: the key 'b:2' has no value; write 'b: 2', with a space"),
+        ("{stem_type}", r"the key 'stem_type' has no value; write 'stem_type: value', with a space after the colon"),
+    ],
+)
+def test_a_key_in_braces_needs_its_value(text, match):
+    refused(lambda: structured.parse_yaml(text, where="f"), match=match)
+
+
+def test_keys_without_value_where_none_can_be_meant():
+    text = "a:\nb: {c: null, d: ~, e: '', f: [], 'g:h': 1}"
+    assert structured.parse_yaml(text, where="f") == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_rows_between_other_delimiters(tmp_path, delimiter):
+    (tmp_path / "f.csv").write_bytes(b"\xef\xbb\xbfid;label\r\na;run, fast\r\n".replace(b";", delimiter.encode()))
+    assert structured.read_rows(tmp_path / "f.csv") == [(f"{tmp_path / 'f.csv'}:2", {"id": "a", "label": "run, fast"})]
 
 
 def test_rows(tmp_path):

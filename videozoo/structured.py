@@ -17,7 +17,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
@@ -39,6 +39,7 @@ __all__ = [
     "shown",
 ]
 
+DELIMITERS = ",;\t"  # of CSV files; the one that the header has most of
 MAX_TEXT_BYTES = 1 << 30  # the largest published annotation files have a few hundred megabytes
 MAX_YAML_BYTES = 1 << 20  # a recipe; PyYAML reads about 100 kB a second
 MAX_YAML_NODES = 200_000  # with every alias counted as often as it is used
@@ -211,7 +212,9 @@ def read_rows(
         DataError (or `error`): as `read_text`, no CSV, a column is missing, or a row has more cells than the header.
     """
     where = _place(path)
-    rows = csv.reader(read_text(path, kind=kind, error=error).splitlines(keepends=True), skipinitialspace=True)
+    lines = read_text(path, kind=kind, error=error).splitlines(keepends=True)
+    delimiter = max(DELIMITERS, key=lines[0].count) if lines else ","
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     with reading(where, advice=f"save the {kind} as CSV again", error=error):
         header = [name.strip() for name in next(rows, [])]
         body = [(rows.line_num, row) for row in rows if any(row)]
@@ -219,7 +222,9 @@ def read_rows(
         raise error(f"{where}: has no column '{missing[0]}', but {shown(header)}; needs {', '.join(columns)}")
     for number, row in body:
         if any(row[len(header) :]):
-            raise error(f"{where}:{number}: has {len(row)} cells for {len(header)} columns; quote cells with commas")
+            raise error(
+                f"{where}:{number}: has {len(row)} cells for {len(header)} columns; quote cells with {delimiter!r}"
+            )
     return [
         (f"{where}:{number}", dict(itertools.zip_longest(header, row[: len(header)], fillvalue="")))
         for number, row in body
@@ -312,7 +317,7 @@ def parse_yaml(
         DataError (or `error`): it is not YAML, or beyond these bounds.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -327,6 +332,26 @@ def parse_yaml(
         raise error(f"{_place(where)}: {problem}") from None
     except Exception as problem:  # PyYAML's constructors raise what the types below them raise
         raise error(f"{_place(where)}: is not YAML ({reason(problem)}); {advice}") from problem
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, to which a date is text: no option is a date, and a folder may be named like one."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+        for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _refuse_bare_keys(node: yaml.MappingNode) -> None:
+    """Refuses a key without a value in braces: `{a:b}` is the one key 'a:b', and nearly always a missing space."""
+    for key, value in node.value:
+        if isinstance(value, yaml.ScalarNode) and not value.value and value.style is None:
+            form = str(key.value).replace(":", ": ", 1) if ":" in str(key.value) else f"{key.value}: value"
+            raise DataError(
+                f"line {node.start_mark.line + 1}: the key {shown(key.value)} has no value; "
+                f"write {shown(form)}, with a space after the colon"
+            )
 
 
 def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
@@ -346,6 +371,8 @@ def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
     counts[id(node)] = MAX_YAML_NODES + 1
     children = node.value
     if isinstance(node, yaml.MappingNode):
+        if node.flow_style:
+            _refuse_bare_keys(node)
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, number in keys.items():  # PyYAML keeps the last one without a word
             if number > 1:

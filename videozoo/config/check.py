@@ -74,6 +74,7 @@ def build(part: Callable[..., Any], args: Mapping[str, Any], *, where: str, **gi
 
 def _coerce(value: Any, hint: Any, *, where: str) -> Any:
     if hint is Any or hint is inspect.Parameter.empty:
+        _refuse_beyond_64_bits(value, where=where)
         return value
     nested = _dataclass_of(hint)
     if nested is not None and isinstance(value, Mapping):
@@ -81,11 +82,22 @@ def _coerce(value: Any, hint: Any, *, where: str) -> Any:
     if isinstance(value, str) and _takes(hint, float) and not _takes(hint, str):
         value = _number(value)
     try:
-        return _adapter(hint).validate_python(value)
+        found = _adapter(hint).validate_python(value)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         place = ".".join([where, *(str(p) for p in first["loc"] if isinstance(p, int))])
         raise ConfigError(f"{place}: {_sentence(first['msg'])}; got {shown(value)}") from error
+    _refuse_beyond_64_bits(found, where=where)
+    return found
+
+
+def _refuse_beyond_64_bits(value: Any, *, where: str) -> None:
+    """Refuses whole numbers that no library below takes."""
+    values = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for inner in values:
+        _refuse_beyond_64_bits(inner, where=where)
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ConfigError(f"{where}: is outside the numbers of 64 bits; got {shown(value)}")
 
 
 def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
