@@ -135,7 +135,7 @@ def test_most_checkpoints_have_no_extractor(tmp_path):
 
 def test_half_an_extractor_is_none(tmp_path):
     checkpoint.write(tmp_path / "last.pt", {**PAYLOAD, "extractor": {"record": {}}})
-    with pytest.raises(WeightsError, match=r"the checkpoint has no 'class_names'; it was not written by videozoo"):
+    with pytest.raises(WeightsError, match=r"extractor: class_names: field required; it was not written by videozoo"):
         checkpoint.read(tmp_path)
 
 

@@ -150,7 +150,7 @@ def export_weights(
             out, record=saved.record, class_names=saved.class_names, model=saved.model, extractor=saved.extractor
         )
         classes = counted(len(saved.class_names), "class")
-        typer.echo(f"{out}: {saved.record['model']['name']} with {classes} from {saved.path}")
+        typer.echo(f"{out}: {saved.section('model').get('name')} with {classes} from {saved.path}")
         return
 
     from videozoo.tasks.build import task_from_checkpoint

@@ -74,9 +74,9 @@ def evaluate_run(
     """
     checkpoint = _with_task_args(weights.read(run), task_args or {})
     task, input_spec = task_from_checkpoint(checkpoint)
-    seen_input = {**checkpoint.record["input"], **(input_args or {})}
+    seen_input = {**checkpoint.section("input"), **(input_args or {})}
     if input_args:
-        _check_sizes(checkpoint.record["input"], input_args)
+        _check_sizes(checkpoint.section("input"), input_args)
         input_spec = build_input(seen_input)
     section = _data_section(checkpoint, data, split, data_args or {})
     records = _records(checkpoint, section, where=f"{checkpoint.path}: data.{split}")
@@ -214,7 +214,7 @@ def _with_task_args(checkpoint: Checkpoint, args: Mapping[str, Any]) -> Checkpoi
     """The checkpoint with other arguments of its task, where its weights leave them free."""
     if not args:
         return checkpoint
-    trained: Mapping[str, Any] = checkpoint.record["task"]
+    trained = checkpoint.section("task")
     part: Any = tasks.get(trained["name"])
     for key, value in args.items():
         if key in ("name", *part.learned_args) and value != trained.get(key):

@@ -86,7 +86,7 @@ class Extractor:
         weights, stored = Projection.split(source.model)
         self.projection = projection if projection is not None else stored
         self.device, self.precision = pick_device(device), precision
-        self.name = str(source.record.get("name", source.record["model"]["name"]))
+        self.name = str(source.record.get("name") or source.section("model")["name"])
         task, self.spec = task_from_checkpoint(dataclasses.replace(source, model=weights))
         if getattr(self.spec, "takes", "clip") != "clip" or not task.model.is_classifier:
             raise ConfigError(

@@ -47,7 +47,7 @@ def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
     Raises:
         WeightsError: the weights do not fit the model that the checkpoint's own record describes.
     """
-    record = {**checkpoint.record, "model": {**checkpoint.record["model"]}}
+    record: dict[str, Any] = {name: checkpoint.section(name) for name in ("model", "task", "input")}
     only_training = tasks.get(record["task"]["name"]).training_args  # type: ignore[attr-defined]
     record["task"] = {key: value for key, value in record["task"].items() if key not in only_training}
     if "pretrained" in record["model"]:
@@ -59,4 +59,4 @@ def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
         reason = " ".join(str(error).split())
         raise WeightsError(f"{checkpoint.path}: does not fit its own record ({reason})") from error
     channels_last(task.model)
-    return task.eval(), build_input(checkpoint.record["input"])
+    return task.eval(), build_input(record["input"])

@@ -20,9 +20,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
+from typing_extensions import NotRequired, TypedDict
 
 from videozoo.errors import WeightsError
+from videozoo.structured import checked, parse_json, reading, regular_file, shown
 
 __all__ = [
     "FORMAT",
@@ -39,6 +42,8 @@ __all__ = [
 
 FORMAT = "videozoo"
 VERSION = 1
+ADVICE = "it was not written by videozoo, or is damaged"
+NOT_RESUMED = frozenset({"format", "version", "record", "class_names", "model", "step", "extractor"})
 EXTRACTOR_PREFIX = "extractor/"  # of its tensors' names in a safetensors file
 
 # version -> what turns a file of that version into one of the next
@@ -62,6 +67,19 @@ class Checkpoint:
     resume: Mapping[str, Any]
     extractor: Checkpoint | None = None
 
+    def section(self, name: str) -> dict[str, Any]:
+        """Returns a copy of one section of the record, such as `model` with its `name`.
+
+        Raises:
+            WeightsError: the record has no such section.
+        """
+        found = self.record.get(name)
+        if not isinstance(found, Mapping) or not isinstance(found.get("name"), str):
+            raise WeightsError(
+                f"{self.path}: record: {name}: needs a section with a name, got {shown(found)}; {ADVICE}"
+            )
+        return dict(found)
+
 
 def find(run: str | os.PathLike[str]) -> Path:
     """The weight file that a run directory or a file path means: best.pt, else last.pt.
@@ -70,8 +88,8 @@ def find(run: str | os.PathLike[str]) -> Path:
         WeightsError: there is none.
     """
     path = Path(run)
-    if path.is_file():
-        return path
+    if path.exists() and not path.is_dir():
+        return regular_file(path, kind="file of weights", error=WeightsError)
     if not path.is_dir():
         raise WeightsError(f"{path}: there is no such file or run directory; train one with `videozoo train`")
     for name in ("best.pt", "last.pt"):
@@ -151,28 +169,52 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         raise WeightsError(
             f"{path}: is not a videozoo checkpoint; bring other projects' weights with `videozoo import`"
         )
-    version = int(content.pop("version"))
+    version = checked(content, _Versioned, where=path, advice=ADVICE, error=WeightsError)["version"]
     if version > VERSION:
         raise WeightsError(f"{path}: has format version {version}, this videozoo reads {VERSION}; upgrade videozoo")
     for old in range(version, VERSION):
         content = MIGRATIONS[old](content)
-    try:
-        inner = content.pop("extractor", None)
-        extractor = None
-        if inner is not None:
-            names = tuple(inner["class_names"])
-            extractor = Checkpoint(path, inner["record"], names, inner["model"], step=0, resume={})
-        return Checkpoint(
-            path=path,
-            record=content.pop("record"),
-            class_names=tuple(content.pop("class_names")),
-            model=content.pop("model"),
-            extractor=extractor,
-            step=int(content.pop("step", 0)),
-            resume={key: value for key, value in content.items() if key != "format"},
-        )
-    except KeyError as error:
-        raise WeightsError(f"{path}: the checkpoint has no {error}; it was not written by videozoo") from error
+    told = checked(content, _Whole, where=path, advice=ADVICE, error=WeightsError)
+    inner = told.get("extractor")
+    extractor = None
+    if inner is not None:
+        state = _state(inner.get("model"), f"{path}: extractor")
+        extractor = Checkpoint(path, inner["record"], tuple(inner["class_names"]), state, step=0, resume={})
+    return Checkpoint(
+        path=path,
+        record=told["record"],
+        class_names=tuple(told["class_names"]),
+        model=_state(content.get("model"), str(path)),
+        extractor=extractor,
+        step=told.get("step", 0),
+        resume={key: value for key, value in content.items() if key not in NOT_RESUMED},
+    )
+
+
+class _Versioned(TypedDict):
+    version: PositiveInt
+
+
+class _Network(TypedDict):
+    """What a checkpoint says of a network; `model`, its tensors, is beside it."""
+
+    record: dict[str, Any]
+    class_names: list[str]
+    model: NotRequired[Any]
+
+
+class _Whole(_Network):
+    step: NotRequired[NonNegativeInt]
+    extractor: NotRequired[_Network | None]
+
+
+def _state(model: Any, where: str) -> Mapping[str, Tensor]:
+    if not isinstance(model, Mapping):
+        raise WeightsError(f"{where}: model: should be tensors by name, got {shown(model)}; {ADVICE}")
+    for name, tensor in model.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise WeightsError(f"{where}: model: {shown(name)} is no tensor but {shown(tensor)}; {ADVICE}")
+    return model
 
 
 def _read_pt(path: Path) -> dict[str, Any]:
@@ -198,17 +240,19 @@ def _read_pt(path: Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
-            header = file.metadata() or {}
-            model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); it was cut short or damaged") from error
+    with (
+        reading(path, advice="it was cut short or damaged", error=WeightsError),
+        safetensors.safe_open(path, framework="pt") as file,  # type: ignore[no-untyped-call]
+    ):
+        header = file.metadata() or {}
+        model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     if header.get("format") != FORMAT:
         return {}
-    content = {key: header[key] for key in ("format", "version")}
-    content |= {key: json.loads(header[key]) for key in ("record", "class_names", "extractor") if key in header}
-    if "extractor" in content:
+    content: dict[str, Any] = {key: header[key] for key in ("format", "version") if key in header}
+    for key in ("record", "class_names", "extractor"):
+        if key in header:
+            content[key] = parse_json(header[key], where=f"{path}: {key}", advice=ADVICE, error=WeightsError)
+    if isinstance(content.get("extractor"), dict):
         inner = {name: model.pop(name) for name in list(model) if name.startswith(EXTRACTOR_PREFIX)}
         content["extractor"]["model"] = {name.removeprefix(EXTRACTOR_PREFIX): t for name, t in inner.items()}
     return {**content, "model": model}
