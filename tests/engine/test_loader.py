@@ -2,6 +2,8 @@
 
 import collections
 import itertools
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import torch
 from tests.engine.toy import ToyPipeline, ToyRecords
 from videozoo.engine.loader import EvalLoader, TrainLoader, by_reason, collate, sample_rng
 from videozoo.engine.order import sample_order
+from videozoo.engine.stream import explain
 from videozoo.errors import ConfigError, DataError, TrainingError
+from videozoo.io.isolation import signal_name
 
 
 def train_loader(num=26, *, pipeline=None, **args):
@@ -186,29 +190,85 @@ def test_a_worker_that_hangs_beyond_python_is_replaced():
     assert {b for step in steps for batch in step for b, _ in batch["bad"]} == {"toy3"}
 
 
-def test_a_worker_that_dies_names_the_file():
-    loader = train_loader(num_workers=1, pipeline=ToyPipeline(die=(3,)))
+CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGKILL, 0]
+
+
+@pytest.mark.parametrize("die_by", CRASHES)
+def test_a_crash_in_a_worker_is_a_broken_record(die_by):
+    """The decoder takes its process with it; batches, their order and their noise stay as they are."""
+    clean = list(train_loader(pipeline=ToyPipeline(broken=(3, 11)), accumulate=3).steps(2, 9))
+    crashing = train_loader(pipeline=ToyPipeline(die=(3, 11), die_by=die_by), accumulate=3, num_workers=2)
+    steps = list(crashing.steps(2, 9))
+    for one, other in zip(itertools.chain(*clean), itertools.chain(*steps), strict=True):
+        assert one["id"] == other["id"] and torch.equal(one["video"], other["video"])
+        assert [id_ for id_, _ in one["bad"]] == [id_ for id_, _ in other["bad"]]
+    why = {why for step in steps for batch in step for _, why in batch["bad"]}
+    how = signal_name(die_by) if die_by else "exit status 7"
+    assert why == {
+        f"videos/toy{i}.mp4: it crashed the decoder ({how}); remove it from the list or fetch it again" for i in (3, 11)
+    }
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_crash_in_evaluation_leaves_one_sample_out(num_workers):
+    pipeline = ToyPipeline(die=(0, 4, 25), die_by=signal.SIGSEGV)
+    loader = EvalLoader(ToyRecords(26), pipeline, batch_size=4, num_workers=num_workers)
+    for _ in range(2):  # the second time nothing crashes any more
+        batches = list(loader)
+        assert [i for b in batches for i in b["id"]] == [f"toy{i}" for i in range(26) if i not in (0, 4, 25)]
+        assert [i for b in batches for i, _ in b["bad"]] == ["toy0", "toy4", "toy25"]
+
+
+def test_a_worker_killed_once_is_no_fault_of_its_sample(tmp_path):
+    """Memory may have run out for another process's sake."""
+    clean = ids(train_loader())
+    pipeline = ToyPipeline(die=(3,), die_by=signal.SIGKILL, die_once=tmp_path / "died")
+    loader = train_loader(pipeline=pipeline, num_workers=1)
+    assert ids(loader) == clean and not loader.fetcher.given_up
+    assert (tmp_path / "died").exists()
+
+
+def test_a_death_does_not_interrupt_what_is_not_waiting_for_data():
+    loader = train_loader(pipeline=ToyPipeline(die=(3,), die_by=signal.SIGSEGV), num_workers=2)
+    before = signal.getsignal(signal.SIGCHLD)
+    num_steps = 0
+    for _ in loader.steps(0, 8):
+        num_steps += 1
+        end = time.monotonic() + 0.2  # as long as a training step may take
+        while time.monotonic() < end:
+            pass
+    assert num_steps == 8 and "toy3" in loader.fetcher.given_up[3]
+    assert signal.getsignal(signal.SIGCHLD) is before
+
+
+def test_worker_after_worker_dies(monkeypatch):
+    """Whatever the reason is, it is not the files."""
+    monkeypatch.setattr("videozoo.engine.stream.TRIES", 3)
+    loader = train_loader(pipeline=ToyPipeline(die=tuple(range(26)), die_by=signal.SIGSEGV), num_workers=1)
     with pytest.raises(
         TrainingError,
-        match=r"^data loading: a worker process died at videos/toy3\.mp4 \(.*\); remove the file",
+        match=r"^data loading: 3 worker processes in a row died, the last at videos/toy.*mp4 \(signal 11, SIGSEGV\)",
     ):
         ids(loader)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "DataLoader worker (pid 7) is killed by signal: Bus error. Maybe workers are out of shared memory",
-        "unable to write to file </torch_7_1>: No space left on device (28), shared memory",
-    ],
-)
-def test_full_shared_memory_says_what_to_set(text):
-    loader = train_loader()
-    next(loader.steps(0, 1))
+def test_a_full_shared_memory_says_what_to_set():
+    loader = train_loader(pipeline=ToyPipeline(die=(3,), die_by=signal.SIGBUS), num_workers=1)
     with pytest.raises(TrainingError, match=r"shared memory .* is full .*--shm-size=8g.*lower fit\.num_workers"):
-        raise loader.explain(RuntimeError(text))
+        ids(loader)
+    told = explain(RuntimeError("unable to write to file </torch_7_1>: No space left on device (28), shared memory"))
+    assert isinstance(told, TrainingError) and "--shm-size" in str(told)
     other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    assert loader.explain(other) is other
+    assert explain(other) is other
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_fault_of_the_code_comes_as_it_is(num_workers):
+    def pipeline(record, rng):
+        raise RuntimeError("the pipeline is wrong")
+
+    with pytest.raises(RuntimeError, match="the pipeline is wrong"):
+        ids(train_loader(pipeline=pipeline, num_workers=num_workers))
 
 
 def test_collate():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tests.engine.test_resume import assert_same_runs, kill_at, same
+from tests.engine.toy import ToyRecords
 from videozoo.config.recipe import load_recipe
 from videozoo.data.motion import make_clips
 from videozoo.engine import run as engine_run
@@ -105,13 +106,12 @@ class Pipeline:
 
     def __call__(self, record, rng):
         frames, side = self.grid.num_frames, self.grid.crop_px
-        return {"id": record, "video": torch.zeros(frames, 1, side, side), "noise": rng.normal()}
+        return {"id": record.id, "video": torch.zeros(frames, 1, side, side), "noise": rng.normal()}
 
 
 def make_loader(**sharing):
     plan = plan_grids(Multigrid(), Horizon(20, 5, 4), num_frames=4, crop_px=8)
-    records = [f"r{i}" for i in range(23)]
-    return GridLoader(records, Pipeline, plan=plan, **{"batch_size": 4, "seed": 5, **sharing})
+    return GridLoader(ToyRecords(23), Pipeline, plan=plan, **{"batch_size": 4, "seed": 5, **sharing})
 
 
 def test_batches_have_the_plans_shape_and_every_epoch_all_samples():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import faulthandler
 import functools
 import os
 import time
@@ -59,6 +60,8 @@ class ToyPipeline:
     broken: tuple[int, ...] = ()
     hang: tuple[int, ...] = ()
     die: tuple[int, ...] = ()
+    die_by: int = 0
+    die_once: Path | None = None
     poison: tuple[int, ...] = ()
     noise: float = 0.5
     sleep: str = "python"
@@ -72,8 +75,11 @@ class ToyPipeline:
 
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
             time.sleep(60)
-        if record.index in self.die:
-            os._exit(7)
+        if record.index in self.die and (self.die_once is None or not self.die_once.exists()):
+            if self.die_once is not None:
+                self.die_once.touch()
+            faulthandler.disable()  # pytest's, which would print where it happened
+            os.kill(os.getpid(), self.die_by) if self.die_by else os._exit(7)
         label = record.index % 3
         clip = np.random.default_rng(record.index).uniform(0, 255, (2, 3, 4, 4)).astype(np.float32)
         clip += 80 * label + self.noise * rng.normal(size=clip.shape).astype(np.float32)

@@ -154,13 +154,8 @@ class Trainer:
             self._evaluate_if_due()  # a stop may have come between a step and its evaluation
             while self.step < total and not stopped:
                 began_s = time.perf_counter()
-                try:
-                    with self.stopwatch("wait"):
-                        micro_batches = next(steps)
-                except TrainingError:
-                    if stop.name is None:
-                        raise
-                    break  # the signal that stops us took the workers too; no step is half done
+                with self.stopwatch("wait"):
+                    micro_batches = next(steps)
                 if self._log is not None and not shown:
                     shown = True
                     self._log.picture(self.step, "clips", functools.partial(draw_clips, micro_batches[0]))
@@ -503,4 +498,4 @@ class Trainer:
                 f"step {self.step + 1}: process {self.world.rank} lost the others ({text.partition(chr(10))[0]}); what "
                 f"stopped them is in their output; go on with --resume from {self._last_good()}"
             )
-        return self.loader.explain(error)
+        return error

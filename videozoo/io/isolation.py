@@ -14,7 +14,7 @@ from typing import Any
 
 from videozoo.errors import DecodeError
 
-__all__ = ["Journal", "current_journal", "supervise"]
+__all__ = ["Journal", "current_journal", "signal_name", "supervise"]
 
 # What a decoder dies of; SIGKILL is how the kernel ends a process that takes too much memory.
 _CRASHES = tuple(
@@ -77,7 +77,7 @@ class Journal:
         """Reads the notes of a process that crashed; returns whether the next one can avoid the file at fault."""
         being_read = self._notes()
         if len(being_read) == 1:
-            self._crashed |= dict.fromkeys(being_read, f"it crashed the decoder ({_name_of(signal_number)})")
+            self._crashed |= dict.fromkeys(being_read, f"it crashed the decoder ({signal_name(signal_number)})")
         self._suspects = being_read - self._crashed.keys()
         return bool(being_read)
 
@@ -171,6 +171,7 @@ def _open_notes() -> Any:
     return tempfile.TemporaryFile(buffering=0)
 
 
-def _name_of(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Returns a signal that ends processes as messages write it, e.g. "signal 11, SIGSEGV"."""
     name = signal.Signals(number).name
     return f"signal {number}, {name}" + (", often a lack of memory" if name == "SIGKILL" else "")

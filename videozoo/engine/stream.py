@@ -1,0 +1,258 @@
+"""The batches of a run of keys, over worker processes that may hang or crash.
+
+A worker that hangs in a decoder, or that a decoder crashes, is replaced together with its neighbours; the sample it was
+at is given up like any other broken sample. The batches begin again where they stopped, so that nothing else changes.
+"""
+
+from __future__ import annotations
+
+import collections
+import multiprocessing.connection
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from videozoo.engine.crash_file import CrashFile
+from videozoo.engine.fetch import TRIES, Batch, Fetcher, Key, name_of
+from videozoo.errors import TrainingError, VideoZooError, counted
+from videozoo.io.isolation import signal_name
+
+__all__ = ["Stream", "explain", "guard_against_crashes"]
+
+_CUT_OFF = (OSError, EOFError)  # a worker died before its tensors had come
+_BROKEN = (RuntimeError, *_CUT_OFF)
+CHECK_EVERY_S = 1.0  # how long a batch is waited for before the workers are looked at
+
+
+def explain(error: Exception) -> Exception:
+    """Returns what to raise in place of an error of the worker processes; other errors come back as they are."""
+    reason = " ".join(str(error).split())
+    if "shared memory" in reason or "Bus error" in reason:
+        return _shared_memory_is_full()
+    return error
+
+
+def guard_against_crashes(fetcher: Fetcher, path: Path, *, suspects: Iterable[int], crashed: Iterable[int]) -> None:
+    """Keeps a file of what this process decodes, for the process that resumes it, and heeds what was in such files.
+
+    Each suspect is decoded in a worker process; those that crash it are given up, as `crashed` are.
+    """
+    fetcher.given_up |= {index: fetcher.crashed(index) for index in crashed}
+    trial = fetcher.fresh(num_workers=1)
+    for index in suspects:
+        keys: list[list[Key]] = [[(0, index)]]
+        for _ in Stream(trial, lambda first, keys=keys: keys, num_batches=1):  # type: ignore[misc]
+            pass
+    fetcher.crash_file = CrashFile(path, fetcher.given_up)
+
+
+class Stream:
+    """The batches of a run of keys, begun again where a worker was lost.
+
+    `keys_from(n)` gives the keys of batch n (a multiple of `granularity`) and of all after it.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        keys_from: Callable[[int], Iterable[list[Key]]],
+        *,
+        num_batches: int,
+        granularity: int = 1,
+        pin_memory: bool = False,
+    ):
+        self.fetcher, self.keys_from = fetcher, keys_from
+        self.num_batches, self.granularity, self.pin_memory = num_batches, granularity, pin_memory
+        self.batches: Any = None
+        self._deaths = _Deaths(self._workers)
+        self._kills: collections.Counter[int] = collections.Counter()  # by SIGKILL, of a sample's workers
+        self._lost_in_a_row = 0
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        done = 0
+        with self._deaths:
+            try:
+                while done < self.num_batches:
+                    first = done - done % self.granularity
+                    self._open(first)
+                    for number in range(first, self.num_batches):
+                        batch = self._next()
+                        if batch is None:  # a worker was lost and its sample given up: open anew
+                            break
+                        if isinstance(batch, VideoZooError):
+                            raise batch
+                        if number >= done:
+                            done += 1
+                            self._lost_in_a_row = 0
+                            yield batch
+            finally:
+                self._close()
+
+    def _open(self, first: int) -> None:
+        fetcher = self.fetcher
+        with warnings.catch_warnings():
+            # a worker takes no lock that another thread may hold while it is forked
+            warnings.filterwarnings("ignore", message=".*use of fork.*", category=DeprecationWarning)
+            # the recipe decides; the log's data_wait_share says whether it is right
+            warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
+            loader = DataLoader(
+                fetcher,
+                batch_size=None,
+                sampler=self.keys_from(first),  # type: ignore[arg-type]
+                collate_fn=_same,
+                num_workers=fetcher.num_workers,
+                timeout=CHECK_EVERY_S if fetcher.num_workers else 0,
+                generator=torch.Generator(),  # else its workers' seed is drawn from the global one
+                worker_init_fn=_start_worker if fetcher.num_workers else None,
+                pin_memory=self.pin_memory,
+            )
+            self.batches = iter(loader)
+        self._deaths.take_handler()
+
+    def _close(self, *, at_once: bool = False) -> None:
+        workers = self._workers()
+        for worker in workers if at_once else ():
+            worker.kill()
+        self.batches = None  # asks the workers to end, and waits for some seconds
+        for worker in workers:
+            if worker.is_alive():  # they are deaf to SIGTERM
+                worker.kill()
+
+    def _next(self) -> Batch | VideoZooError | None:
+        """The next batch; None where a worker was lost."""
+        while True:
+            try:
+                return self._deaths.heeded(lambda: next(self.batches))
+            except _BROKEN as error:
+                if self._give_up_lost() or (isinstance(error, _CUT_OFF) and self._give_up_lost(patience_s=1.0)):
+                    self._close(at_once=True)
+                    return None
+                if "timed out" not in str(error):
+                    raise explain(error) from error
+
+    def _give_up_lost(self, *, patience_s: float = 0.0) -> bool:
+        """Gives up the samples of the workers that died or hang; returns whether there are any."""
+        if patience_s:
+            ending = multiprocessing.connection.wait([worker.sentinel for worker in self._workers()], patience_s)
+            for worker in self._workers():
+                worker.join(patience_s if worker.sentinel in ending else 0.0)
+        now_s, limit_s = time.monotonic(), self.fetcher.timeout_s
+        lost = False
+        for slot, worker in enumerate(self._workers()):
+            index = int(self.fetcher.at_index[slot])
+            if not worker.is_alive():
+                self._give_up_crashed(index, worker.exitcode or 0)
+            elif index >= 0 and limit_s and now_s - float(self.fetcher.since_s[slot]) > limit_s:
+                self.fetcher.given_up[index] = self.fetcher.too_slow(self.fetcher.records[index])
+            else:
+                continue
+            lost = True
+            self.fetcher.at_index[slot] = -1
+        return lost
+
+    def _give_up_crashed(self, index: int, exit_code: int) -> None:
+        """Gives up the sample of a dead worker.
+
+        SIGKILL comes from outside, for want of memory as a rule, perhaps another process's: it takes two.
+
+        Raises:
+            TrainingError: shared memory is full, or worker after worker dies.
+        """
+        how = signal_name(-exit_code) if exit_code < 0 else f"exit status {exit_code}"
+        if exit_code == -signal.SIGBUS:
+            raise _shared_memory_is_full()
+        place = "between two samples"
+        self._lost_in_a_row += 1
+        if index >= 0:
+            place = f"at {name_of(self.fetcher.records[index])}"
+            self._kills[index] += exit_code == -signal.SIGKILL
+            if exit_code != -signal.SIGKILL or self._kills[index] > 1:
+                self.fetcher.given_up[index] = self.fetcher.crashed(index, how)
+        if self._lost_in_a_row == TRIES:
+            raise TrainingError(
+                f"data loading: {counted(TRIES, 'worker process')} in a row died, the last {place} ({how}); lower "
+                "fit.num_workers if memory ran out"
+            )
+
+    def _workers(self) -> Sequence[Any]:
+        return getattr(self.batches, "_workers", ())
+
+
+class _WorkerDied(RuntimeError):
+    """Ends the wait for a batch that will not come."""
+
+
+class _Deaths:
+    """While entered, the death of a worker interrupts the wait for a batch, and nothing else.
+
+    torch's own handler raises wherever the main thread happens to be: in the middle of an optimizer step, too.
+    """
+
+    def __init__(self, workers: Callable[[], Sequence[Any]]):
+        self._workers = workers
+        self._waits = False
+        self._before: Any = None
+
+    def heeded(self, wait: Callable[[], Batch | VideoZooError]) -> Batch | VideoZooError:
+        """Returns what `wait` returns.
+
+        Raises:
+            RuntimeError: a worker died.
+        """
+        self._waits = True
+        try:
+            if self._any():
+                raise _WorkerDied
+            return wait()
+        finally:
+            self._waits = False
+
+    def _any(self) -> bool:
+        return any(not worker.is_alive() for worker in self._workers())
+
+    def take_handler(self) -> None:
+        """Replaces the handler of SIGCHLD, which torch sets with its first loader."""
+        if threading.current_thread() is threading.main_thread():  # elsewhere there are no handlers, torch's neither
+            signal.signal(signal.SIGCHLD, self._on_child)
+
+    def _on_child(self, number: int, frame: FrameType | None) -> None:
+        # Where a batch is waited for, no file is left open. A worker that dies while it sends one leaves half of it in
+        # the pipe, and without this the rest would be waited for for ever.
+        is_between = frame is not None and frame.f_code.co_name in ("select", "_recv")
+        if self._waits and is_between and self._any():
+            raise _WorkerDied
+
+    def __enter__(self) -> None:
+        self._before = signal.getsignal(signal.SIGCHLD)
+        self.take_handler()
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, self._before or signal.SIG_DFL)
+
+
+def _shared_memory_is_full() -> TrainingError:
+    return TrainingError(
+        "data loading: the shared memory that batches travel through is full (/dev/shm); enlarge it "
+        "(docker run --shm-size=8g), or lower fit.num_workers or fit.batch_size"
+    )
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(worker_id: int) -> None:
+    # Ctrl-C goes to the whole group, and so does what ends a job of Slurm, systemd or Docker: the training process
+    # finishes its step and saves; torch would raise the death of a worker in the middle of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
