@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from fractions import Fraction
 
 import av
@@ -14,6 +16,7 @@ from videozoo.io.audio import read_audio
 from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
 
+M_PERTURB = -6  # of mallopt: fills what is allocated and what is freed
 TONE = (0.4 * np.sin(np.arange(32000) / 16000 * 2 * np.pi * 440)).astype(np.float32)
 
 
@@ -102,3 +105,21 @@ def test_unknown_places_are_refused(tmp_path):
         write_video(tmp_path / "no" / "a.mp4", frames(), fps=10)
     with pytest.raises(ConfigError, match=r"a\.words: cannot be written .* end the name in \.mp4"):
         write_video(tmp_path / "a.words", frames(), fps=10)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone fills memory")
+@pytest.mark.parametrize("side_px", [32, 64, 80, 112])
+def test_bytes_do_not_depend_on_what_the_memory_held(tmp_path, side_px):
+    rng = np.random.default_rng(0)
+    scene = np.kron(rng.integers(0, 256, (6, 6, 3)), np.ones((side_px // 4, side_px // 4, 1))).astype(np.uint8)
+    frames = [scene[i // 2 : i // 2 + side_px, i % 8 : i % 8 + side_px] for i in range(20)]
+    libc = ctypes.CDLL(None)
+    written = set()
+    for fill in (0, 1, 17, 85, 170, 200, 254, 255):
+        libc.mallopt(M_PERTURB, fill)
+        try:
+            write_video(tmp_path / "a.mp4", frames, fps=10, crf=20, gop_frames=10)
+        finally:
+            libc.mallopt(M_PERTURB, 0)
+        written.add((tmp_path / "a.mp4").read_bytes())
+    assert len(written) == 1
