@@ -17,7 +17,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 import yaml
@@ -337,7 +337,7 @@ def parse_yaml(
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, to which a date is text: no option is a date, and a folder may be named like one."""
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own)
         first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
         for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -1,5 +1,6 @@
 """The command line answers help, lists and mistakes in arguments without loading torch."""
 
+import os
 import subprocess
 import sys
 
@@ -81,3 +82,17 @@ def test_an_error_of_the_file_system_is_a_line(tmp_path):
     done = subprocess.run([sys.executable, "-m", "videozoo", *words], capture_output=True, text=True)
     assert done.returncode == 1
     assert "out: not a directory; give another path" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["--out=~/r", "~/r", "data.train.path=~/r"])
+def test_a_tilde_that_the_shell_left(tmp_path, form):
+    """Of options and plain arguments; the recipe reads its own."""
+    code = "import sys; sys.argv = ['videozoo', 'list', {form!r}]; import videozoo.cli.main as m; m.app = lambda: None"
+    code += "\ntry: m.main()\nexcept SystemExit: pass\nprint(sys.argv[2])"
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(form=form)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert done.stdout.strip() == (form if form.startswith("data") else form.replace("~", str(tmp_path))), done.stderr

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from videozoo.config.recipe import list_recipes, load_recipe, read_header
+from videozoo.config.recipe import list_recipes, load_recipe, read_header, read_overrides
 from videozoo.errors import ConfigError
 
 TINY = """
@@ -113,6 +113,16 @@ def test_another_data_set_for_all_steps(tmp_path):
     path.write_text(f"model: {{name: tsm}}\n{data}\nsteps: {{one: {{seed: 1}}, two: {{{own}}}}}\n")
     recipe = load_recipe(path, ["data.train.name=clip_list", "data.train.path=x.txt"])
     assert [step.data["train"] for step in recipe.steps.values()] == [{"name": "clip_list", "path": "x.txt"}] * 2
+
+
+def test_a_tilde_is_the_home_folder(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tiny.write_text(TINY.replace("path: clips", "path: ~/clips"))
+    given = load_recipe(tiny, ["data.val={name: shards, path: ['~/a.tar', b~c.tar]}", "task.distill.teacher=~/t.pt"])
+    assert given.data["train"]["path"] == f"{tmp_path}/clips"
+    assert given.data["val"]["path"] == [f"{tmp_path}/a.tar", "b~c.tar"]
+    assert given.section("task")["distill"]["teacher"] == f"{tmp_path}/t.pt"
+    assert read_overrides(["val.path=~/x"]) == {"val": {"path": f"{tmp_path}/x"}}
 
 
 @pytest.mark.parametrize("name", list_recipes())

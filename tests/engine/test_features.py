@@ -14,7 +14,8 @@ from tests.contract.tiny import TINY
 from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.data.registry import datasets
 from videozoo.engine.evaluate_run import evaluate_run
-from videozoo.engine.run import _sizes, check_width, train
+from videozoo.engine.run import check_width, train
+from videozoo.engine.sizes import model_sizes
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.encode import write_video
 from videozoo.io.features import Features, FeatureStore, write_features
@@ -172,12 +173,12 @@ def test_a_sample_that_is_missing_does_not_tell_the_width(place, recipe):
 def test_the_model_is_as_wide_as_the_input_says(recipe):
     spec = build_input(recipe().section("input"))
     nextvlad = dataclasses.replace(recipe(), sections={**recipe().sections, "model": {"name": "nextvlad"}})
-    assert _sizes(nextvlad, spec) == {"num_frames": 5, "feature_dims": [32]}
+    assert model_sizes(nextvlad, spec) == {"num_frames": 5, "feature_dims": [32]}
     nextvlad.sections["model"]["feature_dims"] = [1024, 128]
     with pytest.raises(
         ConfigError, match=r"model\.feature_dims: is \[1024, 128\], input\.feature_dims is \[32\]; write"
     ):
-        _sizes(nextvlad, spec)
+        model_sizes(nextvlad, spec)
 
 
 def test_validation_on_other_features_is_refused(recipe, tmp_path):

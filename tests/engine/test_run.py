@@ -83,16 +83,33 @@ def test_views_that_there_are_not(recipe, tmp_path):
 
 
 def test_the_input_says_how_many_frames_a_segment_has(recipe):
-    from videozoo.engine.run import _sizes
+    from videozoo.engine.sizes import model_sizes
     from videozoo.transforms.input import ClipInput
 
     path = recipe.with_name("stnet.yaml")
     path.write_text(recipe.read_text().replace("name: tsm", "name: stnet"))
     spec = ClipInput(num_frames=6, segment_frames=3, crop_px=32, short_side_px=32)
-    assert _sizes(load_recipe(path), spec) == {"segment_frames": 3, "num_segments": 2, "crop_px": 32}
+    assert model_sizes(load_recipe(path), spec) == {"segment_frames": 3, "num_segments": 2, "crop_px": 32}
     said = load_recipe(path, ["model.segment_frames=2"])
     with pytest.raises(ConfigError, match=r"model\.segment_frames: is 2, input\.segment_frames is 3; write it in the"):
-        _sizes(said, spec)
+        model_sizes(said, spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "expected"),
+    [
+        ("motion/bmn", [], {"feature_dim": 128, "num_snippets": 80}),
+        ("motion/bsn", ["tem", "pem"], {"feature_dim": 128, "num_snippets": 80}),
+        ("motion/tsm", [], {"num_segments": 8}),
+    ],
+)
+def test_show_prints_the_sizes_of_the_run(name, steps, expected):
+    shown = CliRunner().invoke(app, ["show", name])
+    assert shown.exit_code == 0
+    record = yaml.safe_load(shown.output)
+    assert list(record.get("steps", {})) == steps
+    for one in record["steps"].values() if steps else [record]:
+        assert one["model"].items() >= expected.items()
 
 
 def test_the_record_of_a_run_is_a_recipe_of_it(recipe, tmp_path):

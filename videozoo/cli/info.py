@@ -81,10 +81,11 @@ def show(
     recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder of class folders."),
     overrides: list[str] = typer.Argument(None, help="key=value, e.g. optim.lr=0.01"),
 ) -> None:
-    """Print a recipe with every default filled in, after checking all of its keys."""
+    """Print a recipe as a run of it has it: defaults and sizes filled in, all of its keys checked."""
     import yaml
 
     from videozoo.config.recipe import load_recipe
+    from videozoo.engine.sizes import as_run
 
-    record = load_recipe(recipe, overrides or ()).resolved()
+    record = as_run(load_recipe(recipe, overrides or ()))
     typer.echo(yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100), nl=False)

@@ -78,9 +78,18 @@ def main() -> None:
     # Threads that spin while they wait take the cores that data loading needs: on two busy cores a training step
     # took 3.9 s spinning and 0.7 s sleeping. Read when torch loads, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.argv[1:] = map(_at_home, sys.argv[1:])
     if sys.argv[1:2] and sys.argv[1] in _SUPERVISED:
         sys.exit(supervise(_run))
     sys.exit(_run())
+
+
+def _at_home(argument: str) -> str:
+    """Returns an argument with its `~` replaced by the home folder; shells leave that of `--out=~/r` and of '~/r'."""
+    option, equals, value = argument.partition("=")
+    if argument.startswith("--") and value.startswith("~"):
+        return option + equals + os.path.expanduser(value)  # noqa: PTH111 (patterns, too)
+    return os.path.expanduser(argument)  # noqa: PTH111
 
 
 def _run() -> int:

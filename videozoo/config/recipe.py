@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import importlib
 import importlib.resources
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -300,14 +301,23 @@ def _override(found: dict[str, Any], override: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise ConfigError(f"{override}: '{'.'.join(parents[: depth + 1])}' is a value, not a section")
-    place[last] = parse_yaml(text, where=override, advice="quote the value", error=ConfigError)
+    place[last] = _at_home(parse_yaml(text, where=override, advice="quote the value", error=ConfigError))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    found = read_yaml(path, kind="recipe file", error=ConfigError)
+    found = _at_home(read_yaml(path, kind="recipe file", error=ConfigError))
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: should hold sections (model, data, ...); got {type(found).__name__}")
     return found
+
+
+def _at_home(value: Any) -> Any:
+    """Returns `value` with `~` replaced by the home folder at the beginning of every text, as a shell does."""
+    if isinstance(value, dict):
+        return {key: _at_home(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_at_home(inner) for inner in value]
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111 (patterns, too)
 
 
 def _check_names(values: Mapping[Any, Any], *, where: str) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 from videozoo.config.check import accepted, build
-from videozoo.config.recipe import Recipe, plain, recipe_of
+from videozoo.config.recipe import Recipe, recipe_of
 from videozoo.data.check import notes_of
 from videozoo.data.registry import datasets
 from videozoo.engine.distributed import World, join_world
@@ -32,13 +32,13 @@ from videozoo.engine.multigrid import GridPlan, Multigrid, clip_on, plan_grids
 from videozoo.engine.options import Fit
 from videozoo.engine.registry import optimizers, schedules
 from videozoo.engine.report import draw_matrix
+from videozoo.engine.sizes import model_sizes
 from videozoo.engine.stopwatch import Stopwatch
 from videozoo.engine.trainer import RunResult, Trainer
 from videozoo.errors import ConfigError, DataError, WeightsError, WidthError, require
 from videozoo.io.features import FeatureRecipe
 from videozoo.metrics.parts import Matrix
 from videozoo.models.memory_format import channels_last
-from videozoo.models.registry import models
 from videozoo.tasks.build import build_task
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
@@ -119,7 +119,7 @@ def prepare_run(
     records = _build_records(recipe, "train")
     class_names = tuple(records.class_names)
     input_spec = build_input(record["input"])
-    record["model"] |= _sizes(recipe, input_spec)
+    record["model"] |= model_sizes(recipe, input_spec)
     multi_label = bool(getattr(records, "multi_label", False))
     if multi_label and "multi_label" in accepted(tasks.get(recipe.name_of("task"))):
         record["task"]["multi_label"] = True
@@ -416,24 +416,6 @@ def _build_part(recipe: Recipe, registry: Any, section: str, **given: Any) -> An
     args = recipe.section(section)
     args.pop("name", None)
     return build(registry.get(recipe.name_of(section)), args, where=f"{recipe.source}: {section}", **given)
-
-
-def _sizes(recipe: Recipe, input_spec: Any) -> dict[str, Any]:
-    """Frames, pixels, snippets and widths that the model is to expect, from the input, unless the recipe says them."""
-    known = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim", "feature_dims")
-    found = {name: plain(getattr(input_spec, name)) for name in known if hasattr(input_spec, name)}
-    if "num_frames" in found:
-        found["num_segments"] = found["num_frames"] // getattr(input_spec, "segment_frames", 1)
-    said = recipe.section("model")
-    takes = accepted(models.get(recipe.name_of("model")))
-    for name in ("segment_frames", "feature_dim", "feature_dims"):
-        ours, theirs = plain(said.get(name)), found.get(name)
-        if name in takes and ours is not None and theirs is not None and ours != theirs:
-            raise ConfigError(
-                f"{recipe.source}: model.{name}: is {ours}, input.{name} is {theirs}; write it in the input alone, the "
-                "model follows"
-            )
-    return {name: value for name, value in found.items() if name in takes and name not in said}
 
 
 def _without_pretrained(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import fnmatch
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from videozoo.config.check import build
+from videozoo.config.check import accepted, build
 from videozoo.config.registry import Registry
 from videozoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from videozoo.models.model import VideoModel
 
-__all__ = ["create_model", "list_models", "models", "register_model"]
+__all__ = ["OF_INPUT", "create_model", "list_models", "models", "register_model", "sizes_of_input"]
 
 models = Registry("model", "videozoo.models", decorator="register_model")
 register_model = models.register
+
+# what an input says of the size of the model that takes it
+OF_INPUT = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim", "feature_dims")
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models that match a shell-style pattern."""
     return fnmatch.filter(models.names(), pattern)
+
+
+def sizes_of_input(name: str, input_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a model that follow its input: frames, pixels, snippets and widths, as far as known."""
+    found = {key: input_args[key] for key in OF_INPUT if key in input_args}
+    if "num_frames" in found:
+        found["num_segments"] = found["num_frames"] // input_args.get("segment_frames", 1)
+    takes = accepted(models.get(name))
+    return {key: value for key, value in found.items() if key in takes}
 
 
 def create_model(name: str, **args: Any) -> VideoModel:

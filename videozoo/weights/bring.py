@@ -10,7 +10,7 @@ from videozoo.config.check import accepted
 from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.errors import ConfigError, WeightsError
 from videozoo.models.model import VideoModel
-from videozoo.models.registry import models
+from videozoo.models.registry import models, sizes_of_input
 from videozoo.weights.conventions import fitting_model, told_args
 from videozoo.weights.importer import Match, count_classes, match
 from videozoo.weights.keymap import Tensors
@@ -96,7 +96,7 @@ def bring(
     if "pretrained" in takes:
         model_args["pretrained"] = None
     if loaded is not None:
-        model_args = {**_sizes(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
+        model_args = {**sizes_of_input(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
     told = told_args(state, source=source, model=name)
     told = {key: value for key, value in told.items() if key not in model_args}
     model_args |= told
@@ -153,13 +153,3 @@ def usual_input(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, 
 
 def _usual_recipe(name: str) -> Recipe:
     return load_recipe(USUAL.get(name, USUAL_ELSE))
-
-
-def _sizes(name: str, input_args: Mapping[str, Any]) -> dict[str, Any]:
-    """What a recipe's input says of the model's size."""
-    takes = accepted(models.get(name))
-    known = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim")
-    found = {key: input_args[key] for key in known if key in input_args}
-    if "num_frames" in found:
-        found["num_segments"] = found["num_frames"] // input_args.get("segment_frames", 1)
-    return {key: value for key, value in found.items() if key in takes}
