@@ -1,13 +1,14 @@
 """What is written is read back by parsers of its own, made from the formats' descriptions."""
 
+import csv
 import dataclasses
+import io
 import json
 import re
 
 import pytest
 
-from videozoo.errors import DataError
-from videozoo.predict.formats import CSV_COLUMNS, to_csv, to_edl, to_json, to_srt, write_text
+from videozoo.predict.formats import CSV_COLUMNS, to_csv, to_edl, to_json, to_srt
 from videozoo.types import Span, VideoInfo
 
 INFO = VideoInfo("clips/match.mp4", 9000.0, 25.0, 225000, 64, 48, 0, "h264", "yuv420p", 0.0, 1)
@@ -152,11 +153,17 @@ def test_json_keeps_letters_as_they_are():
     assert json.loads(to_json({"label": 'a "b"\n'})) == {"label": 'a "b"\n'}
 
 
-def test_files_appear_whole_or_not_at_all(tmp_path):
-    assert write_text(tmp_path / "new" / "a.csv", "é\r\n").read_bytes() == b"\xc3\xa9\r\n"
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match=r"file/a\.csv: cannot be written \(.+\); give a path that can"):
-        write_text(tmp_path / "file" / "a.csv", "")
-    with pytest.raises(DataError, match=r"new: cannot be written \(is a directory\)"):
-        write_text(tmp_path / "new", "")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "new"]
+def test_cells_that_a_spreadsheet_would_compute_are_quoted():
+    spans = [Span(0, 1, label) for label in ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "a=b", "é")]
+    text = to_csv([("=1+1.mp4", spans), ("-1.mp4", spans[-1:])])
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["video"] for row in rows] == ["'=1+1.mp4"] * 8 + ["'-1.mp4"]
+    labels = [row["label"] for row in rows[:8]]
+    assert labels == [f"'{span.label}" for span in spans[:5]] + [r"'\rx", "a=b", "é"]
+    assert [row["start_s"] for row in rows[:8]] == ["0.000"] * 8
+
+
+def test_control_characters_do_not_reach_subtitles_and_edit_lists():
+    spans = [Span(0, 1, "\x1b[31mred\x07\u202e")]
+    for text in (to_srt(spans), to_edl(spans, dataclasses.replace(INFO, path="a\x1b.mp4"))):
+        assert r"\x1b[31mred\x07\u202e" in text and text.replace("\n", "").isprintable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,33 +12,72 @@ if TYPE_CHECKING:
     from videozoo.predict.answers import Answers
     from videozoo.predict.prediction import Prediction
 
-__all__ = ["print_answers"]
+__all__ = ["AnswerTable"]
 
 MOST_ROWS = 50  # of a table of spans; files hold them all
 
 
-def print_answers(console: Console, answers: Answers) -> None:
-    """One table for several videos with an answer each, else each video with its own tables."""
-    if len(answers.found) > 1 and not any(prediction.is_timed for prediction in answers.found):
-        console.print(_overview(answers))
-        return
-    for prediction in answers.found:
-        _print(console, prediction, answers)
+class AnswerTable:
+    """Prints answers as they come: rows of one table for several videos with an answer each, else tables for each.
+
+    Args:
+        videos: all that are asked about; the widest name sets the width of its column.
+        num_printed: how many answers a process that crashed has printed already.
+    """
+
+    problem: str | None = None
+
+    def __init__(self, answers: Answers, videos: Sequence[Path], *, num_printed: int = 0):
+        from rich.cells import cell_len
+
+        from videozoo.terminal import console, escaped
+
+        self._console, self._answers, self._num_printed = console(), answers, num_printed
+        self._is_overview = len(videos) > 1
+        widest = max((cell_len(escaped(str(video))) for video in videos), default=0)
+        self._name_width = min(max(widest, len("video")), max(self._console.width // 2, 16))
+
+    def add(self, prediction: Prediction) -> None:
+        """Prints one video's answer, at once."""
+        if self._is_overview and not prediction.is_timed:
+            self._console.print(self._row(prediction))
+        else:
+            _print(self._console, prediction, self._answers)
+        self._num_printed += 1
+
+    def close(self) -> None:
+        """Ends a table; there is nothing to add."""
+
+    def _row(self, prediction: Prediction) -> Any:
+        from rich.text import Text
+
+        table = _table(("video", "left"), ("label", "left"), ("probability", "right"), ("then", "left"))
+        table.show_header = not self._num_printed
+        video, label, _, rest = table.columns
+        video.overflow, video.width = "fold", self._name_width
+        label.width = max(self._console.width // 5, 12)
+        table.columns[2].width = len("probability")
+        rest.style = "dim"
+        (name, score), *others = _ranked(prediction, self._answers)
+        then = ", ".join(f"{other} {share:.0%}" for other, share in others)
+        table.add_row(Text(prediction.id), Text(name), f"{score:.1%}", Text(then))
+        return table
 
 
 def _print(console: Console, prediction: Prediction, answers: Answers) -> None:
     from rich.text import Text
 
     from videozoo.predict.prediction import spans_in
+    from videozoo.terminal import bar_of
 
     info = prediction.info
     console.print(Text(prediction.id, "bold"), soft_wrap=True)
     size = f", {info.width_px}x{info.height_px}" if info.width_px else ""  # features have none
-    console.print(f"{info.duration_s:.1f} s{size}", style="dim", highlight=False)
+    console.print(f"{info.duration_s:.1f} s{size}", style="dim")
     if spans_in(prediction.answer, 0.0, 1.0) is None:
         table = _table(("label", "left"), ("probability", "right"), ("", "left"))
         for name, score in _ranked(prediction, answers):
-            table.add_row(Text(name), f"{score:.1%}", _bar(score))
+            table.add_row(Text(name), f"{score:.1%}", bar_of(score))
         console.print(table)
     if prediction.windows:
         console.print(_windows(prediction))
@@ -53,7 +94,7 @@ def _print_spans(console: Console, prediction: Prediction, answers: Answers) -> 
     spans = answers.spans(prediction)
     if not spans:
         least = f" with a score of at least {answers.min_score:g}" if answers.min_score else ""
-        console.print(f"nothing was found{least}", style="yellow", highlight=False)
+        console.print(f"nothing was found{least}", style="yellow")
         return
     table = _table(("from", "right"), ("to", "right"), ("label", "left"), ("score", "right"))
     for span in spans[:MOST_ROWS]:
@@ -61,19 +102,6 @@ def _print_spans(console: Console, prediction: Prediction, answers: Answers) -> 
     console.print(table)
     if len(spans) > MOST_ROWS:
         console.print(f"and {len(spans) - MOST_ROWS} more; write them all with --out answers.csv", style="dim")
-
-
-def _overview(answers: Answers) -> Any:
-    from rich.text import Text
-
-    table = _table(("video", "left"), ("label", "left"), ("probability", "right"), ("then", "left"))
-    table.columns[0].overflow = "fold"
-    table.columns[3].style = "dim"
-    for prediction in answers.found:
-        (name, score), *others = _ranked(prediction, answers)
-        then = ", ".join(f"{other} {share:.0%}" for other, share in others)
-        table.add_row(Text(prediction.id), Text(name), f"{score:.1%}", Text(then))
-    return table
 
 
 def _windows(prediction: Prediction) -> Any:
@@ -111,7 +139,3 @@ def _time(time_s: float) -> str:
     if hours:
         return f"{hours}:{minutes:02d}:{seconds:05.2f}"
     return f"{minutes}:{seconds:05.2f}" if minutes else f"{seconds:.2f} s"
-
-
-def _bar(score: float) -> str:
-    return "█" * round(20 * min(max(score, 0.0), 1.0))

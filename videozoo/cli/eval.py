@@ -5,9 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from videozoo.terminal import console, paused, progress_bars, write_json
+
+if TYPE_CHECKING:
+    from videozoo.engine.evaluate import Evaluation
 
 __all__ = ["Precision", "Split", "evaluate_command"]
 
@@ -49,24 +54,19 @@ def evaluate_command(
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON on stdout, and nothing else."),
 ) -> None:
     """Score a trained model: accuracy with its interval, per class, confusions; JSON and an HTML page."""
-    import json
-    import os
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Table
-
-    from videozoo.data.files import some_of
     from videozoo.engine.evaluate_run import evaluate_run, report_dir
-    from videozoo.engine.loader import by_reason
 
     changes = _changes(overrides or (), split=split.value)
     own = report_dir(run, data=data, split=split.value, views=views, **changes)
     folder = own if out is None else out
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(f"evaluating {run}", total=None)
-        found = evaluate_run(
+    with progress_bars(console(stderr=True)) as bar:
+        task = bar.add_task(f"evaluating {run}", total=None)
+
+        def show(found: Evaluation) -> None:
+            with paused(bar):
+                _print_json(found, folder) if as_json else _print(found, folder)
+
+        evaluate_run(
             run,
             data=data,
             split=split.value,
@@ -78,41 +78,48 @@ def evaluate_command(
             group_by=group_by,
             precision=precision.value,
             out=folder,
-            progress=lambda done, total: bar.update(shown, completed=done, total=total),
+            on_scores=show,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
-        return
-    intervals = found.intervals
-    page = folder / "report.html"
-    if as_json:
-        summary = {
-            "scores": dict(found.scores),
-            "intervals": {name: [i.low, i.high] for name, i in intervals.items()},
-            "notes": found.notes(),
-            "num_scored": found.num_scored,
-            "num_total": found.num_total,
-            "not_scored": [{"id": id_, "reason": reason} for id_, reason in found.not_scored],
-            "report": str(page),
-        }
-        typer.echo(json.dumps(summary, indent=1, ensure_ascii=False))
-        return
 
-    console = Console()
+
+def _print_json(found: Evaluation, folder: Path) -> None:
+    import json
+
+    summary = {
+        "scores": dict(found.scores),
+        "intervals": {name: [i.low, i.high] for name, i in found.intervals.items()},
+        "notes": found.notes(),
+        "num_scored": found.num_scored,
+        "num_total": found.num_total,
+        "not_scored": [{"id": id_, "reason": reason} for id_, reason in found.not_scored],
+        "report": str(folder / "report.html"),
+    }
+    write_json(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+
+
+def _print(found: Evaluation, folder: Path) -> None:
+    from rich.table import Table
+
+    from videozoo.data.files import some_of
+    from videozoo.engine.loader import by_reason
+
+    stdout, intervals = console(), found.intervals
     table = Table("score", "value", "95 % interval", box=None, header_style="dim")
     for name, score in found.scores.items():
         span = intervals.get(name)
         table.add_row(name, f"{score:.2f}", f"{span.low:.2f} to {span.high:.2f}" if span else "")
-    console.print(table)
+    stdout.print(table)
     for note in found.notes():
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{found.coverage} in {found.seconds:.1f} s", highlight=False)
+        stdout.print(f"note: {note}", soft_wrap=True)
+    stdout.print(f"{found.coverage} in {found.seconds:.1f} s")
     lost = by_reason(found.not_scored)
     for reason, ids in list(lost.items())[:10]:
-        console.print(f"  not scored: {some_of(ids, 3)}: {reason}", style="yellow", markup=False, highlight=False)
+        stdout.print(f"  not scored: {some_of(ids, 3)}: {reason}", style="yellow")
     if len(lost) > 10:
         more = sum(map(len, list(lost.values())[10:]))
-        console.print(f"  and {more} more, listed in the report", style="yellow")
-    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+        stdout.print(f"  and {more} more, listed in the report", style="yellow")
+    stdout.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
 def _changes(overrides: Sequence[str], *, split: str) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from videozoo.cli.eval import Precision
+from videozoo.terminal import console, progress_bars, say
 
 if TYPE_CHECKING:
     from videozoo.predict.projection import Projection
@@ -58,9 +59,6 @@ def extract(
     """
     import time
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from videozoo.errors import ConfigError, counted
     from videozoo.predict.extraction import extract_all, video_ids
     from videozoo.predict.extractor import Extractor
@@ -82,11 +80,10 @@ def extract(
         device=device,
         precision=precision.value,
     )
-    notes = Console(stderr=True, highlight=False)
-    columns = TextColumn("extracting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    notes = console(stderr=True)
     began_s = time.perf_counter()
-    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
-        line = bar.add_task("", total=len(videos))
+    with progress_bars(notes) as bar:
+        line = bar.add_task("extracting", total=len(videos))
         done = extract_all(
             extractor,
             videos,
@@ -100,17 +97,17 @@ def extract(
         )
     took_s = time.perf_counter() - began_s
     already = f", {done.skipped} were there already" if done.skipped else ""
-    typer.echo(f"{out}: {counted(done.extracted, 'video')}, {counted(done.rows, 'row')} in {took_s:.1f} s{already}")
+    say(f"{out}: {counted(done.extracted, 'video')}, {counted(done.rows, 'row')} in {took_s:.1f} s{already}")
     if done.extracted or done.skipped:
-        typer.echo(extractor.recipe.describe())
+        say(extractor.recipe.describe())
     if done.kept is not None:
-        typer.echo(f"the {pca_dim} components keep {done.kept:.1%} of the variance")
+        say(f"the {pca_dim} components keep {done.kept:.1%} of the variance")
     if done.clipped > 0.05:
         notes.print(f"{done.clipped:.0%} of the values lie outside -2..2 and were cut; give --pca, which scales them")
     if done.failed:
         notes.print(f"{len(done.failed)} of {len(videos)} videos failed:", style="red")
         for reason in done.failed.values():
-            notes.print(f"  {reason}", markup=False, soft_wrap=True)
+            notes.print(f"  {reason}", soft_wrap=True)
         raise typer.Exit(1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,10 +65,9 @@ def predict_records(
     """
     import itertools
 
-    from rich.console import Console
-
     from videozoo.errors import counted
     from videozoo.predict.feature_shards import KAGGLE_HEADER, kaggle_line, label_records
+    from videozoo.terminal import console
 
     format = _format(format, out)
     failed: list[tuple[str, str]] = []
@@ -82,16 +80,16 @@ def predict_records(
                 yield id_, answer
 
     if format is None:
-        _print(Console(), answers(), top)
+        _print(console(), answers(), top)
     elif format == "kaggle":
         _write(itertools.chain([KAGGLE_HEADER], (kaggle_line(*answer) for answer in answers())), out)
     else:
         _write(_json_lines(run, answers(), failed, top), out)
     if failed:
-        notes = Console(stderr=True)
-        notes.print(f"{counted(len(failed), 'video')} failed:", style="red", highlight=False)
+        notes = console(stderr=True)
+        notes.print(f"{counted(len(failed), 'video')} failed:", style="red")
         for _, reason in failed:
-            notes.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+            notes.print(f"  {reason}", soft_wrap=True)
     return not failed
 
 
@@ -116,30 +114,42 @@ def _json_lines(
     from videozoo.predict.prediction import as_json
 
     yield '{"run": ' + json.dumps(run) + ', "predictions": ['
-    comma = ""
-    for id_, labels in answers:
-        yield comma + json.dumps({"id": id_, **as_json(labels, top=top)}, ensure_ascii=False)
-        comma = ","
+    comma, problem = "", None
+    try:
+        for id_, labels in answers:
+            yield comma + json.dumps({"id": id_, **as_json(labels, top=top)}, ensure_ascii=False)
+            comma = ","
+    except Exception as error:  # what was answered so far is whole JSON, then the error goes on
+        problem = error
     yield '], "failed": ' + json.dumps([{"id": id_, "error": reason} for id_, reason in failed]) + "}"
+    if problem is not None:
+        raise problem
 
 
 def _write(lines: Iterator[str], out: Path | None) -> None:
-    import sys
+    """Prints the lines as they come, or writes them to a file, which also appears where an error ends them."""
+    from videozoo.io.whole_file import whole_file
+    from videozoo.terminal import write_json
 
-    with contextlib.ExitStack() as stack:
-        if out is None:
-            file: Any = sys.stdout
-        else:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            partial = out.with_name(f"{out.name}.partial")
-            file = stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
+    if out is None:
         for line in lines:
-            file.write(f"{line}\n")
-    if out is not None:
-        partial.replace(out)
+            write_json(f"{line}\n")
+        return
+    problem = None
+    with whole_file(out) as part, part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        while True:
+            try:
+                file.write(next(lines) + "\n")
+            except StopIteration:
+                break
+            except Exception as error:  # of the answers or of the disk; the latter shows again when the file is closed
+                problem = error
+                break
+    if problem is not None:
+        raise problem
 
 
-def _print(console: Any, answers: Iterator[tuple[str, Labels]], top: int) -> None:
+def _print(stdout: Any, answers: Iterator[tuple[str, Labels]], top: int) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -149,7 +159,7 @@ def _print(console: Any, answers: Iterator[tuple[str, Labels]], top: int) -> Non
     for count, (id_, labels) in enumerate(answers, start=1):
         if count <= MOST_ROWS:
             table.add_row(Text(id_), Text(", ".join(f"{name} {score:.0%}" for name, score in labels.top(top))))
-    console.print(table)
+    stdout.print(table)
     if count > MOST_ROWS:
         more = f"and {count - MOST_ROWS} more; write them all with --out answers.json or --out submission.csv"
-        console.print(more, style="dim", highlight=False)
+        stdout.print(more, style="dim")

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+from videozoo.terminal import console, progress_bars, say
+
+if TYPE_CHECKING:
+    from videozoo.io.features import FeatureStore
+    from videozoo.predict.index import IndexedVideo, VideoIndex
+    from videozoo.predict.search import Searcher
 
 __all__ = ["index"]
 
@@ -25,15 +35,10 @@ def index(
     gone are taken out. What is done is saved every minute. A file that cannot be read is reported at the end and sets
     the exit status 1; the others are indexed.
     """
-    import time
-
-    from rich.console import Console
-    from rich.progress import track
-
-    from videozoo.errors import ConfigError, DataError, counted, require
+    from videozoo.errors import ConfigError, counted, require
     from videozoo.io.features import FeatureStore
-    from videozoo.io.isolation import current_journal
-    from videozoo.predict.index import IndexedVideo, VideoIndex
+    from videozoo.io.lock import locked
+    from videozoo.predict.index import VideoIndex
     from videozoo.predict.outputs import check_writable
     from videozoo.predict.search import load_searcher
     from videozoo.predict.sources import find_videos
@@ -43,41 +48,63 @@ def index(
     check_writable(out)
     require("pyarrow", extra="features", purpose="index of videos")  # said before hours of looking
     videos = find_videos(sources)
-    found = VideoIndex.read(out) if out.exists() else None
-    searcher = load_searcher(run, device=device)
-    if found is None:
-        found = VideoIndex(searcher.run)
-    found.check_run(searcher.run, where=str(out))
-    store = FeatureStore(features) if features is not None else None
-    states = {video.path: video.state() for video in found.videos}
-    gone = [path for path, state in states.items() if state == "gone"]
-    found = found.without(gone)
-    todo = [video for video in videos if states.get(str(video.resolve())) != "same"]
-    notes, journal = Console(stderr=True), current_journal()
+    with locked(out, is_folder=False):
+        found = VideoIndex.read(out) if out.exists() else None
+        searcher = load_searcher(run, device=device)
+        if found is None:
+            found = VideoIndex(searcher.run)
+        found.check_run(searcher.run, where=str(out))
+        store = FeatureStore(features) if features is not None else None
+        states = {video.path: video.state() for video in found.videos}
+        gone = [path for path, state in states.items() if state == "gone"]
+        found = found.without(gone)
+        todo = [video for video in videos if states.get(str(video.resolve())) != "same"]
+        look = functools.partial(_look, searcher, store=store, batch_size=batch_size)
+        new, failed = _look_at_all(todo, look, found, out, must_write=bool(gone))
+    found = found.with_videos(new)
+    changed = sum(video.path in states for video in new)
+    counts = ((len(new) - changed, "added"), (changed, "had changed"), (len(gone), "gone, taken out"))
+    told = ", ".join([f"{count} {what}" for count, what in counts if count] or ["nothing new"])
+    say(f"{out}: {counted(len(found.videos), 'video')}, {counted(len(found), 'window')} ({told})")
+    if failed:
+        notes = console(stderr=True)
+        notes.print(f"{len(failed)} of {len(videos)} videos failed:", style="red")
+        for reason in failed:
+            notes.print(f"  {reason}", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _look(searcher: Searcher, video: Path, *, store: FeatureStore | None, batch_size: int) -> IndexedVideo:
+    """Looks at one video, or at its stored features."""
+    known = store.read(video.stem) if store is not None and video.stem in store else None
+    return searcher.look(video, features=known, batch_size=batch_size)
+
+
+def _look_at_all(
+    videos: Sequence[Path], look: Callable[[Path], IndexedVideo], found: VideoIndex, out: Path, *, must_write: bool
+) -> tuple[list[IndexedVideo], list[str]]:
+    """Looks at videos and adds them to the index on the disk; returns them, and the reasons of those that failed."""
+    import time
+
+    from videozoo.errors import DataError
+    from videozoo.io.isolation import current_journal
+
+    journal = current_journal()
     new: list[IndexedVideo] = []
     failed: list[str] = []
     saved_s = time.monotonic()
     try:
-        for video in track(todo, "indexing", console=notes, transient=True):
-            try:
-                known = store.read(video.stem) if store is not None and video.stem in store else None
-                with journal.reading(video):
-                    new.append(searcher.look(video, features=known, batch_size=batch_size))
-            except DataError as error:
-                failed.append(str(error))
-            if time.monotonic() - saved_s > SAVE_EVERY_S:
-                found.with_videos(new).write(out)
-                saved_s = time.monotonic()
+        with progress_bars(console(stderr=True)) as bar:
+            for video in bar.track(videos, description="indexing"):
+                try:
+                    with journal.reading(video):
+                        new.append(look(video))
+                except DataError as error:
+                    failed.append(str(error))
+                if time.monotonic() - saved_s > SAVE_EVERY_S:
+                    found.with_videos(new).write(out)
+                    saved_s = time.monotonic()
     finally:  # also where it is interrupted
-        found = found.with_videos(new)
-        if new or gone:
-            found.write(out)
-    changed = sum(video.path in states for video in new)
-    counts = ((len(new) - changed, "added"), (changed, "had changed"), (len(gone), "gone, taken out"))
-    told = ", ".join([f"{count} {what}" for count, what in counts if count] or ["nothing new"])
-    typer.echo(f"{out}: {counted(len(found.videos), 'video')}, {counted(len(found), 'window')} ({told})")
-    if failed:
-        notes.print(f"{len(failed)} of {len(videos)} videos failed:", style="red", highlight=False)
-        for reason in failed:
-            notes.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(1)
+        if new or must_write:
+            found.with_videos(new).write(out)
+    return new, failed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 
@@ -25,8 +27,10 @@ from videozoo.cli import (
 )
 from videozoo.errors import VideoZooError
 from videozoo.io.isolation import supervise
+from videozoo.terminal import abandon_stdout, prepare_streams, say
 
 __all__ = ["app", "main"]
+
 
 app = typer.Typer(
     name="videozoo",
@@ -47,7 +51,7 @@ def root(
     if version:
         from videozoo.version import __version__
 
-        typer.echo(f"videozoo {__version__}")
+        say(f"videozoo {__version__}")
         raise typer.Exit
 
 
@@ -71,6 +75,8 @@ app.command("demo", short_help="Make a world, train on it, evaluate, predict: 5 
 
 # Jobs over files: one that crashes the decoder is named, and the job goes on without it.
 _SUPERVISED = ("predict", "extract", "index")
+# A full disk or quota, a file that may not grow, a disk that fails.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
@@ -79,6 +85,7 @@ def main() -> None:
     # took 3.9 s spinning and 0.7 s sleeping. Read when torch loads, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.argv[1:] = map(_at_home, sys.argv[1:])
+    prepare_streams()
     if sys.argv[1:2] and sys.argv[1] in _SUPERVISED:
         sys.exit(supervise(_run))
     sys.exit(_run())
@@ -95,19 +102,45 @@ def _at_home(argument: str) -> str:
 def _run() -> int:
     """Runs the command and returns its exit status."""
     try:
-        app()
+        status = _exit_status()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough
+        status = 1
     except VideoZooError as error:
         if os.environ.get("VIDEOZOO_TRACEBACK"):
             raise
-        typer.secho(f"error: {error}", fg="red", err=True)
-        return 1
+        status = _fail(str(error))
     except OSError as error:
-        if os.environ.get("VIDEOZOO_TRACEBACK") or error.filename is None:  # not about a file of the user's
+        if os.environ.get("VIDEOZOO_TRACEBACK") or (error.filename is None and error.errno not in _NO_ROOM):
             raise
-        reason = (error.strerror or "failed").lower()
-        typer.secho(f"error: {error.filename}: {reason}; give another path, or allow this one", fg="red", err=True)
-        return 1
+        status = _fail(_sentence_of(error))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        abandon_stdout()
+    return status
+
+
+def _exit_status() -> int:
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _sentence_of(error: OSError) -> str:
+    reason = (error.strerror or "failed").lower()
+    if error.errno in _NO_ROOM:
+        where = f"{error.filename}: cannot be written" if error.filename is not None else "output: cannot be written"
+        return f"{where} ({reason}); free some space, or write to another disk"
+    return f"{os.fsdecode(error.filename)}: {reason}; give another path, or allow this one"
+
+
+def _fail(message: str) -> int:
+    with contextlib.suppress(OSError):  # stderr may be full or closed, too
+        say(f"error: {message}", err=True, color="red")
+    return 1
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from videozoo.io.features import Features, FeatureStore
+    from videozoo.predict.answers import Answers, Sink
     from videozoo.predict.prediction import Prediction
     from videozoo.predict.predictor import Predictor
     from videozoo.types import Span
@@ -65,20 +67,16 @@ def predict(
 ) -> None:
     """Say what happens in videos and when: labels, segments or sentences, as the run was trained for.
 
-    A file that cannot be read is reported at the end and sets the exit status 1; the others are answered.
+    Answers are printed and written as they come. A file that cannot be read is reported at the end and sets the exit
+    status 1; the others are answered.
     """
-    from rich.console import Console
-
-    from videozoo.cli.answers import print_answers
     from videozoo.cli.feature_shards import find_records, predict_records
     from videozoo.cli.products import plan_products
-    from videozoo.errors import ConfigError, DataError
-    from videozoo.io.isolation import current_journal
+    from videozoo.errors import ConfigError, counted
     from videozoo.predict.answers import Answers, format_of
-    from videozoo.predict.formats import write_text
-    from videozoo.predict.outputs import is_folder
     from videozoo.predict.predictor import load
     from videozoo.predict.sources import find_videos
+    from videozoo.terminal import console
 
     if (stored := find_records(sources)) is not None:
         of_videos = {"window": window, "segments": segments, "features": features, "render": render, "plot": plot}
@@ -106,39 +104,124 @@ def predict(
     ask = functools.partial(load, device=device, precision=precision.value)
     predictor, finder = ask(run, views=views), ask(segments) if segments else None
     look = functools.partial(_seen, store=_store(features, predictor, finder))
-    notes, journal = Console(stderr=True), current_journal()
-    for video, progress in _with_progress(videos, notes):
+    notes = console(stderr=True)
+
+    def answer(video: Path, progress: Progress) -> Prediction:
         options = {"fps": fps, "batch_size": batch_size, "progress": progress}
-        if (known := journal.results.get(str(video))) is not None:
-            answers.found.append(known)
-            continue
-        try:
-            with journal.reading(video):
-                spans = None
-                if finder is not None:
-                    spans = _spans_of(finder(look(video, finder), **options).keep(**choice), segments)
-                found = predictor(look(video, predictor), window_s=window, stride_s=stride, spans=spans, **options)
-                prediction = _about(video, found, fps).keep(**choice)
-                answers.found.append(prediction)
-                for product in products:
-                    product.make(video, prediction, fps)
-            journal.keep(video, prediction)
-        except DataError as error:
-            answers.failed[str(video)] = str(error)
-    if out is not None and not is_folder(out):
-        write_text(out, answers.text(chosen))
-    if as_json or (chosen is not None and out is None):
-        typer.echo(answers.text("json" if as_json else chosen), nl=False)
-    else:
-        print_answers(Console(), answers)
+        spans = None
+        if finder is not None:
+            spans = _spans_of(finder(look(video, finder), **options).keep(**choice), segments)
+        found = predictor(look(video, predictor), window_s=window, stride_s=stride, spans=spans, **options)
+        return _about(video, found, fps).keep(**choice)
+
+    def make(video: Path, prediction: Prediction) -> None:
+        for product in products:
+            product.make(video, prediction, fps)
+
+    with _locked(out):
+        on_stdout = "json" if as_json else chosen if out is None else None
+        sinks = _sinks(answers, videos, on_stdout=on_stdout, out=out, format=chosen)
+        unwritten = _answer_all(videos, answers, answer, make, sinks, notes)
     for product in products:
         for path in product.made:
-            notes.print(f"{product.verb}: {path}", style="dim", highlight=False, markup=False, soft_wrap=True)
-    if answers.failed:
-        notes.print(f"{len(answers.failed)} of {len(videos)} videos failed:", style="red", highlight=False)
-        for reason in answers.failed.values():
-            notes.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+            notes.print(f"{product.verb}: {path}", style="dim", soft_wrap=True)
+    _list(notes, f"{len(answers.failed)} of {len(videos)} videos failed:", list(answers.failed.values()))
+    _list(notes, f"{counted(len(unwritten), 'answer')} could not be written:", unwritten)
+    if answers.failed or unwritten:
         raise typer.Exit(1)
+
+
+def _answer_all(
+    videos: Sequence[Path],
+    answers: Answers,
+    answer: Callable[[Path, Progress], Prediction],
+    make: Callable[[Path, Prediction], None],
+    sinks: Sequence[Sink],
+    notes: Console,
+) -> list[str]:
+    """Fills `answers`, tells the sinks of each as it comes, and returns why products could not be made of some."""
+    from videozoo.errors import DataError
+    from videozoo.io.isolation import current_journal
+    from videozoo.terminal import escaped, paused, progress_bars
+
+    journal = current_journal()
+    unwritten: list[str] = []
+    with contextlib.ExitStack() as ending, progress_bars(notes) as bars:
+        for sink in sinks:
+            ending.callback(sink.close)  # also where an error ends the loop: what was found is printed and written
+        videos_bar = bars.add_task("videos", total=len(videos), visible=len(videos) > 1)
+        windows_bar = bars.add_task("", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bars.update(windows_bar, completed=done, total=total)
+
+        for done, video in enumerate(videos):
+            bars.update(videos_bar, completed=done)
+            bars.reset(windows_bar, description=escaped(video.name), total=None)
+            known = journal.results.get(
+                str(video)
+            )  # of a process that crashed later, perhaps at a product of this video
+            try:
+                if known is None:
+                    with journal.reading(video):
+                        prediction = answer(video, progress)
+            except DataError as error:
+                answers.failed[str(video)] = str(error)
+                continue
+            answers.found.append(prediction if known is None else known)
+            if known is None:
+                with paused(bars):
+                    for sink in sinks:
+                        sink.add(prediction)
+                journal.keep(video, prediction)
+            try:
+                with journal.reading(video):
+                    if known is None:
+                        make(video, prediction)
+            except DataError as error:
+                unwritten.append(str(error))
+    return unwritten + [sink.problem for sink in sinks if sink.problem is not None]
+
+
+def _sinks(
+    answers: Answers, videos: Sequence[Path], *, on_stdout: str | None, out: Path | None, format: str | None
+) -> list[Sink]:
+    """What takes each answer: first stdout, then the file."""
+    from videozoo.cli.answers import AnswerTable
+    from videozoo.io.isolation import current_journal
+    from videozoo.predict.answers import AnswerFile, AnswerStream
+    from videozoo.predict.outputs import is_folder
+    from videozoo.terminal import write_json, write_text
+
+    num_printed = len(current_journal().results)
+    sinks: list[Sink] = []
+    if out is not None and not is_folder(out):
+        sinks.append(AnswerFile(answers, out, format or "json"))
+    if on_stdout is None:
+        return [AnswerTable(answers, videos, num_printed=num_printed), *sinks]
+    write = write_json if on_stdout == "json" else write_text
+    return [AnswerStream(answers, on_stdout, write, num_written=num_printed), *sinks]
+
+
+@contextlib.contextmanager
+def _locked(out: Path | None) -> Iterator[None]:
+    """Holds the lock of a folder of answers; where it cannot be written, the answers are printed at least."""
+    from videozoo.io.lock import locked
+    from videozoo.predict.outputs import is_folder
+
+    with contextlib.ExitStack() as stack:
+        if out is not None and is_folder(out):
+            with contextlib.suppress(OSError):
+                stack.enter_context(locked(out))
+        yield
+
+
+def _list(notes: Console, title: str, reasons: Sequence[str]) -> None:
+    if not reasons:
+        return
+    notes.print(title, style="red")
+    for reason in reasons:
+        notes.print(f"  {reason}", soft_wrap=True)
 
 
 def _store(path: Path | None, *predictors: Predictor | None) -> FeatureStore | None:
@@ -192,18 +275,3 @@ def _spans_of(prediction: Prediction, run: Path | None) -> tuple[Span, ...]:
         kind = type(prediction.answer).__name__.lower()
         raise ConfigError(f"--segments: {run} answers with {kind}, without times; give a run that finds segments")
     return prediction.spans()
-
-
-def _with_progress(videos: Sequence[Path], notes: Console) -> Iterator[tuple[Path, Progress]]:
-    """The videos, each with what to tell its progress to; bars on a terminal, nothing elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bars:
-        videos_bar = bars.add_task("videos", total=len(videos), visible=len(videos) > 1)
-        windows_bar = bars.add_task("", total=None)
-        for done, video in enumerate(videos):
-            bars.update(videos_bar, completed=done)
-            bars.reset(windows_bar, description=video.name, total=None)
-            yield video, lambda done, total: bars.update(windows_bar, completed=done, total=total)

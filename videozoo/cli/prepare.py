@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from videozoo.terminal import console, progress_bars, say
 
 if TYPE_CHECKING:
     from videozoo.data.dataset import ClipDataset
@@ -109,8 +110,6 @@ def shards(
 
 def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[..., Any], *, unit: str) -> None:
     """Writes every data set, and says how it went; exit status 1 if a video could not be used."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from videozoo.data.labels import CLASS_FILES
     from videozoo.errors import counted
 
@@ -119,21 +118,20 @@ def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[...
         out.mkdir(parents=True, exist_ok=True)
         (out / CLASS_FILES[0]).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     num_failed = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     for name, dataset in datasets.items():
-        with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
+        with progress_bars(console(stderr=True)) as progress:
             total = len({record.path for record in dataset if record.num_frames is None})
             progress.add_task(name, total=total)
             made = write(dataset, out, name, on_done=functools.partial(progress.advance, progress.task_ids[0]))
         place = made.path if unit == "video" else out / f"{name}-*.tar"
         written = counted(made.num_written, unit)
-        typer.echo(f"{place}: {written} written, {made.num_kept} kept, {len(made.failed)} failed")
+        say(f"{place}: {written} written, {made.num_kept} kept, {len(made.failed)} failed")
         for video, reason in made.failed.items():
-            typer.echo(f"  failed: {video}: {reason}", err=True)
+            say(f"  failed: {video}: {reason}", err=True)
         num_failed += len(made.failed)
     _say_command(out, multi_label=any(dataset.multi_label for dataset in datasets.values()))
     if num_failed:
-        typer.echo("failed videos are left out of the lists; fetch them again and run the command again", err=True)
+        say("failed videos are left out of the lists; fetch them again and run the command again", err=True)
         raise typer.Exit(1)
 
 
@@ -165,14 +163,14 @@ def yt8m_pkl(
     num_bad = 0
     names = []
     for path, count, bad in write_pickles(find_shards(data, ("*.tfrecord", "*.tfrecord.gz")), out, num_workers=workers):
-        typer.echo(f"{path}: {count} videos")
+        say(f"{path}: {count} videos")
         names.append(f"{path.resolve()}\n")
         num_bad += len(bad)
         for reason in bad:
-            typer.echo(f"  left out: {reason}", err=True)
+            say(f"  left out: {reason}", err=True)
     list_path = out.with_name(f"{out.name}.list")
     list_path.write_text("".join(names), encoding="utf-8")
-    typer.echo(f"{list_path}: lists {len(names)} pickles")
+    say(f"{list_path}: lists {len(names)} pickles")
     if num_bad:
         raise typer.Exit(1)
 

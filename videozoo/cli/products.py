@@ -46,11 +46,11 @@ def plan_products(
     Raises:
         ConfigError: a place that cannot be written to.
     """
-    from videozoo.predict.formats import write_text
+    from videozoo.io.whole_file import write_whole_text
     from videozoo.predict.outputs import check_writable, cut_spans, is_folder, plan_outputs
 
     def to_format(video: Path, prediction: Prediction, path: Path, fps: float | None) -> list[Path]:
-        return [write_text(path, answers.only(prediction).text(format or "json"))]
+        return [write_whole_text(path, answers.only(prediction).text(format or "json"))]
 
     def to_video(video: Path, prediction: Prediction, path: Path, fps: float | None) -> list[Path]:
         from videozoo.predict.render import render as write_render

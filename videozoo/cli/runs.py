@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from videozoo.terminal import console, say
+
 __all__ = ["runs"]
 
 
@@ -16,7 +18,6 @@ def runs(
 ) -> None:
     """List runs with their best scores, and how far they came."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from videozoo.engine.curves import find_runs, plot_curves
@@ -37,7 +38,7 @@ def runs(
             f"{run.step}/{run.total_steps or '?'}",
             run.status,
         )
-    console = Console(highlight=False)
-    console.print(table) if console.is_terminal else Console(highlight=False, width=200).print(table)
+    on_terminal = console()
+    on_terminal.print(table) if on_terminal.is_terminal else console(width=200).print(table)
     if plot is not None:
-        typer.echo(plot_curves(found, plot))
+        say(str(plot_curves(found, plot)))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from videozoo.terminal import console, progress_bars, write_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,8 +32,6 @@ def search(
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
 ) -> None:
     """Find the moments of many videos that a sentence tells of, best first."""
-    from rich.console import Console
-
     from videozoo.errors import DataError, counted
 
     if not query.strip():
@@ -42,7 +42,7 @@ def search(
 
     if cut is not None:
         check_writable(cut)
-    notes = Console(stderr=True)
+    notes = console(stderr=True)
     failed: dict[str, str] = {}
     if where.suffix == ".parquet":
         searcher, index = _open(where, run, device)
@@ -52,11 +52,16 @@ def search(
     hits = searcher.ask(index, query, top=top)
     if unseen := searcher.unseen(query):
         text = f"no training sentence had: {', '.join(unseen)}; what is meant by them is a guess"
-        notes.print(text, style="yellow", highlight=False, markup=False)
-    clips = []
+        notes.print(text, style="yellow")
+    if not as_json:
+        _print(console(), hits)
+    clips: list[Path] = []
     for place, hit in enumerate(hits, start=1) if cut is not None else ():
         stem = cut / f"{place:02d}-{Path(hit.video).stem}"  # type: ignore[operator]
-        clips += cut_spans(hit.video, [hit.span], stem)
+        try:
+            clips += cut_spans(hit.video, [hit.span], stem)
+        except DataError as error:
+            failed[hit.video] = str(error)
     if as_json:
         answers = {
             "query": query,
@@ -67,15 +72,13 @@ def search(
             "clips": [str(clip) for clip in clips],
             "failed": [{"id": name, "error": reason} for name, reason in failed.items()],
         }
-        typer.echo(to_json(answers), nl=False)
-    else:
-        _print(Console(), hits)
-        for clip in clips:
-            notes.print(f"cut: {clip}", style="dim", highlight=False, markup=False)
+        write_json(to_json(answers))
+    for clip in clips if not as_json else ():
+        notes.print(f"cut: {clip}", style="dim", soft_wrap=True)
     if failed:
-        notes.print(f"{counted(len(failed), 'video')} failed:", style="red", highlight=False)
+        notes.print(f"{counted(len(failed), 'video')} failed:", style="red")
         for reason in failed.values():
-            notes.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+            notes.print(f"  {reason}", soft_wrap=True)
         raise typer.Exit(1)
 
 
@@ -113,7 +116,7 @@ def _fresh(index: VideoIndex, sources: Sequence[str], path: Path, notes: Console
         found = [name for name, is_now in states.items() if is_now == state]
         if found:
             text = f"{len(found)} of {len(states)} videos {told} (first {found[0]}); run `videozoo index` again"
-            notes.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+            notes.print(text, style="yellow", soft_wrap=True)
     return index.without(name for name, state in states.items() if state == "gone")
 
 
@@ -121,8 +124,6 @@ def _look(
     where: Path, run: Path | None, sources: Sequence[str], device: str, notes: Console, failed: dict[str, str]
 ) -> tuple[Searcher, VideoIndex]:
     """A run's searcher, and what it sees of the videos."""
-    from rich.progress import track
-
     from videozoo.errors import ConfigError, DataError
     from videozoo.predict.index import VideoIndex
     from videozoo.predict.search import load_searcher
@@ -137,11 +138,12 @@ def _look(
     videos = find_videos(sources)
     searcher = load_searcher(where, device=device)
     looked = []
-    for video in track(videos, "looking", console=notes, transient=True, disable=len(videos) == 1):
-        try:
-            looked.append(searcher.look(video))
-        except DataError as error:
-            failed[str(video)] = str(error)
+    with progress_bars(notes) as bar:
+        for video in bar.track(videos, description="looking"):
+            try:
+                looked.append(searcher.look(video))
+            except DataError as error:
+                failed[str(video)] = str(error)
     return searcher, VideoIndex(searcher.run).with_videos(looked)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from videozoo.terminal import console, progress_bars, say
+
 __all__ = ["synth"]
 
 
@@ -25,9 +27,6 @@ def synth(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the world that is there."),
 ) -> None:
     """Make a world of moving shapes in OUT: videos that only their motion tells apart, with labels."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from videozoo.config.check import accepted
     from videozoo.data.motion import KINDS
     from videozoo.errors import ConfigError, did_you_mean
@@ -45,9 +44,7 @@ def synth(
     }
     if features is not None and "features" not in accepted(KINDS[kind]):
         raise ConfigError(f"synth --features: got '{features}' for {kind}; only yt8m has features")
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress_bars(console(stderr=True)) as bar:
         task = bar.add_task(f"drawing {kind}", total=None)
         KINDS[kind](
             out,
@@ -57,7 +54,7 @@ def synth(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    typer.echo(f"{out}: {kind} are ready; scripts.jsonl says what each shows")
+    say(f"{out}: {kind} are ready; scripts.jsonl says what each shows")
 
 
 def _num_cores() -> int:

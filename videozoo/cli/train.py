@@ -7,6 +7,8 @@ from pathlib import Path
 
 import typer
 
+from videozoo.terminal import say
+
 __all__ = ["train"]
 
 
@@ -33,8 +35,8 @@ def train(
     best = f", best {result.best_score:.4g} at step {result.best_step}" if result.best_score is not None else ""
     if result.stopped_by:
         place = f"step {result.step} of {result.total_steps}"
-        typer.echo(f"{result.out_dir}: {result.stopped_by} after {place}; saved, go on with --resume")
+        say(f"{result.out_dir}: {result.stopped_by} after {place}; saved, go on with --resume")
     else:
-        typer.echo(f"{out}: trained {counted(result.step, 'step')}{best}")
+        say(f"{out}: trained {counted(result.step, 'step')}{best}")
     if result.num_bad:
-        typer.echo(f"{counted(result.num_bad, 'sample')} could not be used; {out / 'bad_files.txt'} lists them")
+        say(f"{counted(result.num_bad, 'sample')} could not be used; {out / 'bad_files.txt'} lists them")

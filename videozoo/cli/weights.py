@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from videozoo.cli.arguments import read_arguments
+from videozoo.terminal import console, say
 
 if TYPE_CHECKING:
     from videozoo.weights.cards import Card
@@ -103,9 +104,9 @@ def import_weights(
     )
     found, name = brought.match, brought.model.name
     for kind, names in found.faults.items():
-        typer.echo(f"{len(names)} {kind}:", err=True)
+        say(f"{len(names)} {kind}:", err=True)
         for one in names:
-            typer.echo(f"  {one}", err=True)
+            say(f"  {one}", err=True)
     if found.faults:
         counts = ", ".join(f"{len(names)} {kind}" for kind, names in found.faults.items())
         raise WeightsError(
@@ -115,16 +116,16 @@ def import_weights(
     build_input(brought.record["input"])  # what cannot be built must not be published
     write_safetensors(out, record=brought.record, class_names=brought.class_names, model=brought.model.state_dict())
     classes = f" with {counted(len(brought.class_names), 'class')}" if brought.class_names else ""
-    typer.echo(f"{out}: {name}{classes}, {counted(len(found.tensors), 'tensor')} from {path}")
+    say(f"{out}: {name}{classes}, {counted(len(found.tensors), 'tensor')} from {path}")
     for key, value in brought.added_args.items():
-        typer.echo(f"  as {said} computes it: {key}={value}")
+        say(f"  as {said} computes it: {key}={value}")
     for one in found.ignored:
         if not one.endswith("num_batches_tracked"):
-            typer.echo(f"  not needed: {one}")
+            say(f"  not needed: {one}")
     if labels is None and brought.class_names:
-        typer.echo("classes are called by their numbers; give --labels FILE to name them")
+        say("classes are called by their numbers; give --labels FILE to name them")
     if card is not None:
-        typer.echo(f"its publisher states: {card.published}; not measured here")
+        say(f"its publisher states: {card.published}; not measured here")
 
 
 def export_weights(
@@ -150,7 +151,7 @@ def export_weights(
             out, record=saved.record, class_names=saved.class_names, model=saved.model, extractor=saved.extractor
         )
         classes = counted(len(saved.class_names), "class")
-        typer.echo(f"{out}: {saved.section('model').get('name')} with {classes} from {saved.path}")
+        say(f"{out}: {saved.section('model').get('name')} with {classes} from {saved.path}")
         return
 
     from videozoo.tasks.build import task_from_checkpoint
@@ -158,7 +159,7 @@ def export_weights(
 
     task, _ = task_from_checkpoint(saved)
     count = write_pdparams(out, task.model, source=source.value)
-    typer.echo(f"{out}: {counted(count, 'array')} with the names of {source.value} from {saved.path}")
+    say(f"{out}: {counted(count, 'array')} with the names of {source.value} from {saved.path}")
 
 
 def _card(file: str) -> Card | None:
@@ -169,13 +170,12 @@ def _card(file: str) -> Card | None:
 
 
 def _download(card: Card) -> Path:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from videozoo.weights.cards import download
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         shown = bar.add_task(card.name, total=None)
         path: Path = download(card, progress=lambda done, total: bar.update(shown, completed=done, total=total))
     return path

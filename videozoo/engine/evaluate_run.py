@@ -46,6 +46,7 @@ def evaluate_run(
     group_by: str | None = None,
     precision: str = "fp32",
     out: StrPath | None = None,
+    on_scores: Callable[[Evaluation], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """The scores of a run's best checkpoint (or of a weight file), with report.html and report.json in `out`.
@@ -64,6 +65,7 @@ def evaluate_run(
         num_workers: processes that decode; None takes the run's.
         group_by: a column of the data or a regular expression; see `recordings`.
         out: None writes to `report_dir(...)`, a folder in eval/ beside the checkpoint.
+        on_scores: called by the first process before the report is written, which a full disk may prevent.
         progress: called with (samples done, samples of this process) after each batch.
 
     Raises:
@@ -126,6 +128,8 @@ def evaluate_run(
             progress=None if progress is None else lambda done: progress(done, share),
         )
         if world.is_first:
+            if on_scores is not None:
+                on_scores(found)
             own = report_dir(
                 run,
                 data=data,

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from videozoo.data.files import some_of
 from videozoo.engine.evaluate import Evaluation
 from videozoo.engine.loader import by_reason
+from videozoo.io.whole_file import whole_file, write_whole_text
 from videozoo.metrics.parts import Interval, Matrix, Note, Part, Table
 from videozoo.version import __version__
 
@@ -25,16 +26,14 @@ __all__ = ["draw_matrix", "render_html", "to_json", "write_report"]
 
 def write_report(evaluation: Evaluation, folder: Path, *, title: str = "Evaluation") -> Path:
     """Writes report.json, report.html and a picture of each matrix into `folder`; gives the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
     parts = evaluation.parts()
     pictures = {part.name: _png(draw_matrix(part)) for part in parts if isinstance(part, Matrix)}
     for name, png in pictures.items():
-        (folder / f"{name}.png").write_bytes(png)
+        with whole_file(folder / f"{name}.png") as part:
+            part.write_bytes(png)
     text = json.dumps(to_json(evaluation, parts), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-    page = folder / "report.html"
-    page.write_text(render_html(evaluation, parts, pictures, title=title), encoding="utf-8")
-    return page
+    write_whole_text(folder / "report.json", text + "\n")
+    return write_whole_text(folder / "report.html", render_html(evaluation, parts, pictures, title=title))
 
 
 def to_json(evaluation: Evaluation, parts: Sequence[Part]) -> dict[str, Any]:

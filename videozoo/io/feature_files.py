@@ -63,6 +63,7 @@ class Sidecar(Meta, total=False):
     """The content of features.json."""
 
     videos: dict[str, Meta]
+    num_shards: int  # of tfrecord, numbered on from here
 
 
 class Parts(NamedTuple):

@@ -181,7 +181,7 @@ class _Place:
         self.recipe: FeatureRecipe | None = None
         self.sidecar = read_sidecar(folder)
         self._look()
-        raw = FeatureStore(self.parts) if any(self.parts.rglob("*.npz")) else None
+        raw = FeatureStore(self.parts) if _holds_features(self.parts) else None
         self.raw_ids = frozenset(raw.ids) if raw is not None else frozenset()
         self.raw_recipe = raw.recipe if raw is not None else None
 
@@ -190,8 +190,7 @@ class _Place:
             self.ids = frozenset(self.sidecar.get("videos", {}))
             self.recipe = sidecar_recipe(self.folder)
             return
-        files = (path for path in self.folder.rglob("*") if is_feature_file(path))
-        if all(PARTS in path.parts for path in files):
+        if not _holds_features(self.folder):
             return
         store = FeatureStore(self.folder)
         if store.form != self.format:
@@ -264,6 +263,12 @@ class _Place:
                     videos[id_] = parts.meta
             write_sidecar(self.folder, {**shared, "num_shards": shard + 1}, videos)
         result.clipped = float(np.mean(outside)) if outside else 0.0
+
+
+def _holds_features(folder: Path) -> bool:
+    """Whether there is a file of features below a folder that is neither hidden nor in a hidden folder."""
+    below = (path.relative_to(folder) for path in folder.rglob("*") if is_feature_file(path))
+    return any(not any(part.startswith(".") for part in path.parts) for path in below)
 
 
 def _share_outside(features: Features, extractor: Extractor) -> float:

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from videozoo.errors import DataError
 from videozoo.predict.prediction import UNNAMED
 from videozoo.predict.timecode import Timebase
+from videozoo.terminal import escaped
 from videozoo.types import Span, VideoInfo
 
-__all__ = ["CSV_COLUMNS", "to_csv", "to_edl", "to_json", "to_srt", "write_text"]
+__all__ = ["CSV_COLUMNS", "to_csv", "to_edl", "to_json", "to_srt"]
 
 CSV_COLUMNS = ("video", "start_s", "end_s", "label", "score")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet computes
 EDL_START_S = 3600  # where a sequence begins by custom; some machines cannot go before their zero
 
 
-def to_json(answers: Mapping[str, Any]) -> str:
-    """Plain values as indented JSON with a newline at its end; letters of any language stay readable."""
+def to_json(answers: Any) -> str:
+    """Returns plain values as indented JSON with a newline at its end; letters of any language stay readable."""
     return json.dumps(answers, indent=2, ensure_ascii=False) + "\n"
 
 
-def to_csv(spans_by_video: Iterable[tuple[str, Sequence[Span]]]) -> str:
-    """A row for each span (RFC 4180), with a header; seconds to the millisecond.
+def to_csv(spans_by_video: Iterable[tuple[str, Sequence[Span]]], *, header: bool = True) -> str:
+    """Returns a row for each span (RFC 4180), below a header; seconds to the millisecond.
 
-    Videos in which nothing was found have no row; the header is always there.
+    Videos in which nothing was found have no row. Names and labels that a spreadsheet would compute (`=1+1.mp4`) begin
+    with an apostrophe.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    if header:
+        writer.writerow(CSV_COLUMNS)
     for video, spans in spans_by_video:
+        name = _cell(video)
         for span in spans:
-            writer.writerow([video, f"{span.start_s:.3f}", f"{span.end_s:.3f}", span.label, f"{span.score:.6g}"])
+            times = (f"{span.start_s:.3f}", f"{span.end_s:.3f}")
+            writer.writerow([name, *times, _cell(span.label), f"{span.score:.6g}"])
     return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A cell that a spreadsheet does not compute; `csv` would leave a carriage return bare, which ends the row."""
+    return (f"'{text}" if text.startswith(FORMULA_STARTS) else text).replace("\r", r"\r")
 
 
 def to_srt(spans: Sequence[Span]) -> str:
@@ -87,26 +95,6 @@ def to_edl(spans: Sequence[Span], info: VideoInfo, *, title: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Writes a file whole or not at all, and makes the folders it lies in.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(f"{path}: cannot be written ({reason}); give a path that can") from error
-    return path
-
-
 def _in_time(spans: Sequence[Span]) -> list[Span]:
     return sorted(spans, key=lambda span: (span.start_s, span.end_s))
 
@@ -116,7 +104,7 @@ def _text(span: Span) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return escaped(" ".join(text.split()))
 
 
 def _srt_time(time_ms: int) -> str:

@@ -16,7 +16,7 @@ __all__ = ["check_writable", "cut_spans", "is_folder", "plan_outputs"]
 
 def is_folder(path: Path) -> bool:
     """Whether a place to write to is a folder, also one that is still to be made: it has no ending."""
-    return path.is_dir() or not path.suffix
+    return path.is_dir() or not (path.suffix or path.exists())  # /dev/stdout is a file
 
 
 def plan_outputs(videos: Sequence[Path], wanted: Path | None, *, ending: str) -> dict[Path, Path]:

@@ -1,0 +1,160 @@
+"""What the command line prints: names cannot steer a terminal, and streams of any encoding take it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+__all__ = [
+    "abandon_stdout",
+    "bar_of",
+    "console",
+    "escaped",
+    "fits_stdout",
+    "paused",
+    "prepare_streams",
+    "progress_bars",
+    "say",
+    "write_json",
+    "write_text",
+]
+
+# Marks that turn the direction of text, by which a name can be made to look like another one.
+_DIRECTIONS = {*range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+_CONTROLS = {*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *_DIRECTIONS, *range(0xD800, 0xE000)}
+
+
+def _escapes(kept: str) -> dict[int, str]:
+    return {c: chr(c).encode("unicode_escape").decode() for c in _CONTROLS if chr(c) not in kept}
+
+
+_IN_A_LINE, _IN_TEXT = _escapes(""), _escapes("\n\t")
+
+
+def escaped(text: str, *, lines: bool = False) -> str:
+    r"""Returns text with control characters as backslash escapes, `\x1b[31m`, and so on one line.
+
+    Args:
+        lines: leave newlines and tabs, where the text has lines of its own.
+    """
+    return text if text.isprintable() else text.translate(_IN_TEXT if lines else _IN_A_LINE)
+
+
+def say(line: str, *, err: bool = False, color: str | None = None) -> None:
+    """Prints one line; what would steer the terminal or break the line is escaped."""
+    import typer
+
+    typer.secho(escaped(line), err=err, fg=color)
+
+
+def write_text(text: str) -> None:
+    """Prints text for other programs as it is, at once; on a terminal, control characters are escaped."""
+    sys.stdout.write(escaped(text, lines=True) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def write_json(text: str) -> None:
+    """Prints JSON at once; letters that the stream lacks, or that would steer a terminal, as JSON's own escapes."""
+    if not fits_stdout(text):
+        text = "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
+    elif sys.stdout.isatty():
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def fits_stdout(text: str) -> bool:
+    """Whether the encoding of stdout has all letters of a text."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def bar_of(share: float, *, width: int = 20) -> str:
+    """Draws a share of 1 as a bar, in letters that stdout has."""
+    return ("█" if fits_stdout("█") else "#") * round(width * min(max(share, 0.0), 1.0))
+
+
+def prepare_streams() -> None:
+    """Lets stdout and stderr take every text: what their encoding lacks is printed as a backslash escape."""
+    if sys.stdout is None:  # closed by the caller, `>&-`
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (for as long as the process lives)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_OneLine())
+
+
+def abandon_stdout() -> None:
+    """Sends to nowhere what stdout still holds: it is closed or full, and Python would complain once more at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record), lines=record.exc_info is not None)
+
+
+# ---- rich, which takes a moment to load --------------------------------------------------------------------
+
+
+def console(*, stderr: bool = False, **options: Any) -> Console:
+    """Returns a console whose texts are escaped, in tables, too; to it a name is no markup, emoji or number."""
+    return _console_class()(stderr=stderr, **{"highlight": False, "emoji": False, "markup": False, **options})
+
+
+@functools.cache
+def _console_class() -> type[Console]:
+    from rich.console import Console
+    from rich.text import Text
+
+    class Escaping(Console):
+        def render(self, renderable: Any, options: Any = None) -> Any:
+            if isinstance(renderable, Text) and not renderable.plain.isprintable():
+                renderable = renderable.copy()
+                renderable.plain = escaped(renderable.plain)
+            return super().render(renderable, options)
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(escaped(text), **options)  # before rich drops some of it
+
+    return Escaping
+
+
+def progress_bars(notes: Console, *, name: str = "{task.description}") -> Progress:
+    """Returns progress bars on a terminal, and nothing elsewhere; `name` stands before each."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(name, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal, redirect_stdout=False)
+
+
+@contextlib.contextmanager
+def paused(bars: Progress) -> Iterator[None]:
+    """Takes the bars off the terminal while something else is printed."""
+    if bars.disable:
+        yield
+        return
+    bars.stop()
+    try:
+        yield
+    finally:
+        bars.start()
