@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "structured": set(),
     "terminal": set(),
     "config": set(),
+    "drawing": set(),
     "layers": set(),
     "models": {"layers"},
     "weights": {"layers", "models", "io"},  # the unpickler
@@ -24,8 +25,8 @@ MAY_IMPORT = {
     "data": {"io", "sentences", "transforms", "weights"},  # weights: the pretrained backbone of the motion world
     "metrics": {"sentences"},  # the tokenizer
     "tasks": {"layers", "models", "weights", "sentences", "transforms", "metrics"},
-    "engine": {"layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
-    "predict": {"weights", "io", "transforms", "tasks"},
+    "engine": {"drawing", "layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
+    "predict": {"drawing", "weights", "io", "transforms", "tasks"},
     "cli": {"models", "weights", "io", "transforms", "data", "metrics", "tasks", "engine", "predict"},
 }
 GROUND = ("errors", "types", "version", "structured", "terminal", "config")

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from pydantic import PositiveInt
 from typing_extensions import TypedDict
 
+from videozoo.drawing.text import draw_text
 from videozoo.engine.duration import Duration
 from videozoo.engine.log import read_log
 from videozoo.errors import DataError
@@ -173,7 +174,7 @@ def plot_curves(runs: Sequence[RunSummary], out_path: Path) -> Path:
         y = height - MARGIN_PX - (len(runs) - i) * LINE_PX
         pen.rectangle((AXIS_PX, y + 8, AXIS_PX + 36, y + 13), colour[run.name])
         best = "  ".join(f"{name} {value:.4g}" for name, value in run.best.items())
-        pen.text((AXIS_PX + 50, y), f"{run.name}   {best}", INK, font=_font(19))
+        draw_text(pen, (AXIS_PX + 50, y), f"{run.name}   {best}", INK, 19)
     out_path.parent.mkdir(parents=True, exist_ok=True)
     image.save(out_path, format="PNG")
     return out_path
@@ -196,14 +197,14 @@ def _draw_panel(
     def place(step: float, value: float) -> tuple[float, float]:
         return left + (right - left) * step / max(last_step, 1), bottom - PANEL_PX * (value - low) / (high - low)
 
-    pen.text((left, top - 30), name, INK, font=_font(22))
+    draw_text(pen, (left, top - 30), name, INK, 22)
     for tick in ticks:
         y = place(0, tick)[1]
         pen.line((left, y, right, y), RULE)
-        pen.text((left - 10, y), f"{tick:g}", FAINT, font=_font(17), anchor="rm")
+        draw_text(pen, (left - 10, y), f"{tick:g}", FAINT, 17, anchor="rm")
     for step in _ticks(0, last_step):
         if step <= last_step:
-            pen.text((place(step, low)[0], bottom + 8), f"{step:g}", FAINT, font=_font(17), anchor="mt")
+            draw_text(pen, (place(step, low)[0], bottom + 8), f"{step:g}", FAINT, 17, anchor="mt")
     for run, curve in curves.items():
         points = [place(step, value) for step, value in curve if math.isfinite(value)]
         if len(points) > 1:
@@ -220,7 +221,3 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 6)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
-
-
-def _font(size_px: int) -> Any:
-    return ImageFont.load_default(size_px)

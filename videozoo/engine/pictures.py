@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
+
+from videozoo.drawing.text import draw_text
 
 __all__ = ["draw_clips"]
 
@@ -31,7 +33,7 @@ def draw_clips(batch: Mapping[str, Any], *, max_clips: int = 8, max_frames: int 
     ids = batch.get("id") or [""] * b
     for row in range(b):
         top = row * (h + TEXT_PX + GAP_PX)
-        pen.text((2, top), str(ids[row]).encode("ascii", "replace").decode(), INK, font=ImageFont.load_default(12))
+        draw_text(pen, (2, top), str(ids[row]), INK, 12)
         for column in range(t):
             frame = np.ascontiguousarray(clips[row, column].permute(1, 2, 0).numpy())
             page.paste(Image.fromarray(frame), (column * (w + GAP_PX), top + TEXT_PX))

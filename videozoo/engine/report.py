@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from videozoo.data.files import some_of
+from videozoo.drawing.text import draw_text, fit, line_height, text_width
 from videozoo.engine.evaluate import Evaluation
 from videozoo.engine.loader import by_reason
 from videozoo.io.whole_file import whole_file, write_whole_text
@@ -182,6 +183,7 @@ def _text(value: Any) -> str:
 
 # ---- the picture ------------------------------------------------------------------------------------
 
+MAX_NAME_PX = 200  # of a class; longer names are cut
 MAX_LABELLED = 50  # more classes than these are drawn as a heat map without words
 _LOW, _HIGH = np.array([255, 255, 255]), np.array([16, 74, 122])
 _INK, _SOFT, _GRID = (28, 39, 51), (95, 111, 127), (223, 229, 234)
@@ -198,51 +200,41 @@ def draw_matrix(matrix: Matrix) -> Image.Image:
     if not labelled:
         return cells
 
-    font = _font(min(15, cell - 5))
-    names = [_legible(name, i) for i, name in enumerate(matrix.class_names)]
-    margin = max(70, *(math.ceil(font.getlength(name)) + 14 for name in names))
+    size_px = min(15, cell - 5)
+    names = [fit(name, MAX_NAME_PX, size_px) for name in matrix.class_names]
+    margin = max(70, *(math.ceil(text_width(name, size_px)) + 14 for name in names))
     picture = Image.new("RGB", (margin + cells.width + 1, margin + cells.height + 1), "white")
     picture.paste(cells, (margin, margin))
     draw = ImageDraw.Draw(picture)
-    draw.text((4, margin - 7), "truth", font=font, fill=_SOFT, anchor="lb")
-    draw.text((4, 4), "predicted", font=font, fill=_SOFT, anchor="lt")
+    draw_text(draw, (4, margin - 7), "truth", _SOFT, size_px, anchor="lb")
+    draw_text(draw, (4, 4), "predicted", _SOFT, size_px, anchor="lt")
     for i, name in enumerate(names):
         middle = margin + i * cell + cell / 2
-        draw.text((margin - 7, middle), name, font=font, fill=_INK, anchor="rm")
-        picture.paste(*_upright(name, font, at=middle, height=margin - 7))
+        draw_text(draw, (margin - 7, middle), name, _INK, size_px, anchor="rm")
+        picture.paste(*_upright(name, size_px, at=middle, height=margin - 7))
     for i in range(num_classes + 1):
         line = margin + i * cell
         draw.line((margin, line, margin + cells.width, line), fill=_GRID)
         draw.line((line, margin, line, margin + cells.height), fill=_GRID)
-    small = _font_within(str(matrix.counts.max()), cell - 4, largest=min(15, cell - 5))
+    small = _size_within(str(matrix.counts.max()), cell - 4, largest=size_px)
     for row, column in np.argwhere(matrix.counts) if small else ():
         place = (margin + column * cell + cell / 2, margin + row * cell + cell / 2)
         ink = "white" if shares[row, column] > 0.35 else _INK
-        draw.text(place, str(matrix.counts[row, column]), font=small, fill=ink, anchor="mm")
+        draw_text(draw, place, str(matrix.counts[row, column]), ink, small, anchor="mm")
     return picture
 
 
-def _upright(name: str, font: Any, *, at: float, height: int) -> tuple[Image.Image, tuple[int, int]]:
+def _upright(name: str, size_px: int, *, at: float, height: int) -> tuple[Image.Image, tuple[int, int]]:
     """`name` written upwards, ending at `height`, and where to paste it so that its middle is at x = `at`."""
-    line = sum(font.getmetrics())
+    line = line_height(size_px)
     strip = Image.new("RGB", (height, line), "white")
-    ImageDraw.Draw(strip).text((0, line / 2), name, font=font, fill=_INK, anchor="lm")
+    draw_text(ImageDraw.Draw(strip), (0, line / 2), name, _INK, size_px, anchor="lm")
     return strip.rotate(90, expand=True), (round(at - line / 2), 0)
 
 
-def _font(size_px: int) -> Any:
-    return ImageFont.load_default(size_px)
-
-
-def _font_within(text: str, width_px: int, *, largest: int) -> Any:
-    """The largest font in which `text` fits, or None when it would be too small to read."""
-    return next((f for f in map(_font, range(largest, 7, -1)) if f.getlength(text) <= width_px), None)
-
-
-def _legible(name: str, index: int) -> str:
-    """The name if Pillow's font has its letters, else the class index, as in the table of classes."""
-    short = name if len(name) <= 24 else f"{name[:22]}.."
-    return short if all(ord(c) < 0x250 and c.isprintable() for c in short) else f"class {index}"
+def _size_within(text: str, width_px: int, *, largest: int) -> int:
+    """The largest size in which `text` fits, or 0 when it would be too small to read."""
+    return next((size_px for size_px in range(largest, 7, -1) if text_width(text, size_px) <= width_px), 0)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -1,15 +1,12 @@
-"""Drawing shared by rendered videos and timelines: the fonts, the colours, text that fits."""
+"""Drawing shared by rendered videos and timelines: colours, clock times, the names worth a colour."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
-
-from PIL import ImageDraw, ImageFont
 
 from videozoo.predict.prediction import Window, ranked
 
-__all__ = ["GREY", "PALETTE", "RGB", "clock", "colours", "fit", "font", "leaders", "wrap"]
+__all__ = ["GREY", "PALETTE", "RGB", "clock", "colours", "leaders"]
 
 RGB = tuple[int, int, int]
 
@@ -26,36 +23,6 @@ PALETTE: tuple[RGB, ...] = (
     (120, 94, 160),
 )
 GREY: RGB = (150, 155, 165)
-
-
-@functools.lru_cache(maxsize=32)
-def font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font that comes with Pillow, at a height of about `size_px`."""
-    return ImageFont.load_default(size=size_px)
-
-
-def fit(draw: ImageDraw.ImageDraw, text: str, width_px: float, size_px: int) -> str:
-    """`text`, or as much of its beginning as fits into `width_px`, with an ellipsis; possibly nothing."""
-    face = font(size_px)
-    if draw.textlength(text, font=face) <= width_px:
-        return text
-    for length in range(len(text) - 1, 0, -1):
-        short = text[:length].rstrip() + "…"
-        if draw.textlength(short, font=face) <= width_px:
-            return short
-    return ""
-
-
-def wrap(draw: ImageDraw.ImageDraw, text: str, width_px: float, size_px: int, *, most: int) -> list[str]:
-    """`text` in lines that fit into `width_px`, at most so many; the last one is shortened where it must be."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and (len(lines) == most or draw.textlength(longer, font=font(size_px)) <= width_px):
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return [fit(draw, line, width_px, size_px) for line in lines]
 
 
 def clock(time_s: float, *, step_s: float = 1.0) -> str:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from videozoo.drawing.text import draw_text, fit, text_width
 from videozoo.errors import ConfigError, counted
-from videozoo.predict.draw import GREY, PALETTE, RGB, clock, colours, fit, font, leaders
+from videozoo.predict.draw import GREY, PALETTE, RGB, clock, colours, leaders
 from videozoo.predict.prediction import UNNAMED, Prediction, Window, ranked
 from videozoo.types import Caption, Span
 
@@ -103,7 +104,7 @@ class _Page:
         words = gaze.words if gaze is not None else ()
         self.best = "best label" if gaze is None else "sentence"
         named = [*(words or names), self.best]
-        widest = max(self.pen.textlength(name, font=font(TEXT_PX)) for name in named)
+        widest = max(text_width(name, TEXT_PX) for name in named)
         self.left = MARGIN_PX + min(int(widest), WIDTH_PX // 4) + 24
         self.right = WIDTH_PX - MARGIN_PX - 70  # leaves room for the scale
         self.end_s = max([prediction.info.duration_s, *(window.end_s for window in timeline), 1e-3])
@@ -130,15 +131,15 @@ class _Page:
 
     def _header(self) -> None:
         width = WIDTH_PX - 2 * MARGIN_PX
-        title = fit(self.pen, Path(self.prediction.id).name, width, 38)
-        self.pen.text((MARGIN_PX, 30), title, INK, font=font(38))
+        title = fit(Path(self.prediction.id).name, width, 38)
+        draw_text(self.pen, (MARGIN_PX, 30), title, INK, 38)
         best = ", ".join(f"{name} {score:.0%}" for name, score in ranked(self.prediction.answer, top=3))
         line = f"whole video: {best}" if best else "nothing was found"
         if self.spans and self.gaze is None:
             line = f"{len(self.spans)} found   |   {line}"
         elif windows := self.prediction.windows:
             line += f"   |   {counted(len(windows), 'window')} of {windows[0].end_s - windows[0].start_s:g} s"
-        self.pen.text((MARGIN_PX, 82), fit(self.pen, line, width, 24), FAINT, font=font(24))
+        draw_text(self.pen, (MARGIN_PX, 82), fit(line, width, 24), FAINT, 24)
 
     def _strip(self, y: int) -> None:
         self._name(self.best, y + STRIP_PX / 2, FAINT)
@@ -146,10 +147,10 @@ class _Page:
         for start_s, end_s, name in _runs(self.timeline):
             x0, x1 = self.x(start_s), self.x(end_s)
             self.pen.rectangle((x0, y, max(x1, x0 + 1), y + STRIP_PX), self.colour.get(name, GREY))
-            if text := fit(self.pen, name, x1 - x0 - 16, TEXT_PX - 4):
+            if text := fit(name, x1 - x0 - 16, TEXT_PX - 4):
                 if text.endswith("…") and len(text) < 5:
                     continue
-                self.pen.text(((x0 + x1) / 2, y + STRIP_PX / 2), text, PAPER, font=font(TEXT_PX - 4), anchor="mm")
+                draw_text(self.pen, ((x0 + x1) / 2, y + STRIP_PX / 2), text, PAPER, TEXT_PX - 4, anchor="mm")
             self.pen.line((x1, y, x1, y + STRIP_PX), PAPER, 2)
 
     def _lane(self, name: str, y: int, ticks: Sequence[float], *, scale: bool) -> None:
@@ -167,7 +168,7 @@ class _Page:
         self.pen.line((self.left, base, self.right, base), FAINT, 2)
         self._name(name, y + LANE_PX / 2, INK)
         for text, at in (("100 %", y + 12), ("50", y + LANE_PX // 2), ("0", base - 10)) if scale else ():
-            self.pen.text((self.right + 10, at), text, FAINT, font=font(20), anchor="lm")
+            draw_text(self.pen, (self.right + 10, at), text, FAINT, 20, anchor="lm")
 
     def _curve(self, name: str, base: int) -> None:
         """The score of each moment, as steps."""
@@ -193,9 +194,9 @@ class _Page:
             x0, x1 = round(self.x(span.start_s)), round(self.x(span.end_s))
             self.pen.rectangle((x0, level, max(x1, x0 + 3), base), _tint(colour), outline=colour, width=3)
             score = f"{span.score:.0%}"
-            room = self.pen.textlength(score, font=font(20)) + 10
+            room = text_width(score, 20) + 10
             if x1 - x0 > room and base - level > 30:
-                self.pen.text(((x0 + x1) / 2, level + 8), score, INK, font=font(20), anchor="mt")
+                draw_text(self.pen, ((x0 + x1) / 2, level + 8), score, INK, 20, anchor="mt")
 
     def _word(self, word: str, y: int, weights: np.ndarray, times_s: Sequence[float]) -> None:
         """How far a word looked at each moment, from white to dark."""
@@ -210,14 +211,14 @@ class _Page:
     def _name(self, name: str, y: float, ink: RGB) -> None:
         if name in self.colour:
             self.pen.rectangle((self.left - 10, y - LANE_PX / 2, self.left - 4, y + LANE_PX / 2), self.colour[name])
-        text = fit(self.pen, name, self.left - MARGIN_PX - 20, TEXT_PX)
-        self.pen.text((self.left - 20, y), text, ink, font=font(TEXT_PX), anchor="rm")
+        text = fit(name, self.left - MARGIN_PX - 20, TEXT_PX)
+        draw_text(self.pen, (self.left - 20, y), text, ink, TEXT_PX, anchor="rm")
 
     def _axis(self, y: int, ticks: Sequence[float]) -> None:
         step_s = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
         for tick in ticks:
             self.pen.line((self.x(tick), y, self.x(tick), y + 10), FAINT, 2)
-            self.pen.text((self.x(tick), y + 18), clock(tick, step_s=step_s), FAINT, font=font(22), anchor="mt")
+            draw_text(self.pen, (self.x(tick), y + 18), clock(tick, step_s=step_s), FAINT, 22, anchor="mt")
 
 
 def _runs(timeline: Sequence[Window]) -> list[tuple[float, float, str]]:

@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from videozoo.drawing.text import draw_text, text_width, wrap
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.audio import read_audio
 from videozoo.io.cut import at_rate, steady_fps
 from videozoo.io.encode import write_video
 from videozoo.io.reader import TIME_SLACK_S
 from videozoo.io.remux import add_sound
-from videozoo.predict.draw import GREY, PALETTE, colours, font, leaders, wrap
+from videozoo.predict.draw import GREY, PALETTE, colours, leaders
 from videozoo.predict.frames import Video, open_source
 from videozoo.predict.prediction import Prediction, Window, ranked
 from videozoo.types import VideoInfo
@@ -128,10 +129,7 @@ class _Overlay:
     def _draw_panel(self, index: int) -> _Panel:
         """The rows of one window."""
         pairs = ranked(self.timeline[index].answer, top=self.top)
-        measure = ImageDraw.Draw(Image.new("RGBA", (1, 1)))
-        texts = [
-            wrap(measure, name, self._room(measure), self.text_px, most=self.rows - len(pairs) + 1) for name, _ in pairs
-        ]
+        texts = [wrap(name, self._room(), self.text_px, most=self.rows - len(pairs) + 1) for name, _ in pairs]
         width, height = self.size[0], sum(map(len, texts)) * self.row_px + 2 * self.pad_px
         image = Image.new("RGBA", (width, height), PANEL)
         pen = ImageDraw.Draw(image)
@@ -146,9 +144,9 @@ class _Overlay:
         weight = (rgba[..., 3:] * 256 + 127) // 255
         return _Panel(share=256 - weight, light=rgba[..., :3] * weight)
 
-    def _room(self, pen: ImageDraw.ImageDraw) -> float:
+    def _room(self) -> float:
         """How long a name may be: the width without the score."""
-        return self.size[0] - 8 * self.pad_px - pen.textlength("100%", font=font(self.text_px))
+        return self.size[0] - 8 * self.pad_px - text_width("100%", self.text_px)
 
     def _draw_row(self, pen: ImageDraw.ImageDraw, y: int, name: str, text: str, score: float) -> None:
         left, right = 2 * self.pad_px, self.size[0] - 2 * self.pad_px
@@ -169,7 +167,7 @@ class _Overlay:
 
     def _write(self, pen: ImageDraw.ImageDraw, x: float, y: float, text: str, anchor: str) -> None:
         stroke = max(1, self.text_px // 14)
-        pen.text((x, y), text, INK, font(self.text_px), anchor, stroke_width=stroke, stroke_fill=SHADOW)
+        draw_text(pen, (x, y), text, INK, self.text_px, anchor=anchor, stroke_width=stroke, stroke_fill=SHADOW)
 
     @functools.cached_property
     def _strip(self) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Text in pictures: one font that is shipped, and those of the system for other scripts."""
