@@ -167,6 +167,7 @@ NAMES = ["变大", "向左", "ü", "Ж", "й"]
 
 def test_every_picture_of_the_engine_shows_names(no_fonts, tmp_path):
     """Two class names, runs or clips that differ in one letter give different pictures."""
+
     def matrix(name):
         return draw_matrix(Matrix("m", "M", [name, "b"], np.eye(2, dtype=np.int64)))
 
