@@ -53,6 +53,7 @@ def run(world, tmp_path, monkeypatch):
     spec = ClipInput(num_frames=2, short_side_px=32, crop_px=32)
     record = {
         "model": {"name": "reader"},
+        "task": {"name": "reader"},
         "input": spec.to_dict(),
         "data": {"val": {"name": "clip_folder", "path": str(world / "val")}},
         "fit": {"batch_size": 12, "num_workers": 0},

@@ -29,21 +29,9 @@ NAMES = [
 TEXTS = ["a", "plain", "__defaults__", "__class__", "latin1", "f8", "<f4", "O", "U9", "b1", "<", "", "\xff", "0" * 300]
 NUMBERS = [0, 1, 2, 3, 7, 8, 64, 255, 2**16 - 1, 2**28 - 1, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1]
 OPCODES = [opcode for opcode in pickletools.opcodes if opcode.name != "STOP"]
-USEFUL = [
-    *(
-        "MARK",
-        "TUPLE",
-        "TUPLE1",
-        "TUPLE2",
-        "TUPLE3",
-        "EMPTY_DICT",
-        "EMPTY_LIST",
-        "EMPTY_SET",
-        "REDUCE",
-        "BUILD",
-        "GLOBAL",
-    ),
-    *("SETITEM", "SETITEMS", "APPEND", "APPENDS", "BINGET", "BINPUT", "MEMOIZE", "BINUNICODE", "BININT1", "BINBYTES"),
+SCALARS = [
+    *("NONE", "NEWTRUE", "BININT1", "BININT", "LONG1", "BINFLOAT", "EMPTY_TUPLE", "EMPTY_DICT", "EMPTY_LIST"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES", "BINBYTES", "BYTEARRAY8", "STRING", "INT", "BINGET"),
 ]
 BY_NAME = {opcode.name: opcode for opcode in OPCODES}
 
@@ -54,13 +42,37 @@ def stream(seed: int) -> bytes:
 
 
 def program(rng: random.Random) -> bytes:
-    parts = [b"\x80\x04"]
-    for _ in range(rng.choice((3, 10, 40, 200))):
-        opcode = BY_NAME[rng.choice(USEFUL)] if rng.random() < 0.7 else rng.choice(OPCODES)
-        parts.append(opcode.code.encode("latin1") + argument(opcode, rng) * rng.choice((1, 1, 1, 1, 1, 1, 1, 2)))
-        if rng.random() < 0.05:
-            parts.append(parts[-1] * rng.choice((10, 100, 5000)))
-    return b"".join(parts) + b"."
+    """Opcodes that mostly push what the next one takes, now and then with one at random between."""
+    return b"\x80\x04" + pushed(rng, rng.choice((1, 3, 6))) + b"."
+
+
+def pushed(rng: random.Random, depth: int) -> bytes:
+    """Opcodes that leave one more value on the stack."""
+    if rng.random() < 0.02:
+        opcode = rng.choice(OPCODES)
+        return opcode.code.encode("latin1") + argument(opcode, rng) * rng.choice((1, 1, 1, 5000))
+    if depth == 0:
+        opcode = BY_NAME[rng.choice(SCALARS)]
+        return opcode.code.encode("latin1") + argument(opcode, rng)
+    items = [pushed(rng, rng.randrange(depth)) for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 4, 5)))]
+    several, name = b"(" + b"".join(items), argument(BY_NAME["GLOBAL"], rng)
+    made = rng.choice(
+        [
+            *(
+                several + b"t",
+                several + b"l",
+                b"]" + several + b"e",
+                b"}" + several + b"u",
+                b"\x8f" + several + b"\x90",
+            ),
+            *(b"c" + name + several + b"tR",) * 4,
+            *(several + b"\x91", several + b"d", b"c" + name, pushed(rng, depth - 1) + pushed(rng, depth - 1) + b"b"),
+            *(b"cnumpy\ndtype\n(X\x02\x00\x00\x00" + rng.choice((b"f4", b"u1", b"U1", b"O8", b"b1")) + b"tR",) * 2,
+            b"cnumpy\nndarray\n" + several + b"tR",
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR(" + several[1:] + b"tb",
+        ]
+    )
+    return made + rng.choice((b"", b"", b"q\x00", b"q\x01", b"\x94"))
 
 
 def argument(opcode: pickletools.OpcodeInfo, rng: random.Random) -> bytes:
@@ -94,21 +106,30 @@ def valid(rng: random.Random) -> bytes:
 
 def mutated(rng: random.Random) -> bytes:
     data = bytearray(valid(rng))
-    for _ in range(rng.choice((1, 1, 2, 4, 16))):
-        place = rng.randrange(len(data) + 1)
-        match rng.randrange(5):
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        try:
+            places = [place for _, _, place in pickletools.genops(bytes(data))]
+        except ValueError:  # it is no longer whole
+            places = list(range(len(data)))
+        if len(places) < 2:
+            break
+        number = rng.randrange(len(places) - 1)
+        place, end = places[number], places[number + 1]
+        match rng.randrange(6):
             case 0:
-                data[place : place + 1] = bytes([rng.randrange(256)])
+                data[rng.randrange(len(data))] = rng.randrange(256)
             case 1:
-                del data[place : place + rng.choice((1, 4, 40))]
+                del data[place:end]
             case 2:
                 opcode = rng.choice(OPCODES)
                 data[place:place] = opcode.code.encode("latin1") + argument(opcode, rng)
             case 3:
-                data[place:place] = data[place : place + 50] * rng.choice((1, 30))
+                data[place:place] = data[place:end] * rng.choice((1, 30))
             case 4:
                 other = valid(rng)
                 data[place:] = other[rng.randrange(len(other)) :]
+            case 5:
+                data[end - 1] = rng.randrange(256)  # an argument
     return bytes(data)
 
 

@@ -6,6 +6,7 @@ from PIL import Image
 from tests.predict.conftest import FPS, LEVELS, NAMES, SPEC, GreyMeter, NameGrey, grey_frames
 from videozoo.errors import ConfigError, DataError, DecodeError, WeightsError
 from videozoo.predict import windows
+from videozoo.predict.extractor import Extractor
 from videozoo.predict.predictor import Predictor, load
 from videozoo.predict.windows import window_times
 from videozoo.types import Labels, VideoInfo
@@ -37,6 +38,18 @@ def test_a_run_directory_a_checkpoint_and_published_weights_answer_alike(run, gr
     assert [a.best for a in answers] == ["light"] * 3
     assert answers[0].names == NAMES
     np.testing.assert_array_equal(answers[0].scores, answers[2].scores)
+
+
+def test_weights_of_a_training_that_diverged(run):
+    content = checkpoint.read(run)
+    state = {name: value.clone().float() * float("nan") for name, value in content.model.items()}
+    named = {"record": content.record, "class_names": list(content.class_names)}
+    checkpoint.write(run / "best.pt", {**named, "model": state})
+    for use in (load, Extractor):
+        with pytest.raises(
+            WeightsError, match=r"best\.pt: the model's scores are nan, since .*; use a checkpoint from"
+        ):
+            use(run, device="cpu")
 
 
 def test_there_is_no_such_run(tmp_path):

@@ -219,7 +219,7 @@ def test_a_caffe2_file_is_named_as_such(tmp_path):
 
 def test_files_that_hold_no_weights(tmp_path):
     path = tmp_path / "a.pth"
-    assert refused(tmp_path) == "is a folder; give the file"
+    assert refused(tmp_path) == "is a folder; give the path of a file of weights"
     path.write_bytes(b"")
     assert refused(path) == "is empty; fetch the file again"
     path.write_text("<html>Not found</html>")
@@ -228,7 +228,7 @@ def test_files_that_hold_no_weights(tmp_path):
         torch.save(TENSORS, path, _use_new_zipfile_serialization=is_zip)
         path.write_bytes(path.read_bytes()[:-40])
         message = refused(path)
-        assert message.startswith("cannot be read as weights (RuntimeError: ")
+        assert message.startswith(f"cannot be read as weights ({'BadZipFile' if is_zip else 'RuntimeError'}: ")
         assert message.endswith("); fetch the file again")
     (tmp_path / "a.safetensors").write_bytes(safetensors.torch.save(TENSORS)[:-4])
     assert refused(tmp_path / "a.safetensors").startswith("cannot be read as weights (SafetensorError: ")

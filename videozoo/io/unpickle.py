@@ -87,10 +87,12 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Opaque:
     """Stands for an object that a reader derived from `PickleReader` does not make."""
 
-    __slots__ = ()
+    num_bytes: int = 0
+    """That the object will take: it counts as the contents of an array do."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -120,6 +122,8 @@ class PickleReader:
         self._outer: list[list[Any]] = []  # the stacks below each mark
         self._memo: dict[int, Any] = {}
         self._memory_left = SPARE_BYTES + BYTES_PER_BYTE * size_bytes
+        self._values_left = SPARE_VALUES + size_bytes
+        self._bytes_left = SPARE_BYTES + SHARED_TIMES * size_bytes
 
     def load(self) -> Any:
         """Runs the pickle to its end.
@@ -137,7 +141,7 @@ class PickleReader:
             else:
                 self._unknown(opcode)
         result = self._stack.pop()
-        self._check(result)
+        self.check(result, with_contents=True)
         return result
 
     # --- what a derived reader may do otherwise ---------------------------------------------------------------------
@@ -231,7 +235,7 @@ class PickleReader:
         target = self._stack[-1]
         if type(target) is list:
             target.extend(items)
-        elif type(target) is not Opaque:
+        elif not isinstance(target, Opaque):
             raise PickleRefused(f"it appends to a {type(target).__name__}")
 
     def _set_items(self, items: list[Any]) -> None:
@@ -243,7 +247,7 @@ class PickleReader:
             self.check_key(key)
         if type(target) in (dict, collections.OrderedDict):
             target.update(zip(items[::2], items[1::2], strict=True))
-        elif type(target) is not Opaque:
+        elif not isinstance(target, Opaque):
             raise PickleRefused(f"it sets items of a {type(target).__name__}")
 
     def _add_items(self) -> None:
@@ -344,37 +348,43 @@ class PickleReader:
 
     # --- the result -------------------------------------------------------------------------------------------------
 
-    def _check(self, result: Any) -> None:
+    def check(self, value: Any, *, with_contents: bool = False) -> None:
         """Refuses values that are deep, hold themselves, or are few bytes in the file and many for their reader."""
-        values_left = SPARE_VALUES + self._size_bytes
-        bytes_left = SPARE_BYTES + SHARED_TIMES * self._size_bytes
-        level: list[Any] = [result]
+        level: list[Any] = [value]
         for _ in range(MAX_DEPTH):
-            bytes_left -= sum(map(_num_bytes, level))
-            level = list(itertools.islice(itertools.chain.from_iterable(map(_parts, level)), values_left + 1))
-            values_left -= len(level)
+            if with_contents:
+                self._bytes_left -= sum(map(self._num_bytes, level))
+            inner = itertools.chain.from_iterable(map(_parts, level))
+            level = list(itertools.islice(inner, self._values_left + 1))
+            self._values_left -= len(level)
+            if self._values_left < 0 or self._bytes_left < 0:
+                raise PickleRefused("it repeats its values until they are far larger than the file")
             if not level:
                 return
-            if values_left < 0 or bytes_left < 0:
-                raise PickleRefused("it repeats its values until they are far larger than the file")
         raise PickleRefused(f"it nests its values over {MAX_DEPTH} deep")
+
+    def _num_bytes(self, value: Any) -> int:
+        if isinstance(value, str | bytes | bytearray):
+            return len(value)
+        if isinstance(value, np.ndarray | np.generic):
+            return value.nbytes
+        if isinstance(value, Opaque):
+            return value.num_bytes
+        if type(value) in self.left_over:
+            raise PickleRefused(f"it has {self.left_over[type(value)]} where a value belongs")
+        return 0
+
+    left_over: ClassVar[dict[type, str]] = {
+        _Unfilled: "an array without contents",
+        _Dtype: "a dtype",
+        Global: "a name",
+    }
 
 
 def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list | tuple | set | frozenset) else ()
-
-
-def _num_bytes(value: Any) -> int:
-    if isinstance(value, str | bytes | bytearray):
-        return len(value)
-    if isinstance(value, np.ndarray | np.generic):
-        return value.nbytes
-    if value is None or isinstance(value, int | float | complex | dict | list | tuple | set | frozenset | Opaque):
-        return 0
-    kind = {_Unfilled: "an array without contents", _Dtype: "a dtype", Global: "a name"}[type(value)]
-    raise PickleRefused(f"it has {kind} where a value belongs")
 
 
 # --- values: the opcodes that push one ------------------------------------------------------------------------------

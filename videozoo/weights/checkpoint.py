@@ -12,7 +12,6 @@ import json
 import os
 import pickle
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
 from videozoo.errors import WeightsError
-from videozoo.structured import checked, parse_json, reading, regular_file, shown
+from videozoo.io.unpickle import open_weights
+from videozoo.structured import checked, parse_json, reading, reason, regular_file, shown
+from videozoo.weights.torch_file import TORCH_DAMAGE, TorchFileRefused, is_zip, read_torch
 
 __all__ = [
     "FORMAT",
@@ -79,6 +80,29 @@ class Checkpoint:
                 f"{self.path}: record: {name}: needs a section with a name, got {shown(found)}; {ADVICE}"
             )
         return dict(found)
+
+    def check_finite(self) -> None:
+        """Refuses weights of a training that diverged, whose scores would be nan.
+
+        Raises:
+            WeightsError: a tensor of the model holds nan or infinity.
+        """
+        wrong = [name for name, tensor in self.model.items() if not _is_finite(tensor)]
+        if wrong:
+            raise WeightsError(
+                f"{self.path}: the model's scores are nan, since {len(wrong)} of its {len(self.model)} tensors hold "
+                f"values that are not finite ({shown(wrong[0])}{', ...' if len(wrong) > 1 else ''}); use a checkpoint "
+                "from before the training diverged"
+            )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Looks at the least and the greatest value: a hundred times faster than `isfinite` of each."""
+    if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    parts = parts.float() if parts.element_size() == 1 else parts  # 8-bit floats have no minimum
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(parts))
 
 
 def find(run: str | os.PathLike[str]) -> Path:
@@ -218,28 +242,28 @@ def _state(model: Any, where: str) -> Mapping[str, Tensor]:
 
 
 def _read_pt(path: Path) -> dict[str, Any]:
-    if not zipfile.is_zipfile(path):  # an older pickle, or the file's tail is missing
-        raise WeightsError(
-            f"{path}: cannot be read (no zip archive as torch.save writes it); it was cut short or is no checkpoint: "
-            "use another checkpoint of the run, or bring other projects' weights with `videozoo import`"
-        )
+    with open_weights(path) as file:
+        if not is_zip(file.read(64)):  # an older pickle, or something else
+            raise WeightsError(
+                f"{path}: cannot be read (no zip archive as torch.save writes it); it was cut short or is no "
+                "checkpoint: use another checkpoint of the run, or bring other projects' weights with `videozoo import`"
+            )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
+        content = read_torch(path)
+    except (TorchFileRefused, pickle.UnpicklingError) as error:
         raise WeightsError(
-            f"{path}: refused, it holds more than tensors and plain values, or is no checkpoint ({reason}); "
+            f"{path}: refused, it holds more than tensors and plain values, or is no checkpoint ({reason(error)}); "
             "bring other projects' weights with `videozoo import`"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+    except TORCH_DAMAGE as error:
         raise WeightsError(
-            f"{path}: cannot be read ({reason}); it was cut short or damaged: use another checkpoint of the run"
+            f"{path}: cannot be read ({reason(error)}); it was cut short or damaged: use another checkpoint of the run"
         ) from error
     return content if isinstance(content, dict) else {}
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
+    open_weights(path).close()  # which says what is wrong when it is not damage
     with (
         reading(path, advice="it was cut short or damaged", error=WeightsError),
         safetensors.safe_open(path, framework="pt") as file,  # type: ignore[no-untyped-call]

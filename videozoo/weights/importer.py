@@ -6,28 +6,28 @@ import dataclasses
 import importlib
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from videozoo.errors import WeightsError, did_you_mean
-from videozoo.io.unpickle import unpickle_arrays
+from videozoo.io.unpickle import DO_NOT_TRUST, open_weights, unpickle_arrays
 from videozoo.models.model import VideoModel
+from videozoo.structured import shown
 from videozoo.weights.conventions import needed_args
 from videozoo.weights.keymap import KeyMap, Tensors
+from videozoo.weights.torch_file import TORCH_DAMAGE, TorchFileRefused, is_legacy, is_zip, read_torch
 
 __all__ = ["SOURCES", "Match", "convert", "count_classes", "key_map", "match", "read_foreign"]
 
 SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", "timesformer")
 
-ZIP = b"PK\x03\x04"
-LEGACY_TORCH = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")  # pickled first in its files before version 1.6
 LONGEST_HEADER = 100_000_000  # of a safetensors file, in bytes
 NOT_FINITE = "with values that are not finite"
 
@@ -146,25 +146,18 @@ def read_foreign(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         WeightsError: the file cannot be read, or asks for something that is not an array.
     """
     path = Path(path)
-    if not path.exists():
-        raise WeightsError(f"{path}: there is no such file; check the path")
-    if path.is_dir():
-        raise WeightsError(f"{path}: is a folder; give the file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
+    with open_weights(path) as file:
+        head = file.read(512)
     if not head:
         raise WeightsError(f"{path}: is empty; fetch the file again")
     if head[257:262] == b"ustar":
         raise WeightsError(f"{path}: is a tar archive; give a file of weights from it, or one of torch 0.4 or later")
-    if head.startswith(ZIP) or LEGACY_TORCH in head:
-        state = _read_torch(path, is_zip=head.startswith(ZIP))
+    if is_zip(head) or is_legacy(head):
+        state = _read_torch(path)
     elif path.suffix == ".safetensors" or _is_safetensors(head):
         try:
             state = safetensors.torch.load_file(path)
-        except Exception as error:
+        except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:  # KeyError: a type torch lacks
             raise _unreadable(path, error) from error
     else:
         state = unpickle_arrays(path)
@@ -186,19 +179,17 @@ class _Inert:
         pass
 
 
-def _read_torch(path: Path, *, is_zip: bool) -> Any:
+def _read_torch(path: Path) -> Any:
     """What torch saved; each foreign thing beside the tensors (a log, a config) is an `_Inert` of its name."""
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path) if is_zip else []
-        inert: list[Any] = [(type(name, (_Inert,), {}), name) for name in names]
-        with warnings.catch_warnings(), torch.serialization.safe_globals(inert):
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged archive fails in as many ways as it has layers
+        return read_torch(path, inert=lambda name: type(name, (_Inert,), {}))
+    except TorchFileRefused as error:
+        raise WeightsError(f"{path}: {error}; {DO_NOT_TRUST}") from error
+    except TORCH_DAMAGE as error:
         if asked := re.search(r"GLOBAL (\S+)", str(error)):
             raise WeightsError(
-                f"{path}: it asks for '{asked[1]}', which is not part of a tensor, so nothing was loaded; "
-                "do not trust this file"
+                f"{path}: it asks for {shown(asked[1])}, which is not part of a tensor, so nothing was loaded; "
+                f"{DO_NOT_TRUST}"
             ) from error
         raise _unreadable(path, error) from error
 
