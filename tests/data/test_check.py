@@ -94,7 +94,7 @@ def made_features(root: Path, ids: list[str], **entry):
 def test_a_folder_one_level_too_high(tmp_path, clip):
     names = [f"mine/{name}/{clip.format(i)}" for name in ("grows", "shrinks") for i in range(2)]
     data = clip_folder(make(tmp_path / "data", *names))
-    note = r"one class only, but the folders in .*mine look like classes \(grows, shrinks\); give that path"
+    note = r"the folders in .*mine look like classes \(grows, shrinks\); give .*mine as the path"
     with pytest.raises(DataError, match=rf"data: has one class \(mine\); a classifier needs two; {note}"):
         Classify.fill_in({}, data)
     assert Classify.fill_in({"multi_label": True}, data) == {"multi_label": True}

@@ -211,7 +211,9 @@ def test_notes_of_the_data_are_kept_and_reported(recipe, world, tmp_path, caplog
     assert [list(record["notes"]), record["notes"]["val"][0].startswith(note)] == [["val"], True]
     assert run(recipe, tmp_path / "run", f"data.val.path={world / 'train'}", resume=True).step == 4
     assert "notes" not in load_recipe(tmp_path / "run" / "recipe.yaml").to_dict()
+    caplog.clear()
     evaluate_run(tmp_path / "run")
+    assert f"data.val: {note}" in caplog.text
     assert note in (tmp_path / "run" / "eval" / "val" / "report.html").read_text()
     assert evaluate_run(tmp_path / "run", data=world / "val").protocol["data notes"] == []
 

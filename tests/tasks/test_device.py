@@ -30,6 +30,7 @@ def test_devices_that_are_not_there(name):
 
 
 def test_a_process_takes_the_gpu_of_its_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "empty", lambda *args, **given: None)
     assert pick_device("cuda", local_rank=3) == torch.device("cuda:3")
     assert pick_device("cuda:1", local_rank=3) == torch.device("cuda:1")

@@ -158,9 +158,7 @@ def _odd_classes(dataset: ClipDataset) -> list[str]:
         notes.append(f"{len(empty)} of {len(names)} classes without samples: {some_of(empty)}{hint}")
     if len(names) == 1 and (found := folders_like_classes(dataset)) is not None:
         root, folders = found
-        notes.append(
-            f"one class only, but the folders in {root} look like classes ({some_of(folders)}); give that path"
-        )
+        notes.append(f"the folders in {root} look like classes ({some_of(folders)}); give {root} as the path")
     return notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,8 @@ from videozoo.weights.checkpoint import Checkpoint
 __all__ = ["evaluate_run", "recordings", "report_dir"]
 
 MAX_NAME, MAX_CHANGE = 200, 60  # of a report's folder; of a change in it, whose end tells more than its beginning
+
+log = logging.getLogger(__name__)
 
 StrPath = str | os.PathLike[str]
 
@@ -89,7 +92,10 @@ def evaluate_run(
     check_width(records, pipeline, where=f"{checkpoint.path}: data.{split}", advice=advice)
     notes = list(getattr(records, "notes", ()))
     if section == checkpoint.record.get("data", {}).get(split):
-        notes += [note for note in checkpoint.record.get("notes", {}).get(split, ()) if note not in notes]
+        told = [note for note in checkpoint.record.get("notes", {}).get(split, ()) if note not in notes]
+        for note in told:  # about the training data, too, which is not read here
+            log.warning("data.%s: %s", split, note)
+        notes += told
     groups = None if group_by is None else recordings(records, group_by)
     seen_views = str(getattr(input_spec, "views", "1x1")) if views is None else views
     fit: Mapping[str, Any] = checkpoint.record.get("fit", {})

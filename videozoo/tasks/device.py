@@ -39,6 +39,7 @@ def _named(name: str, *, where: str) -> torch.device:
         device = torch.device(name)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"{where}: there is no device '{name}'; write auto, cpu, cuda, cuda:1 or mps") from error
-    if device.type == "meta":
-        raise ConfigError(f"{where}: the device 'meta' computes nothing; write auto or cpu")
+    module = getattr(torch, device.type, None)  # such as torch.cuda and torch.mps
+    if device.type != "cpu" and not (module is not None and module.is_available()):
+        raise ConfigError(f"{where}: is '{name}', and torch sees no such device here; write auto or cpu")
     return device
