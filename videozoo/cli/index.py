@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from videozoo.cli.reading import MaxPixels
 from videozoo.terminal import console, progress_bars, say
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def index(
     out: Path = typer.Option(..., "--out", "-o", help="The index, a name ending in .parquet; one that is there grows."),
     features: Path = typer.Option(None, help="What `videozoo extract` wrote of these videos; others are looked at."),
     batch_size: int = typer.Option(64, min=1, help="Windows that go through the network together."),
+    max_pixels: MaxPixels = None,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
 ) -> None:
     """Prepare videos for `videozoo search`.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from videozoo.cli.eval import Precision
+from videozoo.cli.reading import MaxPixels
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +63,7 @@ def predict(
     fps: float = typer.Option(None, help="Frame rate of folders of frames, which have none of their own."),
     views: str = typer.Option(None, help="Clips x crops, e.g. 10x3 [as the run's input says]."),
     batch_size: int = typer.Option(8, min=1, help="Windows that go through the model together."),
+    max_pixels: MaxPixels = None,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
     precision: Precision = typer.Option(Precision.fp32, help="Of the forward pass."),
 ) -> None:

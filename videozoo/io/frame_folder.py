@@ -14,6 +14,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 from torch import Tensor
 
 from videozoo.errors import DataError, counted
+from videozoo.io.limits import check_size
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader
 from videozoo.structured import reading, regular_file, shown
 from videozoo.types import VideoInfo
@@ -143,6 +144,7 @@ def _read_image(file: Path) -> np.ndarray:
     if not file.exists():
         raise DataError(f"{file}: this frame is missing; {advice} or correct the list")
     with reading(regular_file(file, kind="frame"), advice=advice), Image.open(file, formats=IMAGE_FORMATS) as image:
+        check_size(file, *image.size)
         return np.array(image.convert("RGB"))
 
 

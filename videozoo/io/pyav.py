@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from videozoo.errors import DecodeError, VideoZooError, counted
+from videozoo.io.limits import check_size, decoder_bound
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
 from videozoo.types import VideoInfo
@@ -36,6 +38,8 @@ ONE_THREAD: dict[str, Any] = {} if _IS_OLD else {"threads": 1}
 _DEEP_COLOUR: dict[str, Any] = {"interpolation": 1 << 1 | 1 << 13 | 1 << 18}
 # Tags that are not UTF-8 must not stop a file from opening; PyAV 19 keeps their bytes by itself.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _VERSION < 19 else {}
+
+_OVERSIZE = re.compile(r"size (?P<width>\d+)x(?P<height>\d+) exceeds specified max pixel count")
 
 
 @contextlib.contextmanager
@@ -94,7 +98,8 @@ class PyAVReader(VideoReader):
             self.info = self._describe(first)
         except _Damage as damage:
             self.close()
-            raise DecodeError(self.path, f"its first frame cannot be decoded ({damage.reason})") from damage
+            said = self._logged(0) or damage.reason
+            raise DecodeError(self.path, f"its first frame cannot be decoded ({said})") from damage
         except BaseException:
             self.close()
             raise
@@ -221,6 +226,9 @@ class PyAVReader(VideoReader):
                     pass
         finally:
             track.close()
+        for _, _, message in lines:
+            if size := _OVERSIZE.search(message):
+                check_size(self.path, int(size["width"]), int(size["height"]))
         return _one_line(*(message for _, _, message in lines[-1:]))
 
     @_guarded
@@ -360,6 +368,7 @@ class _Track:
         except BaseException:
             self._container.close()
             raise
+        self.stream.codec_context.options = {"max_pixels": str(decoder_bound())}
         self.stream.codec_context.thread_count = self.num_threads
         if self.num_threads > 1:
             self.stream.codec_context.thread_type = "AUTO"
@@ -468,6 +477,7 @@ class _Track:
         self._damage = _Damage(pts, reason)
 
     def _take(self, frame: av.VideoFrame) -> None:
+        check_size(self.path, frame.width, frame.height)
         if self._last_pts is None and frame.pts is None and self._key_pts is None:
             self._counts = True
         if self._counts or frame.pts is None:
@@ -655,7 +665,8 @@ def _open(file: Path, part: FileSlice | None) -> Any:
     So playlists, patterns and references to other files lead nowhere, and a name means itself whatever is in it.
     """
     with file.open("rb", buffering=0) as opened:
-        options = {"fd": str(opened.fileno()), "protocol_whitelist": "fd,subfile"}
+        # FFmpeg decodes some frames to learn their size: the bound holds there, too.
+        options = {"fd": str(opened.fileno()), "protocol_whitelist": "fd,subfile", "max_pixels": str(decoder_bound())}
         return av.open("fd:" if part is None else part.url, options=options, **_ANY_TAGS)
 
 
@@ -712,6 +723,7 @@ def _video_stream(container: Any, path: str) -> Any:
         raise DecodeError(path, f"it has no video stream (only: {', '.join(kinds) or 'nothing'})")
     if stream.codec_context is None:
         raise DecodeError(path, "its video codec is unknown to FFmpeg")
+    check_size(path, stream.codec_context.width, stream.codec_context.height)
     return stream
 
 
