@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from videozoo.errors import DecodeError, VideoZooError, counted
+from videozoo.io.ending import Ending, find_ending, size_bytes
 from videozoo.io.limits import check_size, decoder_bound
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
@@ -75,12 +76,13 @@ def _guarded(method: Callable[..., Any]) -> Any:
 class PyAVReader(VideoReader):
     """See `VideoReader`. Seeks to key frames, so that a clip costs the same in a long video."""
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1, known: PyAVReader | None = None):
+        """`known`: an open reader of the same file, so that its end need not be looked for again."""
         self.path = os.fspath(path)
         with decoding(self.path):
-            self._open(num_threads)
+            self._open(num_threads, known)
 
-    def _open(self, num_threads: int) -> None:
+    def _open(self, num_threads: int, known: PyAVReader | None) -> None:
         self._num_threads = num_threads
         self._track = _Track(self.path, num_threads=num_threads)
         self._index: np.ndarray | None = None
@@ -91,11 +93,12 @@ class PyAVReader(VideoReader):
             first = self._track.pull()
             if first is None:
                 raise DecodeError(self.path, "its video stream holds no frame")
-            self._shown = first
             self._first_pts = first.pts
             self._orientation = _Orientation.of(first.frame)
             self._size = first.frame.width, first.frame.height
-            self.info = self._describe(first)
+            self._ending: Ending | None = self._track.ending(first.pts) if known is None else known._ending
+            self._shown = first if known is not None else None  # else the track stands at its end
+            self.info = self._describe(first) if known is None else known.info
         except _Damage as damage:
             self.close()
             said = self._logged(0) or damage.reason
@@ -180,26 +183,29 @@ class PyAVReader(VideoReader):
         self._shown = self._next = None
         half_second = max(1, int(0.5 / self._track.time_base))
         back = 0
-        while self._track.seekable and pts - back > self._first_pts:
+        while self._track.seekable and pts - back >= self._first_pts:
             if self._track.seek(pts - back, key_up_to=pts):
                 shot = self._track.pull()
-                if shot is not None and shot.pts <= pts:
+                if shot is not None and self._first_pts <= shot.pts <= pts:
                     self._shown = shot
                     return
-            back = max(half_second, 2 * back)
+            back = min(max(half_second, 2 * back), max(pts - self._first_pts, back + 1))  # at last, the first frame
         self._track.rewind()
         self._shown = self._track.pull()
         if self._shown is None:
             raise _Damage(self._first_pts, "the file changed while it was read")
 
     def _check_end(self, pts: int, last: _Shot) -> None:
-        """The stream ended normally; was that where the file says it ends?"""
-        stated_s = self._track.stated_end_s
+        """The stream ended normally; is that where the file was to end?"""
         end = last.pts + self._ticks_of(last)
-        if stated_s is None or pts < end:
-            return
-        if stated_s - self._time_s(end) > max(0.5, 2 / self.info.fps):
-            raise _Damage(end, f"the file ends at {self._time_s(end):.2f} s of {stated_s:.2f} s")
+        if self._ending is not None and self._ending.is_cut and pts >= end:
+            raise _Damage(end, self._cut_reason(end))
+
+    def _cut_reason(self, end: int) -> str:
+        end_s = self._time_s(end)
+        if self.info.duration_s - end_s < 0.005:
+            return f"the file is cut off after {end_s:.2f} s"
+        return f"the file ends at {end_s:.2f} s of {self.info.duration_s:.2f} s"
 
     def _damage_start(self, damage: _Damage, last: _Shot) -> int:
         """Where the first lost frame is due: B-frames stored after the damage may be shown before it."""
@@ -207,7 +213,10 @@ class PyAVReader(VideoReader):
         return after if damage.pts is None else min(after, damage.pts)
 
     def _broken(self, pts: int, damage: _Damage) -> DecodeError:
-        said = self._logged(pts) or damage.reason
+        if self._ending is not None and self._ending.is_cut and pts >= self._ending.last_pts:
+            said = self._cut_reason(self._ending.end_pts)
+        else:
+            said = self._logged(pts) or damage.reason
         reason = f"the frame at {self._time_s(pts):.2f} s cannot be decoded ({said})"
         with contextlib.suppress(DecodeError):
             presented = self._presented()
@@ -234,7 +243,8 @@ class PyAVReader(VideoReader):
     @_guarded
     def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
         start = self._pts_at(start_s)
-        with PyAVReader(self.path, num_threads=self._num_threads) as source:
+        with PyAVReader(self.path, num_threads=self._num_threads, known=self) as source:
+            last: _Shot | None = None
             try:
                 if start > source._first_pts:
                     source._seek(start)
@@ -246,9 +256,13 @@ class PyAVReader(VideoReader):
                         yield time_s, shot.frame
                     last = shot
                     shot = source._track.pull()
-                source._check_end(last.pts + source._ticks_of(last), last)
+                if last is not None:
+                    source._check_end(last.pts + source._ticks_of(last), last)
             except _Damage as damage:
-                start = self._damage_start(damage, last)
+                if last is not None:
+                    start = self._damage_start(damage, last)
+                elif damage.pts is not None:
+                    start = damage.pts
                 raise self._broken(start, _Damage(start, damage.reason)) from damage
 
     @_guarded
@@ -297,9 +311,12 @@ class PyAVReader(VideoReader):
         if self._orientation.transpose:
             width, height = height, width
         duration_s = track.duration_s
-        if duration_s is None:  # a container that states nothing: ask its packets
-            times = self._presented()
-            duration_s = self._time_s(int(times[-1]) + track.frame_ticks)
+        if self._ending is not None:
+            last_pts, end_s = self._ending.last_pts, self._time_s(self._ending.end_pts)
+            duration_s = max(end_s, duration_s or 0.0) if self._ending.is_cut else end_s
+        else:  # packets without times: count them
+            last_pts = int(self._presented()[-1])
+            duration_s = self._time_s(last_pts + track.frame_ticks)
         return VideoInfo(
             path=self.path,
             duration_s=duration_s,
@@ -311,9 +328,10 @@ class PyAVReader(VideoReader):
             codec=track.stream.codec_context.name,
             pixel_format=first.frame.format.name,
             start_s=float(first.pts * track.time_base),
-            size_bytes=_size_bytes(self.path),
+            size_bytes=size_bytes(self.path),
             audio_rate_hz=track.audio_rate_hz,
             timecode=track.tag("timecode"),
+            last_frame_s=self._time_s(last_pts),
         )
 
 
@@ -362,12 +380,7 @@ class _Track:
     def rewind(self) -> None:
         """Back to the first frame, also in files that cannot seek."""
         self.close()
-        self._container = open_container(self.path)
-        try:
-            self.stream = _video_stream(self._container, self.path)
-        except BaseException:
-            self._container.close()
-            raise
+        self._container, self.stream = self._open_again()
         self.stream.codec_context.options = {"max_pixels": str(decoder_bound())}
         self.stream.codec_context.thread_count = self.num_threads
         if self.num_threads > 1:
@@ -534,14 +547,26 @@ class _Track:
         stated_s = self._stream_duration_s
         return stated_s if stated_s is not None else self._container_duration_s
 
-    @property
-    def stated_end_s(self) -> float | None:
-        """Where the container says that the video ends, in formats whose reader does not notice a cut."""
-        if self._format != "avi" and not self._is_matroska:
-            return None
-        if self._stream_duration_s is None and len(self._container.streams) == 1:
-            return self._container_duration_s
-        return self._stream_duration_s
+    def ending(self, first_pts: int) -> Ending | None:
+        """Where the file ends; None where its packets have no times. Afterwards, only `seek` and `rewind` go on."""
+        self._packets = iter(())
+        return find_ending(
+            self.path,
+            (self._container, self.stream),
+            self._open_again,
+            first_pts=first_pts,
+            frame_ticks=self.frame_ticks,
+            video_s=self._stream_duration_s,
+            all_s=self._container_duration_s,
+        )
+
+    def _open_again(self) -> tuple[Any, Any]:
+        container = open_container(self.path)
+        try:
+            return container, _video_stream(container, self.path)
+        except BaseException:
+            container.close()
+            raise
 
     @property
     def _stream_duration_s(self) -> float | None:
@@ -680,11 +705,6 @@ def _is_text(file: Path, part: FileSlice | None) -> bool:
 def url_to_write(path: str | os.PathLike[str]) -> str:
     """Returns FFmpeg's name of a file to write: without the protocol a colon in the path would name another one."""
     return f"file:{os.fspath(path)}"
-
-
-def _size_bytes(path: str) -> int:
-    part = FileSlice.find(path)
-    return Path(path).stat().st_size if part is None else part.size_bytes
 
 
 @contextlib.contextmanager
