@@ -30,8 +30,8 @@ class VideoInfo:
 
     Width and height are those of the upright picture (after rotation). `fps` is the average rate; a file with
     variable frame rate is sampled by time. `num_frames` is None when the container does not state it. `timecode` is
-    that of the first frame, HH:MM:SS:FF as cameras count, in files that carry one. `last_frame_s` is when the last frame
-    comes on screen; None where nothing says so.
+    that of the first frame, HH:MM:SS:FF as cameras count, in files that carry one. `last_frame_s` is when the last
+    frame comes on screen; None where nothing says so.
     """
 
     path: str

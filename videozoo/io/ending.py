@@ -142,20 +142,20 @@ def _is_cut(
     is_matroska = "matroska" in format_name
     with _Bytes.of(path) as file:
         if "mov" in format_name:
-            seen, unfinished = file.elements(_box)
-            if b"moof" in seen:
-                return unfinished is not None and unfinished not in _WITHOUT_FRAMES
-            return sample_lost or unfinished == b"moov"
-        if is_matroska and file.elements(_ebml_element)[1] == _CLUSTER:
+            kinds, last, unfinished = file.elements(_box)
+            if b"moof" in kinds:
+                return last == b"moof" or (unfinished and last not in _WITHOUT_FRAMES)
+            return sample_lost or (unfinished and last == b"moov")
+        if is_matroska and file.elements(_ebml_element)[1:] == (_CLUSTER, True):
             return True
         if is_matroska and file.segment_is_short():
             return missing_s > frame_s / 2
-        if format_name == "avi" and file.elements(_riff_chunk)[1] is not None:
+        if format_name == "avi" and file.elements(_riff_chunk)[2]:
             return fewer_frames
         if format_name == "flv" and file.ends_in_flv_tag():
             return missing_s > 0
         if format_name == "asf":
-            return file.elements(_asf_object)[1] == _ASF_DATA
+            return file.elements(_asf_object)[1:] == (_ASF_DATA, True)
         if format_name == "mpegts":
             return file.ends_in_ts_packet()
         if format_name == "mpeg":
@@ -235,10 +235,10 @@ class _Bytes:
         self.file.seek(self.start + position)
         return self.file.read(min(length, self.size - position))
 
-    def elements(self, begin: Callable[[bytes, int], Element]) -> tuple[set[bytes], bytes | None]:
-        """The kinds of the file's elements, and the kind of the one inside which the file ends, if it does."""
+    def elements(self, begin: Callable[[bytes, int], Element]) -> tuple[set[bytes], bytes, bool]:
+        """The kinds of the file's elements, the kind of the last one, and whether the file ends inside that."""
         kinds: set[bytes] = set()
-        position = 0
+        kind, position = b"", 0
         while position < self.size:
             element = begin(self.read(position, 32), self.size - position)
             if element is None:
@@ -246,9 +246,7 @@ class _Bytes:
             kind, length = element
             kinds.add(kind)
             position += length
-            if position > self.size:
-                return kinds, kind
-        return kinds, None
+        return kinds, kind, position > self.size
 
     def segment_is_short(self) -> bool:
         """Whether a Matroska file is shorter than its segment."""

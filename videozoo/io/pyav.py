@@ -39,6 +39,8 @@ ONE_THREAD: dict[str, Any] = {} if _IS_OLD else {"threads": 1}
 _DEEP_COLOUR: dict[str, Any] = {"interpolation": 1 << 1 | 1 << 13 | 1 << 18}
 # Tags that are not UTF-8 must not stop a file from opening; PyAV 19 keeps their bytes by itself.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _VERSION < 19 else {}
+# FFmpeg sees no file name; of these formats, a few frames are too little for it to recognise.
+_FORMATS = dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts") | dict.fromkeys((".mpg", ".mpeg", ".vob"), "mpeg")
 
 _OVERSIZE = re.compile(r"size (?P<width>\d+)x(?P<height>\d+) exceeds specified max pixel count")
 
@@ -213,10 +215,11 @@ class PyAVReader(VideoReader):
         return after if damage.pts is None else min(after, damage.pts)
 
     def _broken(self, pts: int, damage: _Damage) -> DecodeError:
-        if self._ending is not None and self._ending.is_cut and pts >= self._ending.last_pts:
-            said = self._cut_reason(self._ending.end_pts)
+        lost_end = self._cut_reason(self._ending.end_pts) if self._ending and self._ending.is_cut else ""
+        if self._ending and lost_end and pts >= self._ending.last_pts:
+            said = lost_end
         else:
-            said = self._logged(pts) or damage.reason
+            said = (self._logged(pts) or damage.reason) + (f", and {lost_end}" if lost_end else "")
         reason = f"the frame at {self._time_s(pts):.2f} s cannot be decoded ({said})"
         with contextlib.suppress(DecodeError):
             presented = self._presented()
@@ -364,7 +367,7 @@ class _Track:
         self.time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
         self.rate = next((Fraction(r.numerator, r.denominator) for r in _rates(stream) if r), Fraction(25))
         self.frame_ticks = max(1, round(1 / (self.rate * self.time_base)))
-        # AVI has no presentation times and FFmpeg's guesses go wrong with B-frames: count instead.
+        # AVI has no presentation times and FFmpeg's guesses go wrong with B-frames: these take the decoding times.
         self._counts = self._format == "avi" and bool(stream.codec_context.has_b_frames)
 
     @property
@@ -441,6 +444,7 @@ class _Track:
         self._ready: deque[_Shot] = deque()
         self._damage: _Damage | None = None
         self._read_error: str | None = None
+        self._decoded: deque[int] = deque()
         self._key_pts = key_pts
         self._last_pts: int | None = None
 
@@ -467,6 +471,8 @@ class _Track:
             if not skippable:
                 self._stop(_stamp(packet), "the packet is cut short or damaged")
             return
+        if packet.size and packet.dts is not None:
+            self._decoded.append(packet.dts)
         try:
             frames = packet.decode()
         except av.error.EOFError:
@@ -493,10 +499,13 @@ class _Track:
         check_size(self.path, frame.width, frame.height)
         if self._last_pts is None and frame.pts is None and self._key_pts is None:
             self._counts = True
-        if self._counts or frame.pts is None:
+        if self._counts and self._decoded:  # the n-th frame on screen takes the n-th decoding time
+            pts = self._decoded.popleft()
+        elif self._counts or frame.pts is None:
             pts = 0 if self._last_pts is None else self._last_pts + self.frame_ticks
         else:
             pts = frame.pts
+            self._decoded.clear()
         self._last_pts = pts
         if self._first_pts is None:
             self._first_pts = pts
@@ -528,7 +537,7 @@ class _Track:
         try:
             for packet in container.demux(_video_stream(container, self.path)):
                 if packet.size and not packet.is_discard:
-                    stamps.append(None if self._counts else _stamp(packet))
+                    stamps.append(packet.dts if self._counts else _stamp(packet))
         except av.error.FFmpegError as error:
             raise DecodeError(
                 self.path, f"it can be read for {counted(len(stamps), 'frame')} only ({reason_of(error)})"
@@ -571,7 +580,7 @@ class _Track:
     @property
     def _stream_duration_s(self) -> float | None:
         if self.stream.duration:
-            return float(self.stream.duration * self.time_base)
+            return self._from_start_s(float(self.stream.duration * self.time_base))
         tag = self.tag("DURATION") or ""  # Matroska: 00:00:10.400000000
         with contextlib.suppress(ValueError):
             hours, minutes, seconds = tag.split(":")
@@ -678,13 +687,17 @@ def open_container(path: str) -> Any:
     try:
         return _open(file, part)
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        named = _FORMATS.get(Path(path).suffix.lower())
+        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+            if named is not None:
+                return _open(file, part, format_name=named)
         with ffmpeg_log() as lines, contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             _open(file, part).close()
         reason = "it is a text file" if _is_text(file, part) else reason_of(error, lines)
         raise DecodeError(path, f"it cannot be opened as a video ({reason})") from error
 
 
-def _open(file: Path, part: FileSlice | None) -> Any:
+def _open(file: Path, part: FileSlice | None, *, format_name: str | None = None) -> Any:
     """Opens the named file and nothing else: FFmpeg gets its descriptor and may not open any path.
 
     So playlists, patterns and references to other files lead nowhere, and a name means itself whatever is in it.
@@ -692,7 +705,7 @@ def _open(file: Path, part: FileSlice | None) -> Any:
     with file.open("rb", buffering=0) as opened:
         # FFmpeg decodes some frames to learn their size: the bound holds there, too.
         options = {"fd": str(opened.fileno()), "protocol_whitelist": "fd,subfile", "max_pixels": str(decoder_bound())}
-        return av.open("fd:" if part is None else part.url, options=options, **_ANY_TAGS)
+        return av.open("fd:" if part is None else part.url, format=format_name, options=options, **_ANY_TAGS)
 
 
 def _is_text(file: Path, part: FileSlice | None) -> bool:
