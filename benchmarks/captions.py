@@ -23,7 +23,7 @@ from videozoo.data.motion import CLASSES
 from videozoo.data.motion.shapes import COLOURS, SHAPES
 from videozoo.metrics.captions import caption_scores
 from videozoo.tasks.build import task_from_checkpoint
-from videozoo.transforms.collate import collate
+from videozoo.transforms.tensors import collate
 from videozoo.weights import checkpoint
 
 MOTION = re.compile("|".join(sorted(CLASSES, key=len, reverse=True)))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from videozoo.layers.proposals import soft_nms
+from videozoo.decoding.proposals import soft_nms
 from videozoo.metrics.detection import Table, average_precision
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS, average_recall
 

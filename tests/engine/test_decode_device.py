@@ -10,8 +10,8 @@ from videozoo.engine.options import Fit
 from videozoo.errors import ConfigError, MissingPackageError
 from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
-from videozoo.transforms.clip import resize, resize_rounded
 from videozoo.transforms.input import ClipInput
+from videozoo.transforms.tensors import resize, resize_rounded
 from videozoo.types import ClipRecord
 
 GPU = World(device=torch.device("cuda", 0))

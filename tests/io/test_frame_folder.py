@@ -23,7 +23,7 @@ def numbers(frames):
 def test_frames_are_in_the_order_of_their_numbers(folder):
     with FrameFolder(folder, num_frames=12, fps=10) as video:
         assert numbers(video.frames_by_index([0, 1, 9, 10])) == [1, 2, 10, 11]
-        assert video.frames_by_index([3, 3]).data.shape == (2, 3, 6, 8)
+        assert video.frames_by_index([3, 3]).data.shape == (2, 6, 8, 3)
 
 
 def test_times(folder):

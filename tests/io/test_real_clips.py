@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from videozoo.errors import DataError, DecodeError
 from videozoo.io.audio import read_audio
@@ -25,27 +24,27 @@ pytestmark = pytest.mark.skipif(not FILES, reason="the clips in ../shared/data/c
 def test_seeking_equals_sequential_reading(name):
     """A few frames of each file, one by one and in any order; thinned out to bound memory."""
     with open_video(CLIPS / name) as video:
-        thin = (slice(None), slice(None, None, 16), slice(None, None, 16))
+        thin = (slice(None, None, 16), slice(None, None, 16))
         read = []
         if name in DAMAGED:
             num, reason = DAMAGED[name]
             with pytest.raises(DecodeError, match=reason):
-                read.extend((t, frame[thin].clone()) for t, frame in video.stream())
+                read.extend((t, frame[thin].copy()) for t, frame in video.stream())
             assert len(read) == num
             with pytest.raises(DecodeError, match=r"cannot be decoded"):
                 video.frames_at([video.info.duration_s])
         else:
-            read = [(t, frame[thin].clone()) for t, frame in video.stream()]
+            read = [(t, frame[thin].copy()) for t, frame in video.stream()]
             assert video.num_frames == len(read)
         times = [t for t, _ in read]
         assert times[0] == 0
         assert (np.diff(times) > 0).all()
         for index in np.random.default_rng(0).permutation(len(read))[:3].tolist():
             one = video.frames_at([times[index]])
-            assert one.data.shape[2:] == (video.info.height_px, video.info.width_px)
+            assert one.data.shape[1:3] == (video.info.height_px, video.info.width_px)
             assert one.times_s == (times[index],)
-            assert torch.equal(one.data[0][thin], read[index][1])
-            assert torch.equal(video.frames_by_index([index]).data, one.data)
+            assert np.array_equal(one.data[0][thin], read[index][1])
+            assert np.array_equal(video.frames_by_index([index]).data, one.data)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 from numpy.testing import assert_allclose
 
+from videozoo.decoding.proposals import map_segments, proposal_features
 from videozoo.layers.boundary_sensitive import boundary_sensitive
-from videozoo.layers.proposals import map_segments, proposal_features
 
 
 def test_equals_the_features_of_stored_proposals():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from videozoo.contracts.answer import Answer, Segments
+from videozoo.contracts.backend import Decoder, Outputs
+from videozoo.contracts.video import Span
 from videozoo.io.encode import write_video
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import models
+from videozoo.tasks.classify import Classify
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Batch, Task
 from videozoo.transforms.input import ClipInput
-from videozoo.types import Labels, Segments, Span
 from videozoo.weights import checkpoint
 
 NAMES = ("dark", "dim", "light", "bright")
@@ -34,32 +38,46 @@ class GreyMeter(VideoModel):
         self.num_classes = num_classes
         self.sharpness = torch.nn.Parameter(torch.tensor(10.0))
 
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self(x)
+
     def forward(self, x: Tensor) -> Tensor:
         levels = torch.tensor(LEVELS, device=x.device) / 255
         return -self.sharpness * (x.float().mean((1, 2, 3, 4))[:, None] - levels).abs()
 
 
-class NameGrey(Task):
-    """Labels of a GreyMeter; keeps what it was given for tests to look at."""
+class NameGrey(Classify):
+    """Labels of a GreyMeter; keeps the batches that it sees for tests to look at."""
+
+    recipe_name = "namegrey"
 
     def __init__(self, model: VideoModel, class_names: Sequence[str]):
         super().__init__(model, class_names)
         self.batches: list[Tensor] = []
 
-    def predict(self, batch: Batch) -> list[Labels]:
-        video = batch["video"]
-        self.batches.append(video)
-        scores = self.model(video.flatten(0, 1)).unflatten(0, video.shape[:2]).mean(1)
-        return [Labels(p, self.class_names) for p in scores.softmax(-1).float().cpu().numpy()]
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        self.batches.append(batch["video"])
+        return super().outputs(batch)
 
 
 class FindGrey(Task):
     """Finds what is not dark in videos of 4 s: each of the 4 frames that are looked at stands for a second."""
 
-    def predict(self, batch: Batch) -> list[Segments]:
-        levels = torch.tensor(LEVELS, device=batch["video"].device) / 255
-        greys = batch["video"].mean((1, 3, 4, 5))
-        return [self._runs((row[:, None] - levels).abs().argmin(1).tolist()) for row in greys]
+    def __init__(self, model: VideoModel, class_names: Sequence[str]):
+        super().__init__(model, class_names)
+        self.decoder = FindGreyDecoder(self.class_names)
+
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        return {"greys": batch["video"].mean((1, 3, 4, 5))}
+
+
+@dataclasses.dataclass(frozen=True)
+class FindGreyDecoder(Decoder):
+    class_names: tuple[str, ...]
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> list[Answer]:
+        levels = np.array(LEVELS) / 255
+        return [self._runs(np.abs(row[:, None] - levels).argmin(1).tolist()) for row in outputs["greys"]]
 
     def _runs(self, classes: list[int]) -> Segments:
         spans, start = [], 0

@@ -188,7 +188,7 @@ def test_clips_of_what_was_found(videozoo_find, grey_video, tmp_path):
     assert all(f"cut: {clip}" in result.stderr for clip in clips)
     videozoo_find(video, "--cut", tmp_path / "copy", "--cut-copy")
     with open_video(tmp_path / "copy/a-002-bright.mp4") as clip:
-        assert clip.frames_at([0.0]).data.float().mean() == pytest.approx(LEVELS[3], abs=4)
+        assert clip.frames_at([0.0]).data.mean() == pytest.approx(LEVELS[3], abs=4)
 
 
 def test_any_run_answers_for_the_segments_that_another_finds(videozoo_predict, finder, grey_video, tmp_path):

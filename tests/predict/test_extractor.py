@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tests.contract.tiny import TINY
+from videozoo.decoding.tag import TagDecoder
 from videozoo.errors import ConfigError, DataError, DecodeError, WeightsError
 from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
@@ -24,7 +25,6 @@ from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
 from videozoo.transforms.features import FeaturesInput
 from videozoo.transforms.input import ClipInput
-from videozoo.types import Labels
 from videozoo.weights import checkpoint
 from videozoo.weights.timm_images import timm_checkpoint
 
@@ -92,7 +92,7 @@ def test_scores_of_many_labels_are_independent(tmp_path, video):
 
 @pytest.mark.parametrize("model", ["tsm", "tsn", "slowfast", "timesformer", "movinet", "stnet"])
 def test_every_classifier_gives_its_features(tmp_path, video, model):
-    """Whether one forward pass gives features and scores, or two are needed: both are the model's own."""
+    """One forward pass gives features and scores, both the model's own."""
     shape = create_model(model, **TINY[model]).input_shape
     segment = TINY[model].get("segment_frames", 1)
     spec = dataclasses.replace(SPEC, num_frames=shape[0], crop_px=shape[2], short_side_px=shape[2])
@@ -101,13 +101,14 @@ def test_every_classifier_gives_its_features(tmp_path, video, model):
     extractor = Extractor(run, window_s=1.0, stride_s=1.0, device="cpu")
     found = extractor(video, batch_size=2)
     net, batches = extractor.task.model, []
-    extractor._tap.layer, extractor._tap.heard = None, None
-    extractor._tap.is_features = False
-    net.register_forward_pre_hook(lambda _, args: batches.append(args[0]))
+    both = net.forward_both
+    net.forward_both = lambda clips: (batches.append(clips), both(clips))[1]
     extractor(video, batch_size=2)
     with torch.no_grad():
         expected = torch.cat([net.forward_features(clips) for clips in batches]).numpy()
+        scores = torch.cat([net(clips) for clips in batches]).softmax(-1).numpy()
     np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.scores, scores, rtol=1e-4, atol=1e-5)
     assert found.values.shape == (3, net.num_features)
 
 
@@ -115,7 +116,7 @@ def test_one_pass_where_features_go_into_the_last_layer(extractor, video):
     passes = []
     extractor.task.model.backbone.register_forward_hook(lambda *_: passes.append(1))
     extractor(video, batch_size=1)
-    assert len(passes) == 5 + 1  # the first batch is looked at twice
+    assert len(passes) == 5
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -377,9 +378,12 @@ class MeanTagger(VideoModel):
 
 
 class TagMean(Task):
-    def predict(self, batch):
-        scores = self.model(batch["features"], batch["mask"]).sigmoid().numpy()
-        return [Labels(row, self.class_names) for row in scores]
+    def __init__(self, model, class_names):
+        super().__init__(model, class_names)
+        self.decoder = TagDecoder(self.class_names)
+
+    def outputs(self, batch):
+        return {"scores": self.model(batch["features"], batch["mask"])}
 
 
 @pytest.fixture

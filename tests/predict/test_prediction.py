@@ -1,11 +1,13 @@
 import dataclasses
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from videozoo.contracts.answer import Answer
 from videozoo.errors import DataError
-from videozoo.predict.prediction import Prediction, Window, as_json, moved, ranked
+from videozoo.predict.prediction import Prediction, Window
 from videozoo.types import Caption, Labels, Segments, Span, VideoInfo
 
 INFO = VideoInfo("a.mp4", 4.5, 25.0, 112, 64, 48, 0, "h264", "yuv420p", 0.0, 1000)
@@ -51,20 +53,24 @@ def test_a_window_has_a_length():
 
 
 @dataclasses.dataclass(frozen=True)
-class Haiku:
+class Haiku(Answer):
     text: str
 
+    kind: ClassVar[str] = "haiku"
 
-def test_a_new_kind_of_answer_says_how_it_is_shown():
-    prediction = Prediction("x", Haiku("a ring grows"), INFO)
-    with pytest.raises(DataError, match=r"prediction: Haiku cannot be written as JSON"):
-        prediction.to_dict()
-    with pytest.raises(DataError, match=r"prediction: Haiku cannot be shown as names with scores"):
-        ranked(prediction.answer)
-    with pytest.raises(DataError, match=r"prediction: holds Haiku, not labels; read its `answer`"):
-        _ = prediction.labels
-    as_json.register(Haiku, lambda answer, *, top=None: {"haiku": answer.text})
+    def to_dict(self, *, top=None):
+        return {"haiku": self.text}
+
+
+def test_a_new_kind_of_answer_brings_its_own_behavior():
+    prediction = Prediction("x", Haiku("a ring grows"), INFO, (Window(0.0, 2.0, Haiku("a ring")),))
     assert prediction.to_dict()["haiku"] == "a ring grows"
+    assert prediction.to_dict()["windows"][0]["haiku"] == "a ring"
+    assert prediction.spans() == () and prediction.keep() == prediction  # nothing to rank
+    with pytest.raises(DataError, match=r"prediction: holds haiku, not labels; read its `answer`"):
+        _ = prediction.labels
+    with pytest.raises(TypeError, match="abstract"):
+        Answer()
 
 
 def spans(*rows):
@@ -85,8 +91,8 @@ def test_segments_say_what_happens_when():
     assert [s.score for s in prediction.spans(min_score=0.5)] == [0.9, 0.5]
     assert [s.score for s in prediction.keep(top=1).spans()] == [0.9]
     assert [s.score for s in prediction.keep(min_score=0.3).spans()] == [0.9, 0.5]
-    assert ranked(FOUND) == [("runs", 0.9), ("jumps", 0.5)]
-    assert ranked(FOUND, top=1) == [("runs", 0.9)]
+    assert FOUND.ranked() == [("runs", 0.9), ("jumps", 0.5)]
+    assert FOUND.ranked(top=1) == [("runs", 0.9)]
     assert json.loads(json.dumps(prediction.to_dict(top=1)))["segments"][1] == {
         "start_s": 2.0,
         "end_s": 4.0,
@@ -145,7 +151,7 @@ def test_a_sentence_holds_for_its_whole_stretch():
     prediction = Prediction("x", Caption("a ring grows", 0.7), INFO)
     assert prediction.spans() == (Span(0.0, 4.5, "a ring grows", 0.7),)
     assert prediction.to_dict()["caption"] == {"text": "a ring grows", "score": 0.7}
-    assert ranked(prediction.answer) == [("a ring grows", 0.7)]
+    assert prediction.answer.ranked() == [("a ring grows", 0.7)]
     assert len(prediction.timeline) == 1
 
 
@@ -161,11 +167,11 @@ def test_what_overlaps_a_better_one_may_be_left_out():
 
 
 def test_answers_about_a_stretch_are_told_in_the_time_of_the_video():
-    found = moved(Segments((Span(1.0, 2.0, "a", 0.5),), (Span(0.5, 2.0),)), 10.0)
+    found = Segments((Span(1.0, 2.0, "a", 0.5),), (Span(0.5, 2.0),)).shifted(10.0)
     assert found == Segments((Span(11.0, 12.0, "a", 0.5),), (Span(10.5, 12.0),))
-    caption = moved(Caption("a ring", words=("a", "ring"), attention=np.eye(2), times_s=(0.25, 0.75)), 2.0)
+    caption = Caption("a ring", words=("a", "ring"), attention=np.eye(2), times_s=(0.25, 0.75)).shifted(2.0)
     assert caption.times_s == (2.25, 2.75)
-    assert moved(labels(1, 0, 0), 2.0).best == "a"
+    assert labels(1, 0, 0).shifted(2.0).best == "a"
 
 
 def test_what_two_windows_found_counts_in_the_nearer_one():

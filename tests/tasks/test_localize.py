@@ -9,20 +9,17 @@ from numpy.testing import assert_allclose
 
 from tests.tasks.made_segments import NAMES, make_segments
 from videozoo.data.activitynet import activitynet
+from videozoo.decoding.anchors import anchors, encode
 from videozoo.engine.evaluate import evaluate
 from videozoo.engine.loader import EvalLoader
 from videozoo.errors import ConfigError, DataError
-from videozoo.layers.anchors import anchors, encode
 from videozoo.models import create_model
-from videozoo.models.bmn import BMNOutput
-from videozoo.models.bsn import BSNOutput
-from videozoo.models.ctcn import CTCNOutput
 from videozoo.tasks.build import build_task
 from videozoo.tasks.localize_bmn import LocalizeBmn
 from videozoo.tasks.localize_bsn import LocalizeBsn
 from videozoo.tasks.localize_ctcn import LocalizeCtcn
-from videozoo.transforms.collate import collate
 from videozoo.transforms.snippets import ClassTrack, Extent, SnippetsInput, Timeline
+from videozoo.transforms.tensors import collate
 
 T, D = 20, 10
 SPEC = SnippetsInput(num_snippets=T, feature_dim=4, sampling="windows", overlap=0.5)
@@ -47,16 +44,16 @@ def ctcn(**args):
 
 
 def peaks(*places):
-    row = torch.full((T,), 0.01)
+    row = np.full(T, 0.01)
     row[list(places)] = 0.9
     return row
 
 
 def answer(start, end, *, iou=0.8):
-    """BMN's answer of one segment from column `start` to column `end`, the last inside."""
-    sure = torch.full((D, T), 0.1)
+    """BMN's outputs for one segment from column `start` to column `end`, the last inside."""
+    sure = np.full((D, T), 0.1)
     sure[end - start, start] = iou
-    return BMNOutput(sure, sure.clone(), peaks(start), peaks(end))
+    return {"iou": sure, "match": sure, "start": peaks(start), "end": peaks(end)}
 
 
 def made(tmp_path, subset="training", **args):
@@ -71,7 +68,7 @@ def batch_of(records, spec=SPEC, *, training=False):
 
 
 def test_answers_become_seconds_of_the_video():
-    found = bmn().segments([answer(4, 9)], Timeline(40.0, (Extent(0.0, 40.0),)), id_="a")
+    found = bmn().decoder.segments([answer(4, 9)], Timeline(40.0, (Extent(0.0, 40.0),)), id_="a")
     best = found.spans[0]
     assert (best.start_s, best.end_s, best.label) == (8.0, 20.0, "")
     assert best.score == pytest.approx(0.9 * 0.9 * 0.8 * 0.8)
@@ -80,7 +77,7 @@ def test_answers_become_seconds_of_the_video():
 
 def test_windows_share_the_time_of_the_video():
     timeline = Timeline(28.0, (Extent(0.0, 20.0), Extent(10.0, 20.0)))
-    found = bmn().segments([answer(12, 17), answer(2, 7)], timeline, id_="a")  # both see 12..18 s
+    found = bmn().decoder.segments([answer(12, 17), answer(2, 7)], timeline, id_="a")  # both see 12..18 s
     first, again = (span for span in found.spans if (span.start_s, span.end_s) == (12.0, 18.0))
     assert again.score == pytest.approx(first.score * np.exp(-1 / 0.4))  # found twice, and suppressed once
     assert max(span.end_s for span in found.spans) <= 28.0  # the last window reaches beyond the video
@@ -91,13 +88,13 @@ def test_proposals_are_named_by_the_extractor():
     probs[10:20] = [0.9, 0.05, 0.05]
     track = ClassTrack(np.arange(40) + 0.5, probs, ("Run", "dive", "other"))
     timeline = Timeline(40.0, (Extent(0.0, 40.0),), track)
-    found = bmn().segments([answer(5, 9)], timeline, id_="a")  # 10..20 s
+    found = bmn().decoder.segments([answer(5, 9)], timeline, id_="a")  # 10..20 s
     best = found.spans[0]
     assert (best.label, best.start_s) == ("run", 10.0)
     assert best.score == pytest.approx(0.9 * found.proposals[0].score)
     assert len(found.spans) == 2 * len(found.proposals) and {s.label for s in found.spans} == set(NAMES)
     strangers = Timeline(40.0, (Extent(0.0, 40.0),), ClassTrack(track.times_s, probs, ("x", "y", "z")))
-    assert {span.label for span in bmn().segments([answer(5, 9)], strangers, id_="a").spans} == {""}
+    assert {span.label for span in bmn().decoder.segments([answer(5, 9)], strangers, id_="a").spans} == {""}
 
 
 def test_proposals_are_named_by_a_file_of_videos(tmp_path):
@@ -105,31 +102,35 @@ def test_proposals_are_named_by_a_file_of_videos(tmp_path):
     path.write_text(json.dumps({"class": ["dive", "run"], "results": {"a": [0.25, 0.75]}}))
     task = bmn(video_scores=str(path), num_names=1)
     timeline = Timeline(40.0, (Extent(0.0, 40.0),))
-    best = task.segments([answer(5, 9)], timeline, id_="v_a").spans[0]
+    best = task.decoder.segments([answer(5, 9)], timeline, id_="v_a").spans[0]
     assert best.label == "run" and best.score == pytest.approx(0.75 * 0.9 * 0.9 * 0.8 * 0.8)
     track = ClassTrack(np.array([20.0]), np.array([[0.9, 0.1]]), ("dive", "run"))
-    assert task.segments([answer(5, 9)], Timeline(40.0, timeline.extents, track), id_="new").spans[0].label == "dive"
+    assert (
+        task.decoder.segments([answer(5, 9)], Timeline(40.0, timeline.extents, track), id_="new").spans[0].label
+        == "dive"
+    )
     with pytest.raises(DataError, match=r"scores\.json: has no 2 scores of video 'b'; add them, or set"):
-        task.segments([answer(5, 9)], timeline, id_="b")
+        task.decoder.segments([answer(5, 9)], timeline, id_="b")
     with pytest.raises(DataError, match=r"nowhere\.json: there is no such file of scores"):
-        bmn(video_scores="nowhere.json").segments([answer(5, 9)], timeline, id_="a")
+        bmn(video_scores="nowhere.json").decoder.segments([answer(5, 9)], timeline, id_="a")
 
 
 def test_a_video_may_have_no_proposal():
     """All ends are further from their starts than the longest proposal."""
-    sure = torch.ones(3, T)
+    sure = np.ones((3, T))
     track = ClassTrack(np.array([20.0]), np.array([[0.9, 0.1]]), NAMES)
-    found = bmn().segments(
-        [BMNOutput(sure, sure, peaks(15), peaks(4))], Timeline(40.0, (Extent(0.0, 40.0),), track), id_="a"
+    found = bmn().decoder.segments(
+        [{"iou": sure, "match": sure, "start": peaks(15), "end": peaks(4)}],
+        Timeline(40.0, (Extent(0.0, 40.0),), track),
+        id_="a",
     )
     assert found.spans == found.proposals == ()
 
 
 def test_bsn_rates_by_stage():
-    iou = torch.full((D, T), 0.5)
-    whole = BSNOutput(peaks(4), peaks(9), torch.zeros(T), iou)
+    whole = {"start": peaks(4), "end": peaks(9), "action": np.zeros(T), "iou": np.full((D, T), 0.5)}
     timeline = Timeline(40.0, (Extent(0.0, 40.0),))
-    first, second = (bsn(stage).segments([whole], timeline, id_="a").spans[0] for stage in ("tem", "pem"))
+    first, second = (bsn(stage).decoder.segments([whole], timeline, id_="a").spans[0] for stage in ("tem", "pem"))
     assert first.score == pytest.approx(0.81) and second.score == pytest.approx(0.405)
 
 
@@ -161,8 +162,8 @@ def test_ctcn_finds_what_its_anchors_are_told():
     for extent in extents:
         inside = truth[(truth[:, 0] >= extent.start_s) & (truth[:, 1] <= extent.start_s + extent.length_s)]
         offsets, classes = encode((inside - extent.start_s) * 20, np.array([2]), boxes)
-        answers.append(CTCNOutput(torch.from_numpy(offsets), torch.eye(3)[torch.from_numpy(classes)]))
-    found = task.segments(answers, Timeline(video_s, extents), id_="a")
+        answers.append({"offsets": offsets, "scores": 20 * np.eye(3)[classes]})
+    found = task.decoder.segments(answers, Timeline(video_s, extents), id_="a")
     assert [span.label for span in found.spans] == ["run", "run"]
     assert_allclose(sorted((span.start_s, span.end_s) for span in found.spans), truth, atol=1e-4)
 
@@ -207,7 +208,7 @@ def test_a_task_is_built_from_its_record():
         "input": SPEC.to_dict(),
     }
     task = build_task(record, NAMES)  # bmn takes no num_classes
-    assert (task.num_names, task.tolerances_s, task.class_names) == (1, (1.0, 2.0), NAMES)
+    assert (task.decoder.num_names, task.tolerances_s, task.class_names) == (1, (1.0, 2.0), NAMES)
     (metric,) = task.metrics()
     metric.update([], {"id": [], "spans": []})
     assert metric.spotting.thresholds == (1.0, 2.0)

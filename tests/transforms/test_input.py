@@ -44,7 +44,7 @@ def test_training_sample(steady):
     sample = SMALL.train_pipeline()(steady, np.random.default_rng(0))
     assert sample["video"].shape == (4, 3, 32, 32) and sample["video"].dtype == torch.uint8
     assert sample["video"].is_contiguous()
-    assert sample["id"] == "steady" and sample["label"].dtype == torch.int64 and sample["label"] == 3
+    assert sample["id"] == "steady" and sample["label"].dtype == np.int64 and sample["label"] == 3
 
 
 def test_training_draws_only_from_the_generator(steady):
@@ -165,7 +165,7 @@ def test_labels(steady):
     assert SMALL.eval_pipeline(num_classes=5)(many)["label"].tolist() == [1, 0, 0, 1, 0]
     with pytest.raises(DataError, match=r"steady: has 2 labels \(0, 3\); single-label data has one"):
         SMALL.eval_pipeline()(many)
-    with pytest.raises(DataError, match=r"steady: a label of \(0, 3\) is outside 0..2"):
+    with pytest.raises(DataError, match=r"steady: label 3 is outside 0..2"):
         SMALL.eval_pipeline(num_classes=3)(many)
     none = SMALL.eval_pipeline(num_classes=5)(dataclasses.replace(steady, labels=()))
     assert none["label"].tolist() == [0] * 5

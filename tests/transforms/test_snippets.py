@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose
 
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.features import Features
-from videozoo.transforms.collate import collate
 from videozoo.transforms.input import build_input
 from videozoo.transforms.snippets import ClassTrack, Extent, SnippetsInput, segments_within
+from videozoo.transforms.tensors import collate
 from videozoo.types import Span
 
 

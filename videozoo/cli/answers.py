@@ -67,14 +67,13 @@ class AnswerTable:
 def _print(console: Console, prediction: Prediction, answers: Answers) -> None:
     from rich.text import Text
 
-    from videozoo.predict.prediction import spans_in
     from videozoo.terminal import bar_of
 
     info = prediction.info
     console.print(Text(prediction.id, "bold"), soft_wrap=True)
     size = f", {info.width_px}x{info.height_px}" if info.width_px else ""  # features have none
     console.print(f"{info.duration_s:.1f} s{size}", style="dim")
-    if spans_in(prediction.answer, 0.0, 1.0) is None:
+    if not prediction.answer.is_timed:
         table = _table(("label", "left"), ("probability", "right"), ("", "left"))
         for name, score in _ranked(prediction, answers):
             table.add_row(Text(name), f"{score:.1%}", bar_of(score))
@@ -89,7 +88,7 @@ def _print(console: Console, prediction: Prediction, answers: Answers) -> None:
 def _print_spans(console: Console, prediction: Prediction, answers: Answers) -> None:
     from rich.text import Text
 
-    from videozoo.predict.prediction import UNNAMED
+    from videozoo.contracts.answer import UNNAMED
 
     spans = answers.spans(prediction)
     if not spans:
@@ -107,19 +106,15 @@ def _print_spans(console: Console, prediction: Prediction, answers: Answers) -> 
 def _windows(prediction: Prediction) -> Any:
     from rich.text import Text
 
-    from videozoo.predict.prediction import ranked
-
     table = _table(("from", "right"), ("to", "right"), ("label", "left"), ("probability", "right"))
     for window in prediction.windows:
-        name, score = next(iter(ranked(window.answer, top=1)), ("", 0.0))
+        name, score = next(iter(window.answer.ranked(top=1)), ("", 0.0))
         table.add_row(f"{window.start_s:.2f} s", f"{window.end_s:.2f} s", Text(name), f"{score:.1%}")
     return table
 
 
 def _ranked(prediction: Prediction, answers: Answers) -> Any:
-    from videozoo.predict.prediction import ranked
-
-    return ranked(prediction.answer, top=answers.top)
+    return prediction.answer.ranked(top=answers.top)
 
 
 def _table(*columns: tuple[str, Any]) -> Any:

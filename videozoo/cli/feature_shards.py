@@ -111,13 +111,11 @@ def _json_lines(
     """One JSON text, a line a video."""
     import json
 
-    from videozoo.predict.prediction import as_json
-
     yield '{"run": ' + json.dumps(run) + ', "predictions": ['
     comma, problem = "", None
     try:
         for id_, labels in answers:
-            yield comma + json.dumps({"id": id_, **as_json(labels, top=top)}, ensure_ascii=False)
+            yield comma + json.dumps({"id": id_, **labels.to_dict(top=top)}, ensure_ascii=False)
             comma = ","
     except Exception as error:  # what was answered so far is whole JSON, then the error goes on
         problem = error

@@ -274,6 +274,6 @@ def _spans_of(prediction: Prediction, run: Path | None) -> tuple[Span, ...]:
     from videozoo.errors import ConfigError
 
     if not prediction.is_timed:
-        kind = type(prediction.answer).__name__.lower()
+        kind = prediction.answer.kind
         raise ConfigError(f"--segments: {run} answers with {kind}, without times; give a run that finds segments")
     return prediction.spans()

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from PIL import Image
 
 from videozoo.data.clip_list import list_line
@@ -167,8 +167,8 @@ def _places(videos: Mapping[Path, str], name: str, *, suffix: str) -> dict[Path,
     return places
 
 
-def _scaled(frame: torch.Tensor, short_side_px: int | None) -> Image.Image:
-    image = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
+def _scaled(frame: np.ndarray, short_side_px: int | None) -> Image.Image:
+    image = Image.fromarray(frame)
     short_px = min(image.size)
     if short_side_px is None or short_px <= short_side_px:
         return image

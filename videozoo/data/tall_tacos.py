@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from videozoo.data.files import some_of
 from videozoo.data.queries import QueryDataset
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, WidthError, counted
 from videozoo.io.features import Features
-from videozoo.io.npz import load_arrays
 from videozoo.sentences.vectors import read_vectors
 from videozoo.structured import reading, regular_file
 from videozoo.transforms.moments import MomentsInput
@@ -44,7 +41,7 @@ class Movie:
         """
         path = regular_file(self._path(first, last), kind="array")
         with reading(path, advice="fetch it again"):
-            return np.asarray(load_arrays(path), np.float32).reshape(-1)
+            return np.asarray(np.load(path, allow_pickle=False), np.float32).reshape(-1)
 
     def context(self, first: int, last: int, size_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The features of the window before it, of itself, and of the one after; itself where there is none."""
@@ -73,7 +70,7 @@ class _Candidates:
     def duration_s(self) -> float:
         return float(self.times_s.max())
 
-    def look(self, times_s: np.ndarray) -> Tensor:
+    def look(self, times_s: np.ndarray) -> np.ndarray:
         """What stands for some of the windows `[m 2]`: `[m 3d]`."""
         size_frames = round(self.spec.context_s * self.movie.fps)
         frames = np.rint(times_s * self.movie.fps).astype(int).tolist()
@@ -83,7 +80,7 @@ class _Candidates:
                 f"{self.movie.folder}: a feature of {self.movie.name} is {wrong[0].size // 3} wide; "
                 f"the recipe says input.feature_dim={self.spec.feature_dim}"
             )
-        return torch.from_numpy(np.stack(rows))
+        return np.stack(rows)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, get_worker_info
 from videozoo.engine.crash_file import CrashFile
 from videozoo.errors import DataError, DecodeError, TrainingError, VideoZooError, counted
 from videozoo.io.isolation import current_journal
-from videozoo.transforms.collate import collate
+from videozoo.transforms.tensors import collate
 
 __all__ = ["Bad", "Batch", "Fetcher", "Key", "Pipeline", "Records", "name_of", "sample_rng"]
 

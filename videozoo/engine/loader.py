@@ -15,7 +15,7 @@ from videozoo.engine.fetch import Bad, Batch, Fetcher, Key, Pipeline, Records, s
 from videozoo.engine.order import order_of
 from videozoo.engine.stream import Stream
 from videozoo.errors import ConfigError, counted
-from videozoo.transforms.collate import collate
+from videozoo.transforms.tensors import collate
 
 __all__ = ["Bad", "EvalLoader", "Key", "Records", "TrainLoader", "by_reason", "collate", "sample_rng"]
 

@@ -13,7 +13,6 @@ from typing import Any
 import av
 import av.error
 import numpy as np
-from torch import Tensor
 
 from videozoo.errors import DataError, DecodeError
 from videozoo.io.audio import ChannelMean, mono_frame
@@ -102,8 +101,10 @@ def steady_fps(fps: float) -> float:
     return min(max(fps, MIN_FPS), MAX_FPS)
 
 
-def at_rate(reader: VideoReader, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[float, Tensor]]:
-    """(time_s, uint8 [c h w]) at a constant rate, `steady_fps`: what is on screen at each tick, however irregular.
+def at_rate(
+    reader: VideoReader, *, start_s: float = 0.0, end_s: float | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """(time_s, uint8 [h w c]) at a constant rate, `steady_fps`: what is on screen at each tick, however irregular.
 
     It begins with the frame on screen at start_s, at that frame's own time unless it has been standing for longer.
     """
@@ -130,16 +131,16 @@ def _check(path: str | os.PathLike[str], start_s: float, end_s: float, duration_
         raise DataError(f"{path}: cannot cut {start_s:g} s to {end_s:g} s out of {duration_s:g} s")
 
 
-def _chain(first: Tensor, rest: Iterable[tuple[float, Tensor]]) -> Iterator[Tensor]:
+def _chain(first: np.ndarray, rest: Iterable[tuple[float, np.ndarray]]) -> Iterator[np.ndarray]:
     yield first
     for _, picture in rest:
         yield picture
 
 
-def _even(picture: Tensor) -> np.ndarray:
-    """uint8 `[c h w]` in, `[h w c]` with even sides out."""
-    height, width = (side // 2 * 2 or side for side in picture.shape[1:])
-    return picture[:, :height, :width].permute(1, 2, 0).numpy()
+def _even(picture: np.ndarray) -> np.ndarray:
+    """uint8 `[h w c]` cut to even sides."""
+    height, width = (side // 2 * 2 or side for side in picture.shape[:2])
+    return picture[:height, :width]
 
 
 def _sound(path: str, *, origin_s: float, start_s: float, end_s: float, rate_hz: int) -> Iterator[np.ndarray]:

@@ -22,7 +22,6 @@ from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
 from videozoo.errors import DataError, require
-from videozoo.io.npz import load_arrays
 from videozoo.io.whole_file import whole_file
 from videozoo.structured import checked, parse_json, read_json, reading, regular_file, shown
 
@@ -176,8 +175,8 @@ def read_single(path: Path) -> Parts:
     """
     if path.suffix == ".csv":
         return Parts({"values": _read_csv(path)}, {})
-    with _damage(path):
-        found = load_arrays(regular_file(path, kind="file of features"))
+    with _damage(path), regular_file(path, kind="file of features").open("rb") as opened:
+        found = np.load(opened, allow_pickle=False)
         if path.suffix == ".npy":
             return Parts({"values": _as_array(found)}, {})
         with found as file:
@@ -247,7 +246,7 @@ class PackedNpz:
 
     def __init__(self, path: Path):
         self.path = path
-        with _damage(path), load_arrays(path) as file:
+        with _damage(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             names = list(file.files)
             shared = file["#shared"] if "#shared" in names else None
         self.shared = _parse(shared, str(path))
@@ -495,7 +494,7 @@ def _open(path: Path, process: int, changed_ns: int, opener: Callable[[Path], An
 
 
 def _open_npz(path: Path) -> Any:
-    return load_arrays(path)
+    return np.load(path, allow_pickle=False)
 
 
 def _open_parquet(path: Path) -> Any:

@@ -9,9 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
-from torch import Tensor
 
 from videozoo.errors import DataError, counted
 from videozoo.io.limits import check_size
@@ -113,7 +111,7 @@ class FrameFolder(VideoReader):
                     f"{self.files[i]}: is {_px(image)}, {self.files[wanted[0]].name} is {_px(images[0])}; "
                     "the frames of one video must have one size"
                 )
-        data = torch.from_numpy(np.stack(images)[places]).permute(0, 3, 1, 2)
+        data = np.stack(images)[places]
         return Frames(data, tuple(i / self.fps for i in indices))
 
     def sources(self, start_s: float) -> Iterator[tuple[float, int]]:
@@ -121,8 +119,8 @@ class FrameFolder(VideoReader):
             if i / self.fps >= start_s - TIME_SLACK_S:
                 yield i / self.fps, i
 
-    def picture(self, source: int) -> Tensor:
-        return torch.from_numpy(_read_image(self.files[source])).permute(2, 0, 1)
+    def picture(self, source: int) -> np.ndarray:
+        return _read_image(self.files[source])
 
 
 def frame_files(folder: Path) -> list[Path]:

@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 from typing_extensions import Self
 
 from videozoo.errors import DataError, counted
 from videozoo.types import VideoInfo
 
-__all__ = ["TIME_SLACK_S", "Frames", "VideoReader", "check_times"]
+__all__ = ["TIME_SLACK_S", "Frames", "VideoReader", "check_times", "stack_pictures"]
 
 # Some containers keep whole milliseconds: a frame due at 66.67 ms is stored as 67 and must be found at 66.67.
 TIME_SLACK_S = 0.0005
@@ -27,18 +26,18 @@ TIME_SLACK_S = 0.0005
 class Frames:
     """Decoded frames with the times at which they come on screen.
 
-    data: uint8 [t c h w], RGB, upright.
+    data: uint8 [t h w c], RGB, upright; an array, or a tensor of a reader that decodes on a GPU.
     times_s: of the frames themselves, from the video's first frame; not the times that were asked for.
     """
 
-    data: Tensor
+    data: Any
     times_s: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if self.data.ndim != 4 or self.data.dtype != torch.uint8 or len(self.data) != len(self.times_s):
+        shape, dtype = tuple(self.data.shape), str(self.data.dtype).removeprefix("torch.")
+        if len(shape) != 4 or shape[-1] != 3 or dtype != "uint8" or shape[0] != len(self.times_s):
             raise DataError(
-                f"frames: {tuple(self.data.shape)} {self.data.dtype} with {len(self.times_s)} times; "
-                f"needs uint8 [t c h w] and one time a frame"
+                f"frames: {shape} {dtype} with {len(self.times_s)} times; needs uint8 [t h w 3] and one time a frame"
             )
 
     def __len__(self) -> int:
@@ -105,11 +104,11 @@ class VideoReader(abc.ABC):
         """
 
     @abc.abstractmethod
-    def picture(self, source: Any) -> Tensor:
-        """The uint8 [c h w], upright RGB, of one of `sources`."""
+    def picture(self, source: Any) -> Any:
+        """The uint8 [h w c], upright RGB, of one of `sources`."""
 
-    def stream(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[float, Tensor]]:
-        """Every frame with start_s <= time < end_s as (time_s, uint8 [c h w]), in bounded memory.
+    def stream(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[float, Any]]:
+        """Every frame with start_s <= time < end_s as (time_s, uint8 [h w c]), in bounded memory.
 
         Raises:
             DecodeError: the next frame cannot be decoded; those before it have been yielded.
@@ -133,48 +132,53 @@ class VideoReader(abc.ABC):
                 f"{self.info.path}: windows need window_s, stride_s and fps above 0, got {window_s=} {stride_s=} {fps=}"
             )
         held: deque[tuple[float, Any]] = deque()
+        start_s = 0.0
         k = 0
         for time_s, source in self.sources(0.0):
-            while time_s >= k * stride_s + window_s - TIME_SLACK_S:
-                yield from self._window(held, k * stride_s, k * stride_s + window_s, fps)
+            while time_s >= start_s + window_s - TIME_SLACK_S:
+                window = self._window(held, start_s, start_s + window_s, fps)
+                if window is not None:
+                    yield window
                 k += 1
-                self._let_go(held, k * stride_s)
+                start_s = k * stride_s
+                while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
+                    held.popleft()
             held.append((time_s, source))
-            self._let_go(held, k * stride_s)
-        end_s = self._end_s(held)  # the last frame may stay on screen for many windows
-        while k * stride_s + window_s < end_s - TIME_SLACK_S:
-            yield from self._window(held, k * stride_s, k * stride_s + window_s, fps)
-            k += 1
-            self._let_go(held, k * stride_s)
-        yield from self._window(held, k * stride_s, min(k * stride_s + window_s, end_s), fps)
-
-    @staticmethod
-    def _let_go(held: deque[tuple[float, Any]], start_s: float) -> None:
-        """Drops the frames that are off the screen at start_s."""
-        while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
-            held.popleft()
+            while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
+                held.popleft()
+        window = self._window(held, start_s, min(start_s + window_s, self._end_s(held)), fps)
+        if window is not None:
+            yield window
 
     def _window(
         self, held: Sequence[tuple[float, Any]], start_s: float, end_s: float, fps: float | None
-    ) -> Iterator[Frames]:
-        """The frames of a window, if there are any."""
+    ) -> Frames | None:
         times = [time_s for time_s, _ in held]
         if fps is None:
             chosen = [i for i, t in enumerate(times) if start_s - TIME_SLACK_S <= t < end_s - TIME_SLACK_S]
         else:
             num = max(0, math.ceil((end_s - start_s) * fps - 1e-6))
             chosen = [max(0, bisect.bisect_right(times, start_s + i / fps + TIME_SLACK_S) - 1) for i in range(num)]
-        if chosen and held:
-            pictures = {i: self.picture(held[i][1]) for i in set(chosen)}
-            yield Frames(torch.stack([pictures[i] for i in chosen]), tuple(times[i] for i in chosen))
+        if not chosen or not held:
+            return None
+        pictures = {i: self.picture(held[i][1]) for i in set(chosen)}
+        return Frames(stack_pictures([pictures[i] for i in chosen]), tuple(times[i] for i in chosen))
 
     def _end_s(self, held: Sequence[tuple[float, Any]]) -> float:
-        last_s = held[-1][0] if held else 0.0
-        return self.info.duration_s if self.info.duration_s > last_s + TIME_SLACK_S else last_s + 1.0 / self.info.fps
+        return held[-1][0] + 1.0 / self.info.fps if held else 0.0
 
     @abc.abstractmethod
     def _frames_by_index(self, indices: list[int]) -> Frames:
         """As `frames_by_index`, for indices that exist."""
+
+
+def stack_pictures(pictures: Sequence[Any]) -> Any:
+    """Returns pictures [h w c] as frames [t h w c], where they are: in memory, or on the GPU of their reader."""
+    if isinstance(pictures[0], np.ndarray):
+        return np.stack(pictures)
+    import torch
+
+    return torch.stack(list(pictures))
 
 
 def check_times(path: str, times_s: Sequence[float]) -> None:

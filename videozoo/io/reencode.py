@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from PIL import Image
 
 from videozoo.errors import DataError
 from videozoo.io.decode import open_video
@@ -85,7 +84,7 @@ def _made_from(path: Path) -> Any:
         return None
 
 
-def _ticks(reader: VideoReader) -> Iterator[torch.Tensor]:
+def _ticks(reader: VideoReader) -> Iterator[np.ndarray]:
     """The picture on screen at every tick of the video's rate; the same ones, of a constant rate."""
     on_screen, num = None, 0
     for time_s, picture in reader.stream():
@@ -97,12 +96,12 @@ def _ticks(reader: VideoReader) -> Iterator[torch.Tensor]:
         yield on_screen
 
 
-def _scaled(picture: torch.Tensor, short_side_px: int | None) -> np.ndarray:
+def _scaled(picture: np.ndarray, short_side_px: int | None) -> np.ndarray:
     """uint8 `[h w 3]` with even sides."""
-    height, width = picture.shape[-2:]
+    height, width = picture.shape[:2]
     share = 1.0 if short_side_px is None else min(short_side_px / min(height, width), 1.0)
     size = [max(2 * round(side * share / 2), 2) for side in (height, width)]
     if size != [height, width]:
-        resized = F.interpolate(picture[None].float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-        picture = resized[0].round().clamp(0, 255).to(torch.uint8)
-    return picture.permute(1, 2, 0).contiguous().numpy()
+        resized = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        picture = np.asarray(resized)
+    return picture

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from videozoo.errors import DecodeError, require
 from videozoo.io.pyav import PyAVReader
@@ -37,7 +36,7 @@ class TorchCodecReader(VideoReader):
         try:
             self._decoder: Any = decoders.VideoDecoder(
                 source,
-                dimension_order="NCHW",
+                dimension_order="NHWC",
                 num_ffmpeg_threads=num_threads,
                 seek_mode="exact",
                 device=device,
@@ -65,8 +64,8 @@ class TorchCodecReader(VideoReader):
 
     def _frames_by_index(self, indices: list[int]) -> Frames:
         if not indices:
-            shape = (0, 3, self.info.height_px, self.info.width_px)
-            return Frames(torch.empty(shape, dtype=torch.uint8), ())
+            shape = (0, self.info.height_px, self.info.width_px, 3)
+            return Frames(np.empty(shape, np.uint8), ())
         try:
             return self._frames(self._decoder.get_frames_at(indices))
         except (RuntimeError, IndexError) as error:
@@ -84,11 +83,11 @@ class TorchCodecReader(VideoReader):
     def _time_s(self, index: int) -> float:
         return float(self._decoder.get_frame_at(index).pts_seconds) - self._start_s
 
-    def picture(self, source: Any) -> Tensor:
-        return source
+    def picture(self, source: Any) -> Any:
+        return _arrays(source)
 
     def _frames(self, batch: Any) -> Frames:
-        return Frames(batch.data, tuple(float(t) - self._start_s for t in batch.pts_seconds))
+        return Frames(_arrays(batch.data), tuple(float(t) - self._start_s for t in batch.pts_seconds))
 
     def _clock(self, time_s: float) -> float:
         """Our time, from the first frame, on the container's clock and inside the stream."""
@@ -98,3 +97,8 @@ class TorchCodecReader(VideoReader):
     def _broken(self, error: Exception) -> DecodeError:
         said = str(error).strip().splitlines()
         return DecodeError(self.path, f"torchcodec cannot decode it ({said[0] if said else type(error).__name__})")
+
+
+def _arrays(tensor: Any) -> Any:
+    """Frames on the CPU as an array; those on a GPU stay there."""
+    return tensor if tensor.is_cuda else tensor.numpy()

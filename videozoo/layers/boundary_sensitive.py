@@ -20,7 +20,7 @@ def boundary_sensitive(
     num_subsamples: int = 3,
     boundary_ratio: float = 0.25,
 ) -> Tensor:
-    """`layers.proposals.proposal_features` on a device: `[b, n, num_action + 2 num_boundary]`.
+    """`decoding.proposals.proposal_features` on a device: `[b, n, num_action + 2 num_boundary]`.
 
     Args:
         action: probability of an action at each snippet `[b t]`.

@@ -1,7 +1,7 @@
 """Boundary-Sensitive Network: where actions start, end and last, then how good each proposal is.
 
 Paper: Lin et al., arXiv:1806.02964, sections 3.2 and 3.4. The step between, which describes each
-proposal by 32 numbers, is in `layers.proposals` (numpy) and `layers.boundary_sensitive` (torch).
+proposal by 32 numbers, is in `decoding.proposals` (numpy) and `layers.boundary_sensitive` (torch).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videozoo.decoding.proposals import map_segments
 from videozoo.errors import ConfigError
 from videozoo.layers.boundary_sensitive import boundary_sensitive
-from videozoo.layers.proposals import map_segments
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import register_model
 

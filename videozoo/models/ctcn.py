@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videozoo.decoding.anchors import num_anchors
 from videozoo.errors import ConfigError
-from videozoo.layers.anchors import num_anchors
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import register_model
@@ -22,9 +22,9 @@ __all__ = ["CTCN", "CTCNOutput"]
 
 
 class CTCNOutput(NamedTuple):
-    """One row an anchor, in the order of `layers.anchors.anchors`."""
+    """One row an anchor, in the order of `decoding.anchors.anchors`."""
 
-    offsets: Tensor  # [b n 2], of centre and length; see `layers.anchors.decode`
+    offsets: Tensor  # [b n 2], of centre and length; see `decoding.anchors.decode`
     scores: Tensor  # [b n 1 + k], before the soft-max; column 0 is the background
 
 

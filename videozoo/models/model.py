@@ -37,6 +37,10 @@ class VideoModel(nn.Module):
         """Clips `[b t c h w]` to pooled features `[b num_features]`."""
         raise NotImplementedError(f"{type(self).__name__}.forward_features")
 
+    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (features `[b num_features]`, class scores `[b num_classes]`) of clips."""
+        return self.forward_features(x), self(x)
+
     def reset_classifier(self, num_classes: int) -> None:
         """Replaces the last layer by a freshly initialised one; 0 removes it."""
         raise NotImplementedError(f"{type(self).__name__}.reset_classifier")
@@ -51,6 +55,10 @@ class LinearClassifier(VideoModel):
 
     head: nn.Module
     head_std: float | None = 0.01
+
+    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.forward_features(x)
+        return features, self.head(features)
 
     def reset_classifier(self, num_classes: int) -> None:
         self.num_classes = num_classes

@@ -178,10 +178,12 @@ class Nonlocal(LinearClassifier):
             self._inflate(image_backbone(f"resnet{depth}", pretrained=pretrained))
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.forward_windows(x)
-        if not self.num_classes:
-            return features.mean((1, 2))
-        return window_scores(self.dropout(features), self.head)
+        return self.forward_both(x)[1]
+
+    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        windows = self.forward_windows(x)
+        features = windows.mean((1, 2))
+        return features, window_scores(self.dropout(windows), self.head) if self.num_classes else features
 
     def forward_features(self, x: Tensor) -> Tensor:
         return self.forward_windows(x).mean((1, 2))

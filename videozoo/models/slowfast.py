@@ -121,10 +121,15 @@ class Slowfast(LinearClassifier):
 
     def forward_paths(self, slow: Tensor, fast: Tensor) -> Tensor:
         """Scores of two paths `[b c t h w]` that are sampled already; the fast one has alpha times the frames."""
-        features = self.forward_windows(slow, fast)
-        if not self.num_classes:
-            return features.mean((1, 2))
-        return window_scores(self.dropout(features), self.head)
+        return self._both(self.forward_windows(slow, fast))[1]
+
+    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self._both(self.forward_windows(*self.split_paths(x)))
+
+    def _both(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """(features, scores) of window features `[b h' w' c]`."""
+        features = windows.mean((1, 2))
+        return features, window_scores(self.dropout(windows), self.head) if self.num_classes else features
 
     def forward_windows(self, slow: Tensor, fast: Tensor) -> Tensor:
         """Features [b h' w' c] of each window of two paths [b c t h w]; frames of the crop's size are one window."""

@@ -49,7 +49,7 @@ class Answers:
             ConfigError: the answer is about the whole video only.
         """
         if not prediction.is_timed:
-            kind = type(prediction.answer).__name__.lower()
+            kind = prediction.answer.kind
             raise ConfigError(
                 f"{where}: is about times, and {prediction.id} has {kind} for the whole video only; "
                 "give --window SECONDS, or --segments LOCALIZER"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from videozoo.predict.prediction import Window, ranked
+from videozoo.predict.prediction import Window
 
 __all__ = ["GREY", "PALETTE", "RGB", "clock", "colours", "leaders"]
 
@@ -39,7 +39,7 @@ def leaders(windows: Sequence[Window], top: int) -> list[str]:
     won: dict[str, float] = {}
     best: dict[str, float] = {}
     for window in windows:
-        pairs = ranked(window.answer)
+        pairs = window.answer.ranked()
         for place, (name, score) in enumerate(pairs):
             won[name] = won.get(name, 0.0) + (window.end_s - window.start_s if place == 0 else 0.0)
             best[name] = max(best.get(name, 0.0), score)

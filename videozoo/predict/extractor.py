@@ -5,25 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
+from videozoo.decoding.classify import ClassifyDecoder
 from videozoo.errors import ConfigError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, Output, dequantised, quantised
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.projection import Projection
 from videozoo.predict.windows import chunks, shared_reader, window_times
+from videozoo.tasks.backend import TorchBackend
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.tasks.device import pick_device
-from videozoo.tasks.precision import autocast, check_precision
-from videozoo.transforms.collate import collate
+from videozoo.tasks.precision import check_precision
+from videozoo.transforms.input import ClipInput
 from videozoo.transforms.sound import silence, sound_features
 from videozoo.types import ClipRecord, VideoInfo
 from videozoo.weights import checkpoint
@@ -88,12 +87,12 @@ class Extractor:
         self.device, self.precision = pick_device(device), precision
         self.name = str(source.record.get("name") or source.section("model")["name"])
         task, self.spec = task_from_checkpoint(dataclasses.replace(source, model=weights))
-        if getattr(self.spec, "takes", "clip") != "clip" or not task.model.is_classifier:
+        if not (isinstance(self.spec, ClipInput) and isinstance(task.decoder, ClassifyDecoder)):
             raise ConfigError(
                 f"{source.path}: '{self.name}' does not take clips to class scores; features are made by a clip "
                 "classifier (classify), or by timm:NAME"
             )
-        self.task = task.to(self.device)
+        self.task, self.decoder = task, task.decoder
         self.class_names = source.class_names
         if output == "scores" and not self.class_names:
             raise ConfigError(f"output: '{self.name}' has no classes, so no scores; take features")
@@ -102,8 +101,7 @@ class Extractor:
         self.sha256 = checkpoint.fingerprint(weights)
         self._source = dataclasses.replace(source, model={}, resume={}, extractor=None)
         self._pipeline = self.spec.eval_pipeline("1x1")
-        self._tap = _Tap(task.model)
-        self._lock = threading.Lock()
+        self.backend = TorchBackend(task, self.spec, device=self.device, precision=self.precision)
 
     @classmethod
     def of_recipe(
@@ -270,74 +268,20 @@ class Extractor:
             for start_s, end_s in times
         )
         for chunk in chunks(records, batch_size):
-            batch = collate([self._pipeline(record, reader=reader) for record in chunk])
-            with self._lock:
-                rows = self._forward(batch)
-            yield rows
+            yield self._forward([self._pipeline(record, reader=reader) for record in chunk])
 
-    @torch.inference_mode()
-    def _forward(self, batch: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """(what is asked for `[b d]`, class probabilities `[b k]`) of a batch."""
-        batch = self.spec.to_device(batch, self.device)
-        with autocast(self.device, self.precision):
-            clips = batch["video"].flatten(0, 1)
-            if not self.class_names:
-                return _pooled(self.task.model.forward_features(clips)), np.zeros((len(clips), 0), np.float32)
-            with self._tap.listening():
-                scores = np.stack([answer.scores for answer in self.task.predict(batch)]).astype(np.float32)
-            if self.output == "scores":
-                return scores, scores
-            seen = self._tap.seen
-            if seen is None:
-                seen = self.task.model.forward_features(clips)
-                self._tap.compare(seen)
-            return _pooled(seen), scores
+    def _forward(self, samples: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+        """(features or scores `[b d]`, class probabilities `[b k]`) of samples."""
+        outputs = self.backend.outputs(self.backend.collate(samples), graph="features")
+        features = outputs["features"][:, 0]
+        if not self.class_names:
+            return features, np.zeros((len(features), 0), np.float32)
+        scores = self.decoder.probs(outputs["scores"])
+        return (scores if self.output == "scores" else features), scores
 
 
 def _sound(name: str, info: VideoInfo, times: list[tuple[float, float]]) -> np.ndarray:
     return sound_features(name, times) if info.has_audio else silence(len(times))
-
-
-def _pooled(features: Tensor) -> np.ndarray:
-    return features.float().cpu().numpy()
-
-
-class _Tap:
-    """What goes into a model's last layer, when that is its features: then one forward pass gives both.
-
-    Whether it is, the first batch tells: `compare` is given the features, and from then on `seen` has them, or
-    remains None.
-    """
-
-    def __init__(self, model: nn.Module):
-        layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == model.num_classes]
-        self.layer = layers[-1] if layers else None
-        self.heard: Tensor | None = None
-        self.is_features = False
-
-    @property
-    def seen(self) -> Tensor | None:
-        return self.heard if self.is_features else None
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        if self.layer is None:
-            yield
-            return
-
-        def hear(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            self.heard = args[0]
-
-        with self.layer.register_forward_pre_hook(hear):
-            yield
-
-    def compare(self, features: Tensor) -> None:
-        if self.heard is None:
-            self.layer = None
-        elif self.heard.shape != features.shape or not torch.allclose(self.heard.float(), features.float(), 1e-4, 1e-4):
-            self.layer = self.heard = None
-        else:
-            self.is_features = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,9 +27,7 @@ def label_records(
         raise ConfigError("predict: these are features, and the model takes videos; give the videos")
     for id_, answer in predictor.of_records(records, batch_size=batch_size):
         if not isinstance(answer, Labels | DataError):
-            raise ConfigError(
-                f"predict: the run answers with {type(answer).__name__.lower()}; shards need one that tags"
-            )
+            raise ConfigError(f"predict: the run answers with {answer.kind}; shards need one that tags")
         yield id_, answer
 
 

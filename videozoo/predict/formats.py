@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from videozoo.predict.prediction import UNNAMED
+from videozoo.contracts.answer import UNNAMED
 from videozoo.predict.timecode import Timebase
 from videozoo.terminal import escaped
 from videozoo.types import Span, VideoInfo

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from videozoo.errors import ConfigError, DataError, DecodeError
 from videozoo.io.decode import VideoReader, open_video
 from videozoo.io.frame_folder import FrameFolder, frame_files
-from videozoo.io.reader import TIME_SLACK_S, Frames
+from videozoo.io.reader import TIME_SLACK_S, Frames, stack_pictures
 from videozoo.types import VideoInfo
 
 __all__ = ["FrameArray", "SlidingReader", "Video", "name_of", "open_source"]
 
-Video = str | os.PathLike[str] | np.ndarray | Tensor
+Video = str | os.PathLike[str] | np.ndarray | Any  # a tensor of frames, too
 
 
 def open_source(video: Video, *, fps: float | None = None) -> VideoReader:
@@ -39,18 +37,18 @@ def open_source(video: Video, *, fps: float | None = None) -> VideoReader:
         raise ConfigError(f"fps: got {fps}; needs a rate above 0")
     if isinstance(video, str | os.PathLike) and not Path(video).is_dir():
         return open_video(video)
-    if not isinstance(video, np.ndarray | Tensor):
+    if isinstance(video, str | os.PathLike):
         frame_files(Path(video))  # a folder that is closed to the user says so, whatever the rate
     if fps is None:
         raise DataError(f"{name_of(video)}: these are frames without a rate; say it with fps=25 (or --fps 25)")
-    if isinstance(video, np.ndarray | Tensor):
-        return FrameArray(video, fps=fps)
-    return FrameFolder(video, fps=fps)
+    if isinstance(video, str | os.PathLike):
+        return FrameFolder(video, fps=fps)
+    return FrameArray(video, fps=fps)
 
 
 def name_of(video: Video) -> str:
     """What messages and results call a video: its path, or "frames"."""
-    return "frames" if isinstance(video, np.ndarray | Tensor) else os.fspath(video)
+    return os.fspath(video) if isinstance(video, str | os.PathLike) else "frames"
 
 
 class FrameArray(VideoReader):
@@ -60,15 +58,15 @@ class FrameArray(VideoReader):
         DataError: they are not uint8 `[t h w 3]` or `[t 3 h w]`, or there are none.
     """
 
-    def __init__(self, frames: np.ndarray | Tensor, *, fps: float):
-        data = torch.as_tensor(frames).cpu()
-        if data.dtype != torch.uint8 or data.ndim != 4 or 0 in data.shape or 3 not in (data.shape[1], data.shape[3]):
+    def __init__(self, frames: Any, *, fps: float):
+        data = frames if isinstance(frames, np.ndarray) else np.asarray(frames.cpu())
+        if data.dtype != np.uint8 or data.ndim != 4 or 0 in data.shape or 3 not in (data.shape[1], data.shape[3]):
             raise DataError(
                 f"frames: got {data.dtype} {tuple(data.shape)}; "
                 "needs uint8 [t h w 3] or [t 3 h w] with at least one frame"
             )
-        self.data = data if data.shape[1] == 3 and data.shape[3] != 3 else data.permute(0, 3, 1, 2)
-        num, _, height, width = self.data.shape
+        self.data = data.transpose(0, 2, 3, 1) if data.shape[1] == 3 and data.shape[3] != 3 else data
+        num, height, width, _ = self.data.shape
         self.info = VideoInfo(
             path="frames",
             duration_s=num / fps,
@@ -80,7 +78,7 @@ class FrameArray(VideoReader):
             codec="rawvideo",
             pixel_format="rgb24",
             start_s=0.0,
-            size_bytes=data.numel(),
+            size_bytes=data.nbytes,
         )
 
     def close(self) -> None:
@@ -97,12 +95,12 @@ class FrameArray(VideoReader):
     def _frames_by_index(self, indices: list[int]) -> Frames:
         return Frames(self.data[indices], tuple(i / self.info.fps for i in indices))
 
-    def sources(self, start_s: float) -> Iterator[tuple[float, Tensor]]:
+    def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
         for i, picture in enumerate(self.data):
             if i / self.info.fps >= start_s - TIME_SLACK_S:
                 yield i / self.info.fps, picture
 
-    def picture(self, source: Tensor) -> Tensor:
+    def picture(self, source: Any) -> Any:
         return source
 
 
@@ -115,14 +113,14 @@ class SlidingReader(VideoReader):
     `reader` itself.
 
     Args:
-        scaled: makes frames `[t c h w]` smaller, once for all windows that look at them.
+        scaled: makes frames `[t h w c]` smaller, once for all windows that look at them.
     """
 
-    def __init__(self, reader: VideoReader, *, scaled: Callable[[Tensor], Tensor] | None = None):
+    def __init__(self, reader: VideoReader, *, scaled: Callable[[Any], Any] | None = None):
         self.reader = reader
         self.scaled = scaled
         self.info = reader.info
-        self._pictures: dict[float, Tensor] = {}  # of held frames, where they are small
+        self._pictures: dict[float, Any] = {}  # of held frames, where they are small
         self._coming: Iterator[tuple[float, Any]] | None = reader.sources(0.0)
         self._held: deque[tuple[float, Any]] = deque()
 
@@ -147,13 +145,13 @@ class SlidingReader(VideoReader):
         starts_s = [time_s for time_s, _ in self._held]
         chosen = [max(0, bisect.bisect_right(starts_s, t + TIME_SLACK_S) - 1) for t in times_s]
         pictures = {i: self._seen(*self._held[i]) for i in set(chosen)}
-        return Frames(torch.stack([pictures[i] for i in chosen]), tuple(starts_s[i] for i in chosen))
+        return Frames(stack_pictures([pictures[i] for i in chosen]), tuple(starts_s[i] for i in chosen))
 
-    def _seen(self, time_s: float, source: Any) -> Tensor:
+    def _seen(self, time_s: float, source: Any) -> Any:
         if self.scaled is None:
             return self.reader.picture(source)
         if time_s not in self._pictures:
-            self._pictures[time_s] = self.scaled(self.reader.picture(source).unsqueeze(0)).squeeze(0)
+            self._pictures[time_s] = self.scaled(self.reader.picture(source)[None])[0]
         return self._pictures[time_s]
 
     def _advance(self, first_s: float, last_s: float) -> None:
@@ -177,5 +175,5 @@ class SlidingReader(VideoReader):
     def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
         return self.reader.sources(start_s)
 
-    def picture(self, source: Any) -> Tensor:
+    def picture(self, source: Any) -> Any:
         return self.reader.picture(source)

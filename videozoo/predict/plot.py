@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from videozoo.contracts.answer import UNNAMED, Lane
 from videozoo.drawing.text import draw_text, fit, text_width
 from videozoo.errors import ConfigError, counted
 from videozoo.predict.draw import GREY, PALETTE, RGB, clock, colours, leaders
-from videozoo.predict.prediction import UNNAMED, Prediction, Window, ranked
-from videozoo.types import Caption, Span
+from videozoo.predict.prediction import Prediction, Window
+from videozoo.types import Span
 
 __all__ = ["plot_timeline"]
 
@@ -52,33 +51,14 @@ def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, t
     slides = bool(prediction.windows) and not prediction.over_spans
     spans = prediction.spans() if prediction.is_timed and not slides else None
     names = leaders(timeline, top if spans is None else max(top, len(PALETTE)))
-    gaze = gaze_of(prediction.answer) if not prediction.windows else None
-    lanes = len(names) * (LANE_PX + GAP_PX) if gaze is None else len(gaze.words) * WORD_PX + GAP_PX
+    shaded = prediction.answer.lanes() if not prediction.windows else ()
+    lanes = len(shaded) * WORD_PX + GAP_PX if shaded else len(names) * (LANE_PX + GAP_PX)
     image = Image.new("RGB", (WIDTH_PX, HEADER_PX + STRIP_PX + GAP_PX + lanes + AXIS_PX), PAPER)
-    _Page(image, prediction, timeline, names, spans, gaze).draw()
+    _Page(image, prediction, timeline, names, spans, shaded).draw()
     out = Path(out_path)
     out.parent.mkdir(parents=True, exist_ok=True)
     image.save(out)
     return out
-
-
-class Gaze(NamedTuple):
-    """How far each word looked at each moment."""
-
-    words: Sequence[str]
-    weights: np.ndarray  # [words t], rows sum to 1
-    times_s: Sequence[float]
-
-
-@functools.singledispatch
-def gaze_of(answer: Any) -> Gaze | None:
-    """Where an answer's words come from, if it says so."""
-    return None
-
-
-@gaze_of.register
-def _(answer: Caption) -> Gaze | None:
-    return None if answer.attention is None else Gaze(answer.words, answer.attention, answer.times_s)
 
 
 class _Page:
@@ -91,19 +71,18 @@ class _Page:
         timeline: Sequence[Window],
         names: Sequence[str],
         spans: Sequence[Span] | None,
-        gaze: Gaze | None,
+        shaded: Sequence[Lane],
     ):
         self.pen = ImageDraw.Draw(image)
         self.prediction = prediction
         self.timeline = timeline
         self.names = names
-        self.gaze = gaze
+        self.shaded = shaded
         self.colour = colours(names)
-        self.scores = [dict(reversed(ranked(window.answer))) for window in timeline]
+        self.scores = [dict(reversed(window.answer.ranked())) for window in timeline]
         self.spans = spans
-        words = gaze.words if gaze is not None else ()
-        self.best = "best label" if gaze is None else "sentence"
-        named = [*(words or names), self.best]
+        self.best = prediction.answer.noun if shaded else "best label"
+        named = [*([lane.name for lane in shaded] or names), self.best]
         widest = max(text_width(name, TEXT_PX) for name in named)
         self.left = MARGIN_PX + min(int(widest), WIDTH_PX // 4) + 24
         self.right = WIDTH_PX - MARGIN_PX - 70  # leaves room for the scale
@@ -118,13 +97,14 @@ class _Page:
         self._strip(y)
         y += STRIP_PX + GAP_PX
         ticks = _ticks(self.end_s, most=max(2, (self.right - self.left) // 110))
-        if self.gaze is None:
+        if not self.shaded:
             for place, name in enumerate(self.names):
                 self._lane(name, y, ticks, scale=place == 0)
                 y += LANE_PX + GAP_PX
         else:
-            for word, weights in zip(self.gaze.words, self.gaze.weights, strict=True):
-                self._word(word, y, weights / self.gaze.weights.max(), self.gaze.times_s)
+            darkest = max(lane.values.max() for lane in self.shaded)
+            for lane in self.shaded:
+                self._word(lane.name, y, lane.values / max(darkest, 1e-9), lane.times_s)
                 y += WORD_PX
             y += GAP_PX
         self._axis(y - GAP_PX, ticks)
@@ -133,9 +113,9 @@ class _Page:
         width = WIDTH_PX - 2 * MARGIN_PX
         title = fit(Path(self.prediction.id).name, width, 38)
         draw_text(self.pen, (MARGIN_PX, 30), title, INK, 38)
-        best = ", ".join(f"{name} {score:.0%}" for name, score in ranked(self.prediction.answer, top=3))
+        best = ", ".join(f"{name} {score:.0%}" for name, score in self.prediction.answer.ranked(top=3))
         line = f"whole video: {best}" if best else "nothing was found"
-        if self.spans and self.gaze is None:
+        if self.spans and not self.shaded:
             line = f"{len(self.spans)} found   |   {line}"
         elif windows := self.prediction.windows:
             line += f"   |   {counted(len(windows), 'window')} of {windows[0].end_s - windows[0].start_s:g} s"
@@ -225,7 +205,7 @@ def _runs(timeline: Sequence[Window]) -> list[tuple[float, float, str]]:
     """(start_s, end_s, best name) with neighbours of the same name joined."""
     runs: list[tuple[float, float, str]] = []
     for window in timeline:
-        name = next((name for name, _ in ranked(window.answer, top=1)), "")
+        name = next((name for name, _ in window.answer.ranked(top=1)), "")
         if runs and runs[-1][2] == name and math.isclose(runs[-1][1], window.start_s, abs_tol=1e-6):
             runs[-1] = (runs[-1][0], window.end_s, name)
         else:

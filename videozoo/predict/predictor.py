@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from videozoo.contracts.answer import Answer
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_features
 from videozoo.predict.extractor import Extractor, FeatureVideo
 from videozoo.predict.frames import Video, name_of, open_source
-from videozoo.predict.prediction import Prediction, Window, moved
+from videozoo.predict.prediction import Place, Prediction, Window
 from videozoo.predict.windows import chunks, shared_reader, window_times
+from videozoo.tasks.backend import TorchBackend
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.tasks.device import pick_device
-from videozoo.tasks.precision import Precision, autocast, check_precision
+from videozoo.tasks.precision import Precision, check_precision
 from videozoo.tasks.task import Task
-from videozoo.transforms.collate import collate
 from videozoo.types import ClipRecord, Span, VideoInfo
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
@@ -95,7 +93,8 @@ class Predictor:
         check_precision(precision)
         self.device = pick_device(device)
         self.precision = precision
-        self.task = task.to(self.device).eval()
+        self.task = task
+        self.backend = TorchBackend(task, spec, device=self.device, precision=precision)
         self.spec = spec
         self.class_names = task.class_names
         self._pipeline = spec.eval_pipeline(views)
@@ -148,16 +147,16 @@ class Predictor:
             (answer,) = self._answers([ClipRecord(id=name, path=Path(name))], reader, batch_size=1)
             windows: list[Window] = []
             if spans is not None:
-                places = [Window(span.start_s, span.end_s, None, span) for span in spans]
+                places = [Place(span.start_s, span.end_s, span) for span in spans]
                 windows = self._windows(name, reader, places, batch_size, progress)
             elif window_s is not None and stride_s is not None:
-                places = [Window(*times, None) for times in window_times(reader.info, window_s, stride_s)]
+                places = [Place(*times) for times in window_times(reader.info, window_s, stride_s)]
                 frames = shared_reader(reader, window_s, stride_s, spec=self.spec) if len(places) > 1 else reader
                 windows = self._windows(name, frames, places, batch_size, progress)
             return Prediction(name, answer, reader.info, tuple(windows), over_spans=spans is not None)
 
     def _windows(
-        self, name: str, reader: VideoReader, places: Sequence[Window], batch_size: int, progress: Progress | None
+        self, name: str, reader: VideoReader, places: Sequence[Place], batch_size: int, progress: Progress | None
     ) -> list[Window]:
         """The places with their answers."""
         records = (
@@ -166,7 +165,7 @@ class Predictor:
         )
         windows: list[Window] = []
         for place, answer in zip(places, self._answers(records, reader, batch_size=batch_size), strict=True):
-            windows.append(dataclasses.replace(place, answer=answer))
+            windows.append(place.answered(answer))
             if progress is not None:
                 progress(len(windows), len(places))
         return windows
@@ -174,13 +173,11 @@ class Predictor:
     def _answers(self, records: Iterable[ClipRecord], reader: VideoReader, *, batch_size: int) -> Iterator[Any]:
         for chunk in chunks(records, batch_size):
             samples = [self._pipeline(record, reader=reader) for record in chunk]
-            yield from self._predict(collate(samples))
+            yield from self._predict(samples)
 
-    @torch.inference_mode()
-    def _predict(self, batch: dict[str, Any]) -> Sequence[Any]:
-        batch = self.spec.to_device(batch, self.device)
-        with autocast(self.device, self.precision):
-            return self.task.predict(batch)
+    def _predict(self, samples: Sequence[dict[str, Any]]) -> list[Answer]:
+        batch = self.backend.collate(samples)
+        return self.task.decoder(self.backend.outputs(batch), batch)
 
     def of_records(self, records: Iterable[Any], *, batch_size: int = 64) -> Iterator[tuple[str, Any]]:
         """(id, answer) of each record of a data set; of one that cannot be used, a DataError is the answer."""
@@ -192,7 +189,7 @@ class Predictor:
                 except DataError as error:
                     failed.append((record.id, error))
             if samples:
-                yield from zip([sample["id"] for sample in samples], self._predict(collate(samples)), strict=True)
+                yield from zip([sample["id"] for sample in samples], self._predict(samples), strict=True)
             yield from failed
 
     # ---- models on features --------------------------------------------------------------------------------
@@ -200,7 +197,7 @@ class Predictor:
     @property
     def takes_features(self) -> bool:
         """Whether the model looks at features of a video, not at its frames."""
-        return getattr(self.spec, "takes", "clip") == "features"
+        return self.spec.takes == "features"
 
     @functools.cached_property
     def extractor(self) -> Extractor:
@@ -251,19 +248,16 @@ class Predictor:
         content, info = self.features(video, fps=fps, batch_size=batch_size, progress=progress)
 
         def answers(parts: Sequence[Features]) -> Sequence[Any]:
-            return self._predict(collate([self._pipeline(FeatureVideo(name, Path(name), p)) for p in parts]))
+            return self._predict([self._pipeline(FeatureVideo(name, Path(name), p)) for p in parts])
 
         (answer,) = answers([content])
-        places = [Window(span.start_s, span.end_s, None, span) for span in spans or ()]
+        places = [Place(span.start_s, span.end_s, span) for span in spans or ()]
         if window_s is not None and stride_s is not None:
-            places = [Window(*times, None) for times in window_times(info, window_s, stride_s)]
+            places = [Place(*times) for times in window_times(info, window_s, stride_s)]
         windows: list[Window] = []
         for chunk in chunks(places, batch_size):
             found = answers([content.between(place.start_s, place.end_s) for place in chunk])
-            windows += [
-                dataclasses.replace(place, answer=moved(a, place.start_s))
-                for place, a in zip(chunk, found, strict=True)
-            ]
+            windows += [place.answered(a.shifted(place.start_s)) for place, a in zip(chunk, found, strict=True)]
         return Prediction(name, answer, info, tuple(windows), over_spans=spans is not None)
 
 

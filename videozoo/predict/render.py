@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
-from torch import Tensor
 
 from videozoo.drawing.text import draw_text, text_width, wrap
 from videozoo.errors import ConfigError, DataError
@@ -23,7 +22,7 @@ from videozoo.io.reader import TIME_SLACK_S
 from videozoo.io.remux import add_sound
 from videozoo.predict.draw import GREY, PALETTE, colours, leaders
 from videozoo.predict.frames import Video, open_source
-from videozoo.predict.prediction import Prediction, Window, ranked
+from videozoo.predict.prediction import Prediction, Window
 from videozoo.types import VideoInfo
 
 __all__ = ["render"]
@@ -72,7 +71,7 @@ def _with_sound(silent: Path, info: VideoInfo, out: Path, fps: float) -> None:
     except DataError:  # a codec that the container does not hold: encode it anew
         rate_hz = min(info.audio_rate_hz or 48000, 48000)
         with open_source(silent) as reader:
-            pictures = (frame.permute(1, 2, 0).numpy() for _, frame in reader.stream())
+            pictures = (frame for _, frame in reader.stream())
             sound = read_audio(info.path, rate_hz=rate_hz)
             write_video(out, pictures, fps=fps, audio=sound, audio_rate_hz=rate_hz, preset="veryfast")
 
@@ -110,9 +109,9 @@ class _Overlay:
         self.top = min(top, self.rows)
         self._panel = functools.lru_cache(maxsize=2)(self._draw_panel)
 
-    def draw(self, frame: Tensor, time_s: float) -> np.ndarray:
+    def draw(self, frame: np.ndarray, time_s: float) -> np.ndarray:
         """uint8 `[c h w]` in, uint8 `[h w c]` out."""
-        picture = np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
+        picture = np.array(frame)  # drawn on
         if picture.shape[1::-1] != self.size:
             picture = np.array(Image.fromarray(picture).resize(self.size, Image.Resampling.BILINEAR))
         else:
@@ -128,7 +127,7 @@ class _Overlay:
 
     def _draw_panel(self, index: int) -> _Panel:
         """The rows of one window."""
-        pairs = ranked(self.timeline[index].answer, top=self.top)
+        pairs = self.timeline[index].answer.ranked(top=self.top)
         texts = [wrap(name, self._room(), self.text_px, most=self.rows - len(pairs) + 1) for name, _ in pairs]
         width, height = self.size[0], sum(map(len, texts)) * self.row_px + 2 * self.pad_px
         image = Image.new("RGBA", (width, height), PANEL)
@@ -190,4 +189,4 @@ class _Overlay:
 
 
 def _best(window: Window) -> str:
-    return next((name for name, _ in ranked(window.answer, top=1)), "")
+    return next((name for name, _ in window.answer.ranked(top=1)), "")

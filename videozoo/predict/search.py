@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from videozoo.decoding.ground import GroundDecoder
 from videozoo.errors import ConfigError
 from videozoo.io.features import Features
 from videozoo.predict.frames import Video, name_of
 from videozoo.predict.index import IndexedVideo, RunMark, VideoIndex
 from videozoo.predict.predictor import Predictor, load
-from videozoo.tasks.ground import Ground
+from videozoo.sentences.tokens import tokenize
+from videozoo.transforms.moments import MomentsInput
 from videozoo.types import Span, best_first
 from videozoo.weights import checkpoint
 
@@ -58,9 +59,9 @@ def load_searcher(run: str | os.PathLike[str], *, device: str = "auto") -> Searc
     """
     predictor = load(run, device=device)
     found = checkpoint.find(run)
-    if not isinstance(predictor.task, Ground):
+    if not isinstance(predictor.task.decoder, GroundDecoder):
         raise ConfigError(
-            f"{run}: is a run of '{type(predictor.task).__name__.lower()}', which takes no query; train one "
+            f"{run}: is a run of '{predictor.task.recipe_name}', which takes no query; train one "
             "of `ground`, e.g. motion/tall"
         )
     sha256 = checkpoint.fingerprint(predictor.task.model.state_dict())
@@ -79,8 +80,9 @@ class Searcher:
     """
 
     def __init__(self, predictor: Predictor, run: RunMark):
-        assert isinstance(predictor.task, Ground)
-        self.predictor, self.task, self.run = predictor, predictor.task, run
+        assert isinstance(predictor.task.decoder, GroundDecoder) and isinstance(predictor.spec, MomentsInput)
+        self.predictor, self.run = predictor, run
+        self.backend, self.decoder, self.spec = predictor.backend, predictor.task.decoder, predictor.spec
 
     def look(self, video: Video, *, features: Features | None = None, batch_size: int = 64) -> IndexedVideo:
         """All that answering needs of a video.
@@ -94,9 +96,8 @@ class Searcher:
             ConfigError: the run does not hold what makes its features of videos.
         """
         seen, info = self.predictor.features(video if features is None else features, batch_size=batch_size)
-        windows = self.predictor.spec.windows(seen, info.duration_s)
-        with torch.inference_mode():
-            embedded = self.task.model.embed_windows(windows.features.to(self.predictor.device)).float().cpu().numpy()
+        windows = self.spec.windows(seen, info.duration_s)
+        embedded = self.backend.outputs({"features": windows.features}, graph="windows")["embedded"]
         name = name_of(video)
         file = Path(name)
         stat = file.stat() if file.exists() else None
@@ -118,12 +119,12 @@ class Searcher:
         if top < 1:
             raise ConfigError(f"top: got {top}; needs at least 1")
         index.check_run(self.run, where="index")
-        self.task.encode([query])  # what is wrong with it is said before anything else
+        vector = self.backend.outputs({"sentence": query}, graph="sentence")["vector"]  # first: it checks the query
         if not len(index):
             return []
         of_video, times_s, embedded = index.windows
         duration_s = np.array([video.duration_s for video in index.videos])[of_video]
-        moments, scores = self.task.moments(self._answers(embedded, query), times_s, duration_s)
+        moments, scores = self.decoder.moments(self._fits(embedded, vector), times_s, duration_s)
         hits: list[Hit] = []
         taken: dict[int, list[np.ndarray]] = {}
         for i in best_first(scores):
@@ -138,16 +139,13 @@ class Searcher:
         return hits
 
     def unseen(self, query: str) -> list[str]:
-        """The words of a query that no training sentence had: what is said with them rests on the encoder alone."""
-        return self.task.unseen(query)
+        """Returns the words of a query that no training sentence had; only the encoder knows them."""
+        return sorted(set(tokenize(query)) - set(self.decoder.class_names))
 
-    @torch.inference_mode()
-    def _answers(self, embedded: np.ndarray, query: str) -> np.ndarray:
-        """What the model says of every window: `[n 3]`."""
-        parts = [
-            self.task.answer(torch.from_numpy(embedded[i : i + CHUNK]).to(self.predictor.device), query).cpu().numpy()
-            for i in range(0, len(embedded), CHUNK)
-        ]
+    def _fits(self, embedded: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """Scores and offsets `[n 3]` of every window for a sentence."""
+        chunks = (embedded[i : i + CHUNK] for i in range(0, len(embedded), CHUNK))
+        parts = [self.backend.outputs({"embedded": e, "vector": vector}, graph="fits")["fits"] for e in chunks]
         return np.concatenate(parts)
 
 

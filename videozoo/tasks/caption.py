@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videozoo import types
+from videozoo.decoding.caption import CaptionDecoder
 from videozoo.errors import ConfigError
 from videozoo.layers.beam_search import Found, beam_search
 from videozoo.metrics.captions import CaptionScores
 from videozoo.metrics.metric import Metric
 from videozoo.models.ets import ETS, Seen
-from videozoo.sentences.tokens import END, SPECIALS, START, UNKNOWN, join_words
+from videozoo.sentences.tokens import END, SPECIALS, START, UNKNOWN
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
 
@@ -41,6 +41,7 @@ class Caption(Task):
         meteor: report METEOR, which needs Java; without Java it is left out, and said so.
     """
 
+    needs = frozenset({"features", "mask", "words"})
     input_name = "captions"
     monitor = "bleu4"
     training_args = ("label_smoothing",)
@@ -69,6 +70,7 @@ class Caption(Task):
         self.beam_size, self.max_words, self.length_penalty = beam_size, max_words, length_penalty
         self.unknown, self.label_smoothing = unknown, label_smoothing
         self.dense_ious, self.meteor = dense_ious, meteor
+        self.decoder = CaptionDecoder(self.class_names)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         words = batch["words"]
@@ -80,7 +82,7 @@ class Caption(Task):
         right = (scores.argmax(-1) == after)[after >= 0].float().mean()
         return {"loss": word_loss(scores, after, label_smoothing=self.label_smoothing), "words_right": right}
 
-    def predict(self, batch: Batch) -> list[types.Caption]:
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
         seen = self.model.encode(batch["features"], batch["mask"])
         found = self._search(seen)
         lengths, finished = found.lengths[:, 0], found.is_finished[:, 0]
@@ -88,15 +90,7 @@ class Caption(Task):
         started = torch.cat([torch.full_like(words[:, :1], START), words], dim=1)[:, :-1]
         _, attention = self.model.write(seen, started)
         scores = (found.log_probs[:, 0] / (lengths + finished).clamp(min=1)).exp()  # a word's probability, on average
-        times = batch.get("times_s", [[None]] * len(words))
-        answers = []
-        for i, length in enumerate(lengths.tolist()):
-            said = tuple(self.class_names[word] for word in words[i, :length].tolist())
-            (known,) = times[i]
-            looked = None if known is None else attention[i, :length, : len(known)].float().cpu().numpy()
-            moments = () if known is None else tuple(known.tolist())
-            answers.append(types.Caption(join_words(said), float(scores[i]), said, looked, moments))
-        return answers
+        return {"words": words, "lengths": lengths, "scores": scores, "attention": attention}
 
     def metrics(self) -> list[Metric]:
         return [CaptionScores(dense_ious=self.dense_ious, meteor=self.meteor)]

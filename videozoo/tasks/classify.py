@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.decoding.classify import ClassifyDecoder
 from videozoo.errors import ConfigError, DataError
 from videozoo.layers import loss as losses
 from videozoo.layers.loss import mixed_targets, smooth_targets
@@ -18,7 +20,6 @@ from videozoo.models.model import VideoModel
 from videozoo.tasks.distill import Distill, Mutual, Teacher
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
-from videozoo.types import Labels
 
 __all__ = ["Classify"]
 
@@ -54,6 +55,7 @@ class Classify(Task):
         ConfigError: values that do not fit each other, or a teacher that does not fit the student.
     """
 
+    needs = frozenset({"video", "label"})
     training_args = (
         "label_smoothing",
         "mixup_alpha",
@@ -94,7 +96,7 @@ class Classify(Task):
         self.label_smoothing = label_smoothing
         self.multi_label = multi_label
         self.monitor = "map" if multi_label else "top1"
-        self.average = average
+        self.decoder = ClassifyDecoder(self.class_names, multi_label, average)
         self.loss, self.focal_gamma = loss, focal_gamma
         self.asymmetric_gammas, self.asymmetric_margin = asymmetric_gammas, asymmetric_margin
         self._check_loss()
@@ -127,32 +129,37 @@ class Classify(Task):
             parts = self._beside_peer(parts, scores, video, target, self.mutual)
         return parts
 
-    def predict(self, batch: Batch) -> list[Labels]:
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
         video = batch["video"]
-        b, v = video.shape[:2]
-        scores = self.model(video.flatten(0, 1)).float().unflatten(0, (b, v))
-        activation = torch.sigmoid if self.multi_label else lambda x: x.softmax(-1)
-        probs = activation(scores).mean(1) if self.average == "prob" else activation(scores.mean(1))
-        return [Labels(scores=p, names=self.class_names) for p in probs.cpu().numpy()]
+        scores: Tensor = self.model(video.flatten(0, 1))
+        return {"scores": scores.unflatten(0, video.shape[:2])}
+
+    def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:
+        """Has "features" too: `features` `[b v d]`, which the classifier sees, and `scores` `[b v k]`."""
+        if name != "features":
+            return super().graph(name, batch)
+        video = batch["video"]
+        features, scores = self.model.forward_both(video.flatten(0, 1))
+        return {name: x.unflatten(0, video.shape[:2]) for name, x in (("features", features), ("scores", scores))}
 
     def metrics(self) -> list[Metric]:
         return [Classification(self.class_names)]
 
     @classmethod
-    def fill_in(cls, args: Mapping[str, Any], records: Any) -> dict[str, Any]:
+    def fill_in(cls, args: Mapping[str, Any], records: Dataset[Any]) -> dict[str, Any]:
         if len(records.class_names) < 2 and not args.get("multi_label"):
-            told = "; ".join(getattr(records, "notes", ())) or "give data with two classes or more"
+            told = "; ".join(records.notes) or "give data with two classes or more"
             raise DataError(
-                f"{getattr(records, 'source', 'data.train')}: has one class ({', '.join(records.class_names)}); "
-                f"a classifier needs two; {told}"
+                f"{records.source}: has one class ({', '.join(records.class_names)}); a classifier needs two; {told}"
             )
         if args.get("class_weights") != "balanced":
             return dict(args)
-        if not hasattr(records, "class_counts"):
+        counts = records.class_counts()
+        if counts is None:
             raise ConfigError(
                 "task.class_weights: 'balanced' needs data that counts its classes; give a list of numbers"
             )
-        return {**args, "class_weights": losses.balanced_weights(records.class_counts())}
+        return {**args, "class_weights": losses.balanced_weights(counts)}
 
     def _label_loss(self, scores: Tensor, target: Tensor) -> Tensor:
         weights = self.class_weights

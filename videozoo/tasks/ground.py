@@ -9,20 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.decoding.ground import GroundDecoder
 from videozoo.errors import ConfigError
 from videozoo.layers.grounding_loss import alignment_loss, offset_loss
 from videozoo.metrics.grounding import MomentRecall
 from videozoo.metrics.metric import Metric
 from videozoo.models.tall import Tall
 from videozoo.sentences.encoder import build_encoder
-from videozoo.sentences.tokens import tokenize
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
-from videozoo.types import Segments, Span, best_first
 
 __all__ = ["Ground"]
-
-SHORTEST_S = 1e-3
 
 
 @register_task
@@ -43,6 +41,7 @@ class Ground(Task):
         offset_unit_s: seconds that the model's offsets count in; TALL's are frames.
     """
 
+    needs = frozenset({"windows", "window", "moment", "sentence", "video"})
     input_name = "moments"
     monitor = "r1_iou0.5"
     training_args = ("offset_weight",)
@@ -68,9 +67,10 @@ class Ground(Task):
         if not offset_unit_s > 0:
             raise ConfigError(f"task.offset_unit_s: is {offset_unit_s}; needs seconds above 0")
         self.offset_weight, self.offset_unit_s = offset_weight, offset_unit_s
+        self.decoder = GroundDecoder(self.class_names, offset_unit_s)
 
     @classmethod
-    def fill_in(cls, args: Mapping[str, Any], records: Any) -> dict[str, Any]:
+    def fill_in(cls, args: Mapping[str, Any], records: Dataset[Any]) -> dict[str, Any]:
         encoder = build_encoder(args["encoder"], vocabulary=records.class_names, where="task.encoder")
         return {**args, "encoder_sha256": encoder.sha256}
 
@@ -84,17 +84,26 @@ class Ground(Task):
         loss = alignment + self.offset_weight * offset
         return {"loss": loss, "alignment": alignment, "offset": offset, "ignored": ignore.float().mean()}
 
-    def predict(self, batch: Batch) -> list[Segments]:
-        self.encode(batch["sentence"])  # together is faster than one by one
-        answers = []
-        for candidates, sentence in zip(batch["candidates"], batch["sentence"], strict=True):
-            embedded = self.model.embed_windows(candidates.features)
-            found = self.answer(embedded, sentence).cpu().numpy()
-            moments, scores = self.moments(found, candidates.times_s, candidates.duration_s)
-            order = best_first(scores)
-            spans = zip(moments[order].tolist(), scores[order].tolist(), strict=True)
-            answers.append(Segments(tuple(Span(start, end, sentence, score) for (start, end), score in spans)))
-        return answers
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns `fits` `[n 3]`: scores and offsets of all windows of all samples for their sentences."""
+        vectors = self.encode(batch["sentence"])
+        features = [torch.from_numpy(candidates.features).to(vectors.device) for candidates in batch["candidates"]]
+        embedded = self.model.embed_windows(torch.cat(features)).split([len(rows) for rows in features])
+        return {"fits": torch.cat([self.model.answer(*pair) for pair in zip(embedded, vectors, strict=True)])}
+
+    def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:
+        """Has three graphs more, for search.
+
+        "windows": `features` `[n 3d]` of windows to `embedded` `[n e]`; "sentence": text to `vector` `[d]`;
+        "fits": `embedded` and `vector` to `fits` `[n 3]`.
+        """
+        if name == "windows":
+            return {"embedded": self.model.embed_windows(batch["features"])}
+        if name == "sentence":
+            return {"vector": self.encode([batch["sentence"]])[0]}
+        if name == "fits":
+            return {"fits": self.model.answer(batch["embedded"], batch["vector"])}
+        return super().graph(name, batch)
 
     def metrics(self) -> list[Metric]:
         return [MomentRecall()]
@@ -107,25 +116,6 @@ class Ground(Task):
         """
         weight = self.model.sentence.weight
         return self.encoder(sentences).to(weight.device, weight.dtype)
-
-    def unseen(self, sentence: str) -> list[str]:
-        """The words of a sentence that no training sentence had."""
-        return sorted(set(tokenize(sentence)) - set(self.class_names))
-
-    def answer(self, embedded: Tensor, sentence: str) -> Tensor:
-        """What a sentence is to embedded windows `[n, embed_dim]`: `[n, 3]`."""
-        return self.model.answer(embedded, self.encode([sentence])[0]).float()
-
-    def moments(self, found: np.ndarray, times_s: np.ndarray, duration_s: float | np.ndarray) -> tuple[Any, Any]:
-        """(start and end `[n 2]` in seconds, probabilities `[n]`) of what `answer` said of windows `[n 2]`.
-
-        Ends are moved by the offsets, but not out of the video; offsets that turn a window inside out are dropped.
-        """
-        moved = times_s + found[:, 1:].astype(np.float64) * self.offset_unit_s
-        moved = np.clip(moved, 0.0, np.broadcast_to(np.asarray(duration_s, np.float64), len(moved))[:, None])
-        is_sound = moved[:, 1] - moved[:, 0] > SHORTEST_S
-        scores = 1 / (1 + np.exp(-found[:, 0].astype(np.float64).clip(-700, 700)))
-        return np.where(is_sound[:, None], moved, times_s), scores
 
     def _belong_together(self, batch: Batch) -> Tensor:
         """`[b b]`, sentences by windows: True off the diagonal where a pair is no negative."""

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videozoo.decoding.localize_bmn import LocalizeBmnDecoder
+from videozoo.decoding.proposals import boundary_targets, overlap_target
 from videozoo.layers.proposal_loss import bmn_losses
-from videozoo.layers.proposals import boundary_targets, overlap_target, pair_boundaries
 from videozoo.models.bmn import BMN, BMNOutput
-from videozoo.tasks.localize import Candidates, Propose
+from videozoo.tasks.propose import Propose
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch
 
@@ -26,6 +27,7 @@ class LocalizeBmn(Propose[BMNOutput]):
     """
 
     network = BMN
+    decoder_class = LocalizeBmnDecoder
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         output = self.answer(batch["features"])
@@ -40,9 +42,3 @@ class LocalizeBmn(Propose[BMNOutput]):
         return bmn_losses(
             *(part.float() for part in output), overlap=targets[0], start_target=targets[1], end_target=targets[2]
         )
-
-    def candidates(self, answer: BMNOutput) -> Candidates:
-        iou, match, start, end = (part.numpy() for part in answer)
-        found = pair_boundaries(start, end, max_duration=len(iou))
-        cells = found.end - found.start, found.start
-        return found.segments, found.scores * iou[cells] * match[cells]

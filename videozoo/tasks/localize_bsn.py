@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videozoo.decoding.localize_bsn import LocalizeBsnDecoder
+from videozoo.decoding.proposals import Proposals, action_target, boundary_targets, pair_boundaries, segment_iou
 from videozoo.layers.proposal_loss import bsn_proposal_loss, bsn_temporal_losses
-from videozoo.layers.proposals import Proposals, action_target, boundary_targets, pair_boundaries, segment_iou
 from videozoo.metrics.localization import Protocol
 from videozoo.models.bsn import BSN, BSNOutput
 from videozoo.models.model import VideoModel
-from videozoo.tasks.localize import Candidates, Propose
+from videozoo.tasks.propose import Propose
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch
 
@@ -32,10 +34,12 @@ class LocalizeBsn(Propose[BSNOutput]):
         stage: what learns. "tem" trains the temporal network alone, and proposals are rated by their boundaries only;
             "pem" trains the rating of proposals, the temporal network stays as it is.
         num_proposals: the best of a sequence that are rated in training.
-        alpha, low, high, max_proposals, num_names, video_scores, protocol, tolerances_s: see `tasks.localize.Propose`.
+        alpha, low, high, max_proposals, num_names, video_scores, protocol, tolerances_s: see `tasks.propose.Propose`.
     """
 
     network = BSN
+    decoder_class = LocalizeBsnDecoder
+    decoder: LocalizeBsnDecoder
     training_args = ("num_proposals",)
     learned_args = ("stage",)
 
@@ -68,6 +72,7 @@ class LocalizeBsn(Propose[BSNOutput]):
             tolerances_s=tolerances_s,
         )
         self.stage, self.num_proposals = stage, num_proposals
+        self.decoder = dataclasses.replace(self.decoder, rated=stage == "pem")
         (self.networks.pem if stage == "tem" else self.networks.tem).requires_grad_(False)
 
     @property
@@ -104,9 +109,3 @@ class LocalizeBsn(Propose[BSNOutput]):
 
     def _proposals(self, start: np.ndarray, end: np.ndarray) -> Proposals:
         return pair_boundaries(start, end, max_duration=self.networks.max_duration)
-
-    def candidates(self, answer: BSNOutput) -> Candidates:
-        start, end, _, iou = (part.numpy() for part in answer)
-        found = self._proposals(start, end)
-        ratings = iou[found.end - found.start, found.start] if self.stage == "pem" else 1.0
-        return found.segments, found.scores * ratings

@@ -8,13 +8,13 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from videozoo.decoding.tag import TagDecoder
 from videozoo.errors import DataError
 from videozoo.metrics.metric import Metric
 from videozoo.metrics.youtube8m import YouTube8M
 from videozoo.models.model import VideoModel
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
-from videozoo.types import Labels
 
 __all__ = ["Tag"]
 
@@ -31,6 +31,7 @@ class Tag(Task):
         top_k: classes of each video that count in GAP and mAP.
     """
 
+    needs = frozenset({"features", "mask", "label"})
     input_name = "features"
     monitor = "gap"
     training_args = ("reduction",)
@@ -46,6 +47,7 @@ class Tag(Task):
         super().__init__(model, class_names)
         self.reduction = reduction
         self.top_k = top_k
+        self.decoder = TagDecoder(self.class_names)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         if "label" not in batch:
@@ -54,9 +56,8 @@ class Tag(Task):
         loss = F.binary_cross_entropy_with_logits(scores, batch["label"], reduction="sum")
         return {"loss": loss / len(scores) if self.reduction == "mean" else loss}
 
-    def predict(self, batch: Batch) -> list[Labels]:
-        probs = self.model(batch["features"], batch["mask"]).float().sigmoid()
-        return [Labels(scores=p, names=self.class_names) for p in probs.cpu().numpy()]
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        return {"scores": self.model(batch["features"], batch["mask"])}
 
     def metrics(self) -> list[Metric]:
         return [YouTube8M(self.class_names, top_k=self.top_k)]

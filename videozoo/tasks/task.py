@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from videozoo.contracts.answer import Answer
+from videozoo.contracts.backend import Decoder
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.input import Batch
 from videozoo.metrics.metric import Metric
 from videozoo.models.model import VideoModel
 
-__all__ = ["Batch", "Task"]
-
-Batch = Mapping[str, Any]
+__all__ = ["Batch", "Task", "to_arrays"]
 
 
 class Task(nn.Module):
     """Model and meaning in one module; the engine knows this interface and nothing of labels, boxes or model names.
 
     Attributes:
+        recipe_name: the name in recipes, set by the registry.
+        needs: the keys of a training batch that `forward` reads.
         model: the network.
+        decoder: turns the outputs of the main graph into answers.
         class_names: what the outputs are called, in order; travels in the checkpoint.
         monitor: the metric that decides which checkpoint is the best, e.g. "top1"; greater is better.
         input_name: the input spec that recipes of this task use when they name none.
@@ -27,8 +34,11 @@ class Task(nn.Module):
         learned_args: arguments that say what the weights have learned to answer; they stay as they were in training.
     """
 
+    recipe_name: ClassVar[str] = "task"
+    needs: ClassVar[frozenset[str]] = frozenset()
     input_name: str = "clip"
     monitor: str = "top1"
+    decoder: Decoder
     training_args: tuple[str, ...] = ()
     learned_args: tuple[str, ...] = ()
 
@@ -38,7 +48,7 @@ class Task(nn.Module):
         self.class_names = tuple(class_names)
 
     @classmethod
-    def fill_in(cls, args: Mapping[str, Any], records: Any) -> dict[str, Any]:
+    def fill_in(cls, args: Mapping[str, Any], records: Dataset[Any]) -> dict[str, Any]:
         """A recipe's arguments with what only the training data can tell; the answer goes into the record."""
         return dict(args)
 
@@ -46,10 +56,33 @@ class Task(nn.Module):
         """Training: "loss" and its scalar parts, by name."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
-    def predict(self, batch: Batch) -> list[Any]:
-        """One typed value a sample: what evaluation, prediction and serving use."""
-        raise NotImplementedError(f"{type(self).__name__}.predict")
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the outputs of the network for a batch, by name: the main graph, which exports hold."""
+        raise NotImplementedError(f"{type(self).__name__}.outputs")
+
+    def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:
+        """Returns the outputs of a graph: "main", or another one that the task has.
+
+        Raises:
+            KeyError: it has no such graph.
+        """
+        if name != "main":
+            raise KeyError(f"{self.recipe_name} has no graph '{name}'")
+        return self.outputs(batch)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Answer]:
+        """Returns one answer a sample, as evaluation, prediction and serving use it."""
+        return self.decoder(to_arrays(self.outputs(batch)), batch)
 
     def metrics(self) -> list[Metric]:
         """Fresh metrics for one evaluation; each takes (predictions, batch)."""
         raise NotImplementedError(f"{type(self).__name__}.metrics")
+
+
+def to_arrays(outputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Returns outputs as arrays in memory, floats in float32."""
+    return {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+        for name, tensor in outputs.items()
+    }

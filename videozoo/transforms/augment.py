@@ -7,10 +7,9 @@ import math
 from typing import Literal
 
 import numpy as np
-from torch import Tensor
 
 from videozoo.errors import ConfigError
-from videozoo.transforms.clip import Box, center_box, color_jitter, multi_scale_boxes
+from videozoo.transforms.geometry import Box, center_box, multi_scale_boxes
 
 __all__ = ["Augment"]
 
@@ -94,13 +93,13 @@ class Augment:
     def draw_flip(self, rng: np.random.Generator) -> bool:
         return bool(rng.random() < self.flip)
 
-    def draw_color(self, rng: np.random.Generator, clip: Tensor) -> Tensor:
-        """`clip` with its colours changed, the same in every frame."""
+    def draw_color(self, rng: np.random.Generator) -> dict[str, float] | None:
+        """The arguments of `color_jitter`, the same for every frame; None where colors stay."""
         if not self.color_jitter and not self.hue:
-            return clip
-        factors = rng.uniform(1 - self.color_jitter, 1 + self.color_jitter, size=3)
-        hue = rng.uniform(-self.hue, self.hue)
-        return color_jitter(clip, brightness=factors[0], contrast=factors[1], saturation=factors[2], hue=hue)
+            return None
+        brightness, contrast, saturation = rng.uniform(1 - self.color_jitter, 1 + self.color_jitter, size=3).tolist()
+        hue = float(rng.uniform(-self.hue, self.hue))
+        return {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
 
     def flipped_labels(self, labels: tuple[int, ...]) -> tuple[int, ...]:
         """What a clip's classes become in the mirror."""

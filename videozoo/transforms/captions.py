@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from videozoo.contracts.input import Batch, Form, InputSpec
+from videozoo.contracts.record import Holds
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import Features
 from videozoo.transforms.registry import register_input
@@ -37,7 +36,7 @@ class StretchRecord(Protocol):
 
 @register_input
 @dataclasses.dataclass(frozen=True)
-class CaptionsInput:
+class CaptionsInput(InputSpec):
     """Features of a stretch of a video: the rows whose middle lies in it, or the nearest one.
 
     Args:
@@ -48,7 +47,8 @@ class CaptionsInput:
     feature_dim: int = 2048
     max_rows: int = 1000
 
-    takes: ClassVar[str] = "features"
+    takes: ClassVar[Holds] = "features"
+    gives: ClassVar[frozenset[str]] = frozenset({"id", "features", "mask", "words"})
 
     def __post_init__(self) -> None:
         for name in ("feature_dim", "max_rows"):
@@ -59,30 +59,42 @@ class CaptionsInput:
         """Records to training samples: one of a record's captions, at random."""
         return CaptionsPipeline(self, training=True)
 
-    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> CaptionsPipeline:
+    def eval_pipeline(
+        self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
+    ) -> CaptionsPipeline:
         """Records to evaluation samples; features have one view.
 
         Raises:
             ConfigError: other views are asked for.
         """
-        if views not in (None, "1x1"):
-            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")
+        self.check_single_view(views)
         return CaptionsPipeline(self, training=False)
 
-    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
-        """`batch` on `device`: `features` `[b t d]`, `mask` `[b t]`, True on rows, and `words` `[b n]`, -1 behind."""
-        rows = [features for (features,) in batch["features"]]
-        features = pad_sequence(rows, batch_first=True)
-        lengths = torch.tensor([len(r) for r in rows])
-        moved = {**batch, "features": features, "mask": torch.arange(features.shape[1]) < lengths.unsqueeze(1)}
+    def to_arrays(self, batch: Batch) -> dict[str, Any]:
+        """Pads a batch: `features` `[b t d]`, `mask` `[b t]`, True on rows, and `words` `[b n]`, -1 behind."""
+        features, lengths = padded([rows for (rows,) in batch["features"]])
+        arrays = {**batch, "features": features, "mask": np.arange(features.shape[1]) < lengths[:, None]}
         if "words" in batch:
-            words = [torch.tensor(w) for w in batch["words"]]
-            moved["words"] = pad_sequence(words, batch_first=True, padding_value=-1)
-        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
+            arrays["words"], _ = padded([np.array(words, np.int64) for words in batch["words"]], value=-1)
+        return arrays
 
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain values; `build_input` takes it back."""
-        return {"name": "captions", **dataclasses.asdict(self)}
+    def to_device(self, batch: Batch, device: Any) -> dict[str, Any]:
+        from videozoo.transforms import tensors
+
+        return tensors.moved(self.to_arrays(batch), device)
+
+    def model_sizes(self) -> dict[str, Any]:
+        return {"feature_dim": self.feature_dim}
+
+
+def padded(rows: Sequence[np.ndarray], *, value: float = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns arrays `[t ...]` of different lengths as one `[b t ...]` with `value` behind each, and their lengths."""
+    rows = [np.asarray(row) for row in rows]
+    lengths = np.array([len(row) for row in rows])
+    made = np.full((len(rows), lengths.max(), *rows[0].shape[1:]), value, rows[0].dtype)
+    for place, row in zip(made, rows, strict=True):
+        place[: len(row)] = row
+    return made, lengths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +125,7 @@ class CaptionsPipeline:
         start_s, end_s = getattr(record, "start_s", None), getattr(record, "end_s", None)
         segment = (start_s, end_s) if start_s is not None and end_s is not None else None
         rows, times_s = self._rows(record, features, segment)
-        sample = {"id": record.id, "features": [torch.from_numpy(features.values[rows])]}
+        sample = {"id": record.id, "features": [features.values[rows]]}
         if not self.training:
             about = {"video": getattr(record, "video", record.id), "segment": segment, "times_s": [times_s]}
             return {**sample, **about, "references": tuple(getattr(record, "captions", ()))}

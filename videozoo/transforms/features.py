@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from videozoo.contracts.input import Batch, Form, InputSpec
+from videozoo.contracts.record import Holds
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import QUANTISED_RANGE
+from videozoo.transforms.labels import multi_hot
 from videozoo.transforms.registry import register_input
 
 __all__ = ["FeaturePipeline", "FeatureRecord", "FeaturesInput"]
@@ -35,7 +35,7 @@ class FeatureRecord(Protocol):
 
 @register_input
 @dataclasses.dataclass(frozen=True)
-class FeaturesInput:
+class FeaturesInput(InputSpec):
     """Features of frames, stored as bytes or floats; padded in the loader, dequantised on the device.
 
     Args:
@@ -52,7 +52,8 @@ class FeaturesInput:
     feature_dims: tuple[int, ...] = (1024, 128)
     mid_bin: tuple[bool, ...] = (True, True)
 
-    takes: ClassVar[str] = "features"
+    takes: ClassVar[Holds] = "features"
+    gives: ClassVar[frozenset[str]] = frozenset({"id", "features", "mask", "num_frames", "label"})
 
     def __post_init__(self) -> None:
         if self.num_frames < 1:
@@ -68,37 +69,52 @@ class FeaturesInput:
         """Records to training samples, their labels multi-hot over `num_classes`."""
         return FeaturePipeline(self, training=True, num_classes=num_classes)
 
-    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> FeaturePipeline:
+    def eval_pipeline(
+        self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
+    ) -> FeaturePipeline:
         """Records to evaluation samples; features have one view.
 
         Raises:
             ConfigError: other views are asked for.
         """
-        if views not in (None, "1x1"):
-            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")
+        self.check_single_view(views)
         return FeaturePipeline(self, training=False, num_classes=num_classes)
 
-    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
-        """`batch` on `device`: `features` float32 `[b t d]`, dequantised if they were bytes, and `mask` `[b t]`.
+    def to_arrays(self, batch: Batch) -> dict[str, Any]:
+        """Dequantizes a batch of bytes: `features` float32 `[b t d]`, 0 on padding, and `mask` `[b t]`.
 
-        Frames that are padding in the whole batch are left out; the others are 0.
+        Frames that are padding in the whole batch are left out.
         """
+        num_frames = np.asarray(batch["num_frames"])
+        features = np.asarray(batch["features"])[:, : num_frames.max()]
+        mask = np.arange(features.shape[1]) < num_frames[:, None]
+        if features.dtype == np.uint8:
+            features = features.astype(np.float32) * np.float32(QUANTISED_RANGE / 255) + self.lowest
+        return {**batch, "features": np.where(mask[..., None], features, 0).astype(np.float32), "mask": mask}
+
+    def to_device(self, batch: Batch, device: Any) -> dict[str, Any]:
+        """Does the same on `device`, where bytes arrive as bytes."""
+        import torch
+
+        from videozoo.transforms import tensors
+
         longest = int(batch["num_frames"].max())
-        trimmed = {**batch, "features": batch["features"][:, :longest]}
-        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in trimmed.items()}
+        moved = tensors.moved({**batch, "features": batch["features"][:, :longest]}, device)
         features = moved["features"]
         mask = torch.arange(longest, device=features.device) < moved["num_frames"].unsqueeze(1)
         if features.dtype == torch.uint8:
-            lows = [HALF_BIN * mid - QUANTISED_RANGE / 2 for mid in self.mid_bin]
-            low = torch.tensor(lows, device=features.device).repeat_interleave(
-                torch.tensor(self.feature_dims, device=features.device)
-            )
+            low = torch.from_numpy(self.lowest).to(features.device)
             features = features.float() * (QUANTISED_RANGE / 255) + low
         return {**moved, "features": features.float().masked_fill(~mask.unsqueeze(-1), 0.0), "mask": mask}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain values; `build_input` takes it back."""
-        return {"name": "features", **dataclasses.asdict(self)}
+    @property
+    def lowest(self) -> np.ndarray:
+        """The number that byte 0 stands for, float32 `[d]`."""
+        lows = np.array([HALF_BIN * mid - QUANTISED_RANGE / 2 for mid in self.mid_bin], np.float32)
+        return np.repeat(lows, self.feature_dims)
+
+    def model_sizes(self) -> dict[str, Any]:
+        return {"num_frames": self.num_frames, "num_segments": self.num_frames, "feature_dims": self.feature_dims}
 
     def sample(self, num_available: int, rng: np.random.Generator | None) -> np.ndarray:
         """The frames to read out of `num_available`."""
@@ -140,19 +156,13 @@ class FeaturePipeline:
         padded = np.zeros((self.spec.num_frames, sum(widths)), dtype)
         padded[: len(frames)] = np.concatenate([part[frames] for part in modalities], axis=1, dtype=dtype)
         sample: dict[str, Any] = {
-            "features": torch.from_numpy(padded),
-            "num_frames": torch.tensor(len(frames)),
+            "features": padded,
+            "num_frames": len(frames),
             "id": id_,
         }
         if labels is not None and self.num_classes is not None:
-            sample["label"] = self._label(record, labels, self.num_classes)
+            sample["label"] = multi_hot(labels, self.num_classes, where=record.id)
         return sample
-
-    def _label(self, record: FeatureRecord, labels: tuple[int, ...], num_classes: int) -> Tensor:
-        wrong = [label for label in labels if not 0 <= label < num_classes]
-        if wrong:
-            raise DataError(f"{record.id}: label {wrong[0]} is outside 0..{num_classes - 1}; correct num_classes")
-        return torch.zeros(num_classes).index_fill_(0, torch.tensor(labels, dtype=torch.int64), 1.0)
 
 
 def _as_modalities(record: Any, spec: FeaturesInput) -> tuple[str, list[np.ndarray], tuple[int, ...] | None]:

@@ -12,16 +12,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from videozoo.config.check import build
+from videozoo.contracts.input import Batch, InputSpec
 from videozoo.errors import ConfigError, DataError
 from videozoo.io import sample
 from videozoo.io.decode import VideoReader, open_video
 from videozoo.io.frame_folder import FrameFolder
+from videozoo.transforms import arrays
 from videozoo.transforms.augment import Augment
-from videozoo.transforms.clip import Box, Resize, Snap, crop, normalise, resize, scaled_size, view_boxes
+from videozoo.transforms.forms import ClipOps, Form, clip_ops
+from videozoo.transforms.geometry import Resize, Snap, scale_box, scaled_size, view_boxes
+from videozoo.transforms.labels import multi_hot
 from videozoo.transforms.registry import inputs, register_input
 from videozoo.types import ClipRecord, VideoInfo
 
@@ -54,7 +56,7 @@ class Views:
 
 @register_input
 @dataclasses.dataclass(frozen=True)
-class ClipInput:
+class ClipInput(InputSpec):
     """Clips of RGB frames, uint8 in the loader and normalised on the device.
 
     Args:
@@ -102,7 +104,7 @@ class ClipInput:
     augment: Augment = Augment()  # noqa: RUF009 (frozen)
     frame_name: str | None = None
 
-    takes: ClassVar[str] = "clip"
+    gives: ClassVar[frozenset[str]] = frozenset({"id", "video", "label"})
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "frame_stride", "segment_frames", "short_side_px", "crop_px"):
@@ -146,23 +148,30 @@ class ClipInput:
         """Records to training samples; the label is one class, or multi-hot where `num_classes` is given."""
         return ClipPipeline(self, views=None, num_classes=num_classes)
 
-    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> ClipPipeline:
+    def eval_pipeline(
+        self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
+    ) -> ClipPipeline:
         """Records to evaluation samples of `views` ("10x3"), by default the spec's own."""
         wanted = Views.parse(self.views if views is None else views)
         self._check_views(wanted)
-        return ClipPipeline(self, views=wanted, num_classes=num_classes)
+        return ClipPipeline(self, views=wanted, num_classes=num_classes, form=form)
 
-    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
-        """`batch` on `device`, its `video` normalised to float32."""
-        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        video = moved["video"]
+    def to_device(self, batch: Batch, device: Any) -> dict[str, Any]:
+        from videozoo.transforms import tensors
+
+        moved = tensors.moved(batch, device)
+        video = moved["video"].flip(-3) if self.channel_order == "bgr" else moved["video"]
+        return {**moved, "video": tensors.normalize(video, self.mean, self.std)}
+
+    def to_arrays(self, batch: Batch) -> dict[str, Any]:
+        video = batch["video"]
         if self.channel_order == "bgr":
-            video = video.flip(-3)
-        return {**moved, "video": normalise(video, self.mean, self.std)}
+            video = video[..., ::-1, :, :]
+        return {**batch, "video": arrays.normalize(video, self.mean, self.std)}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain values; `build_input` takes it back."""
-        return {"name": "clip", **dataclasses.asdict(self)}
+    def model_sizes(self) -> dict[str, Any]:
+        sizes = {name: getattr(self, name) for name in ("num_frames", "segment_frames", "crop_px")}
+        return {**sizes, "num_segments": self.num_frames // self.segment_frames}
 
     def sample(self, num_ticks: int, *, num_clips: int = 1, rng: np.random.Generator | None = None) -> sample.Indices:
         """The ticks `[num_clips num_frames]` that make clips, out of `num_ticks` of them."""
@@ -192,9 +201,11 @@ class ClipInput:
         """(height, width) of a frame once its short side is scaled."""
         return scaled_size(height, width, short_side_px or self.short_side_px, force_ratio=self.force_ratio)
 
-    def scaled(self, frames: Tensor) -> Tensor:
-        """Frames `[t c h w]` as evaluation scales them, before the crop; what is scaled already stays as it is."""
-        return resize(frames, self.scaled_size(*frames.shape[-2:]), method=self.resize)
+    def scaled(self, frames: Any, *, form: Form = "tensors") -> Any:
+        """Returns frames `[t h w c]` as evaluation scales them, before the crop; scaled frames stay as they are."""
+        ops = clip_ops(form)
+        clip = ops.clip_of(frames)
+        return ops.frames_of(ops.resize(clip, self.scaled_size(*ops.size_of(clip)), method=self.resize))
 
     def _check_views(self, views: Views) -> None:
         if self.sampling == "uniform" and views.clips > 1:
@@ -215,6 +226,7 @@ class ClipPipeline:
     views: Views | None
     num_classes: int | None = None
     device: str = "cpu"
+    form: Form = "tensors"
 
     def __call__(
         self, record: ClipRecord, rng: np.random.Generator | None = None, reader: VideoReader | None = None
@@ -241,15 +253,18 @@ class ClipPipeline:
             ticks = self.spec.sample(clock.num_ticks, num_clips=num_clips, rng=rng if self.views is None else None)
             wanted, inverse = np.unique(ticks, return_inverse=True)
             frames = reader.frames_at(clock.times_s(wanted)).data
-        places = torch.from_numpy(inverse.reshape(ticks.shape))
+        places = inverse.reshape(ticks.shape)
         labels = record.labels
+        ops = clip_ops(self.form)
+        clip = ops.clip_of(frames)
         if self.views is None:
             assert rng is not None
-            video, flipped = self._augmented(frames, places[0], rng)
+            clip, flipped = self._augmented(ops, clip, rng)
+            video = ops.stack_views([ops.pick(clip, places[0])])[0]
             labels = self.spec.augment.flipped_labels(labels) if flipped else labels
         else:
-            video = self._viewed(frames, places, self.views)
-        made: dict[str, Any] = {"video": video.contiguous(), "id": record.id}
+            video = self._viewed(ops, clip, places, self.views)
+        made: dict[str, Any] = {"video": video, "id": record.id}
         if labels or self.num_classes is not None:
             made["label"] = self._label(record, labels)
         return made
@@ -273,35 +288,34 @@ class ClipPipeline:
             record.path, num_frames=record.num_frames, template=self.spec.frame_name, fps=float(rate or 1.0)
         )
 
-    def _augmented(self, frames: Tensor, places: Tensor, rng: np.random.Generator) -> tuple[Tensor, bool]:
+    def _augmented(self, ops: ClipOps, clip: Any, rng: np.random.Generator) -> tuple[Any, bool]:
         spec, augment = self.spec, self.spec.augment
-        height, width = frames.shape[-2:]
+        size = ops.size_of(clip)
         # The crop is drawn in the frame as scaled, but cut from the frame as it is: pixels are resized once.
-        scaled = spec.scaled_size(height, width, augment.draw_short_side(rng, spec.short_side_px))
-        box = _scale_box(augment.draw_box(rng, *scaled, spec.crop_px), scaled, (height, width))
-        clip = resize(crop(frames, box), (spec.crop_px, spec.crop_px), method=spec.resize)
+        scaled = spec.scaled_size(*size, augment.draw_short_side(rng, spec.short_side_px))
+        box = scale_box(augment.draw_box(rng, *scaled, spec.crop_px), scaled, size)
+        clip = ops.resize(ops.crop(clip, box), (spec.crop_px, spec.crop_px), method=spec.resize)
         flipped = augment.draw_flip(rng)
-        clip = augment.draw_color(rng, clip.flip(-1) if flipped else clip)
-        return clip[places], flipped
+        clip = ops.flip(clip) if flipped else clip
+        colors = augment.draw_color(rng)
+        return clip if colors is None else ops.color_jitter(clip, **colors), flipped
 
-    def _viewed(self, frames: Tensor, places: Tensor, views: Views) -> Tensor:
-        frames = self.spec.scaled(frames)
-        height, width = frames.shape[-2:]
-        boxes = view_boxes(height, width, self.spec.crop_px, views.crops, snap=self.spec.snap)
-        cropped = [crop(frames, box) for box in boxes]
-        return torch.stack([part[clip] for clip in places for part in cropped])
+    def _viewed(self, ops: ClipOps, clip: Any, places: np.ndarray, views: Views) -> Any:
+        spec = self.spec
+        clip = ops.resize(clip, spec.scaled_size(*ops.size_of(clip)), method=spec.resize)
+        boxes = view_boxes(*ops.size_of(clip), spec.crop_px, views.crops, snap=spec.snap)
+        cropped = [ops.crop(clip, box) for box in boxes]
+        return ops.stack_views([ops.pick(part, clip_places) for clip_places in places for part in cropped])
 
-    def _label(self, record: ClipRecord, labels: tuple[int, ...]) -> Tensor:
+    def _label(self, record: ClipRecord, labels: tuple[int, ...]) -> np.ndarray:
         if self.num_classes is None:
             if len(labels) > 1:
                 raise DataError(
                     f"{record.id}: has {len(labels)} labels {labels}; single-label data has one, "
                     "multi-label data needs num_classes"
                 )
-            return torch.tensor(labels[0], dtype=torch.int64)
-        if not all(0 <= label < self.num_classes for label in labels):
-            raise DataError(f"{record.id}: a label of {labels} is outside 0..{self.num_classes - 1}")
-        return torch.zeros(self.num_classes).index_fill_(0, torch.tensor(labels, dtype=torch.int64), 1.0)
+            return np.array(labels[0], np.int64)
+        return multi_hot(labels, self.num_classes, where=record.id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,15 +343,7 @@ class _Clock:
         return (self.start_s + (ticks + 0.5) / self.rate_hz).tolist()
 
 
-def _scale_box(box: Box, size: tuple[int, int], to_size: tuple[int, int]) -> Box:
-    """`box` of a frame of `size` in the same frame at `to_size`."""
-    top, bottom = (round(y * to_size[0] / size[0]) for y in (box.top, box.top + box.height))
-    left, right = (round(x * to_size[1] / size[1]) for x in (box.left, box.left + box.width))
-    top, left = min(top, to_size[0] - 1), min(left, to_size[1] - 1)
-    return Box(top, left, max(bottom - top, 1), max(right - left, 1))
-
-
-def build_input(args: Mapping[str, Any]) -> Any:
+def build_input(args: Mapping[str, Any]) -> InputSpec:
     """The input spec of a recipe's section or of a checkpoint: `{"name": "clip", "num_frames": 8, ...}`.
 
     Raises:
@@ -345,4 +351,5 @@ def build_input(args: Mapping[str, Any]) -> Any:
     """
     fields = dict(args)
     name = fields.pop("name", "clip")
-    return build(inputs.get(name), fields, where="input")
+    spec: InputSpec = build(inputs.get(name), fields, where="input")
+    return spec

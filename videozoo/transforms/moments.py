@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from videozoo.contracts.input import Batch, Form, InputSpec
+from videozoo.contracts.record import Holds
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import Features
 from videozoo.transforms.registry import register_input
@@ -51,7 +51,7 @@ class Candidates(Protocol):
     @property
     def duration_s(self) -> float: ...
 
-    def look(self, times_s: np.ndarray) -> Tensor:
+    def look(self, times_s: np.ndarray) -> np.ndarray:
         """What stands for some of the windows."""
 
 
@@ -59,14 +59,14 @@ class Candidates(Protocol):
 class Windows:
     """The candidates of one video: features `[n 3d]` (before, in and after each) and times `[n 2]` in seconds."""
 
-    features: Tensor
+    features: np.ndarray
     times_s: np.ndarray
     duration_s: float
 
 
 @register_input
 @dataclasses.dataclass(frozen=True)
-class MomentsInput:
+class MomentsInput(InputSpec):
     """Sliding windows as TALL (arXiv:1705.02101, section 3.1) takes them.
 
     A window's feature is the mean of the rows with their middle in it; the same of `context_s` before it and after it
@@ -84,7 +84,8 @@ class MomentsInput:
         max_outside: share of a fitting window that lies outside of the moment at most.
     """
 
-    takes: ClassVar[str] = "features"
+    takes: ClassVar[Holds] = "features"
+    gives: ClassVar[frozenset[str]] = frozenset({"id", "windows", "window", "moment", "sentence", "video"})
 
     window_s: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     eval_window_s: tuple[float, ...] | None = None
@@ -108,28 +109,27 @@ class MomentsInput:
         """Records to one window each: `windows` `[3d]`, `window` and `moment` `[2]`, `sentence`, `video`, `id`."""
         return MomentsPipeline(self, training=True)
 
-    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> MomentsPipeline:
+    def eval_pipeline(
+        self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
+    ) -> MomentsPipeline:
         """Records to all of a video's windows: `candidates`, with `sentence`, `id`, and `moment` if it is known.
 
         Raises:
             ConfigError: other views are asked for.
         """
-        if views not in (None, "1x1"):
-            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")
+        self.check_single_view(views)
         return MomentsPipeline(self, training=False)
 
-    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
-        """`batch` on `device`."""
-        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        if "candidates" in batch:
-            moved["candidates"] = [
-                dataclasses.replace(c, features=c.features.to(device, non_blocking=True)) for c in batch["candidates"]
-            ]
-        return moved
+    def to_arrays(self, batch: Batch) -> dict[str, Any]:
+        return dict(batch)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain values; `build_input` takes it back."""
-        return {"name": "moments", **dataclasses.asdict(self)}
+    def to_device(self, batch: Batch, device: Any) -> dict[str, Any]:
+        from videozoo.transforms import tensors
+
+        return tensors.moved(self.to_arrays(batch), device)
+
+    def model_sizes(self) -> dict[str, Any]:
+        return {"feature_dim": self.feature_dim}
 
     def windows(self, features: Features, duration_s: float | None = None) -> Windows:
         """All windows of a video, for evaluation and search.
@@ -164,7 +164,7 @@ class FeatureCandidates:
     rows_s: np.ndarray
     context_s: float
 
-    def look(self, times_s: np.ndarray) -> Tensor:
+    def look(self, times_s: np.ndarray) -> np.ndarray:
         """What stands for windows `[m 2]`: `[m 3d]`."""
         start, end = times_s.T
         earlier = np.stack([np.maximum(start - self.context_s, 0), start], axis=1)
@@ -174,7 +174,7 @@ class FeatureCandidates:
         gap_s = float(np.diff(self.rows_s).min()) / 2 if len(self.rows_s) > 1 else SHORTEST_S
         before = np.where((start < gap_s)[:, None], own, before)
         after = np.where((end > self.duration_s - gap_s)[:, None], own, after)
-        return torch.from_numpy(np.concatenate([before, own, after], axis=1))
+        return np.concatenate([before, own, after], axis=1)
 
 
 def _all(candidates: Candidates) -> Windows:
@@ -221,7 +221,7 @@ class MomentsPipeline:
         if not self.training:
             truth: dict[str, Any] = {"moments": list(moments)} if moments else {}
             if moment is not None:
-                truth["moment"] = torch.tensor(moment, dtype=torch.float64)
+                truth["moment"] = np.array(moment, np.float64)
             return {**sample, **truth, "candidates": _all(found)}
         if rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
@@ -230,8 +230,8 @@ class MomentsPipeline:
         if len(moments) > 1:
             moment = moments[rng.integers(len(moments))]
         window = found.times_s[self._choose(found.times_s, np.array(moment), rng)]
-        sample["moment"] = torch.tensor(moment, dtype=torch.float64)
-        return {**sample, "windows": found.look(window[None])[0], "window": torch.from_numpy(window)}
+        sample["moment"] = np.array(moment, np.float64)
+        return {**sample, "windows": found.look(window[None])[0], "window": window}
 
     def _choose(self, times_s: np.ndarray, moment: np.ndarray, rng: np.random.Generator) -> int:
         fitting = np.flatnonzero(fits(times_s, moment, min_iou=self.spec.min_iou, max_outside=self.spec.max_outside))

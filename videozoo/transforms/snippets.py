@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
+from videozoo.contracts.input import Batch, Form, InputSpec
+from videozoo.contracts.record import Holds
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import Features
 from videozoo.transforms.registry import register_input
@@ -75,7 +76,7 @@ class Timeline:
 
 @register_input
 @dataclasses.dataclass(frozen=True)
-class SnippetsInput:
+class SnippetsInput(InputSpec):
     """Stored features of a video, read at evenly spaced times between their rows' own.
 
     Args:
@@ -101,7 +102,8 @@ class SnippetsInput:
     num_points: int = 1
     crop_range: tuple[float, float] | None = None
 
-    takes: ClassVar[str] = "features"
+    takes: ClassVar[Holds] = "features"
+    gives: ClassVar[frozenset[str]] = frozenset({"id", "features", "timeline", "spans"})
 
     def __post_init__(self) -> None:
         for name in ("num_snippets", "feature_dim", "num_points"):
@@ -119,28 +121,32 @@ class SnippetsInput:
             if not 0 < self.crop_range[0] <= self.crop_range[1] <= 1:
                 raise ConfigError(f"input.crop_range: is {self.crop_range}; it goes from above 0 up to 1")
 
-    def train_pipeline(self) -> SnippetPipeline:
+    def train_pipeline(self, *, num_classes: int | None = None) -> SnippetPipeline:
         """Records to training samples, one sequence each."""
         return SnippetPipeline(self, training=True)
 
-    def eval_pipeline(self, views: str | None = None, *, num_classes: int | None = None) -> SnippetPipeline:
+    def eval_pipeline(
+        self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
+    ) -> SnippetPipeline:
         """Records to evaluation samples, all of the video each.
 
         Raises:
             ConfigError: other views are asked for.
         """
-        if views not in (None, "1x1"):
-            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")
+        self.check_single_view(views)
         return SnippetPipeline(self, training=False)
 
-    def to_device(self, batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
-        """`batch` on `device`, the sequences of all its videos stacked: `features` `[n t d]`."""
-        stacked = torch.stack([sequence for video in batch["features"] for sequence in video])
-        return {**batch, "features": stacked.to(device, non_blocking=True)}
+    def to_arrays(self, batch: Batch) -> dict[str, Any]:
+        """Stacks the sequences of all videos of a batch: `features` `[n t d]`."""
+        return {**batch, "features": np.stack([sequence for video in batch["features"] for sequence in video])}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The spec as plain values; `build_input` takes it back."""
-        return {"name": "snippets", **dataclasses.asdict(self)}
+    def to_device(self, batch: Batch, device: Any) -> dict[str, Any]:
+        from videozoo.transforms import tensors
+
+        return tensors.moved(self.to_arrays(batch), device)
+
+    def model_sizes(self) -> dict[str, Any]:
+        return {"num_snippets": self.num_snippets, "feature_dim": self.feature_dim}
 
     def extents(self, video_s: float, row_s: float) -> list[Extent]:
         """The stretches that cover a video of `video_s` seconds whose rows are `row_s` apart."""
@@ -204,7 +210,7 @@ class SnippetPipeline:
             track = ClassTrack(times_s, features.scores, features.class_names)
         return {
             "id": record.id,
-            "features": [torch.from_numpy(self._read(rows, times_s, covered_s, extent)) for extent in extents],
+            "features": [self._read(rows, times_s, covered_s, extent) for extent in extents],
             "timeline": Timeline(record.duration_s or features.duration_s or covered_s, tuple(extents), track),
             "spans": spans,
         }

@@ -12,7 +12,8 @@ import torch
 
 from tests.parity.rule import inputs1, load, params1, rel_err
 from tests.parity.train_step import silence
-from videozoo.layers.anchors import anchors, detect, encode, multibox_losses, nms, score_decay
+from videozoo.decoding.anchors import anchors, detect, encode, nms, score_decay
+from videozoo.layers.multibox_loss import multibox_losses
 from videozoo.models import create_model
 from videozoo.models.model import VideoModel
 from videozoo.weights import convert

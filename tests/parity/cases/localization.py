@@ -12,7 +12,7 @@ import torch
 
 from tests.parity.cases.bmn import reference_losses
 from tests.parity.rule import rel_err
-from videozoo.layers.proposals import (
+from videozoo.decoding.proposals import (
     action_target,
     boundary_targets,
     is_boundary,

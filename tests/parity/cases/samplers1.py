@@ -19,14 +19,8 @@ from torch import Tensor
 from tests.parity.cases.sampling import PythonRandom
 from tests.parity.rule import load, rel_err
 from videozoo.io.sample import Indices, segments, windows
-from videozoo.transforms.clip import (
-    center_box,
-    crop,
-    multi_scale_boxes,
-    normalise,
-    resize,
-    scaled_size,
-)
+from videozoo.transforms.geometry import center_box, multi_scale_boxes, scaled_size
+from videozoo.transforms.tensors import crop, normalize, resize
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY = (0.45,) * 3, (0.225,) * 3
@@ -61,14 +55,14 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
 def _images(stored: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
     clip = _tchw(stored["img_in"])
     scaled = resize(clip, scaled_size(*clip.shape[-2:], 48, force_ratio=4 / 3), method="pillow")
-    ours = normalise(crop(scaled, center_box(*scaled.shape[-2:], 40)), *IMAGENET)
+    ours = normalize(crop(scaled, center_box(*scaled.shape[-2:], 40)), *IMAGENET)
     yield "imgs_eval", rel_err(ours, stored["imgs_eval_short48_crop40"])
     yield "imgs_stnet", rel_err(ours.reshape(1, 6, 40, 40), stored["imgs_stnet_seg1_seglen2"])
 
     clip = _tchw(stored["nl_in"])
     scaled = resize(clip, scaled_size(*clip.shape[-2:], 32, rounding="nearest"), method="opencv")
     yield "nl_resized", rel_err(scaled.permute(0, 2, 3, 1), stored["nl_resized"])
-    ours = normalise(crop(scaled[:1], center_box(*scaled.shape[-2:], 24, snap="floor")), *GREY)
+    ours = normalize(crop(scaled[:1], center_box(*scaled.shape[-2:], 24, snap="floor")), *GREY)
     yield "nl_center", rel_err(ours.transpose(0, 1), stored["nl_center_pos1"])
 
 

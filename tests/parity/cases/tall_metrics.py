@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity.rule import load, rel_err
-from videozoo.layers.anchors import nms
+from videozoo.decoding.anchors import nms
 from videozoo.metrics.grounding import IOUS, MomentRecall, first_hits
 from videozoo.transforms.moments import fits
 from videozoo.types import Segments, Span

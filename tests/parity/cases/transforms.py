@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from tests.parity.rule import rel_err, slice_of
-from videozoo.transforms.clip import Along, Resize, Snap, crop, normalise, resize, scaled_size, view_boxes
+from videozoo.transforms.geometry import Along, Resize, Snap, scaled_size, view_boxes
+from videozoo.transforms.tensors import crop, normalize, resize
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY = (0.45,) * 3, (0.225,) * 3
@@ -118,29 +119,29 @@ PIPELINES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "scale256_cv2_noround(fixed_ratioF)": lambda x: _thwc(_scaled(x, 256, method="opencv")),
     "scale192_pillow_default": lambda x: _thwc(_scaled(x, 192, four_thirds=True)),
     "swin_scale224_keep_cv2_round": lambda x: _thwc(_scaled(x, 224, method="opencv", nearest=True)),
-    "swin_valid": lambda x: _cthw(normalise(_tsn(x), *IMAGENET)),
-    "swin_test": lambda x: _cthw(normalise(_swin(x), *IMAGENET)),
+    "swin_valid": lambda x: _cthw(normalize(_tsn(x), *IMAGENET)),
+    "swin_test": lambda x: _cthw(normalize(_swin(x), *IMAGENET)),
     "swin_test_uint8": lambda x: _thwc(_swin(x)),
-    "tsn_valid": lambda x: normalise(_tsn(x), *IMAGENET),
+    "tsn_valid": lambda x: normalize(_tsn(x), *IMAGENET),
     "tsn_valid_uint8": lambda x: _thwc(_tsn(x)),
-    "tsn_test_tencrop": lambda x: normalise(_tsn(x, 10), *IMAGENET),
+    "tsn_test_tencrop": lambda x: normalize(_tsn(x, 10), *IMAGENET),
     "tsn_test_tencrop_uint8": lambda x: _thwc(_tsn(x, 10)),
-    "tsm_valid": lambda x: normalise(_tsm(x), *IMAGENET),
+    "tsm_valid": lambda x: normalize(_tsm(x), *IMAGENET),
     "tsm_valid_uint8": lambda x: _thwc(_tsm(x)),
-    "pptsm_valid": lambda x: normalise(_pptsm(x), *IMAGENET),
+    "pptsm_valid": lambda x: normalize(_pptsm(x), *IMAGENET),
     "pptsm_valid_uint8": lambda x: _thwc(_pptsm(x)),
     "pptsm_dense_test_uint8": lambda x: _thwc(_pptsm(x, 3)),
-    "movinet_valid": lambda x: normalise(_views(_scaled(x, 192, four_thirds=True), 172, 1), *IMAGENET),
+    "movinet_valid": lambda x: normalize(_views(_scaled(x, 192, four_thirds=True), 172, 1), *IMAGENET),
     "slowfast_test_crop0_uint8": lambda x: _slowfast(x, 0),
     "slowfast_test_crop1_uint8": lambda x: _slowfast(x, 1),
     "slowfast_test_crop2_uint8": lambda x: _slowfast(x, 2),
-    "slowfast_test_crop1_norm": lambda x: _thwc(normalise(_slowfast(x, 1).permute(0, 3, 1, 2), *GREY)),
-    "timesformer_test": lambda x: _cthw(normalise(_views(_scaled(x, 224, method="float"), 224, 3, snap="half"), *GREY)),
+    "slowfast_test_crop1_norm": lambda x: _thwc(normalize(_slowfast(x, 1).permute(0, 3, 1, 2), *GREY)),
+    "timesformer_test": lambda x: _cthw(normalize(_views(_scaled(x, 224, method="float"), 224, 3, snap="half"), *GREY)),
     "pptimesformer_test": lambda x: _cthw(
-        normalise(_views(_scaled(x, 224, method="float"), 224, 3, snap="half"), *UNIT)
+        normalize(_views(_scaled(x, 224, method="float"), 224, 3, snap="half"), *UNIT)
     ),
-    "pptimesformer_valid": lambda x: _cthw(normalise(_views(_scaled(x, 256, method="float"), 224, 1), *UNIT)),
+    "pptimesformer_valid": lambda x: _cthw(normalize(_views(_scaled(x, 256, method="float"), 224, 1), *UNIT)),
     "tokenshift_test": lambda x: _cthw(
-        normalise(_views(_scaled(x, 256, method="float"), 256, 3, along="width", first=2), *HALF)
+        normalize(_views(_scaled(x, 256, method="float"), 256, 3, along="width", first=2), *HALF)
     ),
 }

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 from numpy.testing import assert_allclose
 
-from videozoo.layers.anchors import anchors, decode, detect, encode, multibox_losses, nms, score_decay
+from videozoo.decoding.anchors import anchors, decode, detect, encode, nms, score_decay
+from videozoo.layers.multibox_loss import multibox_losses
 
 BOXES = anchors()
 

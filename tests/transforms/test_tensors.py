@@ -8,16 +8,8 @@ import torch
 from PIL import Image
 
 from videozoo.errors import ConfigError
-from videozoo.transforms.clip import (
-    Box,
-    color_jitter,
-    crop,
-    multi_scale_boxes,
-    normalise,
-    resize,
-    scaled_size,
-    view_boxes,
-)
+from videozoo.transforms.geometry import Box, multi_scale_boxes, scaled_size, view_boxes
+from videozoo.transforms.tensors import color_jitter, crop, normalize, resize
 
 
 @pytest.fixture
@@ -115,9 +107,9 @@ def test_multi_scale_boxes_lie_inside_and_touch_the_borders():
     assert all(len(boxes) == 5 for boxes in multi_scale_boxes(100, 140, (0.8,), more=False))
 
 
-def test_normalise():
+def test_normalize():
     video = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
-    out = normalise(video, (0.5, 0.0, 0.2), (0.5, 1.0, 0.4))
+    out = normalize(video, (0.5, 0.0, 0.2), (0.5, 1.0, 0.4))
     torch.testing.assert_close(out.flatten(), torch.tensor([-1.0, 0.2, 2.0]))
 
 

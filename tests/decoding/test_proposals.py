@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from videozoo.layers.proposals import (
+from videozoo.decoding.proposals import (
     action_target,
     boundary_targets,
     is_boundary,

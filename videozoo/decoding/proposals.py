@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from videozoo.types import best_first
+from videozoo.contracts.ranking import best_first
 
 __all__ = [
     "Around",

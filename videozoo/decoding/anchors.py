@@ -1,4 +1,4 @@
-"""Anchor segments on a time axis: their places, targets for them, their loss, and detections from what was learnt.
+"""Anchor segments on a time axis: their places, targets for them, and detections from their scores.
 
 As C-TCN uses them. Segments are `[n 2]` arrays of start and end, anchors of centre and length, both on an axis of
 `num_snippets`, 512 in the original.
@@ -7,14 +7,11 @@ As C-TCN uses them. Segments are `[n 2]` arrays of start and end, anchors of cen
 from __future__ import annotations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from videozoo.layers.proposals import Around, pick_and_decay, segment_iou
-from videozoo.types import best_first
+from videozoo.contracts.ranking import best_first
+from videozoo.decoding.proposals import Around, pick_and_decay, segment_iou
 
-__all__ = ["anchors", "decode", "detect", "encode", "multibox_losses", "nms", "num_anchors", "score_decay"]
+__all__ = ["anchors", "decode", "detect", "encode", "nms", "num_anchors", "score_decay"]
 
 NUM_LEVELS = 8
 STEPS = (0.1, 0.2, 0.3)  # the seven lengths: the stride itself, and shorter and longer by these shares
@@ -93,29 +90,6 @@ def decode(offsets: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def _edges(boxes: np.ndarray) -> np.ndarray:
     return np.stack([boxes[:, 0] - boxes[:, 1] / 2, boxes[:, 0] + boxes[:, 1] / 2], -1)
-
-
-def multibox_losses(
-    offsets: Tensor, scores: Tensor, *, offset_target: Tensor, class_target: Tensor, negatives: int = 3
-) -> dict[str, Tensor]:
-    """ "loss" = "offset" + "class", each a mean over the anchors that are not background.
-
-    The class loss counts, in each sample, `negatives` times as many background anchors as others: the worst ones.
-
-    Args:
-        offsets, offset_target: `[b n 2]`; scores: `[b n 1 + k]` before the soft-max; class_target: `[b n]`.
-    """
-    positive = class_target > 0
-    num_positive = positive.sum().clamp(min=1)
-    offset = 2 * F.smooth_l1_loss(offsets[positive], offset_target[positive], reduction="sum") / num_positive
-    each = F.cross_entropy(scores.flatten(0, 1), class_target.flatten(), reduction="none").view_as(class_target)
-    order = each.detach().masked_fill(positive, 0.0).argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
-    )
-    counted = positive | (rank < negatives * positive.sum(1, keepdim=True))
-    of_class = (each * counted).sum() / num_positive
-    return {"loss": offset + of_class, "offset": offset, "class": of_class}
 
 
 def nms(segments: np.ndarray, scores: np.ndarray, *, max_iou: float) -> np.ndarray:

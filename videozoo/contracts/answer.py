@@ -1,0 +1,231 @@
+"""Answers: typed values for one video or a stretch of it, which carry all that tables, files and pictures show of them.
+
+A task with a new kind of answer brings a subclass of `Answer`. Nothing outside of the subclass knows the kind: JSON
+comes from `to_dict`, tables from `ranked` and `events`, timelines from `lanes`, rendered frames from `marks_at`.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from typing_extensions import Self
+
+from videozoo.contracts.ranking import best_first
+from videozoo.contracts.video import Span
+from videozoo.errors import DataError
+
+__all__ = ["UNNAMED", "Answer", "BoxMark", "Caption", "Labels", "Lane", "Segments"]
+
+UNNAMED = "segment"  # shown for a segment that was found, but not named
+
+
+@dataclasses.dataclass(frozen=True)
+class Lane:
+    """One row of a timeline whose shade follows a value over time.
+
+    Attributes:
+        name: shown to the left of the row.
+        times_s: middles of the stretches, rising, in seconds of the video.
+        values: one for each of `times_s`, 0 or more; the largest is drawn darkest.
+    """
+
+    name: str
+    times_s: Sequence[float]
+    values: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxMark:
+    """A rectangle to draw on a frame, in pixels of the upright frame.
+
+    Attributes:
+        text: written at the rectangle's upper edge.
+        color_key: marks of one key have one color, e.g. the id of a track.
+    """
+
+    left_px: float
+    top_px: float
+    right_px: float
+    bottom_px: float
+    text: str = ""
+    color_key: str = ""
+
+
+class Answer(abc.ABC):
+    """A task's answer for one sample.
+
+    Attributes:
+        kind: the name of the kind in messages, and of the answer's key in JSON.
+        noun: what a timeline calls the best entry of `ranked`.
+        is_timed: whether the answer has times of its own; otherwise it holds for the whole stretch it is about.
+    """
+
+    kind: ClassVar[str] = "answer"
+    noun: ClassVar[str] = "best label"
+    is_timed: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
+        """Returns plain values, ready for JSON, under the name of the kind; `top` keeps the k best entries."""
+
+    def ranked(self, *, top: int | None = None) -> list[tuple[str, float]]:
+        """Returns (text, score 0..1) pairs, best first; empty where the answer has no such form."""
+        return []
+
+    def events(self, start_s: float, end_s: float, *, top: int = 1) -> tuple[Span, ...]:
+        """Returns the timed events of an answer about start_s..end_s.
+
+        An answer without times of its own holds throughout: its `top` best entries, each over the whole stretch.
+        """
+        return tuple(Span(start_s, end_s, text, score) for text, score in self.ranked(top=top))
+
+    def shifted(self, by_s: float) -> Self:
+        """Returns the answer with all its times moved by `by_s`: from the times of a stretch to those of its video."""
+        return self
+
+    def kept(self, *, top: int | None = None, min_score: float | None = 0.0, max_overlap: float = 1.0) -> Self:
+        """Returns the answer with only the strongest of the events that it lists; other answers stay as they are.
+
+        Args:
+            top: how many; None keeps all.
+            min_score: the least score; None takes a third of the best one's.
+            max_overlap: tIoU above which a better event displaces another, whatever their labels.
+        """
+        return self
+
+    def lanes(self) -> tuple[Lane, ...]:
+        """Returns rows for a timeline; without any the timeline is drawn from `ranked` and `events`."""
+        return ()
+
+    def marks_at(self, time_s: float) -> tuple[BoxMark, ...]:
+        """Returns the marks to draw on the frame at `time_s`."""
+        return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels(Answer):
+    """One score a class for one sample; probabilities unless the task says otherwise."""
+
+    scores: np.ndarray  # [k]
+    names: Sequence[str]
+
+    kind: ClassVar[str] = "labels"
+
+    def __post_init__(self) -> None:
+        if self.scores.ndim != 1 or len(self.scores) != len(self.names):
+            raise DataError(f"labels: {self.scores.shape} scores for {len(self.names)} names; needs one each")
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """Returns the k best (name, score) pairs, best first; ties keep the class order."""
+        order = best_first(self.scores)[:k]
+        return [(self.names[i], float(self.scores[i])) for i in order]
+
+    @property
+    def best(self) -> str:
+        return self.top(1)[0][0]
+
+    def ranked(self, *, top: int | None = None) -> list[tuple[str, float]]:
+        return self.top(len(self.names) if top is None else top)
+
+    def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
+        return {"labels": [{"name": name, "score": round(score, 6)} for name, score in self.ranked(top=top)]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments(Answer):
+    """The events of one video: spans in seconds of the video, best score first; none is an answer too.
+
+    `proposals` are the spans before a classifier named them, where they were found so: without labels, best first.
+    """
+
+    spans: tuple[Span, ...]
+    proposals: tuple[Span, ...] = ()
+
+    kind: ClassVar[str] = "segments"
+    is_timed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for spans in (self.spans, self.proposals):
+            if any(first.score < second.score for first, second in itertools.pairwise(spans)):
+                raise DataError(f"segments: {len(spans)} spans are not sorted by score; give the best first")
+
+    def ranked(self, *, top: int | None = None) -> list[tuple[str, float]]:
+        best: dict[str, float] = {}
+        for span in self.spans:
+            best.setdefault(span.label or UNNAMED, span.score)
+        return list(best.items())[:top]
+
+    def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
+        return {"segments": [_span_dict(span) for span in self.spans]}  # all of them; `kept` shortens
+
+    def events(self, start_s: float, end_s: float, *, top: int = 1) -> tuple[Span, ...]:
+        return self.spans
+
+    def kept(self, *, top: int | None = None, min_score: float | None = 0.0, max_overlap: float = 1.0) -> Self:
+        if min_score is None:
+            min_score = max((span.score for span in self.spans), default=0.0) / 3
+        kept: list[Span] = []
+        for span in self.spans:
+            if len(kept) == top or span.score < min_score:
+                break
+            if max_overlap >= 1 or all(span.iou(better) <= max_overlap for better in kept):
+                kept.append(span)
+        return dataclasses.replace(self, spans=tuple(kept))
+
+    def shifted(self, by_s: float) -> Self:
+        return dataclasses.replace(self, spans=_shifted(self.spans, by_s), proposals=_shifted(self.proposals, by_s))
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption(Answer):
+    """A sentence about a video, or about a stretch of it.
+
+    Attributes:
+        score: mean probability of a word, 0..1.
+        words: its words in order, as the model's vocabulary has them.
+        attention: float `[words t]`, the weight of each row of features for each word; rows sum to 1.
+        times_s: the middles of those rows, in seconds of the video.
+    """
+
+    text: str
+    score: float = 1.0
+    words: tuple[str, ...] = ()
+    attention: np.ndarray | None = None
+    times_s: tuple[float, ...] = ()
+
+    kind: ClassVar[str] = "caption"
+    noun: ClassVar[str] = "sentence"
+    is_timed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.words), len(self.times_s))
+        if self.attention is not None and self.attention.shape != wanted:
+            raise DataError(f"caption: attention of shape {self.attention.shape}; needs [words t] = {wanted}")
+
+    def ranked(self, *, top: int | None = None) -> list[tuple[str, float]]:
+        return [(self.text, self.score)]
+
+    def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
+        return {"caption": {"text": self.text, "score": round(self.score, 6)}}
+
+    def shifted(self, by_s: float) -> Self:
+        return dataclasses.replace(self, times_s=tuple(time_s + by_s for time_s in self.times_s))
+
+    def lanes(self) -> tuple[Lane, ...]:
+        if self.attention is None:
+            return ()
+        return tuple(Lane(word, self.times_s, row) for word, row in zip(self.words, self.attention, strict=True))
+
+
+def _shifted(spans: Iterable[Span], by_s: float) -> tuple[Span, ...]:
+    return tuple(span.shifted(by_s) for span in spans)
+
+
+def _span_dict(span: Span) -> dict[str, Any]:
+    times = {"start_s": round(span.start_s, 6), "end_s": round(span.end_s, 6)}
+    return {**times, "label": span.label, "score": round(span.score, 6)}

@@ -1,0 +1,56 @@
+"""The contracts of inference: a backend computes the outputs of a network, a decoder turns them into answers."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from videozoo.contracts.answer import Answer
+from videozoo.contracts.input import Batch, Form
+
+__all__ = ["Backend", "Decoder", "Outputs"]
+
+Outputs = Mapping[str, np.ndarray]
+
+
+class Backend(Protocol):
+    """Runs a network: torch, ONNX Runtime, OpenVINO.
+
+    Attributes:
+        form: the form of the samples that it takes.
+    """
+
+    @property
+    def form(self) -> Form: ...
+
+    def collate(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Returns one batch of samples in the backend's form."""
+        ...
+
+    def outputs(self, batch: Batch, *, graph: str = "main") -> Outputs:
+        """Returns the outputs of one of the task's graphs for a batch of the input's pipeline, by name."""
+        ...
+
+
+class Decoder(abc.ABC):
+    """Turns a network's outputs into answers. Subclasses are dataclasses of plain values, stored in exports.
+
+    Attributes:
+        recipe_name: the name in exports, set by the registry; that of the task.
+    """
+
+    recipe_name: ClassVar[str]
+    class_names: tuple[str, ...]
+
+    @abc.abstractmethod
+    def __call__(self, outputs: Outputs, batch: Batch) -> list[Answer]:
+        """Returns one answer for each sample of the batch."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the decoder as plain values without the class names; `build_decoder` takes it back."""
+        fields: dict[str, Any] = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {"name": self.recipe_name, **{key: value for key, value in fields.items() if key != "class_names"}}

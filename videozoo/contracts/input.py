@@ -1,0 +1,83 @@
+"""The contracts of preprocessing: an input spec builds pipelines, a pipeline makes samples of records."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from videozoo.contracts.record import Holds
+from videozoo.errors import ConfigError
+
+__all__ = ["Batch", "Form", "InputSpec", "Pipeline", "Sample"]
+
+Form = Literal["arrays", "tensors"]  # numpy and Pillow, or torch
+Sample = dict[str, Any]
+Batch = Mapping[str, Any]
+
+
+class Pipeline(Protocol):
+    """Makes a sample of a record; random only through `rng`, which training pipelines need."""
+
+    @property
+    def spec(self) -> Any: ...
+
+    def __call__(self, record: Any, rng: np.random.Generator | None = None) -> Sample: ...
+
+
+class InputSpec(abc.ABC):
+    """Defines preprocessing once; it travels in the checkpoint. Subclasses are frozen dataclasses.
+
+    Attributes:
+        recipe_name: the name in recipes, set by the registry.
+        takes: the kind of records it reads.
+        gives: the keys of a training batch once it is on the device.
+        views: the evaluation protocol, "clips x crops".
+    """
+
+    recipe_name: ClassVar[str]
+    takes: ClassVar[Holds] = "clips"
+    gives: ClassVar[frozenset[str]] = frozenset()
+    views: str = "1x1"
+
+    @abc.abstractmethod
+    def train_pipeline(self, *, num_classes: int | None = None) -> Pipeline:
+        """Returns the pipeline of training samples; labels are multi-hot where `num_classes` is given."""
+
+    @abc.abstractmethod
+    def eval_pipeline(
+        self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
+    ) -> Pipeline:
+        """Returns the pipeline of evaluation samples.
+
+        Raises:
+            ConfigError: the spec has no such views.
+        """
+
+    @abc.abstractmethod
+    def to_arrays(self, batch: Batch) -> dict[str, Any]:
+        """Returns the network's inputs of a batch of arrays: normalized, stacked, padded; nothing else changes."""
+
+    @abc.abstractmethod
+    def to_device(self, batch: Batch, device: Any) -> dict[str, Any]:
+        """Returns the network's inputs of a batch as tensors on `device`."""
+
+    def model_sizes(self) -> dict[str, Any]:
+        """Returns the arguments of a model that follow the input, e.g. `num_segments`."""
+        return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the spec as plain values; `build_input` takes it back."""
+        return {"name": self.recipe_name, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+    def check_single_view(self, views: str | None) -> None:
+        """Refuses views other than 1x1, for inputs that have only one.
+
+        Raises:
+            ConfigError: others are asked for.
+        """
+        if views not in (None, "1x1"):
+            raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")

@@ -1,0 +1,1 @@
+"""From a network's outputs to answers, in numpy: one file for each task."""

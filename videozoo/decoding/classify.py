@@ -1,0 +1,39 @@
+"""Labels of clips: soft-max or sigmoid, averaged over views."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from videozoo.contracts.answer import Answer, Labels
+from videozoo.contracts.backend import Decoder, Outputs
+from videozoo.contracts.input import Batch
+from videozoo.decoding.activations import sigmoid, softmax
+from videozoo.decoding.registry import register_decoder
+
+__all__ = ["ClassifyDecoder"]
+
+
+@register_decoder
+@dataclasses.dataclass(frozen=True)
+class ClassifyDecoder(Decoder):
+    """Reads `scores` `[b v k]`, the class scores of each view of each sample, before the activation.
+
+    Args:
+        multi_label: independent probabilities instead of a soft-max.
+        average: views are averaged as probabilities ("prob") or before the activation ("score").
+    """
+
+    class_names: tuple[str, ...]
+    multi_label: bool = False
+    average: Literal["prob", "score"] = "score"
+
+    def __call__(self, outputs: Outputs, batch: Batch) -> list[Answer]:
+        return [Labels(scores=probs, names=self.class_names) for probs in self.probs(outputs["scores"])]
+
+    def probs(self, scores: np.ndarray) -> np.ndarray:
+        """Returns probabilities `[b k]` of scores `[b v k]`."""
+        activation = sigmoid if self.multi_label else softmax
+        return activation(scores).mean(1) if self.average == "prob" else activation(scores.mean(1))

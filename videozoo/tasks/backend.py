@@ -1,0 +1,42 @@
+"""The backend that runs a task's network in torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from videozoo.contracts.backend import Outputs
+from videozoo.contracts.input import Batch, Form, InputSpec
+from videozoo.tasks.precision import Precision, autocast, check_precision
+from videozoo.tasks.task import Task, to_arrays
+from videozoo.transforms import tensors
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend:
+    """Runs a task on a device, in evaluation mode; see `contracts.backend.Backend`. Threads take turns.
+
+    Args:
+        precision: "bf16" and "fp16" compute in mixed precision.
+    """
+
+    form: Form = "tensors"
+
+    def __init__(self, task: Task, spec: InputSpec, *, device: torch.device, precision: Precision = "fp32"):
+        check_precision(precision)
+        self.task = task.to(device).eval()
+        self.spec = spec
+        self.device = device
+        self.precision = precision
+        self._lock = threading.Lock()
+
+    def collate(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return tensors.collate(samples)
+
+    def outputs(self, batch: Batch, *, graph: str = "main") -> Outputs:
+        with self._lock, torch.inference_mode(), autocast(self.device, self.precision):
+            return to_arrays(self.task.graph(graph, self.spec.to_device(batch, self.device)))

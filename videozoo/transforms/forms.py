@@ -1,0 +1,49 @@
+"""The two forms of the clip transforms, and which module computes each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from videozoo.contracts.input import Form
+from videozoo.transforms.geometry import Box, Resize
+
+__all__ = ["ClipOps", "Form", "clip_ops"]
+
+
+class ClipOps(Protocol):
+    """Operations on a clip, which is whatever the form makes of frames `[t h w c]`; see `transforms.tensors`."""
+
+    @staticmethod
+    def clip_of(frames: Any) -> Any: ...
+    @staticmethod
+    def frames_of(clip: Any) -> Any: ...
+    @staticmethod
+    def size_of(clip: Any) -> tuple[int, int]: ...
+    @staticmethod
+    def pick(clip: Any, places: np.ndarray) -> Any: ...
+    @staticmethod
+    def stack_views(clips: Sequence[Any]) -> Any: ...
+    @staticmethod
+    def resize(clip: Any, size: tuple[int, int], *, method: Resize = "torch") -> Any: ...
+    @staticmethod
+    def crop(clip: Any, box: Box) -> Any: ...
+    @staticmethod
+    def flip(clip: Any) -> Any: ...
+    @staticmethod
+    def color_jitter(
+        clip: Any, *, brightness: float = 1.0, contrast: float = 1.0, saturation: float = 1.0, hue: float = 0.0
+    ) -> Any: ...
+
+
+def clip_ops(form: Form) -> ClipOps:
+    """Returns the module that computes a form: numpy and Pillow, or torch."""
+    if form == "arrays":
+        from videozoo.transforms import arrays
+
+        return arrays
+    from videozoo.transforms import tensors
+
+    return tensors
