@@ -185,6 +185,9 @@ def read_text(
         raise error(f"{where}: cannot be read ({reason(problem)}); check its permissions") from problem
     if len(data) > max_bytes:
         raise error(f"{where}: is longer than {max_bytes:,} bytes; a {kind} is shorter")
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise error(f"{where}:{line}: is not UTF-8 text (it has a null byte); save the {kind} as UTF-8")
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as problem:

@@ -135,7 +135,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: no such recipe, bad YAML, or a key that no recipe has.
     """
     path = Path(recipe)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (False for names that no file can have)
         found = _read_yaml(_packaged("finetune"))
         source = str(path)
         found["data"] = importlib.import_module("videozoo.data.prepared").data_section(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,8 +120,8 @@ class _Line(NamedTuple):
 def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
     path, rest = _split_path(line, multi_label=multi_label)
     place = _place(start, path)
-    is_file = place.is_file()
-    is_folder = not is_file and place.is_dir()
+    is_file = os.path.isfile(place)  # noqa: PTH113 (False for names that no file can have)
+    is_folder = os.path.isdir(place)  # noqa: PTH112 (False for names that no file can have)
     if not is_file and not is_folder:
         _refuse_label_first(line, where=where, start=start)
     counted = _COUNTED.fullmatch(rest)
@@ -150,7 +151,7 @@ def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
 def _place(start: Path, path: str) -> Path:
     """Where the clip is; Windows' separators are read anywhere."""
     place = start / path
-    if "\\" in path and not place.exists():
+    if "\\" in path and not os.path.exists(place):  # noqa: PTH110 (False for names that no file can have)
         return start / path.replace("\\", "/")
     return place
 
@@ -163,7 +164,7 @@ def _refuse_header(lines: Sequence[tuple[str, str]], *, start: Path) -> None:
     """
     for where, line in lines[:1]:
         headings = [field.strip("\"'").lower() for field in re.split(GAP, line) if field]
-        if len(headings) > 1 and HEADINGS.issuperset(headings) and not (start / headings[0]).exists():
+        if len(headings) > 1 and HEADINGS.issuperset(headings) and not os.path.exists(start / headings[0]):  # noqa: PTH110 (False for names that no file can have)
             raise DataError(f"{where}: '{line}' is a header, not a clip; remove it, or begin the line with #")
 
 
@@ -174,7 +175,7 @@ def _refuse_label_first(line: str, *, where: str, start: Path) -> None:
         DataError: it does.
     """
     label, *fields = re.split(GAP, line, maxsplit=1)
-    if fields and _place(start, path := fields[0].strip("\"'")).exists():
+    if fields and os.path.exists(_place(start, path := fields[0].strip("\"'"))):  # noqa: PTH110 (False for names that no file can have)
         raise DataError(f"{where}: label '{label}' stands before '{path}'; {FORMS[False]}")
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import glob
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -115,7 +116,7 @@ class FeatureShards(Sequence[ShardRecord]):
     def extractor(self) -> Path | None:
         """The weight file that makes such features of other videos, if it lies beside them."""
         path = self.paths[0].parent / EXTRACTOR_FILE
-        return path if path.is_file() else None
+        return path if os.path.isfile(path) else None  # noqa: PTH113 (False for names that no file can have)
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """The order of an epoch: all videos at random, or those of `shuffle_shards` random shards at a time."""
@@ -170,12 +171,12 @@ def find_shards(path: str | Path, patterns: Sequence[str]) -> list[Path]:
         DataError: there are none, or one stands in a list twice.
     """
     place = Path(path)
-    if place.is_dir():
+    if os.path.isdir(place):  # noqa: PTH112 (False for names that no file can have)
         found = sorted(p for pattern in patterns for p in place.glob(pattern))
         missing = f"holds no {' or '.join(patterns)}"
-    elif place.is_file() and place.suffix in (".list", ".txt"):
+    elif os.path.isfile(place) and place.suffix in (".list", ".txt"):  # noqa: PTH113
         found = [place.parent / line for _, line in read_lines(place, kind="list file")]
-        gone = [str(p) for p in found if not p.is_file()]
+        gone = [str(p) for p in found if not os.path.isfile(p)]  # noqa: PTH113
         if gone:
             raise DataError(
                 f"{place}: {len(gone)} of {len(found)} files are missing: {some_of(gone)}; correct the list"
@@ -185,7 +186,7 @@ def find_shards(path: str | Path, patterns: Sequence[str]) -> list[Path]:
             raise DataError(f"{place}: '{twice[0]}' stands more than once; each shard counts once")
         missing = "the list is empty"
     else:
-        found = [place] if place.is_file() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
+        found = [place] if os.path.isfile(place) else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH113, PTH207
         missing = "there is no such file, folder or pattern"
     if not found:
         raise DataError(f"{path}: {missing}; give a folder, a pattern or a list of shards")

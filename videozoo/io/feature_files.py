@@ -99,10 +99,10 @@ def open_features(path: Path) -> FeatureFile:
     Raises:
         DataError: there are none, or not in a form that is known.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (False for names that no file can have)
         packed = [path / name for name in PACKED_NAMES if (path / name).is_file()]
         return open_features(packed[0]) if packed else Folder(path)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 (False for names that no file can have)
         raise DataError(f"{path}: there is no such file or folder of features; make one with `videozoo extract`")
     regular_file(path, kind="file of features")
     if path.suffix == ".parquet":

@@ -229,6 +229,8 @@ class Features:
         """
         arrays, meta = parts
         tables = {name: _as_table(arrays[name], where) for name in ("values", "scores", "audio") if name in arrays}
+        if "values" not in tables:
+            raise DataError(f"{where}: holds no values; features are floats [t d]")
         told = meta.get("recipe")
         recipe = FeatureRecipe.from_dict(told, where=where) if told is not None else None
         stride_s, offset_s = meta.get("stride_s"), meta.get("offset_s")

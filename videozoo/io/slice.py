@@ -37,7 +37,7 @@ class FileSlice:
     def find(cls, path: str | os.PathLike[str]) -> FileSlice | None:
         """The slice whose address `path` is; None where it is a file, or no address."""
         match = _ADDRESS.fullmatch(os.fspath(path))
-        if match is None or Path(path).exists():
+        if match is None or os.path.exists(path):  # noqa: PTH110
             return None
         return cls(Path(match["path"]), int(match["offset"]), int(match["size"]), match["name"])
 

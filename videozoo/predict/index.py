@@ -144,7 +144,7 @@ class VideoIndex:
             MissingPackageError: pyarrow is not installed.
         """
         path = Path(path)
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 (False for names that no file can have)
             raise DataError(f"{path}: there is no such index; make one: `videozoo index VIDEOS --run RUN --out {path}`")
         arrow, parquet = _packages()
         with reading(regular_file(path, kind="index"), advice=AGAIN):
@@ -177,6 +177,8 @@ def _videos(table: Any, types: Any) -> tuple[IndexedVideo, ...]:
     if not len(table):
         return ()
     names, *numbers, embeddings = (table.column(name).combine_chunks() for name in COLUMNS)
+    if names.null_count or embeddings.null_count:
+        raise TypeError("a video or an embedding is missing")
     kinds = (types.is_integer, types.is_integer, *(types.is_floating,) * 4)
     for is_kind, column in zip(kinds, [*numbers, embeddings.flatten()], strict=True):
         if not is_kind(column.type) or column.null_count:

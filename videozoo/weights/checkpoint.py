@@ -112,9 +112,9 @@ def find(run: str | os.PathLike[str]) -> Path:
         WeightsError: there is none.
     """
     path = Path(run)
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 (False for names that no file can have)
         return regular_file(path, kind="file of weights", error=WeightsError)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 (False for names that no file can have)
         raise WeightsError(f"{path}: there is no such file or run directory; train one with `videozoo train`")
     for name in ("best.pt", "last.pt"):
         if (path / name).is_file():
