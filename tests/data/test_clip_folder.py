@@ -152,7 +152,7 @@ def test_val_share_out_of_range(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "a.mp4").touch()
     with pytest.raises(ConfigError, match=r"val_share should be between 0 and 1; got 1.5"):
-        clip_folder(tmp_path, subset="train", val_share=1.5)
+        clip_folder(tmp_path, val_share=1.5)
 
 
 def test_it_is_built_from_a_recipe(tmp_path):

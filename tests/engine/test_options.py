@@ -52,6 +52,7 @@ def test_fit_from_a_recipe():
             {"batch_size": 16, "accumulate": 3},
             r"fit\.accumulate: is 3, which does not divide .*batch_size 16",
         ),
+        ({"decode_timeout_s": 1e300}, r"fit\.decode_timeout_s: is 1e\+300; it takes 604800 s at most"),
         ({"num_workers": -1}, r"fit\.num_workers: is -1; it takes a number from 0 up"),
         ({"clip_grad_norm": 0}, r"fit\.clip_grad_norm: is 0\.0; it takes a number above 0"),
         ({"ema_decay": 1.5}, r"fit\.ema_decay: is 1\.5; it takes a number between 0 and 1"),

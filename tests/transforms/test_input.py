@@ -217,6 +217,8 @@ def test_training_needs_a_generator(steady):
         ),
         ({"name": "clop"}, "there is no 'clop'; did you mean 'clip'"),
         ({"num_frames": 0}, r"input\.num_frames: is 0; it must be at least 1"),
+        ({"num_frames": 10**11}, r"input\.num_frames: is 100000000000; it can be 100000 at most"),
+        ({"crop_px": 10**6}, r"input\.crop_px: is 1000000; it can be 100000 at most"),
         ({"sampling": "densely"}, r"input\.sampling: input should be 'segments', 'dense'"),
         ({"segment_frames": 3}, "8 is no multiple of"),
         ({"segment_frames": 2, "sampling": "dense"}, "only 'segments' has it"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from videozoo.data.dataset import ClipDataset, Subset, assemble, half_of
+from videozoo.data.dataset import ClipDataset, Subset, assemble, check_val_share, half_of
 from videozoo.data.files import find_readable_clips, some_of
 from videozoo.data.labels import ClassIndex, ClassNames, given_names
 from videozoo.data.registry import register_dataset
@@ -47,6 +47,7 @@ def clip_folder(
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder; give a folder with one sub-folder a class")
+    check_val_share(val_share, where=str(root))
     classes = given_names(class_names)
     halves = subset_folders(root)
     if halves is None:

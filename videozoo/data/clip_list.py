@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from videozoo.data.dataset import ClipDataset, Subset, assemble, half_of
+from videozoo.data.dataset import ClipDataset, Subset, assemble, check_val_share, half_of
 from videozoo.data.files import check_missing
 from videozoo.data.labels import ClassNames, class_index, columns_message, is_number, one_column_a_class
 from videozoo.data.registry import register_dataset
@@ -69,6 +69,7 @@ def clip_list(
         DataError: no such list, an empty one, a malformed line, an unknown label, a path that is not there.
     """
     file = Path(path)
+    check_val_share(val_share, where=str(file))
     start = file.parent if root is None else Path(root)
     texts = read_lines(file, kind="list file")
     _refuse_header(texts, start=start)

@@ -15,7 +15,7 @@ from videozoo.data.files import some_of
 from videozoo.errors import ConfigError, DataError, counted
 from videozoo.types import ClipRecord
 
-__all__ = ["ClipDataset", "Subset", "assemble", "half_of"]
+__all__ = ["ClipDataset", "Subset", "assemble", "check_val_share", "half_of"]
 
 Subset = Literal["train", "val"]
 
@@ -109,6 +109,16 @@ def assemble(
     return dataclasses.replace(dataset, notes=tuple(notes))
 
 
+def check_val_share(val_share: float, *, where: str) -> None:
+    """Refuses a share that leaves one half empty.
+
+    Raises:
+        ConfigError: it is not between 0 and 1.
+    """
+    if not 0 < val_share < 1:
+        raise ConfigError(f"{where}: val_share should be between 0 and 1; got {val_share}")
+
+
 def half_of(records: Sequence[ClipRecord], subset: Subset, *, val_share: float, where: str) -> list[ClipRecord]:
     """Returns the training or the validation half of samples, split by the hash of their ids within each class.
 
@@ -116,11 +126,8 @@ def half_of(records: Sequence[ClipRecord], subset: Subset, *, val_share: float, 
         val_share: about how much of each class is held out: one sample at least where there are two, and never all.
 
     Raises:
-        ConfigError: `val_share` is not between 0 and 1.
         DataError: no class has two samples.
     """
-    if not 0 < val_share < 1:
-        raise ConfigError(f"{where}: val_share should be between 0 and 1; got {val_share}")
     by_class: dict[tuple[int, ...], set[str]] = defaultdict(set)
     for record in records:
         by_class[record.labels if len(record.labels) == 1 else ()].add(record.id)

@@ -13,6 +13,7 @@ from videozoo.transforms.input import Views
 
 __all__ = ["Fit"]
 
+MOST_SECONDS = 7 * 24 * 3600
 ONE_EPOCH, TEN_EPOCHS = Duration(1, "ep"), Duration(10, "ep")
 
 
@@ -92,6 +93,8 @@ class Fit:
         for name in ("num_workers", "keep", "decode_timeout_s", "precise_bn"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes a number from 0 up")
+        if self.decode_timeout_s > MOST_SECONDS:
+            raise ConfigError(f"fit.decode_timeout_s: is {self.decode_timeout_s:g}; it takes {MOST_SECONDS} s at most")
         for name in ("duration", "eval_every", "save_every"):
             if getattr(self, name).amount == 0:
                 raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes more than nothing, e.g. 1ep")

@@ -31,6 +31,7 @@ __all__ = ["ClipInput", "ClipPipeline", "Views", "build_input"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST = 100_000  # frames or pixels: beyond any clip, and far below what would eat the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +111,8 @@ class ClipInput(InputSpec):
         for name in ("num_frames", "frame_stride", "segment_frames", "short_side_px", "crop_px"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
+            if getattr(self, name) > MOST:
+                raise ConfigError(f"input.{name}: is {getattr(self, name)}; it can be {MOST} at most")
         if self.num_frames % self.segment_frames:
             raise ConfigError(
                 f"input.num_frames: {self.num_frames} is no multiple of segment_frames={self.segment_frames}; "
