@@ -119,6 +119,17 @@ def test_one_pass_where_features_go_into_the_last_layer(extractor, video):
     assert len(passes) == 5
 
 
+def test_features_that_overflow_are_refused(extractor, video, monkeypatch):
+    outputs = extractor.backend.outputs
+
+    def broken(batch, graph="main"):
+        return {name: values * np.float32("nan") for name, values in outputs(batch, graph=graph).items()}
+
+    monkeypatch.setattr(extractor.backend, "outputs", broken)
+    with pytest.raises(DataError, match=r"a\.mp4@0\.000: the model's scores are nan; check its weights, or use"):
+        extractor(video)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_the_batch_changes_nothing(extractor, video, batch_size):
     np.testing.assert_allclose(extractor(video, batch_size=batch_size).values, extractor(video).values, atol=1e-5)

@@ -52,6 +52,13 @@ def test_weights_of_a_training_that_diverged(run):
             use(run, device="cpu")
 
 
+def test_scores_that_overflow_are_refused(predictor, grey_video, monkeypatch):
+    broken = {"scores": np.array([[np.nan] * len(NAMES)], np.float32)}
+    monkeypatch.setattr(predictor.backend, "outputs", lambda batch, graph="main": broken)
+    with pytest.raises(DataError, match=r"a\.mp4: the model's scores are nan; check its weights, or use --precision"):
+        predictor(grey_video("a.mp4", [2]))
+
+
 def test_there_is_no_such_run(tmp_path):
     with pytest.raises(WeightsError, match=r"nothing: there is no such file or run directory"):
         load(tmp_path / "nothing")

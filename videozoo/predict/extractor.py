@@ -11,8 +11,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from videozoo.contracts.backend import Outputs
+from videozoo.contracts.input import Batch
 from videozoo.decoding.classify import ClassifyDecoder
-from videozoo.errors import ConfigError
+from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, Output, dequantised, quantised
 from videozoo.predict.frames import Video, name_of, open_source
@@ -272,12 +274,26 @@ class Extractor:
 
     def _forward(self, samples: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         """(features or scores `[b d]`, class probabilities `[b k]`) of samples."""
-        outputs = self.backend.outputs(self.backend.collate(samples), graph="features")
+        batch = self.backend.collate(samples)
+        outputs = numbers(self.backend.outputs(batch, graph="features"), batch)
         features = outputs["features"][:, 0]
         if not self.class_names:
             return features, np.zeros((len(features), 0), np.float32)
         scores = self.decoder.probs(outputs["scores"])
         return (scores if self.output == "scores" else features), scores
+
+
+def numbers(outputs: Outputs, batch: Batch) -> Outputs:
+    """Returns the outputs of a network, checked.
+
+    Raises:
+        DataError: some are nan: finite weights overflow in half precision.
+    """
+    for values in outputs.values():
+        if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
+            first = batch["id"][0]
+            raise DataError(f"{first}: the model's scores are nan; check its weights, or use --precision fp32")
+    return outputs
 
 
 def _sound(name: str, info: VideoInfo, times: list[tuple[float, float]]) -> np.ndarray:

@@ -12,7 +12,7 @@ from videozoo.contracts.answer import Answer
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_features
-from videozoo.predict.extractor import Extractor, FeatureVideo
+from videozoo.predict.extractor import Extractor, FeatureVideo, numbers
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.prediction import Place, Prediction, Window
 from videozoo.predict.windows import chunks, shared_reader, window_times
@@ -177,7 +177,7 @@ class Predictor:
 
     def _predict(self, samples: Sequence[dict[str, Any]]) -> list[Answer]:
         batch = self.backend.collate(samples)
-        return self.task.decoder(self.backend.outputs(batch), batch)
+        return self.task.decoder(numbers(self.backend.outputs(batch), batch), batch)
 
     def of_records(self, records: Iterable[Any], *, batch_size: int = 64) -> Iterator[tuple[str, Any]]:
         """(id, answer) of each record of a data set; of one that cannot be used, a DataError is the answer."""
