@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import json
+import socketserver
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -75,6 +78,122 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+class RawServer(socketserver.ThreadingTCPServer):
+    """Answers every request with `answer`, byte for byte, in pieces of `piece_bytes` every `pause_s`."""
+
+    daemon_threads, block_on_close = True, False
+    answer, piece_bytes, pause_s = b"", 1 << 20, 0.0
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), RawHandler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/w"
+
+
+class RawHandler(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(1 << 16)
+        server = self.server
+        with contextlib.suppress(OSError):  # the other side has had enough
+            for start in range(0, len(server.answer), server.piece_bytes):
+                self.request.sendall(server.answer[start:][: server.piece_bytes])
+                time.sleep(server.pause_s)
+
+
+@pytest.fixture
+def raw():
+    with RawServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def answer(*headers, body=CONTENT, status="200 OK"):
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode("latin1") + body
+
+
+LENGTH = f"Content-Length: {len(CONTENT)}"
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (answer("Content-Length: 0", body=b""), "the answer is empty"),
+        (answer(body=b""), "the server does not state the file's length"),
+        (answer(), "the server does not state the file's length, so that a cut cannot be seen"),
+        (answer("Content-Length: abc"), "the server states a length of 'abc'"),
+        (answer("Content-Length: -5"), "the server states a length of '-5'"),
+        (answer(f"Content-Length: {'9' * 5000}"), "the server states a length of '9+"),
+        (answer(LENGTH, "Content-Encoding: gzip"), "the server packs the file ..gzip.., which was not asked for"),
+        (answer(LENGTH, "Content-Type: application/json"), "text came instead of the file"),
+        (answer("Content-Length: 17", body=b'{"error": "none"}'), "text came instead of the file: .*error"),
+        (answer("Content-Length: 13", "Content-Type: text/plain", body=b"Access denied"), "text came .*Access denied"),
+        (answer("Content-Length: 7", body=b"a\x1b[31mb"), "text came instead of the file"),
+        (answer("Transfer-Encoding: chunked", body=b"5\r\n\0\1\2\3\4\r\n"), "the connection was cut|IncompleteRead"),
+        (answer(LENGTH, status="206 Partial Content"), "a piece that was not asked for"),
+        (answer(status="404 Not\x1b[31m Found", body=b""), "HTTP 404 Not.x1b.31m Found"),
+        (answer("Location: /w", "Content-Length: 0", status="302 Found", body=b""), "HTTP 302 .*infinite loop"),
+        (answer("Location: file:///etc/passwd", "Content-Length: 0", status="302 Found", body=b""), "HTTP 302"),
+        (answer("Location: gopher://x", "Content-Length: 0", status="302 Found", body=b""), "HTTP 302"),
+        (answer("Location: http://[::1", "Content-Length: 0", status="302 Found", body=b""), "cannot be downloaded"),
+        (b"", "cannot be downloaded"),
+        (b"\x1b[31m\n\n", "cannot be downloaded"),
+        (b"HTTP/1.1 abc\r\n\r\n", "cannot be downloaded"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 70_000, "cannot be downloaded"),
+    ],
+    ids=range(22),
+)
+def test_answers_that_are_no_file(raw, tmp_path, sent, said):
+    raw.answer = sent
+    with pytest.raises(WeightsError, match=said) as caught:
+        fetch([raw.url], "w", folder=tmp_path, timeout_s=5.0)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 700
+    assert not (tmp_path / "w").exists() and not (tmp_path / "sha256.json").exists()
+
+
+def test_a_known_hash_proves_a_file_without_a_length(raw, tmp_path):
+    raw.answer = answer()
+    assert fetch([raw.url], "w", folder=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+
+
+def test_chunks_that_come_whole_are_taken(raw, tmp_path):
+    body = f"{len(CONTENT):x}\r\n".encode() + CONTENT + b"\r\n0\r\n\r\n"
+    raw.answer = answer("Transfer-Encoding: chunked", body=body)
+    assert fetch([raw.url], "w", folder=tmp_path).read_bytes() == CONTENT
+
+
+def test_a_drip_is_given_up_and_its_part_kept(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "SLOW_S", 0.3)
+    monkeypatch.setattr(download, "SLOWEST_BYTES_PER_S", 10**9)
+    raw.answer, raw.piece_bytes, raw.pause_s = answer(LENGTH, 'ETag: "one"'), 10_000, 0.05
+    with pytest.raises(WeightsError, match=r"it came at \d+ bytes a second for .* s, which is too slow; run it again"):
+        fetch([raw.url], "w", folder=tmp_path)
+    (part,) = tmp_path.glob("*.part")
+    assert CONTENT.startswith(part.read_bytes())
+
+
+def test_refresh_replaces_the_file_and_its_hash(server, tmp_path):
+    path = tmp_path / "w"
+    path.write_bytes(b"bad")
+    assert fetch([server.url()], "w", folder=tmp_path) == path and not server.asked
+    server.content = b"<html>"
+    with pytest.raises(WeightsError, match="a web page came"):
+        fetch([server.url()], "w", folder=tmp_path, refresh=True)
+    assert path.read_bytes() == b"bad"  # until there is a better one
+    server.content = CONTENT
+    assert fetch([server.url()], "w", folder=tmp_path, refresh=True).read_bytes() == CONTENT
+    assert json.loads((tmp_path / "sha256.json").read_text()) == {"w": SHA256}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", '{"w": 5}', "{"])
+def test_hashes_that_cannot_be_read(tmp_path, text):
+    (tmp_path / "w").write_bytes(CONTENT)
+    (tmp_path / "sha256.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"sha256\.json.*; delete it, hashes are noted anew"):
+        fetch(["http://127.0.0.1:9/w"], "w", folder=tmp_path)
 
 
 @pytest.fixture
@@ -156,11 +275,20 @@ def test_a_part_of_another_version_begins_again(server, tmp_path, before, after,
     assert fetch([server.url()], "w", folder=tmp_path).read_bytes() == CONTENT[::-1]
 
 
-@pytest.mark.parametrize("headers", [{"ETag": 'W/"one"', "Last-Modified": "Mon, 06 Jan 2020 00:00:00 GMT"}, {}])
-def test_a_date_or_the_range_alone_is_enough_to_go_on(server, tmp_path, headers):
-    server.cuts, server.headers = 1, headers
+def test_a_date_is_enough_to_go_on(server, tmp_path):
+    server.cuts, server.headers = 1, {"ETag": 'W/"one"', "Last-Modified": "Mon, 06 Jan 2020 00:00:00 GMT"}
     assert fetch([server.url()], "w", folder=tmp_path).read_bytes() == CONTENT
     assert [ask for _, ask in server.asked] == [None, f"bytes={len(CONTENT) // 2}-"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"one"'}])
+def test_without_a_version_a_cut_transfer_begins_again(server, tmp_path, headers):
+    server.cuts, server.headers = 2, headers
+    with pytest.raises(WeightsError, match="the connection was cut"):
+        fetch([server.url()], "w", folder=tmp_path)
+    server.content = CONTENT[::-1]  # the server cannot say so
+    assert fetch([server.url()], "w", folder=tmp_path).read_bytes() == CONTENT[::-1]
+    assert {ask for _, ask in server.asked} == {None}
 
 
 def test_a_range_that_ends_before_the_file_does_is_incomplete(server, tmp_path):

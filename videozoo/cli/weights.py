@@ -12,6 +12,8 @@ from videozoo.cli.arguments import read_arguments
 from videozoo.terminal import console, say
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from videozoo.weights.cards import Card
 
 __all__ = ["export_weights", "import_weights"]
@@ -59,6 +61,7 @@ def import_weights(
     out: Path = typer.Option(..., "--out", "-o", help="Where to write: a name ending in .safetensors."),
     labels: Path = typer.Option(None, help="A file with the class names, one a line."),
     recipe: str = typer.Option(None, help="A recipe whose input, task and optimizer the file is to carry."),
+    refresh: bool = typer.Option(False, "--refresh", help="Download files of cards again, whatever the cache holds."),
 ) -> None:
     """Convert another project's weights; every name that does not fit is listed, and nothing is written then."""
     from videozoo.errors import ConfigError
@@ -81,12 +84,10 @@ def import_weights(
     from videozoo.transforms.input import build_input
     from videozoo.weights.bring import bring
     from videozoo.weights.checkpoint import write_safetensors
-    from videozoo.weights.importer import read_foreign
 
-    path = Path(file) if card is None else _download(card)
-    state = read_foreign(path)
+    path, state = _read(file, card, refresh=refresh)
     if second is not None:
-        more = read_foreign(Path(second) if other is None else _download(other))
+        _, more = _read(second, other, refresh=refresh)
         if twice := sorted(state.keys() & more.keys()):
             raise WeightsError(
                 f"--with {second}: has tensors that {path} has, too ({', '.join(twice[:3])}); give another"
@@ -169,7 +170,18 @@ def _card(file: str) -> Card | None:
     return find_card(file) if file in CARDS or not is_file else None
 
 
-def _download(card: Card) -> Path:
+def _read(file: str, card: Card | None, *, refresh: bool) -> tuple[Path, dict[str, np.ndarray]]:
+    from videozoo.weights.cards import in_cache
+    from videozoo.weights.importer import read_foreign
+
+    if card is None:
+        return Path(file), read_foreign(file)
+    path = _download(card, refresh=refresh)
+    with in_cache():
+        return path, read_foreign(path)
+
+
+def _download(card: Card, *, refresh: bool) -> Path:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from videozoo.weights.cards import download
@@ -177,5 +189,8 @@ def _download(card: Card) -> Path:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         shown = bar.add_task(card.name, total=None)
-        path: Path = download(card, progress=lambda done, total: bar.update(shown, completed=done, total=total))
-    return path
+        return download(
+            card,
+            progress=lambda done, total: bar.update(shown, completed=done, total=total),
+            refresh=refresh,
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videozoo.errors import WeightsError, did_you_mean
@@ -73,13 +75,25 @@ def find_card(name: str) -> Card:
     return CARDS[name]
 
 
-def download(card: Card, *, progress: Progress | None = None) -> Any:
-    """The card's file in the cache, as `weights.download.fetch` gives it."""
-    return fetch(card.urls, card.file_name, sha256=card.sha256, progress=progress)
+def download(card: Card, *, progress: Progress | None = None, refresh: bool = False) -> Path:
+    """Returns the card's file in the cache, as `weights.download.fetch` does."""
+    return fetch(card.urls, card.file_name, sha256=card.sha256, progress=progress, refresh=refresh)
 
 
-def load_card(name: str, *, progress: Progress | None = None) -> VideoModel:
+@contextlib.contextmanager
+def in_cache() -> Iterator[None]:
+    """Adds to errors about the content of a card's file that it lies in the cache, and how to replace it."""
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(f"{error} (the file lies in the cache: --refresh fetches it anew)") from error
+
+
+def load_card(name: str, *, progress: Progress | None = None, refresh: bool = False) -> VideoModel:
     """The model of a card with its weights, in evaluation mode; downloaded once, then taken from the cache.
+
+    Args:
+        refresh: downloads the file again.
 
     Raises:
         WeightsError: there is no such card, its model is not in this version, or its file cannot be had or read.
@@ -89,7 +103,10 @@ def load_card(name: str, *, progress: Progress | None = None) -> VideoModel:
     card = find_card(name)
     if not card.is_usable():
         raise WeightsError(f"weights '{name}': this version has no model '{card.model}'; see `videozoo list models`")
-    return convert(card.new_model(), download(card, progress=progress), source=card.source).eval()
+    model = card.new_model()
+    path = download(card, progress=progress, refresh=refresh)
+    with in_cache():
+        return convert(model, path, source=card.source).eval()
 
 
 def _v2(name: str, place: str, published: str, **more: Any) -> Card:

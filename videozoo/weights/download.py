@@ -14,6 +14,7 @@ import json
 import os
 import re
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from videozoo.errors import WeightsError
+from videozoo.structured import checked, read_json, reason, shown
 
 try:
     import fcntl
@@ -35,6 +37,10 @@ HASHES = "sha256.json"
 CHUNK_BYTES = 1 << 20
 TRIES = 3  # of one URL, as long as each brings new bytes
 PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<[!?a-z]", re.IGNORECASE)  # "<" alone may be the length of a safetensors header
+UNPRINTABLE = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # no text has one, and all weights have some
+WEB_PAGE = "a web page came instead of the file, perhaps from a login or a proxy"
+HEAD_BYTES = 1024
+SLOW_S, SLOWEST_BYTES_PER_S = 30.0, 1024  # a transfer is given up that is slower than this for so long
 SPAN = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")  # Content-Range: first byte, last byte, bytes in all
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says so
@@ -55,31 +61,34 @@ def fetch(
     folder: Path | None = None,
     timeout_s: float = 30.0,
     progress: Progress | None = None,
+    refresh: bool = False,
 ) -> Path:
     """The file `name` in the cache, fetched from the first of `urls` that answers unless it is there already.
 
     With VIDEOZOO_OFFLINE=1 nothing is fetched.
+
+    Args:
+        refresh: fetches the file also where the cache has it; the old one is replaced once the new one is whole.
 
     Raises:
         WeightsError: no URL gives the file, or it is not the one that was expected.
     """
     folder = cache_dir() if folder is None else folder
     path = folder / name
-    if not path.is_file():
+    if refresh or not path.is_file():
         if os.environ.get("VIDEOZOO_OFFLINE", "0") not in ("", "0"):
-            raise WeightsError(
-                f"{name}: VIDEOZOO_OFFLINE is set and the file is not in {folder}; {_by_hand(urls, path)}"
-            )
+            missing = "was to be fetched anew" if refresh else f"is not in {folder}"
+            raise WeightsError(f"{name}: VIDEOZOO_OFFLINE is set and the file {missing}; {_by_hand(urls, path)}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(path) as parts:
-                if not path.is_file():  # nobody fetched it meanwhile
+                if refresh or not path.is_file():  # nobody fetched it meanwhile
                     _fetch_any(urls, path, parts, sha256=sha256, timeout_s=timeout_s, progress=progress)
         except OSError as error:
             raise WeightsError(
                 f"{folder}: cannot be written ({error.strerror or error}); set VIDEOZOO_HOME to a folder"
             ) from error
-    _check(path, sha256)
+    _check(path, sha256, is_new=refresh)
     return path
 
 
@@ -132,8 +141,8 @@ def _fetch_any(
     for url in urls:
         part = parts / f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
         try:
-            _fetch_one(url, part, timeout_s=timeout_s, progress=progress)
-        except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and refused connections are OSErrors
+            _fetch_one(url, part, is_known=sha256 is not None, timeout_s=timeout_s, progress=progress)
+        except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
             reasons.append(f"{url}: {_reason(error)}")
             continue
         found = sha256_of(part)
@@ -146,29 +155,33 @@ def _fetch_any(
     raise WeightsError(f"{path.name}: cannot be downloaded ({'; '.join(reasons)}); {_by_hand(urls, path)}")
 
 
-def _fetch_one(url: str, part: Path, *, timeout_s: float, progress: Progress | None) -> None:
+class _Useless(OSError):
+    """An answer that another try would not better."""
+
+
+def _fetch_one(url: str, part: Path, *, is_known: bool, timeout_s: float, progress: Progress | None) -> None:
     """Downloads to `part`, going on after what it holds, and again after a cut as long as there is progress."""
     for left in reversed(range(TRIES)):
         before = _size(part)
         try:
-            _transfer(url, part, timeout_s=timeout_s, progress=progress)
+            _transfer(url, part, is_known=is_known, timeout_s=timeout_s, progress=progress)
             return
-        except urllib.error.HTTPError:
+        except (urllib.error.HTTPError, _Useless):
             raise
         except (OSError, http.client.HTTPException):
             if not left or _size(part) <= before:
                 raise
 
 
-def _transfer(url: str, part: Path, *, timeout_s: float, progress: Progress | None) -> None:
-    start = _size(part)
+def _transfer(url: str, part: Path, *, is_known: bool, timeout_s: float, progress: Progress | None) -> None:
+    """Downloads to `part`; goes on after what it holds only where the server proves that it is the same version."""
     marker = part.with_name(f"{part.name}.etag")  # the version that the part is of, empty where the server names none
-    known = marker.read_text(encoding="utf-8") if start and marker.is_file() else ""
+    version = marker.read_text(encoding="utf-8") if marker.is_file() else ""
+    start = _size(part) if version else 0
     request = urllib.request.Request(urllib.parse.quote(url, safe=":/?&=%"))
     if start:
         request.add_header("Range", f"bytes={start}-")
-        if known:  # another file by now: the server sends all of it
-            request.add_header("If-Range", known)
+        request.add_header("If-Range", version)  # another file by now: the server sends all of it
     try:
         answer = urllib.request.urlopen(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
@@ -176,34 +189,91 @@ def _transfer(url: str, part: Path, *, timeout_s: float, progress: Progress | No
         if error.code != 416 or not start:
             raise
         part.unlink()  # the server has less than that: begin again
-        return _transfer(url, part, timeout_s=timeout_s, progress=progress)
+        return _transfer(url, part, is_known=is_known, timeout_s=timeout_s, progress=progress)
     with answer:
-        chunk = answer.read(CHUNK_BYTES)
-        if answer.headers.get_content_type() == "text/html" or (answer.status != 206 and PAGE.match(chunk)):
-            raise OSError("a web page came instead of the file, perhaps from a login or a proxy")
-        version, length = _version(answer.headers), answer.headers.get("Content-Length")
         span = SPAN.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
-        if answer.status != 206:  # the server knows no ranges, or has another file by now
-            start = 0
-        elif not start:
-            raise OSError("the server sends a piece that was not asked for")
-        elif not span or int(span[1]) != start or version != known:
+        if answer.status == 206 and not start:
+            raise _Useless("the server sends a piece that was not asked for")
+        if answer.status == 206 and (not span or int(span[1]) != start or _version(answer.headers) != version):
             answer.close()
             part.unlink()  # nothing proves that this goes on where the part ends: begin again
-            return _transfer(url, part, timeout_s=timeout_s, progress=progress)
-        total = int(span[2]) if span and span[2] != "*" else start + int(length) if length else None
+            return _transfer(url, part, is_known=is_known, timeout_s=timeout_s, progress=progress)
+        if answer.headers.get_content_type() == "text/html":
+            raise _Useless(WEB_PAGE)
+        start = start if answer.status == 206 else 0  # else it knows no ranges, or has another file by now
+        length = _length(answer.headers, is_known=is_known)
+        total = int(span[2]) if span and span[2] != "*" else start + length if length is not None else None
         done = start
-        with part.open("ab" if start else "wb") as file:
-            marker.write_text(version, encoding="utf-8")  # after the old content is gone
-            while chunk:
+        for chunk in _chunks(answer, is_whole=start == 0):
+            with part.open("ab" if done else "wb") as file:
+                if done == start:
+                    marker.write_text(_version(answer.headers), encoding="utf-8")  # after the old content is gone
                 file.write(chunk)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, total)
-                chunk = answer.read(CHUNK_BYTES)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
     if total is not None and done < total:
         raise http.client.IncompleteRead(b"", total - done)
+    if total is not None and done > total:
+        part.unlink()
+        raise _Useless(f"{done} bytes came where the server stated {total}")
     marker.unlink(missing_ok=True)
+
+
+def _chunks(answer: http.client.HTTPResponse, *, is_whole: bool) -> Iterator[bytes]:
+    """Yields the body as it comes.
+
+    Raises:
+        OSError: it comes too slowly, or (from its first byte on) is empty or text, and so no weights.
+    """
+    head, since, num_bytes = b"", time.monotonic(), 0
+    while chunk := answer.read1(CHUNK_BYTES):
+        num_bytes += len(chunk)
+        elapsed_s = time.monotonic() - since
+        if elapsed_s > SLOW_S:
+            if num_bytes < SLOWEST_BYTES_PER_S * elapsed_s:
+                rate = f"{num_bytes / elapsed_s:.0f} bytes a second for {elapsed_s:.0f} s"
+                raise _Useless(f"it came at {rate}, which is too slow; run it again to go on")
+            since, num_bytes = time.monotonic(), 0
+        if is_whole:
+            head += chunk
+            if len(head) < HEAD_BYTES:
+                continue
+            _refuse_text(head, answer.headers)
+            chunk, is_whole = head, False
+        yield chunk
+    if is_whole:
+        _refuse_text(head, answer.headers)
+        yield head
+
+
+def _refuse_text(head: bytes, headers: Message) -> None:
+    kind = headers.get_content_type()
+    if not head:
+        raise _Useless("the answer is empty")
+    if PAGE.match(head):
+        raise _Useless(WEB_PAGE)
+    if kind.endswith("json") or not UNPRINTABLE.search(head[:HEAD_BYTES]):
+        raise _Useless(f"text came instead of the file: {shown(head[:60].decode('utf-8', 'replace'))}")
+
+
+def _length(headers: Message, *, is_known: bool) -> int | None:
+    """The stated length of the body; None where the transfer itself tells its end.
+
+    Raises:
+        OSError: nothing tells it, so that a cut could not be seen, or the body is packed.
+    """
+    encoding = headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise _Useless(f"the server packs the file ({shown(encoding)}), which was not asked for")
+    stated = headers.get("Content-Length")
+    if stated is None:
+        if headers.get("Transfer-Encoding", "").lower() != "chunked" and not is_known:
+            raise _Useless("the server does not state the file's length, so that a cut cannot be seen")
+        return None
+    if not (stated.isascii() and stated.isdigit() and len(stated) < 16):
+        raise _Useless(f"the server states a length of {shown(stated)}")
+    return int(stated)
 
 
 def _version(headers: Message) -> str:
@@ -212,19 +282,16 @@ def _version(headers: Message) -> str:
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
 
 
-def _check(path: Path, sha256: str | None) -> None:
+def _check(path: Path, sha256: str | None, *, is_new: bool) -> None:
     """Compares with the known hash, or with the one of the first use, which is noted beside the file."""
     notes = path.parent / HASHES
     noted = _read_notes(notes)
     found = sha256_of(path)
-    expected = sha256 or noted.get(path.name)
+    expected = sha256 or (None if is_new else noted.get(path.name))
     if expected is not None and found != expected:
         said = "expected" if sha256 else f"{notes} says"
-        raise WeightsError(
-            f"{path}: has sha256 {found}, {said} {expected}; delete the file to fetch it again"
-            + ("" if sha256 else ", and its line there if the change is wanted")
-        )
-    if path.name not in noted:
+        raise WeightsError(f"{path}: has sha256 {found}, {said} {expected}; fetch it again with --refresh")
+    if noted.get(path.name) != found:
         with contextlib.suppress(OSError), _locked(notes) as unfinished:  # OSError: a cache that only others can write
             noted = {**_read_notes(notes), path.name: found}  # others may have added theirs
             temporary = unfinished / f".{HASHES}.tmp"
@@ -233,13 +300,11 @@ def _check(path: Path, sha256: str | None) -> None:
 
 
 def _read_notes(path: Path) -> Mapping[str, str]:
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); delete it, hashes are noted anew") from error
-    return found if isinstance(found, dict) else {}
+    advice = "delete it, hashes are noted anew"
+    found = read_json(path, kind="list of hashes", advice=advice, error=WeightsError)
+    return checked(found, dict[str, str], where=path, advice=advice, error=WeightsError)
 
 
 def _size(path: Path) -> int:
@@ -252,7 +317,8 @@ def _by_hand(urls: Sequence[str], path: Path) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
+        return f"HTTP {error.code} {reason(Exception(error.reason))}"
     if isinstance(error, http.client.IncompleteRead):
         return f"the connection was cut, {error.expected} bytes are missing; run it again to go on"
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
+    inner = getattr(error, "reason", None)
+    return reason(inner if isinstance(inner, BaseException) else error)
