@@ -1,6 +1,7 @@
 """`videozoo extract`: folders of features that can be taken up again."""
 
 import dataclasses
+import os
 import shutil
 
 import numpy as np
@@ -11,9 +12,10 @@ from typer.testing import CliRunner
 from tests.contract.tiny import TINY
 from videozoo.cli.main import app
 from videozoo.data.youtube8m import youtube8m
-from videozoo.errors import DataError
+from videozoo.errors import ConfigError, DataError
 from videozoo.io.encode import write_video
 from videozoo.io.features import FeatureStore, quantised, sidecar_recipe, write_features
+from videozoo.io.lock import locked
 from videozoo.models.registry import create_model
 from videozoo.predict import extraction
 from videozoo.predict.extraction import extract_all, video_ids
@@ -282,3 +284,99 @@ def test_workers_change_nothing(run, clips, tmp_path):
     one, three = (FeatureStore(tmp_path / str(workers)) for workers in (1, 3))
     for id_ in one.ids:
         np.testing.assert_array_equal(one.read(id_).values, three.read(id_).values)
+
+
+# ---- whose features they are ----
+
+
+@pytest.mark.parametrize("format", ["npz", "npy", "parquet", "tfrecord"])
+def test_two_videos_of_one_name_have_features_each(run, clips, direct, tmp_path, format):
+    for folder, path in (("A", "one/a.mp4"), ("B", "two/c.mp4")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(clips / path, tmp_path / folder / "clip.mp4")
+    args = ["--out", tmp_path / "f", "--format", format, *OPTIONS]
+    call(run, tmp_path / "A", *args)
+    result = call(run, tmp_path / "B", *args)
+    assert "1 video, " in result.stdout and f"{tmp_path}/B/clip.mp4: is stored as 'B/clip'" in result.stdout
+    result = call(run, tmp_path / "A", tmp_path / "B", *args)
+    assert "0 videos, 0 rows" in result.stdout and "2 were there already" in result.stdout
+    if format == "tfrecord":
+        assert sorted(record.read()[0] for record in youtube8m(tmp_path / "f")) == ["B/clip", "clip"]
+        return
+    store = FeatureStore(tmp_path / "f")
+    for id_, path in (("clip", "one/a.mp4"), ("B/clip", "two/c.mp4")):
+        np.testing.assert_allclose(store.read(id_).values, direct(clips / path).values, atol=1e-6)
+    assert store.id_of(tmp_path / "A/clip.mp4") == "clip" and store.id_of(tmp_path / "B/clip.mp4") == "B/clip"
+
+
+@pytest.mark.parametrize("format", ["npz", "csv", "h5"])
+def test_a_video_that_was_replaced_is_looked_at_again(run, clips, direct, tmp_path, format):
+    (tmp_path / "v").mkdir()
+    video = tmp_path / "v/clip.mp4"
+    shutil.copy(clips / "one/a.mp4", video)
+    args = ["--out", tmp_path / "f", "--format", format, *OPTIONS]
+    call(run, tmp_path / "v", *args)
+    shutil.copy(clips / "two/c.mp4", video)
+    with pytest.raises(DataError, match=r"no features of .*clip.mp4; 'clip' is of .*clip.mp4 as it was when they were"):
+        FeatureStore(tmp_path / "f").id_of(video)
+    assert "1 video, " in call(run, tmp_path / "v", *args).stdout
+    store = FeatureStore(tmp_path / "f")
+    assert store.ids == ("clip",)
+    np.testing.assert_allclose(store.read("clip").values, direct(clips / "two/c.mp4").values, atol=1e-5)
+    assert "1 were there already" in call(run, tmp_path / "v", *args).stdout
+
+
+def test_a_replaced_video_in_a_shard_is_named(run, clips, tmp_path):
+    (tmp_path / "v").mkdir()
+    shutil.copy(clips / "one/a.mp4", tmp_path / "v/clip.mp4")
+    args = ["--out", tmp_path / "f", "--format", "tfrecord", *OPTIONS]
+    call(run, tmp_path / "v", *args)
+    shutil.copy(clips / "two/c.mp4", tmp_path / "v/clip.mp4")
+    result = call(run, tmp_path / "v", *args, status=1)
+    assert "has changed, and its features in a shard stay as they are" in result.output
+
+
+def test_a_moved_or_touched_video_is_the_same(run, clips, tmp_path):
+    shutil.copytree(clips / "one", tmp_path / "old")
+    call(run, tmp_path / "old", "--out", tmp_path / "f", *OPTIONS)
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    os.utime(tmp_path / "new/a.mp4")
+    assert "2 were there already" in call(run, tmp_path / "new", "--out", tmp_path / "f", *OPTIONS).stdout
+
+
+def test_features_that_were_cut_short_are_made_again(run, clips, direct, tmp_path):
+    call(run, clips / "one", "--out", tmp_path, *OPTIONS)
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])
+    result = call(run, clips / "one", "--out", tmp_path, *OPTIONS)
+    assert "1 video, " in result.stdout and "1 were there already" in result.stdout
+    np.testing.assert_allclose(FeatureStore(tmp_path).read("a").values, direct(clips / "one/a.mp4").values, atol=1e-6)
+
+
+def test_features_of_before_sources_were_noted_are_left_alone(run, clips, tmp_path):
+    call(run, clips / "one", "--out", tmp_path, *OPTIONS)
+    (tmp_path / "sources.jsonl").unlink()
+    for _ in range(2):
+        assert "2 were there already" in call(run, clips / "one", "--out", tmp_path, *OPTIONS).stdout
+
+
+def test_a_second_extraction_into_one_folder_is_refused(run, clips, tmp_path):
+    with locked(tmp_path / "f"), pytest.raises(ConfigError, match=r"f: process \d+ is writing to it; wait"):
+        call(run, clips / "one", "--out", tmp_path / "f", "--format", "parquet", *OPTIONS)
+
+
+def test_an_empty_folder_of_parts_is_removed(run, clips, tmp_path):
+    (tmp_path / "f/.parts").mkdir(parents=True)
+    call(run, clips / "one", "--out", tmp_path / "f", *OPTIONS)
+    assert not (tmp_path / "f/.parts").exists()
+
+
+@pytest.mark.parametrize("format", ["npz", "parquet"])
+def test_a_name_that_is_not_utf8(run, clips, tmp_path, format):
+    (tmp_path / "v").mkdir()
+    video = tmp_path / "v" / os.fsdecode(b"bad\xff.mp4")
+    shutil.copy(clips / "one/a.mp4", video)
+    args = ["--out", tmp_path / "f", "--format", format, *OPTIONS]
+    call(run, tmp_path / "v", *args)
+    store = FeatureStore(tmp_path / "f")
+    assert store.ids == (r"bad\udcff",) and store.id_of(video) == r"bad\udcff"
+    assert "1 were there already" in call(run, tmp_path / "v", *args).stdout

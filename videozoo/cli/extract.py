@@ -102,6 +102,8 @@ def extract(
     say(f"{out}: {counted(done.extracted, 'video')}, {counted(done.rows, 'row')} in {took_s:.1f} s{already}")
     if done.extracted or done.skipped:
         say(extractor.recipe.describe())
+    for id_, video in done.renamed.items():
+        say(f"{video}: is stored as '{id_}'; its own name belongs to another file")
     if done.kept is not None:
         say(f"the {pca_dim} components keep {done.kept:.1%} of the variance")
     if done.clipped > 0.05:

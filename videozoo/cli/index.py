@@ -78,7 +78,7 @@ def index(
 
 def _look(searcher: Searcher, video: Path, *, store: FeatureStore | None, batch_size: int) -> IndexedVideo:
     """Looks at one video, or at its stored features."""
-    known = store.read(video.stem) if store is not None and video.stem in store else None
+    known = store.read(store.id_of(video)) if store is not None and store.has(video) else None
     return searcher.look(video, features=known, batch_size=batch_size)
 
 

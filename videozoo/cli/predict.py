@@ -244,8 +244,7 @@ def _seen(video: Path, predictor: Predictor, *, store: FeatureStore | None) -> P
 
     if store is None or not predictor.takes_features:
         return video
-    names = (video.stem, video.name, video.with_suffix("").as_posix())
-    features = store.read(next((name for name in names if name in store), video.stem))
+    features = store.read(store.id_of(video))
     if features.stride_s is None and features.duration_s is None and video.is_file():  # the video says what they do not
         from videozoo.predict.frames import open_source
 

@@ -19,6 +19,7 @@ from typing_extensions import Self
 from videozoo.errors import DataError
 from videozoo.io import feature_files
 from videozoo.io.feature_files import Parts
+from videozoo.io.feature_sources import FeatureSources
 from videozoo.io.tfrecord import encode_sequence_example, write_tfrecord
 from videozoo.io.whole_file import whole_file
 from videozoo.structured import checked, shown
@@ -272,6 +273,7 @@ class FeatureStore:
         self.form = self._file.form
         self._known = frozenset(self.ids)
         folder = self.path if self.path.is_dir() else self.path.parent
+        self._sources = FeatureSources(folder)
         self.extractor = folder / EXTRACTOR_FILE if (folder / EXTRACTOR_FILE).is_file() else None
 
     @functools.cached_property
@@ -293,6 +295,28 @@ class FeatureStore:
 
     def __contains__(self, id_: object) -> bool:
         return id_ in self._known
+
+    def has(self, video: Path) -> bool:
+        """Whether there are features of a video file: of this one, not of another with its name."""
+        return self._sources.find(video, self._named_like(video)) is not None
+
+    def id_of(self, video: Path) -> str:
+        """Returns the id of a video file's features.
+
+        Raises:
+            DataError: there are none of it; the message says where others of its name are from.
+        """
+        named_like = self._named_like(video)
+        found = self._sources.find(video, named_like)
+        if found is None and named_like and (source := self._sources.source(named_like[0])) is not None:
+            raise DataError(
+                f"{self.path}: no features of {video}; '{named_like[0]}' is of {source.path} as it was when they were "
+                "made; extract them again"
+            )
+        return video.stem if found is None else found
+
+    def _named_like(self, video: Path) -> list[str]:
+        return [name for name in (video.stem, video.name, video.with_suffix("").as_posix()) if name in self]
 
     def place(self, id_: str) -> str:
         """The file of a video's features, for messages."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ import numpy as np
 
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.feature_files import read_sidecar, write_sidecar
+from videozoo.io.feature_sources import FeatureSources, SourceMark
 from videozoo.io.features import (
     EXTRACTOR_FILE,
     FeatureRecipe,
@@ -24,17 +26,19 @@ from videozoo.io.features import (
     FeatureStore,
     FeatureWriter,
     is_feature_file,
+    read_features,
     sidecar_recipe,
     write_features,
 )
 from videozoo.io.isolation import current_journal
+from videozoo.io.lock import locked
 from videozoo.predict.extractor import Extractor
 from videozoo.predict.frames import open_source
 from videozoo.predict.projection import Projection
 from videozoo.predict.windows import chunks
 from videozoo.weights import checkpoint
 
-__all__ = ["Extraction", "Format", "extract_all", "video_ids"]
+__all__ = ["Extraction", "Format", "extract_all", "settled_ids", "video_ids"]
 
 Format = Literal["npz", "npy", "csv", "parquet", "h5", "tfrecord"]
 PACKED = ("parquet", "h5", "tfrecord")
@@ -51,6 +55,7 @@ class Extraction:
         skipped: number of them whose features were there already.
         failed: what is wrong with the others, by path.
         kept: share of the variance that a projection fitted now has left.
+        renamed: videos that are stored by another id than was asked for, which belongs to another file, by this id.
         clipped: share of the values that lay outside of what tfrecord's bytes stand for.
     """
 
@@ -59,21 +64,53 @@ class Extraction:
     skipped: int = 0
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
     kept: float | None = None
+    renamed: dict[str, Path] = dataclasses.field(default_factory=dict)
     clipped: float = 0.0
 
 
 def video_ids(videos: Sequence[Path]) -> dict[str, Path]:
     """Each video's id: its name without the ending; where two of them are alike, all have their paths below the folder
-    that they share, and those that differ in their ending only keep it.
+    that they share, and those that differ in their ending only keep it. Bytes that are not UTF-8 become escapes.
     """
     names = [video.stem if not video.is_dir() else video.name for video in videos]
     if len(set(names)) == len(names):
-        return dict(zip(names, videos, strict=True))
+        return {_text(name): video for name, video in zip(names, videos, strict=True)}
     root = Path(os.path.commonpath([video.absolute().parent for video in videos]))
     paths = [video.absolute().relative_to(root) for video in videos]
     count = Counter(path.with_suffix("") for path in paths)
     short = [path.with_suffix("") if count[path.with_suffix("")] == 1 else path for path in paths]
-    return {path.as_posix(): video for path, video in zip(short, videos, strict=True)}
+    return {_text(path.as_posix()): video for path, video in zip(short, videos, strict=True)}
+
+
+def settled_ids(videos: Mapping[str, Path], sources: FeatureSources) -> dict[str, Path]:
+    """The ids under which features of `videos` are stored, or are to be.
+
+    A file keeps the id that it has. A new one whose id belongs to another file gets the next folder's name before it
+    (`cam2/0001`), as often as it takes.
+    """
+    settled: dict[str, Path] = {}
+    for video in videos.values():
+        if (known := sources.id_at(video)) is not None:
+            settled[known] = video
+    taken = set(settled.values())
+    for id_, video in videos.items():
+        if video in taken:
+            continue
+        ids = itertools.chain([id_], _longer_ids(id_, video))
+        settled[next(i for i in ids if i not in settled and sources.may_be(i, video))] = video
+    return settled
+
+
+def _longer_ids(id_: str, video: Path) -> Iterator[str]:
+    parts = video.absolute().with_suffix("").parts[1:] if not video.is_dir() else video.absolute().parts[1:]
+    for count in range(1 + id_.count("/") + 1, len(parts) + 1):
+        yield _text("/".join(parts[-count:]))
+    for number in itertools.count(2):
+        yield f"{id_}-{number}"
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def extract_all(
@@ -90,6 +127,9 @@ def extract_all(
 ) -> Extraction:
     """Writes the features of `videos` (by id) to `out_dir`; those that are there already are left alone.
 
+    Which file each was made of stands in sources.jsonl: a file that has changed is extracted again, and another file
+    of the same name gets an id of its own (`settled_ids`).
+
     npz, npy and csv are one file a video; parquet, h5 and tfrecord are packed once all videos are done. The extractor
     itself goes into extractor.safetensors. A video that cannot be read is reported, the others are done.
 
@@ -101,12 +141,38 @@ def extract_all(
 
     Raises:
         DataError: `out_dir` holds features of another recipe, or cannot be written.
-        ConfigError: an argument is out of range.
+        ConfigError: an argument is out of range, or another process writes to `out_dir`.
     """
     if num_workers < 1:
         raise ConfigError(f"num_workers: got {num_workers}; needs at least 1")
+    with locked(out_dir):
+        return _extract_all(
+            extractor,
+            videos,
+            Path(out_dir),
+            format=format,
+            pca_dim=pca_dim,
+            fps=fps,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            progress=progress,
+        )
+
+
+def _extract_all(
+    extractor: Extractor,
+    videos: Mapping[str, Path],
+    out_dir: Path,
+    *,
+    format: Format,
+    pca_dim: int | None,
+    fps: float | None,
+    batch_size: int,
+    num_workers: int,
+    progress: Callable[[float], None] | None,
+) -> Extraction:
     extractor.quantised = format == "tfrecord"
-    there = _Place(Path(out_dir), format)
+    there = _Place(out_dir, format)
     if pca_dim is not None and (known := there.projection(extractor, pca_dim)) is not None:
         extractor.projection, pca_dim = known, None
     there.check_same(extractor, pca_dim)
@@ -114,10 +180,14 @@ def extract_all(
     if pca_dim is None and there.recipe is None:
         there.write_extractor(extractor)
     is_raw = pca_dim is not None or there.is_packed or bool(there.raw_ids)
-    target, suffix = (there.parts, ".npz") if is_raw else (there.folder, f".{format}")
 
-    result = Extraction(skipped=sum(id_ in there.ids for id_ in videos))
-    todo = {id_: video for id_, video in videos.items() if id_ not in there.ids | there.raw_ids}
+    result = Extraction()
+    asked = {video: id_ for id_, video in videos.items()}
+    videos = settled_ids(videos, there.sources)
+    result.renamed = {id_: video for id_, video in videos.items() if asked[video] != id_}
+    done_already = {id_ for id_, video in videos.items() if there.is_done(id_, video)}
+    result.skipped = sum(id_ in there.ids for id_ in done_already)
+    todo = {id_: video for id_, video in videos.items() if id_ not in done_already}
     lock, stop = threading.Lock(), threading.Event()
     shares = {id_: float(id_ not in todo) for id_ in videos}
 
@@ -131,6 +201,8 @@ def extract_all(
     def extract(id_: str, video: Path) -> None:
         try:
             with current_journal().reading(video):
+                there.check_replaceable(id_, video)
+                source = SourceMark.of(video) if video.exists() else None
                 features = extractor(
                     video,
                     fps=fps if video.is_dir() else None,
@@ -143,7 +215,7 @@ def extract_all(
                 result.failed[str(video)] = str(error)
         else:
             with lock:
-                write_features(target, id_, features, suffix=suffix)
+                there.write(id_, features, source, is_raw=is_raw)
                 result.extracted += 1
                 result.rows += len(features)
         tell(id_, 1.0)
@@ -155,8 +227,10 @@ def extract_all(
     finally:
         stop.set()  # a video may last for hours
         pool.shutdown(cancel_futures=True)
-    if there.parts.is_dir():
+    if _holds_features(there.parts):
         there.finish(extractor, result, pca_dim)
+    elif there.parts.is_dir():
+        shutil.rmtree(there.parts)
     return result
 
 
@@ -180,10 +254,50 @@ class _Place:
         self.ids: frozenset[str] = frozenset()
         self.recipe: FeatureRecipe | None = None
         self.sidecar = read_sidecar(folder)
+        self.sources = FeatureSources(folder)
+        self._remove_damaged()
         self._look()
         raw = FeatureStore(self.parts) if _holds_features(self.parts) else None
         self.raw_ids = frozenset(raw.ids) if raw is not None else frozenset()
         self.raw_recipe = raw.recipe if raw is not None else None
+        if not self.sources.is_there:
+            for id_ in sorted(self.ids):  # made before sources were noted: nobody knows of what
+                self.sources.add(id_, None)
+
+    def _remove_damaged(self) -> None:
+        """Removes files of features that have been cut short or damaged, so that they are made again."""
+        for path in self.folder.rglob(f"*.{self.format}") if not self.is_packed else ():
+            below = path.relative_to(self.folder)
+            if any(part.startswith(".") for part in below.parts):
+                continue
+            size_bytes = self.sources.stored_bytes(below.with_suffix("").as_posix())
+            if size_bytes in (None, path.stat().st_size):
+                continue
+            try:
+                read_features(path)
+            except DataError:
+                path.unlink()
+
+    def is_done(self, id_: str, video: Path) -> bool:
+        """Whether features of this very file are stored, finished or not."""
+        if id_ not in self.ids | self.raw_ids or id_ not in self.sources:
+            return False
+        return not video.exists() or self.sources.may_be(id_, video)
+
+    def check_replaceable(self, id_: str, video: Path) -> None:
+        """Refuses a file that has changed where its features cannot be replaced.
+
+        Raises:
+            DataError: they are in a tfrecord shard.
+        """
+        if self.format == "tfrecord" and id_ in self.ids:
+            raise DataError(f"{video}: has changed, and its features in a shard stay as they are; give another --out")
+
+    def write(self, id_: str, features: Features, source: SourceMark | None, *, is_raw: bool) -> None:
+        """Stores one video's features, then what they were made of."""
+        target, suffix = (self.parts, ".npz") if is_raw else (self.folder, f".{self.format}")
+        path = write_features(target, id_, features, suffix=suffix)
+        self.sources.add(id_, source, None if is_raw else path.stat().st_size)
 
     def _look(self) -> None:
         if self.format == "tfrecord":
@@ -234,18 +348,18 @@ class _Place:
             extractor.projection = Projection.fit(tables, pca_dim, whiten=self.format == "tfrecord")
             result.kept = extractor.projection.kept
             self.write_extractor(extractor)
-        new = [id_ for id_ in raw.ids if id_ not in self.ids]
+        new = [id_ for id_ in raw.ids if id_ not in self.ids] if self.format == "tfrecord" else list(raw.ids)
         if self.format == "tfrecord":
             self._write_shards(new, raw, extractor, result)
         elif self.is_packed:
             with FeatureWriter(self.packed) as writer:
-                for id_ in sorted(self.ids):
+                for id_ in sorted(self.ids.difference(new)):
                     writer.write(id_, self.store.read(id_))
                 for id_ in new:
                     writer.write(id_, extractor.finished(raw.read(id_)))
         else:
             for id_ in new:
-                write_features(self.folder, id_, extractor.finished(raw.read(id_)), suffix=f".{self.format}")
+                self.write(id_, extractor.finished(raw.read(id_)), self.sources.source(id_), is_raw=False)
         shutil.rmtree(self.parts)
 
     def _write_shards(self, ids: Sequence[str], raw: FeatureStore, extractor: Extractor, result: Extraction) -> None:
