@@ -3,6 +3,7 @@
 import logging
 import shutil
 
+import numpy as np
 import pytest
 
 from videozoo.errors import DataError
@@ -151,3 +152,23 @@ def test_samples_that_cannot_be_scored():
     metric.update(SAID[:1], batch(ROWS[0]))
     with pytest.raises(DataError, match="v#1: was scored twice"):
         metric.update(SAID[:1], batch(ROWS[0]))
+
+
+def test_every_score_has_an_interval_by_video(fresh):
+    rng, words = (
+        np.random.default_rng(0),
+        ["a", "red", "ring", "grows", "fast", "left", "here", "blue", "cross", "turns"],
+    )
+    metric, grouped = CaptionScores(dense_ious=(0.3, 0.9)), CaptionScores(dense_ious=(0.3, 0.9))
+    for i in range(24):
+        true = " ".join(rng.permutation(words)[:6])
+        said = Caption(true if i % 3 else " ".join(rng.permutation(words)[:6]))
+        one = batch((f"v{i}#1", f"v{i}", (0.0, 5.0), (true,)))
+        metric.update([said], one)
+        grouped.update([said], {**one, "group": [f"r{i // 6}"]})
+    scores, intervals = metric.compute(), {i.score: i for i in metric.intervals()}
+    assert set(intervals) == set(scores) > {"bleu4", "exact", "dense_bleu4"}
+    assert all(intervals[name].low <= score <= intervals[name].high for name, score in scores.items())
+    assert intervals["exact"].low < intervals["exact"].high
+    assert {i.score for i in grouped.intervals()} == set(scores)
+    assert grouped.compute() == scores

@@ -17,7 +17,7 @@ import numpy as np
 
 from videozoo.errors import DataError, MissingPackageError, require
 from videozoo.metrics import meteor
-from videozoo.metrics.interval import jackknife_intervals, left_out, proportions, unit_numbers
+from videozoo.metrics.interval import jackknife_intervals, left_out, proportions, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval, Part, Table
 from videozoo.sentences.tokens import tokenize
 from videozoo.types import Caption
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 NOTHING = "zqxj"  # what a caption is held against where there is nothing: no sentence has it
 TINY, SMALL = 1e-15, 1e-9
+UNLIMITED = {"cider": math.inf, "dense_cider": math.inf}
 INTERVAL_BLOCKS = 20  # CIDEr takes seconds a time on large sets
 
 
@@ -86,15 +87,19 @@ class CaptionScores:
         pairs = [(sample.said, sample.references) for sample in samples]
         scores = caption_scores(pairs, meteor=self.meteor)
         if self.dense_ious:
-            timed = [sample for sample in samples if sample.segment is not None]
-            said = [(s.video, s.segment, s.said) for s in timed if s.segment is not None]
-            truth = [(s.video, s.segment, r) for s in timed if s.segment is not None for r in s.references]
-            found = dense_scores(said, truth, ious=self.dense_ious, meteor=self.meteor)
-            scores |= {f"dense_{name}": score for name, score in found.items()}
+            scores |= {name: 100 * float(values.mean()) for name, values in self._dense()[1].items()}
         return scores
 
+    def _dense(self) -> tuple[list[str], dict[str, np.ndarray]]:
+        """The videos and their scores by the protocol of dense captions, 0..1, by name."""
+        timed = [(s, s.segment) for s in self._sorted() if s.segment is not None]
+        said = [(s.video, segment, s.said) for s, segment in timed]
+        truth = [(s.video, segment, r) for s, segment in timed for r in s.references]
+        videos, found = _dense_by_video(said, truth, ious=self.dense_ious, meteor=self.meteor)
+        return videos, {f"dense_{name}": values for name, values in found.items()}
+
     def intervals(self) -> list[Interval]:
-        """Those of the scores over all captions; METEOR's statistics are computed once, and added up for each."""
+        """Returns those of all scores; METEOR's statistics are computed once, and added up anew without each block."""
         samples = self._sorted()
         units = unit_numbers([sample.unit for sample in samples])
         masks = left_out(units, max_blocks=INTERVAL_BLOCKS)
@@ -105,8 +110,18 @@ class CaptionScores:
             for scores, more in zip(found, scorer(groups), strict=True):
                 scores |= {name: 100 * score for name, score in more.items()}
         exact = np.array([pair.said in pair.references for pair in group])
-        intervals = jackknife_intervals(found[0], found[1:], units, highest={"cider": math.inf})
-        return [*intervals, *proportions({"exact": exact}, units)]
+        intervals = jackknife_intervals(found[0], found[1:], units, highest=UNLIMITED)
+        intervals += proportions({"exact": exact}, units)
+        return [*intervals, *self._dense_intervals()] if self.dense_ious else intervals
+
+    def _dense_intervals(self) -> list[Interval]:
+        videos, found = self._dense()
+        unit_of = {sample.video: sample.unit for sample in self.samples.values()}
+
+        def means(kept: np.ndarray) -> dict[str, float]:
+            return {name: 100 * float(values[kept].mean()) for name, values in found.items()}
+
+        return score_intervals(means, unit_numbers([unit_of[video] for video in videos]), highest=UNLIMITED)
 
     def report_parts(self) -> list[Part]:
         rows = [(id_, s.said, s.references[0], len(s.references)) for id_, s in sorted(self.samples.items())]
@@ -144,6 +159,18 @@ def dense_scores(
     segment overlaps its own so much, or against nothing if there is none; a video's pairs are scored together, and
     videos and IoUs averaged. A video of which nothing is said scores 0.
     """
+    by_video = _dense_by_video(said, truth, ious=ious, meteor=meteor)[1]
+    return {name: 100 * float(values.mean()) for name, values in by_video.items()}
+
+
+def _dense_by_video(
+    said: Iterable[tuple[str, Segment, str]],
+    truth: Iterable[tuple[str, Segment, str]],
+    *,
+    ious: Sequence[float],
+    meteor: bool,
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The videos with a true sentence, and each video's scores, 0..1, averaged over IoUs."""
     by_video: dict[str, list[tuple[Segment, str]]] = {}
     for video, segment, sentence in truth:
         by_video.setdefault(video, []).append((segment, _clean(sentence)))
@@ -156,12 +183,14 @@ def dense_scores(
         for iou in ious
         for video in by_video
     ]
-    full = [group for group in groups if group]
-    totals: Counter[str] = Counter()
-    for scorer in _scorers(meteor=meteor):
-        for scores in scorer(full) if full else ():
-            totals.update(scores)
-    return {name: 100 * total / len(groups) for name, total in totals.items()}
+    full = [place for place, group in enumerate(groups) if group]
+    values_of: dict[str, np.ndarray] = {}
+    for scorer in _scorers(meteor=meteor) if full else ():
+        for place, scores in zip(full, scorer([groups[place] for place in full]), strict=True):
+            for name, score in scores.items():
+                values_of.setdefault(name, np.zeros(len(groups)))[place] = score
+    shape = len(ious), len(by_video)
+    return list(by_video), {name: values.reshape(shape).mean(0) for name, values in values_of.items()}
 
 
 def bleu(groups: Sequence[Group]) -> list[dict[str, float]]:
