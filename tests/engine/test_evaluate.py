@@ -70,6 +70,15 @@ def test_scores_every_sample_once_and_names_the_rest():
     assert done == [2, 4, 6, 7]
 
 
+def test_samples_with_damage_that_the_decoder_concealed_are_noted():
+    damaged = {"v1": 3, "v4": 1}
+    loader = ({**b, "damaged_frames": torch.tensor([damaged.get(i, 0) for i in b["id"]])} for b in batches(60))
+    found = run(loader)
+    assert found.damaged == damaged
+    assert "the decoder guessed 4 damaged frames of 2 samples: v1 (3), v4 (1)" in found.notes()
+    assert found.notes()[1:] == run(batches(60)).notes()
+
+
 def test_recordings_widen_the_interval_and_few_samples_are_noted():
     alone, grouped = run(batches(60)), run(batches(60), groups={f"v{i}": f"r{i // 10}" for i in range(60)})
     widths = [found.intervals["top1"].high - found.intervals["top1"].low for found in (alone, grouped)]

@@ -16,7 +16,7 @@ from videozoo.cli.main import app
 from videozoo.errors import ConfigError, DataError, DecodeError
 from videozoo.io.decode import open_video
 from videozoo.io.frame_folder import FrameFolder
-from videozoo.io.limits import MAX_PIXELS, max_pixels, set_max_pixels
+from videozoo.io.limits import MAX_PIXELS, is_strict, max_pixels, set_max_pixels
 
 
 @pytest.fixture
@@ -104,3 +104,9 @@ def test_the_verbs_have_the_option(verb, monkeypatch):
     arguments = [verb, "no_such_run", *(["no_such_video"] if verb != "eval" else []), *wanted]
     CliRunner().invoke(app, [*arguments, "--max-pixels", "1234"])
     assert os.environ["VIDEOZOO_MAX_PIXELS"] == "1234"
+    if verb != "index":
+        monkeypatch.setenv("VIDEOZOO_STRICT", "0")
+        CliRunner().invoke(app, arguments)
+        assert not is_strict()
+        CliRunner().invoke(app, [*arguments, "--strict"])
+        assert is_strict()

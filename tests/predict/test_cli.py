@@ -1,6 +1,7 @@
 import csv
 import functools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.io.test_damage import spoiled
 from tests.predict.conftest import LEVELS, NAMES, grey_frames
 from videozoo.cli.predict import predict
 from videozoo.errors import ConfigError, DataError
@@ -304,3 +306,19 @@ def test_windows_of_a_localizer_are_in_the_time_of_the_video(localizer, tmp_path
     for window in windows:
         assert window.answer.spans
         assert all(window.start_s <= span.start_s < span.end_s <= window.end_s for span in window.answer.spans)
+
+
+def test_damage_that_the_decoder_conceals_is_named_or_refused(videozoo_predict, grey_video, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDEOZOO_STRICT", "")  # set by --strict, and put back after the test
+    healthy, damaged = grey_video("a.mp4", [1, 0]), spoiled(tmp_path / "bad.mkv", "libx264")
+    result = videozoo_predict(healthy, damaged, "--window", "1")
+    assert result.exit_code == 0
+    head, line = result.stderr.strip().splitlines()
+    assert head == "damage that the decoder concealed (--strict makes it an error):"
+    assert re.fullmatch(r".*bad\.mkv: [1-3] frames?", line.strip())
+    assert "concealed" not in videozoo_predict(healthy, "--window", "1").stderr
+
+    result = videozoo_predict(healthy, damaged, "--window", "1", "--strict")
+    assert result.exit_code == 1
+    assert "1 of 2 videos failed" in result.stderr
+    assert re.search(r"bad\.mkv: the frame at 1\.\d\d s cannot be decoded \(", result.stderr)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.io.test_damage import spoiled
 from tests.transforms.conftest import frame_numbers
 from videozoo.errors import ConfigError, DataError, DecodeError
 from videozoo.io.decode import open_video
@@ -240,3 +241,12 @@ def test_training_needs_a_generator(steady):
 def test_a_wrong_spec_says_what_to_do(fields, message):
     with pytest.raises(ConfigError, match=message):
         build_input(fields)
+
+
+def test_an_evaluation_sample_counts_the_damage_that_the_decoder_concealed(tmp_path, steady):
+    spec = ClipInput(num_frames=8, short_side_px=32, crop_px=32)
+    path = spoiled(tmp_path / "bad.mkv", "libx264")
+    sample = spec.eval_pipeline()(ClipRecord(id="a", path=path))
+    assert 1 <= sample["damaged_frames"] <= 3
+    assert spec.eval_pipeline()(steady)["damaged_frames"] == 0
+    assert "damaged_frames" not in spec.train_pipeline()(ClipRecord(id="a", path=path), np.random.default_rng(0))

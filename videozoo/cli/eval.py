@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from videozoo.cli.reading import MaxPixels
+from videozoo.cli.reading import MaxPixels, Strict
 from videozoo.terminal import console, paused, progress_bars, write_json
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def evaluate_command(
     batch_size: int = typer.Option(None, min=1, help="Samples a batch [as in training, over the views]."),
     num_workers: int = typer.Option(None, min=0, help="Processes that decode [as in training]."),
     max_pixels: MaxPixels = None,
+    strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
     group_by: str = typer.Option(
         None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from videozoo.cli.eval import Precision
-from videozoo.cli.reading import MaxPixels
+from videozoo.cli.reading import MaxPixels, Strict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +64,7 @@ def predict(
     views: str = typer.Option(None, help="Clips x crops, e.g. 10x3 [as the run's input says]."),
     batch_size: int = typer.Option(8, min=1, help="Windows that go through the model together."),
     max_pixels: MaxPixels = None,
+    strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
     precision: Precision = typer.Option(Precision.fp32, help="Of the forward pass."),
 ) -> None:
@@ -127,6 +128,8 @@ def predict(
     for product in products:
         for path in product.made:
             notes.print(f"{product.verb}: {path}", style="dim", soft_wrap=True)
+    damaged = [f"{p.id}: {counted(p.damaged_frames, 'frame')}" for p in answers.found if p.damaged_frames]
+    _list(notes, "damage that the decoder concealed (--strict makes it an error):", damaged)
     _list(notes, f"{len(answers.failed)} of {len(videos)} videos failed:", list(answers.failed.values()))
     _list(notes, f"{counted(len(unwritten), 'answer')} could not be written:", unwritten)
     if answers.failed or unwritten:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from videozoo.data.files import some_of
 from videozoo.errors import DataError, VideoZooError, counted
 from videozoo.metrics.metric import Metric
 from videozoo.metrics.parts import HasIntervals, HasParts, Interval, Note, Part
@@ -34,6 +35,7 @@ class Evaluation:
         metrics: the metrics themselves, for whatever else they can tell.
         num_scored, num_total: how many of the samples the scores are about.
         not_scored: (id, reason) of every other sample.
+        damaged: frames whose damage the decoder concealed, by sample; samples without any are left out.
         seconds: wall-clock time of the loop.
         protocol: how it was done, as plain values.
         num_groups: recordings of the scored samples, if samples were grouped.
@@ -47,6 +49,7 @@ class Evaluation:
     seconds: float
     protocol: Mapping[str, Any]
     num_groups: int | None = None
+    damaged: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def parts(self) -> list[Part]:
         """Tables, matrices and notes of the metrics that have them."""
@@ -55,7 +58,7 @@ class Evaluation:
     @functools.cached_property
     def _parts(self) -> list[Part]:
         found = [part for metric in self.metrics if isinstance(metric, HasParts) for part in metric.report_parts()]
-        return [*self._few(), *found]
+        return [*self._few(), *self._concealed(), *found]
 
     @functools.cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -73,6 +76,13 @@ class Evaluation:
             return []
         what = counted(count, "sample" if self.num_groups is None else "recording")
         return [Note(f"only {what} scored: too few to tell models apart; evaluate on more to narrow the intervals")]
+
+    def _concealed(self) -> list[Note]:
+        if not self.damaged:
+            return []
+        count = counted(sum(self.damaged.values()), "damaged frame")
+        names = some_of([f"{id_} ({frames})" for id_, frames in sorted(self.damaged.items())])
+        return [Note(f"the decoder guessed {count} of {counted(len(self.damaged), 'sample')}: {names}")]
 
     @property
     def coverage(self) -> str:
@@ -116,7 +126,7 @@ def evaluate(
         share = _run(task, loader, input_spec, device=device, precision=precision, groups=groups, progress=progress)
     finally:
         task.train(was_training)
-    metrics, scored, not_scored = _over_ranks(share)
+    metrics, scored, not_scored, damaged = _over_ranks(share)
     num_seen = len(scored) + len(not_scored)
     _check_once(scored, not_scored)
     if num_total is not None and num_seen != num_total:
@@ -133,10 +143,12 @@ def evaluate(
         seconds=time.perf_counter() - started,
         protocol={**(protocol or {}), "device": _name_of(device), "precision": precision},
         num_groups=None if groups is None else len({groups[id_] for id_ in scored}),
+        damaged=damaged,
     )
 
 
-Share = tuple[list[Metric], list[str], list[tuple[str, str]]]  # metrics, ids scored, (id, reason) of the others
+# metrics, ids scored, (id, reason) of the others, damaged frames by id
+Share = tuple[list[Metric], list[str], list[tuple[str, str]], dict[str, int]]
 
 
 def _run(
@@ -152,6 +164,7 @@ def _run(
     metrics = task.metrics()
     scored: list[str] = []
     not_scored: list[tuple[str, str]] = []
+    damaged: dict[str, int] = {}
     for batch in loader:
         not_scored += batch.get("bad", ())
         ids = list(batch.get("id", ()))
@@ -167,9 +180,10 @@ def _run(
             for metric in metrics:
                 metric.update(predictions, judged)
             scored += ids
+            damaged |= {id_: int(n) for id_, n in zip(ids, batch.get("damaged_frames", ()), strict=False) if n}
         if progress is not None:
             progress(len(scored) + len(not_scored))
-    return metrics, scored, not_scored
+    return metrics, scored, not_scored, damaged
 
 
 def _over_ranks(share: Share) -> Share:
@@ -177,12 +191,12 @@ def _over_ranks(share: Share) -> Share:
         return share
     shares: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(shares, share)
-    metrics, scored, not_scored = shares[0]
-    for other_metrics, other_scored, other_not_scored in shares[1:]:
+    metrics, scored, not_scored, damaged = shares[0]
+    for other_metrics, other_scored, other_not_scored, other_damaged in shares[1:]:
         for metric, other in zip(metrics, other_metrics, strict=True):
             metric.merge(other)
-        scored, not_scored = scored + other_scored, not_scored + other_not_scored
-    return metrics, scored, not_scored
+        scored, not_scored, damaged = scored + other_scored, not_scored + other_not_scored, damaged | other_damaged
+    return metrics, scored, not_scored, damaged
 
 
 def _scores(metrics: Sequence[Metric]) -> dict[str, float]:

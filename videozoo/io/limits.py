@@ -6,10 +6,11 @@ import os
 
 from videozoo.errors import ConfigError, DecodeError
 
-__all__ = ["MAX_PIXELS", "check_size", "decoder_bound", "max_pixels", "set_max_pixels"]
+__all__ = ["MAX_PIXELS", "check_size", "decoder_bound", "is_strict", "max_pixels", "set_max_pixels", "set_strict"]
 
 MAX_PIXELS = 8192 * 8192  # twice the pixels of 8K video; its decoder takes about 1 GB
 _VARIABLE = "VIDEOZOO_MAX_PIXELS"
+_STRICT = "VIDEOZOO_STRICT"
 
 
 def max_pixels() -> int:
@@ -33,6 +34,17 @@ def set_max_pixels(count: int | None) -> None:
     """Sets the bound for this process and those that it starts; None leaves it."""
     if count is not None:
         os.environ[_VARIABLE] = str(count)
+
+
+def is_strict() -> bool:
+    """Returns whether damage that a decoder conceals is an error."""
+    return os.environ.get(_STRICT, "") not in ("", "0")
+
+
+def set_strict(strict: bool) -> None:
+    """Makes concealed damage an error for this process and those that it starts; False leaves it as it is."""
+    if strict:
+        os.environ[_STRICT] = "1"
 
 
 def check_size(path: str | os.PathLike[str], width_px: int, height_px: int) -> None:

@@ -8,6 +8,7 @@ import functools
 import inspect
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -20,7 +21,7 @@ import av.logging
 import numpy as np
 
 from videozoo.errors import DecodeError, VideoZooError, counted
-from videozoo.io.limits import check_size, decoder_bound
+from videozoo.io.limits import check_size, decoder_bound, is_strict
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
 from videozoo.types import VideoInfo
@@ -110,6 +111,10 @@ class PyAVReader(VideoReader):
     @_guarded
     def num_frames(self) -> int:
         return len(self._presented())
+
+    @property
+    def damaged_frames(self) -> int:
+        return len(self._track.damaged)
 
     @_guarded
     def frames_at(self, times_s: Sequence[float]) -> Frames:
@@ -224,6 +229,7 @@ class PyAVReader(VideoReader):
                     pass
         finally:
             track.close()
+        lines += track.heard
         for _, _, message in lines:
             if size := _OVERSIZE.search(message):
                 check_size(self.path, int(size["width"]), int(size["height"]))
@@ -234,6 +240,8 @@ class PyAVReader(VideoReader):
         start = self._pts_at(start_s)
         with PyAVReader(self.path, num_threads=self._num_threads) as source:
             try:
+                self._track.damaged |= source._track.damaged
+                source._track.damaged = self._track.damaged
                 if start > source._first_pts:
                     source._seek(start)
                 shot = source._shown
@@ -336,6 +344,8 @@ class _Track:
     def __init__(self, path: str, *, num_threads: int):
         self.path = path
         self.num_threads = num_threads
+        self.heard: deque[Any] = deque(maxlen=20)  # the decoder's latest errors
+        self.damaged: set[int] = set()  # timestamps of frames whose damage the decoder concealed
         self._first_pts: int | None = None
         self._container: Any = None
         self.stream: Any
@@ -452,16 +462,32 @@ class _Track:
             if not skippable:
                 self._stop(_stamp(packet), "the packet is cut short or damaged")
             return
+        lines: list[Any] = []
         try:
-            frames = packet.decode()
+            # The threads of a decoder log for nobody in particular: only the frames' own marks count then.
+            with ffmpeg_log() if self.num_threads == 1 else contextlib.nullcontext(lines) as lines:
+                frames = packet.decode()
         except av.error.EOFError:
             return
         except av.error.FFmpegError as error:
             if not skippable:
                 self._stop(_stamp(packet), reason_of(error))
             return
+        finally:
+            self.heard += lines
+        if lines and not skippable:
+            self._note_damage(_stamp(packet), _one_line(lines[-1][2]))
         for frame in frames:
+            if frame.is_corrupt:
+                self._note_damage(frame.pts, "the decoder marks it as corrupt")
             self._take(frame)
+
+    def _note_damage(self, pts: int | None, reason: str) -> None:
+        if pts is None or (self._key_pts is not None and pts < self._key_pts):  # the latter are never shown
+            return
+        self.damaged.add(pts)
+        if is_strict() and self._damage is None:
+            self._damage = _Damage(pts, f"concealed damage: {reason}")
 
     def _stop(self, pts: int | None, reason: str) -> None:
         """Delivers what is complete in the decoder, then damage."""
@@ -685,18 +711,30 @@ def _size_bytes(path: str) -> int:
     return Path(path).stat().st_size if part is None else part.size_bytes
 
 
+_listening = threading.Lock()
+_num_listeners = 0
+_usual_level: int | None = None
+
+
 @contextlib.contextmanager
 def ffmpeg_log() -> Iterator[list[Any]]:
-    """Collects what FFmpeg logs as errors, which PyAV drops by default."""
-    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
+    """Collects what FFmpeg logs as errors in this thread, which PyAV drops by default; an inner block takes its own."""
+    global _num_listeners, _usual_level
+    with _listening:  # the level holds for the process
+        _num_listeners += 1
+        if _num_listeners == 1:
+            _usual_level = av.logging.get_level()
+            av.logging.set_level(av.logging.ERROR)
+            av.logging.set_skip_repeated(False)
     try:
-        with av.logging.Capture() as lines:
+        with av.logging.Capture(local=True) as lines:
             yield lines
     finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(skip)
+        with _listening:
+            _num_listeners -= 1
+            if _num_listeners == 0:
+                av.logging.set_level(_usual_level)
+                av.logging.set_skip_repeated(True)
 
 
 def reason_of(error: BaseException, lines: Sequence[tuple[int, str, str]] = ()) -> str:

@@ -71,6 +71,11 @@ class VideoReader(abc.ABC):
             DecodeError: the file cannot be read to its end.
         """
 
+    @property
+    def damaged_frames(self) -> int:
+        """Number of the frames decoded so far whose damage the decoder concealed: they show guessed pixels."""
+        return 0
+
     @abc.abstractmethod
     def frames_at(self, times_s: Sequence[float]) -> Frames:
         """For each time the frame on screen then: the last one that starts at or before it.

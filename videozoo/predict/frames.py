@@ -133,6 +133,10 @@ class SlidingReader(VideoReader):
     def num_frames(self) -> int:
         return self.reader.num_frames
 
+    @property
+    def damaged_frames(self) -> int:
+        return self.reader.damaged_frames
+
     def frames_at(self, times_s: Sequence[float]) -> Frames:
         if not times_s or (self._held and min(times_s) < self._held[0][0] - TIME_SLACK_S):
             return self.reader.frames_at(times_s)

@@ -81,6 +81,7 @@ class Prediction:
     info: VideoInfo
     windows: tuple[Window, ...] = ()
     over_spans: bool = False
+    damaged_frames: int = 0  # of the frames decoded for it; the decoder guessed their pixels
 
     @property
     def labels(self) -> Labels:

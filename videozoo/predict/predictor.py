@@ -153,7 +153,14 @@ class Predictor:
                 places = [Place(*times) for times in window_times(reader.info, window_s, stride_s)]
                 frames = shared_reader(reader, window_s, stride_s, spec=self.spec) if len(places) > 1 else reader
                 windows = self._windows(name, frames, places, batch_size, progress)
-            return Prediction(name, answer, reader.info, tuple(windows), over_spans=spans is not None)
+            return Prediction(
+                name,
+                answer,
+                reader.info,
+                tuple(windows),
+                over_spans=spans is not None,
+                damaged_frames=reader.damaged_frames,
+            )
 
     def _windows(
         self, name: str, reader: VideoReader, places: Sequence[Place], batch_size: int, progress: Progress | None

@@ -234,7 +234,7 @@ class ClipPipeline:
     def __call__(
         self, record: ClipRecord, rng: np.random.Generator | None = None, reader: VideoReader | None = None
     ) -> dict[str, Any]:
-        """The sample of `record`: `video`, `id`, and `label` where there is one.
+        """The sample of `record`: `video`, `id`, `label` where there is one; in evaluation `damaged_frames`.
 
         Multi-label samples always have one, zeros where nothing is to be seen.
 
@@ -256,6 +256,7 @@ class ClipPipeline:
             ticks = self.spec.sample(clock.num_ticks, num_clips=num_clips, rng=rng if self.views is None else None)
             wanted, inverse = np.unique(ticks, return_inverse=True)
             frames = reader.frames_at(clock.times_s(wanted)).data
+            damaged_frames = reader.damaged_frames
         places = inverse.reshape(ticks.shape)
         labels = record.labels
         ops = clip_ops(self.form)
@@ -268,6 +269,8 @@ class ClipPipeline:
         else:
             video = self._viewed(ops, clip, places, self.views)
         made: dict[str, Any] = {"video": video, "id": record.id}
+        if self.views is not None:
+            made["damaged_frames"] = damaged_frames
         if labels or self.num_classes is not None:
             made["label"] = self._label(record, labels)
         return made
