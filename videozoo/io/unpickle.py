@@ -27,7 +27,7 @@ import numpy as np
 from videozoo.errors import WeightsError
 from videozoo.structured import reason, regular_file, shown
 
-__all__ = ["DAMAGE", "Global", "Opaque", "PickleReader", "PickleRefused", "open_weights", "unpickle_arrays"]
+__all__ = ["DAMAGE", "Global", "Opaque", "PickleReader", "PickleRefused", "kind_of", "open_weights", "unpickle_arrays"]
 
 MAX_DEPTH = 64  # of containers in containers
 MAX_DIMS = 32
@@ -159,7 +159,7 @@ class PickleReader:
     def check_key(self, key: Any) -> None:
         """Refuses keys that take long to hash, or whose hashes can be chosen."""
         if type(key) not in PLAIN_KEYS or (isinstance(key, int) and abs(key) > MAX_KEY):
-            kind = f"the integer {shown(key)}" if isinstance(key, int) else f"a {type(key).__name__}"
+            kind = f"the integer {shown(key)}" if isinstance(key, int) else f"{kind_of(key)}"
             raise PickleRefused(f"it has {kind} for a key, not text or a number")
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class PickleReader:
         if type(target) is list:
             target.extend(items)
         elif not isinstance(target, Opaque):
-            raise PickleRefused(f"it appends to a {type(target).__name__}")
+            raise PickleRefused(f"it appends to {kind_of(target)}")
 
     def _set_items(self, items: list[Any]) -> None:
         target = self._stack[-1]
@@ -248,12 +248,12 @@ class PickleReader:
         if type(target) in (dict, collections.OrderedDict):
             target.update(zip(items[::2], items[1::2], strict=True))
         elif not isinstance(target, Opaque):
-            raise PickleRefused(f"it sets items of a {type(target).__name__}")
+            raise PickleRefused(f"it sets items of {kind_of(target)}")
 
     def _add_items(self) -> None:
         items, target = self._pop_mark(), self._stack[-1]
         if type(target) is not set:
-            raise PickleRefused(f"it adds members to a {type(target).__name__}")
+            raise PickleRefused(f"it adds members to {kind_of(target)}")
         target |= self.make_set(items)
 
     def make_set(self, items: list[Any]) -> set[Any]:
@@ -301,7 +301,7 @@ class PickleReader:
     def _reduce(self) -> None:
         args, name = self._stack.pop(), self._stack.pop()
         if type(name) is not Global or type(args) is not tuple:
-            raise PickleRefused(f"it calls a {type(name).__name__} with a {type(args).__name__}")
+            raise PickleRefused(f"it calls {kind_of(name)} with {kind_of(args)}")
         self._push_made(self.call(name, args), 128)
 
     def _build(self) -> None:
@@ -315,7 +315,7 @@ class PickleReader:
                 raise PickleRefused("it asks for a byte order that there is not")
             target.plain = target.plain.newbyteorder(state[1])
         elif type(target) not in (collections.OrderedDict, Opaque):  # whose attributes are left out
-            raise PickleRefused(f"it sets attributes of a {type(target).__name__}")
+            raise PickleRefused(f"it sets attributes of {kind_of(target)}")
 
     actions: ClassVar[dict[bytes, Callable[[Any], None]]] = {
         pickle.PROTO: lambda self: self.take(1),
@@ -370,15 +370,20 @@ class PickleReader:
             return value.nbytes
         if isinstance(value, Opaque):
             return value.num_bytes
-        if type(value) in self.left_over:
-            raise PickleRefused(f"it has {self.left_over[type(value)]} where a value belongs")
+        if type(value) in self.unfinished:
+            raise PickleRefused(f"it has {kind_of(value)} where a value belongs")
         return 0
 
-    left_over: ClassVar[dict[type, str]] = {
-        _Unfilled: "an array without contents",
-        _Dtype: "a dtype",
-        Global: "a name",
-    }
+    unfinished: ClassVar[tuple[type, ...]] = (_Unfilled, _Dtype, Global)
+
+
+KINDS = {_Unfilled: "array without contents", _Dtype: "dtype", Global: "name"}
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for a message."""
+    name = "object" if isinstance(value, Opaque) else KINDS.get(type(value), type(value).__name__)
+    return f"an {name}" if name[0] in "aeiouO" else f"a {name}"
 
 
 def _parts(value: Any) -> Iterable[Any]:
@@ -441,9 +446,9 @@ def make_array(
     """An array in the memory of `data`, whose length must be that of the shape and type."""
     plain = _dtype(reader, dtype).plain if type(dtype) is str else dtype.plain if type(dtype) is _Dtype else None
     if plain is None:
-        raise PickleRefused(f"it asks for an array of a {type(dtype).__name__}, not of numbers or text")
+        raise PickleRefused(f"it asks for an array of {kind_of(dtype)}, not of numbers or text")
     if type(data) not in (bytes, bytearray):
-        raise PickleRefused(f"it asks for an array in the memory of a {type(data).__name__}")
+        raise PickleRefused(f"it asks for an array in the memory of {kind_of(data)}")
     if type(shape) is not tuple or len(shape) > MAX_DIMS or any(type(size) is not int or size < 0 for size in shape):
         raise PickleRefused("it asks for an array of a shape that is none")
     # an empty array has large dimensions only in a file that means harm

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, ClassVar
 import torch
 
 from videozoo.errors import WeightsError
-from videozoo.io.unpickle import DAMAGE, SPARE_BYTES, Global, Opaque, PickleReader, PickleRefused, open_weights
+from videozoo.io.unpickle import DAMAGE, SPARE_BYTES, Global, Opaque, PickleReader, PickleRefused, kind_of, open_weights
 from videozoo.structured import shown
 
 __all__ = ["TORCH_DAMAGE", "TorchFileRefused", "is_legacy", "is_zip", "read_torch"]
@@ -200,7 +200,7 @@ class _TorchReader(PickleReader):
     def _new(self) -> None:
         args, name = self._stack.pop(), self._stack.pop()
         if type(name) is not Global or type(args) is not tuple:
-            raise PickleRefused(f"it makes an object of a {type(name).__name__}")
+            raise PickleRefused(f"it makes an object of {kind_of(name)}")
         self._push_made(self.call(name, args), 128)
 
     def _persistent(self) -> None:
@@ -226,7 +226,7 @@ class _TorchReader(PickleReader):
         target, state = self._stack[-2:]
         self.check(state)
         if type(target) is collections.OrderedDict and type(state) is not dict:
-            raise PickleRefused(f"it sets attributes by a {type(state).__name__}")
+            raise PickleRefused(f"it sets attributes by {kind_of(state)}")
         self._build()
 
     actions: ClassVar[dict[bytes, Callable[[Any], None]]] = {
@@ -235,7 +235,7 @@ class _TorchReader(PickleReader):
         pickle.BINPERSID: _persistent,
         pickle.BUILD: _build_checked,
     }
-    left_over: ClassVar[dict[type, str]] = {}
+    unfinished: ClassVar[tuple[type, ...]] = ()  # names stand for themselves: dtypes, functions of a log
 
 
 def _view(storage: Any, offset: Any, size: Any, *rest: Any) -> _Tensor:
