@@ -194,10 +194,26 @@ def test_init_drops_another_head_and_says_so(recipe, world, tmp_path, capsys):
     assert all(torch.allclose(old[k], new[k], atol=1e-6) for k in kept)
 
 
+def test_nothing_is_fetched_that_other_weights_replace(recipe, tmp_path, monkeypatch):
+    def fetched(*args, **kwargs):
+        raise AssertionError("fetched")
+
+    run(recipe, tmp_path / "one")
+    monkeypatch.setattr("timm.models.load_pretrained", fetched)
+    pretrained = "model.pretrained=imagenet"
+    assert run(recipe, tmp_path / "two", pretrained, init=tmp_path / "one").step == 4
+    assert checkpoint.read(tmp_path / "two").section("model")["pretrained"] == "imagenet"
+    assert run(recipe, tmp_path / "two", pretrained, resume=True).step == 4
+    with pytest.raises(WeightsError, match=r"add model\.pretrained=null"):
+        run(recipe, tmp_path / "three", pretrained)
+
+
 def test_init_from_another_model(recipe, tmp_path):
     run(recipe, tmp_path / "one")
     wide = "model.backbone_args={channels: [8, 8, 16, 24], stem_width: 8}"
-    with pytest.raises(WeightsError, match=r"the weights of another model \(tsm\): \d+ of another shape"):
+    with pytest.raises(
+        WeightsError, match=r"the weights of another model \(tsm\): \d+ of another shape: .* more; .*backbone is"
+    ):
         run(recipe, tmp_path / "two", wide, init=tmp_path / "one")
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.testing import assert_close
@@ -48,6 +51,27 @@ def test_pretrained_without_network_says_what_to_do(monkeypatch):
     monkeypatch.setattr(timm.models, "load_pretrained", offline)
     with pytest.raises(WeightsError, match=r"'resnet18': no ImageNet weights \(OSError: no route to host\); connect"):
         create_model("tsn", backbone="resnet18", pretrained="imagenet")
+
+
+def test_without_a_network_only_the_cache_is_asked(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    message = r"'resnet18': no ImageNet .*127\.0\.0\.1:9 cannot be reached\); .* add model\.pretrained=null$"
+    with pytest.raises(WeightsError, match=message):
+        create_model("tsn", backbone="resnet18", pretrained="imagenet")
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_a_server_that_answers_is_asked(monkeypatch):
+    seen = []
+    monkeypatch.setattr(timm.models, "load_pretrained", lambda *args, **kwargs: seen.append(constants.HF_HUB_OFFLINE))
+    monkeypatch.delenv("HTTP_PROXY", raising=False)
+    monkeypatch.delenv("http_proxy", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        create_model("tsn", backbone="resnet18", pretrained="imagenet")
+    create_model("tsn", backbone="resnet18", pretrained="imagenet")  # it is gone
+    assert seen == [False, True]
 
 
 def test_only_imagenet_is_a_pretrained_start():

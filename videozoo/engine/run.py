@@ -22,6 +22,7 @@ from torch import nn
 from videozoo.config.check import accepted, build
 from videozoo.config.recipe import Recipe, recipe_of
 from videozoo.data.check import notes_of
+from videozoo.data.files import some_of
 from videozoo.data.registry import datasets
 from videozoo.engine.distributed import World, join_world
 from videozoo.engine.duration import Duration, Horizon
@@ -39,6 +40,7 @@ from videozoo.errors import ConfigError, DataError, WeightsError, WidthError, re
 from videozoo.io.features import FeatureRecipe
 from videozoo.metrics.parts import Matrix
 from videozoo.models.memory_format import channels_last
+from videozoo.structured import shown
 from videozoo.tasks.build import build_task
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
@@ -140,7 +142,8 @@ def prepare_run(
         _check_same_run(saved, record, class_names)
 
     torch.manual_seed(recipe.seed)
-    task = build_task(record if saved is None else _without_pretrained(record), class_names)
+    is_filled = saved is not None or init is not None
+    task = build_task(_without_pretrained(record) if is_filled else record, class_names)
     if init is not None and saved is None:
         told = load_weights(task, checkpoint.read(init))
         if progress and world.is_first:
@@ -286,11 +289,13 @@ def load_weights(task: Task, saved: Checkpoint) -> list[str]:
     wrong += [k for k in head if len(saved.class_names) not in saved.model[k].shape and k not in wrong]
     if missing or unknown or wrong:
         lists = (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
-        faults = "; ".join(f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in lists if keys)
+        faults = "; ".join(f"{len(keys)} {kind}: {some_of(keys)}" for kind, keys in lists if keys)
+        told = saved.section("model")
+        backbone = f" (its backbone is {shown(told['backbone'])})" if told.get("backbone") else ""
         raise WeightsError(
-            f"{saved.path}: holds the weights of another model ({saved.record['model'].get('name')}): "
+            f"{saved.path}: holds the weights of another model ({told['name']}): "
             f"{faults}; "
-            "build the model with the arguments that they were trained with"
+            f"build the model with the arguments that they were trained with{backbone}"
         )
     task.model.load_state_dict({k: v for k, v in saved.model.items() if k not in head}, strict=False)
     lines = [f"starting with the weights of {saved.path} (step {saved.step})"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import socket
 import sys
-from collections.abc import Mapping
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import timm
+from huggingface_hub import constants
 from timm.models.resnet import ResNet
 from torch import nn
 
@@ -16,6 +22,7 @@ from videozoo.errors import ConfigError, WeightsError
 __all__ = ["Pretrained", "image_backbone", "project_first"]
 
 Pretrained = Literal["imagenet"] | None
+CONNECT_S = 1.5
 
 
 def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[str, Any] | None = None) -> nn.Module:
@@ -59,12 +66,45 @@ def project_first(backbone: nn.Module, *, name: str) -> None:
 def _load_pretrained(backbone: nn.Module, name: str) -> None:
     # what fits a file to the model: positions of another size, names of another version
     fit = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    with _from_cache_if_offline() as is_offline:
+        try:
+            timm.models.load_pretrained(backbone, num_classes=0, filter_fn=fit)
+        except Exception as error:  # timm, huggingface_hub and the network each raise their own kinds
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+            reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1])  # torch lists what did not fit below
+            if is_offline and type(error).__module__.startswith("huggingface_hub"):
+                reason = f"they are not in the cache, and {constants.ENDPOINT} cannot be reached"
+            raise WeightsError(
+                f"backbone '{name}': no ImageNet weights ({type(error).__name__}: {reason}); connect to the "
+                "network, copy the file to the Hugging Face cache (HF_HOME), or add model.pretrained=null"
+            ) from error
+
+
+@contextlib.contextmanager
+def _from_cache_if_offline() -> Iterator[bool]:
+    """Makes huggingface_hub read from its cache alone where its server does not answer; it would try for a minute."""
+    is_offline = bool(constants.HF_HUB_OFFLINE) or not _answers(constants.ENDPOINT)
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, is_offline
     try:
-        timm.models.load_pretrained(backbone, num_classes=0, filter_fn=fit)
-    except Exception as error:  # timm, huggingface_hub and the network each raise their own kinds
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-        reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1])  # torch lists what did not fit below
-        raise WeightsError(
-            f"backbone '{name}': no ImageNet weights ({type(error).__name__}: {reason}); connect to the "
-            "network, copy the file to the Hugging Face cache (HF_HOME), or say pretrained: null"
-        ) from error
+        yield is_offline
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _answers(url: str) -> bool:
+    """Whether the server of `url`, or the proxy before it, takes connections; known after `CONNECT_S` at the latest."""
+    place = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(place.scheme)
+    if proxy and not urllib.request.proxy_bypass(place.hostname or ""):
+        place = urllib.parse.urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+    address = (place.hostname or "", place.port or (443 if place.scheme == "https" else 80))
+    found: list[bool] = []
+
+    def connect() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(address, CONNECT_S):
+            found.append(True)
+
+    thread = threading.Thread(target=connect, daemon=True)  # looking up a name has no time limit of its own
+    thread.start()
+    thread.join(CONNECT_S)
+    return bool(found)

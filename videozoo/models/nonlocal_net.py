@@ -173,7 +173,7 @@ class Nonlocal(LinearClassifier):
             if depth == 26 or width != 64:
                 raise ConfigError(
                     f"nonlocal: there are no ImageNet weights of depth={depth} and width={width}; take depth 50, 101 "
-                    "or 152 and width 64, or say pretrained: null"
+                    "or 152 and width 64, or add model.pretrained=null"
                 )
             self._inflate(image_backbone(f"resnet{depth}", pretrained=pretrained))
 

@@ -255,7 +255,7 @@ class Videoswin(LinearClassifier):
             if (name := IMAGE_SWINS.get((width, depths))) is None or window[1:] != (7, 7) or patch[1:] != (4, 4):
                 raise ConfigError(
                     f"videoswin: there are no ImageNet weights of {width=}, {depths=}, {window=}, {patch=}; take those "
-                    "of the tiny, small or base model, or say pretrained: null"
+                    "of the tiny, small or base model, or add model.pretrained=null"
                 )
             self._inflate(image_backbone(name, pretrained=pretrained))
         self.param_rules = (
@@ -291,7 +291,7 @@ class Videoswin(LinearClassifier):
         state = {name: value for name, value in state.items() if name in ours}  # without masks and indices
         left = [name for name in ours if name not in state and not name.startswith("head.")]
         if left:
-            raise ConfigError(f"videoswin: timm's weights have no {', '.join(left)}; say pretrained: null")
+            raise ConfigError(f"videoswin: timm's weights have no {', '.join(left)}; add model.pretrained=null")
         self.load_state_dict(state, strict=False)
 
 
