@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-long lint format docs bench wheel-check clean
+.PHONY: demo test test-long corpus lint format docs bench wheel-check clean
 
 demo: .venv/ready            ## make data, train, evaluate, predict: about 5 minutes on two cores
 	$(BIN)/videozoo demo --out runs/demo
@@ -13,6 +13,11 @@ test: .venv/ready            ## the default suite
 
 test-long: .venv/ready       ## what takes minutes: real kills, several processes, learning
 	$(BIN)/python -m pytest -q -m long
+
+corpus: .venv/ready          ## decode every file of a folder in child processes: real clips, else made ones
+	rm -rf build/corpus && mkdir -p build
+	if [ -d ../shared/data/clips ]; then cp -r ../shared/data/clips build/corpus && chmod -R u+w build/corpus; fi
+	$(BIN)/python -m tests.corpus build/corpus $$([ -d build/corpus ] || echo --generate)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -173,6 +173,38 @@ def test_archives_that_are_none(tmp_path, place):
         shards(place / "tars", shuffle_shards=0)
 
 
+def headers(path, *members):
+    """A tar of headers alone: (name, type, size) of each, the size as GNU writes numbers that are negative."""
+    blocks = []
+    for name, kind, size in members:
+        block = bytearray(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT))
+        block[156:157], block[124:136] = kind, size.to_bytes(12, "big", signed=True) if size < 0 else b"%011o\0" % size
+        block[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(block))[0]
+        blocks.append(bytes(block))
+    path.write_bytes(b"".join(blocks) + bytes(1024))
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            [("a.mp4", tarfile.REGTYPE, 0), ("b.mp4", tarfile.REGTYPE, -1024)],
+            "'b.mp4' does not lie whole after byte 512",
+        ),
+        ([("a.mp4", tarfile.REGTYPE, -512)], "'a.mp4' does not lie whole after byte 0"),
+        ([("a.mp4", tarfile.GNUTYPE_SPARSE, 0)], "'a.mp4' does not lie whole after byte 0"),
+        ([("x", tarfile.GNUTYPE_LONGNAME, 0)] * 2000 + [("a.mp4", tarfile.REGTYPE, 0)], "nested too deeply"),
+        ([("x", tarfile.XHDTYPE, 0)] * 2000 + [("a.mp4", tarfile.REGTYPE, 0)], "nested too deeply"),
+        ([("a.mp4", tarfile.REGTYPE, 2**33 - 1)], "is cut short"),
+        ([("a.mp4", tarfile.SYMTYPE, 0), ("a.cls", tarfile.LNKTYPE, 0)], "holds no samples"),
+    ],
+)
+def test_archives_that_lead_nowhere(tmp_path, members, message):
+    headers(tmp_path / "a.tar", *members)
+    with pytest.raises(DataError, match=rf"a\.tar: .*{message}"):
+        shards(tmp_path / "a.tar")
+
+
 def test_an_archive_that_shrinks_behind_its_index(place, tmp_path):
     data = next((place / "tars").glob("*.tar")).read_bytes()
     (tmp_path / "a.tar").write_bytes(data)

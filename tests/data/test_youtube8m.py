@@ -146,6 +146,36 @@ def test_pickles(tmp_path):
         youtube8m_pkl(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"feature": "abc"}, "video, feature, audio, label and nframes"),
+        ({"feature": [[2**70]]}, "has features object .* needs numbers"),
+        ({"feature": {"a": 1}}, "video, feature, audio, label and nframes"),
+        ({"nframes": "x"}, "cannot be read .*; needs video, feature"),
+        ({"nframes": float("inf")}, "cannot be read .*; needs video, feature"),
+        ({"label": 5}, "cannot be read .*; needs video, feature"),
+        ({"label": ["x"]}, "cannot be read .*; needs video, feature"),
+        ({"video": 5}, "5 is no text.*; needs video, feature"),
+        ({"audio": np.array(["a"])}, "has features .* needs numbers"),
+        ({5: 1}, "5 is no text.*; needs video, feature"),
+    ],
+)
+def test_pickles_of_other_things(tmp_path, change, message):
+    item = {"video": "a", "feature": np.ones((5, 3)), "audio": np.ones((5, 2)), "label": [2], "nframes": 3}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([{**item, **change}]))
+    with pytest.raises(DataError, match=rf"a\.pkl.*{message}"):
+        youtube8m_pkl(tmp_path, num_classes=3)[0].read()
+
+
+@pytest.mark.parametrize("change", [{"id": [b"\xff"]}, {"labels": [b"x"]}, {"labels": np.array([np.inf], np.float32)}])
+def test_records_of_other_things(tmp_path, change):
+    context = {"id": [b"a"], "labels": np.array([1]), "mean_rgb": np.ones(3, np.float32)}
+    write_tfrecord(tmp_path / "a.tfrecord", [encode_example({**context, **change})])
+    with pytest.raises(DataError, match=r"a\.tfrecord at byte 0: is no YouTube-8M record \(.*\); fetch the file again"):
+        youtube8m(tmp_path, num_classes=3)[0].read()
+
+
 def test_pickles_that_are_written_are_read(shards, tmp_path):
     path, count, bad = write_pickle(shards / "s1.tfrecord", tmp_path)
     assert (path.name, count, bad) == ("s1.pkl", 4, [])

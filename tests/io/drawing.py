@@ -41,8 +41,13 @@ def draw(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     rotation_deg: int = 0,
+    sound_s: float = 0.0,
+    sound_codec: str = "aac",
 ) -> Path:
-    """Writes frame i, which shows i % 60, at times[i] / rate seconds; with B-frames unless told otherwise."""
+    """Writes frame i, which shows i % 60, at times[i] / rate seconds; with B-frames unless told otherwise.
+
+    With sound_s there is a tone of that length, its packets between those of the pictures.
+    """
     x264 = {
         "crf": "10",
         "g": str(gop),
@@ -57,15 +62,36 @@ def draw(
         )
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.codec_context.time_base = Fraction(1, rate)
+        sound: Any = container.add_stream(sound_codec, rate=48000, layout="mono") if sound_s else None
+        packets = []
         for number, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(picture(number % 60, width=width, height=height), format="rgb24")
             frame = frame.reformat(format=pixel_format)
-            frame.pts, frame.time_base = time, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            frame.pts, frame.time_base = int(time), Fraction(1, rate)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        if sound_s:
+            packets += _tone(sound, sound_s)
+        for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
+            container.mux(packet)
     if rotation_deg:
         _turn(path, rotation_deg)
     return path
+
+
+def _tone(stream: Any, length_s: float) -> list[Any]:
+    context = stream.codec_context
+    context.open()
+    num = context.frame_size or 1024
+    packets = []
+    for start in range(0, int(length_s * 48000), num):
+        wave = np.sin(np.arange(start, start + num) / 10)[None]
+        integer = context.format.name.startswith("s16")
+        samples = (wave * 9000).astype(np.int16) if integer else wave.astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format=context.format.name, layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)
 
 
 def _turn(path: Path, rotation_deg: int) -> None:

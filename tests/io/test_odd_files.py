@@ -110,7 +110,7 @@ def test_whatever_the_binding_raises_is_the_files_error(tmp_path, monkeypatch, k
             target = {
                 "pull": "videozoo.io.pyav._Track.pull",
                 "picture": "videozoo.io.pyav._colours",
-                "seek": "videozoo.io.pyav._Track.has_key_up_to",
+                "seek": "videozoo.io.pyav._Track.seek",
                 "index": "videozoo.io.pyav._Track.constant_rate_times",
             }[place]
             with monkeypatch.context() as patch:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import gzip
+import os
+
 import numpy as np
 import pytest
 
 from videozoo.errors import DataError
+from videozoo.io import tfrecord
 from videozoo.io.tfrecord import (
     TFRecordFile,
     crc32c,
@@ -93,3 +98,39 @@ def test_other_files(tmp_path, content, message):
 def test_no_message():
     with pytest.raises(DataError, match="is no Example message"):
         parse_example(b"\x0a\xff\x01ab")
+
+
+def test_a_shard_of_zeros_without_end_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "a.tfrecord"
+    monkeypatch.setattr(tfrecord, "SPARE_BYTES", 1 << 20)
+    path.write_bytes(gzip.compress(bytes(8 << 20)))
+    with pytest.raises(DataError, match=r"a\.tfrecord: unpacks to over [\d,]+ bytes, and is a file of [\d,]+; fetch"):
+        TFRecordFile(path)
+
+
+def test_a_pipe_is_no_shard(tmp_path):
+    os.mkfifo(tmp_path / "a.tfrecord")
+    with pytest.raises(DataError, match=r"a\.tfrecord: is a pipe"):
+        TFRecordFile(tmp_path / "a.tfrecord")
+
+
+def test_messages_that_are_damaged_are_read_or_refused():
+    frames = [[bytes([i] * 4)] for i in range(3)]
+    whole = encode_sequence_example({"id": [b"x"], "labels": np.array([0, 127, 3861])}, {"rgb": frames})
+    read = 0
+    for seed in range(500):
+        rng, data = np.random.default_rng(seed), bytearray(whole)
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(256)
+        with contextlib.suppress(DataError):
+            parse_example(bytes(data))
+            read += 1
+    assert 0 < read < 500
+
+
+def test_a_number_of_more_than_64_bits():
+    feature = b"\x1a\x0c\x0a\x0a" + b"\xff" * 9 + b"\x7f"  # an Int64List of one packed number
+    entry = b"\x0a\x01l\x12" + bytes([len(feature)]) + feature
+    features = b"\x0a" + bytes([len(entry)]) + entry
+    with pytest.raises(DataError, match="is no Example message"):
+        parse_example(b"\x0a" + bytes([len(features)]) + features)

@@ -15,7 +15,8 @@ class VideoInfo:
 
     Width and height are those of the upright picture (after rotation). `fps` is the average rate; a file with
     variable frame rate is sampled by time. `num_frames` is None when the container does not state it. `timecode` is
-    that of the first frame, HH:MM:SS:FF as cameras count, in files that carry one.
+    that of the first frame, HH:MM:SS:FF as cameras count, in files that carry one. `last_frame_s` is when the last
+    frame comes on screen; None where nothing says so.
     """
 
     path: str
@@ -31,6 +32,7 @@ class VideoInfo:
     size_bytes: int
     audio_rate_hz: int | None = None
     timecode: str | None = None
+    last_frame_s: float | None = None
 
     @property
     def has_audio(self) -> bool:

@@ -242,26 +242,30 @@ def _walk(path: Path, *, size_bytes: int) -> list[ShardSample]:
     groups: list[tuple[str, dict[str, tarfile.TarInfo]]] = []
     told: dict[str, dict[str, bytes]] = {}
     end = 0
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                end = member.offset_data + -(-member.size // TAR_BLOCK) * TAR_BLOCK
-                key, extension = _split_name(member.name)
-                if not member.isfile() or key is None:
-                    continue
-                if not groups or groups[-1][0] != key or extension in groups[-1][1]:
-                    groups.append((key, {}))
-                groups[-1][1][extension] = member
-                if extension in ("cls", "json"):
-                    if member.size > LONGEST_LABEL_BYTES:
-                        raise DataError(f"{path}: {shown(member.name)} has {member.size:,} bytes; {NEEDS}")
-                    file = tar.extractfile(member)
-                    told.setdefault(key, {})[extension] = b"" if file is None else file.read()
-    except tarfile.ReadError as error:
-        what = "is cut short" if end else "is no tar archive"
-        raise DataError(f"{path}: {what} ({error}); {again}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    with reading(path, advice=again):
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    # a negative size leads backwards, without end; of a sparse member the file has only parts
+                    if member.size < 0 or member.offset < end or member.issparse():
+                        raise DataError(f"{path}: {shown(member.name)} does not lie whole after byte {end}; {again}")
+                    end = member.offset_data + -(-member.size // TAR_BLOCK) * TAR_BLOCK
+                    key, extension = _split_name(member.name)
+                    if not member.isfile() or key is None:
+                        continue
+                    if not groups or groups[-1][0] != key or extension in groups[-1][1]:
+                        groups.append((key, {}))
+                    groups[-1][1][extension] = member
+                    if extension in ("cls", "json"):
+                        if member.size > LONGEST_LABEL_BYTES:
+                            raise DataError(f"{path}: {shown(member.name)} has {member.size:,} bytes; {NEEDS}")
+                        file = tar.extractfile(member)
+                        told.setdefault(key, {})[extension] = b"" if file is None else file.read()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+        except tarfile.ReadError as error:
+            what = "is cut short" if end else "is no tar archive"
+            raise DataError(f"{path}: {what} ({error}); {again}") from error
     if end >= size_bytes:
         raise DataError(f"{path}: is cut short (it has no end mark after byte {end}); {again}")
     if not groups:

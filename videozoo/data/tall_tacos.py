@@ -15,6 +15,7 @@ from videozoo.data.queries import QueryDataset
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, WidthError, counted
 from videozoo.io.features import Features
+from videozoo.io.npz import load_arrays
 from videozoo.sentences.vectors import read_vectors
 from videozoo.structured import reading, regular_file
 from videozoo.transforms.moments import MomentsInput
@@ -41,7 +42,7 @@ class Movie:
         """
         path = regular_file(self._path(first, last), kind="array")
         with reading(path, advice="fetch it again"):
-            return np.asarray(np.load(path, allow_pickle=False), np.float32).reshape(-1)
+            return np.asarray(load_arrays(path), np.float32).reshape(-1)
 
     def context(self, first: int, last: int, size_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The features of the window before it, of itself, and of the one after; itself where there is none."""

@@ -21,7 +21,7 @@ from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.io.features import EXTRACTOR_FILE, sidecar_recipe
 from videozoo.io.tfrecord import TFRecordFile, parse_example
-from videozoo.structured import read_lines, read_rows, shown
+from videozoo.structured import read_lines, read_rows, reason, shown
 
 __all__ = [
     "NUM_CLASSES",
@@ -61,6 +61,8 @@ class ShardRecord:
             return _answer(context, lists, self.names)
         except DataError as error:
             raise DataError(f"{self.id}: {error}") from error
+        except (ValueError, OverflowError) as error:  # an id that is no text, labels that are no numbers
+            raise DataError(f"{self.id}: is no YouTube-8M record ({reason(error)}); fetch the file again") from error
 
 
 class FeatureShards(Sequence[ShardRecord]):

@@ -19,7 +19,7 @@ from videozoo.data.registry import register_dataset
 from videozoo.data.youtube8m import NUM_CLASSES, Answer, FeatureShards, find_shards, vocabulary_names
 from videozoo.errors import DataError, WeightsError, counted
 from videozoo.io.unpickle import unpickle_arrays
-from videozoo.structured import reading
+from videozoo.structured import reading, shown
 
 __all__ = ["PickledVideos", "write_pickle", "write_pickles", "youtube8m_pkl"]
 
@@ -158,9 +158,12 @@ def _open_pickle(path: Path) -> list[Any]:
     items = [found] if isinstance(found, dict) else found
     if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
         raise DataError(f"{path}: holds no list of videos; needs what PaddleVideo's tf2pkl writes")
-    return [{_text(key): value for key, value in item.items()} for item in items]
+    with reading(path, advice=FORM):
+        return [{_text(key): value for key, value in item.items()} for item in items]
 
 
-def _text(value: str | bytes) -> str:
+def _text(value: Any) -> str:
     """Python 2's strings, which come as text or as bytes."""
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"{shown(value)} is no text")
     return value if isinstance(value, str) else value.decode("latin1")

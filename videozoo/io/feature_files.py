@@ -22,6 +22,7 @@ from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
 from videozoo.errors import DataError, require
+from videozoo.io.npz import load_arrays
 from videozoo.io.whole_file import whole_file
 from videozoo.structured import checked, parse_json, read_json, reading, regular_file, shown
 
@@ -175,8 +176,8 @@ def read_single(path: Path) -> Parts:
     """
     if path.suffix == ".csv":
         return Parts({"values": _read_csv(path)}, {})
-    with _damage(path), regular_file(path, kind="file of features").open("rb") as opened:
-        found = np.load(opened, allow_pickle=False)
+    with _damage(path):
+        found = load_arrays(regular_file(path, kind="file of features"))
         if path.suffix == ".npy":
             return Parts({"values": _as_array(found)}, {})
         with found as file:
@@ -246,7 +247,7 @@ class PackedNpz:
 
     def __init__(self, path: Path):
         self.path = path
-        with _damage(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with _damage(path), load_arrays(path) as file:
             names = list(file.files)
             shared = file["#shared"] if "#shared" in names else None
         self.shared = _parse(shared, str(path))
@@ -494,7 +495,7 @@ def _open(path: Path, process: int, changed_ns: int, opener: Callable[[Path], An
 
 
 def _open_npz(path: Path) -> Any:
-    return np.load(path, allow_pickle=False)
+    return load_arrays(path)
 
 
 def _open_parquet(path: Path) -> Any:

@@ -21,6 +21,7 @@ import av.logging
 import numpy as np
 
 from videozoo.errors import DecodeError, VideoZooError, counted
+from videozoo.io.ending import Ending, find_ending, size_bytes
 from videozoo.io.limits import check_size, decoder_bound, is_strict
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
@@ -37,6 +38,8 @@ ONE_THREAD: dict[str, Any] = {} if _IS_OLD else {"threads": 1}
 _DEEP_COLOUR: dict[str, Any] = {"interpolation": 1 << 1 | 1 << 13 | 1 << 18}
 # Tags that are not UTF-8 must not stop a file from opening; PyAV 19 keeps their bytes by itself.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _VERSION < 19 else {}
+# FFmpeg sees no file name; of these formats, a few frames are too little for it to recognise.
+_FORMATS = dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts") | dict.fromkeys((".mpg", ".mpeg", ".vob"), "mpeg")
 
 _OVERSIZE = re.compile(r"size (?P<width>\d+)x(?P<height>\d+) exceeds specified max pixel count")
 
@@ -74,12 +77,13 @@ def _guarded(method: Callable[..., Any]) -> Any:
 class PyAVReader(VideoReader):
     """See `VideoReader`. Seeks to key frames, so that a clip costs the same in a long video."""
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1, known: PyAVReader | None = None):
+        """`known`: an open reader of the same file, so that its end need not be looked for again."""
         self.path = os.fspath(path)
         with decoding(self.path):
-            self._open(num_threads)
+            self._open(num_threads, known)
 
-    def _open(self, num_threads: int) -> None:
+    def _open(self, num_threads: int, known: PyAVReader | None) -> None:
         self._num_threads = num_threads
         self._track = _Track(self.path, num_threads=num_threads)
         self._index: np.ndarray | None = None
@@ -90,11 +94,12 @@ class PyAVReader(VideoReader):
             first = self._track.pull()
             if first is None:
                 raise DecodeError(self.path, "its video stream holds no frame")
-            self._shown = first
             self._first_pts = first.pts
             self._orientation = _Orientation.of(first.frame)
             self._size = first.frame.width, first.frame.height
-            self.info = self._describe(first)
+            self._ending: Ending | None = self._track.ending(first.pts) if known is None else known._ending
+            self._shown = first if known is not None else None  # else the track stands at its end
+            self.info = self._describe(first) if known is None else known.info
         except _Damage as damage:
             self.close()
             said = self._logged(0) or damage.reason
@@ -183,26 +188,29 @@ class PyAVReader(VideoReader):
         self._shown = self._next = None
         half_second = max(1, int(0.5 / self._track.time_base))
         back = 0
-        while self._track.seekable and pts - back > self._first_pts:
+        while self._track.seekable and pts - back >= self._first_pts:
             if self._track.seek(pts - back, key_up_to=pts):
                 shot = self._track.pull()
-                if shot is not None and shot.pts <= pts:
+                if shot is not None and self._first_pts <= shot.pts <= pts:
                     self._shown = shot
                     return
-            back = max(half_second, 2 * back)
+            back = min(max(half_second, 2 * back), max(pts - self._first_pts, back + 1))  # at last, the first frame
         self._track.rewind()
         self._shown = self._track.pull()
         if self._shown is None:
             raise _Damage(self._first_pts, "the file changed while it was read")
 
     def _check_end(self, pts: int, last: _Shot) -> None:
-        """The stream ended normally; was that where the file says it ends?"""
-        stated_s = self._track.stated_end_s
+        """The stream ended normally; is that where the file was to end?"""
         end = last.pts + self._ticks_of(last)
-        if stated_s is None or pts < end:
-            return
-        if stated_s - self._time_s(end) > max(0.5, 2 / self.info.fps):
-            raise _Damage(end, f"the file ends at {self._time_s(end):.2f} s of {stated_s:.2f} s")
+        if self._ending is not None and self._ending.is_cut and pts >= end:
+            raise _Damage(end, self._cut_reason(end))
+
+    def _cut_reason(self, end: int) -> str:
+        end_s = self._time_s(end)
+        if self.info.duration_s - end_s < 0.005:
+            return f"the file is cut off after {end_s:.2f} s"
+        return f"the file ends at {end_s:.2f} s of {self.info.duration_s:.2f} s"
 
     def _damage_start(self, damage: _Damage, last: _Shot) -> int:
         """Where the first lost frame is due: B-frames stored after the damage may be shown before it."""
@@ -210,7 +218,11 @@ class PyAVReader(VideoReader):
         return after if damage.pts is None else min(after, damage.pts)
 
     def _broken(self, pts: int, damage: _Damage) -> DecodeError:
-        said = self._logged(pts) or damage.reason
+        lost_end = self._cut_reason(self._ending.end_pts) if self._ending and self._ending.is_cut else ""
+        if self._ending and lost_end and pts >= self._ending.last_pts:
+            said = lost_end
+        else:
+            said = (self._logged(pts) or damage.reason) + (f", and {lost_end}" if lost_end else "")
         reason = f"the frame at {self._time_s(pts):.2f} s cannot be decoded ({said})"
         with contextlib.suppress(DecodeError):
             presented = self._presented()
@@ -238,7 +250,8 @@ class PyAVReader(VideoReader):
     @_guarded
     def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
         start = self._pts_at(start_s)
-        with PyAVReader(self.path, num_threads=self._num_threads) as source:
+        with PyAVReader(self.path, num_threads=self._num_threads, known=self) as source:
+            last: _Shot | None = None
             try:
                 self._track.damaged |= source._track.damaged
                 source._track.damaged = self._track.damaged
@@ -252,9 +265,13 @@ class PyAVReader(VideoReader):
                         yield time_s, shot.frame
                     last = shot
                     shot = source._track.pull()
-                source._check_end(last.pts + source._ticks_of(last), last)
+                if last is not None:
+                    source._check_end(last.pts + source._ticks_of(last), last)
             except _Damage as damage:
-                start = self._damage_start(damage, last)
+                if last is not None:
+                    start = self._damage_start(damage, last)
+                elif damage.pts is not None:
+                    start = damage.pts
                 raise self._broken(start, _Damage(start, damage.reason)) from damage
 
     @_guarded
@@ -303,9 +320,12 @@ class PyAVReader(VideoReader):
         if self._orientation.transpose:
             width, height = height, width
         duration_s = track.duration_s
-        if duration_s is None:  # a container that states nothing: ask its packets
-            times = self._presented()
-            duration_s = self._time_s(int(times[-1]) + track.frame_ticks)
+        if self._ending is not None:
+            last_pts, end_s = self._ending.last_pts, self._time_s(self._ending.end_pts)
+            duration_s = max(end_s, duration_s or 0.0) if self._ending.is_cut else end_s
+        else:  # packets without times: count them
+            last_pts = int(self._presented()[-1])
+            duration_s = self._time_s(last_pts + track.frame_ticks)
         return VideoInfo(
             path=self.path,
             duration_s=duration_s,
@@ -317,9 +337,10 @@ class PyAVReader(VideoReader):
             codec=track.stream.codec_context.name,
             pixel_format=first.frame.format.name,
             start_s=float(first.pts * track.time_base),
-            size_bytes=_size_bytes(self.path),
+            size_bytes=size_bytes(self.path),
             audio_rate_hz=track.audio_rate_hz,
             timecode=track.tag("timecode"),
+            last_frame_s=self._time_s(last_pts),
         )
 
 
@@ -354,7 +375,7 @@ class _Track:
         self.time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
         self.rate = next((Fraction(r.numerator, r.denominator) for r in _rates(stream) if r), Fraction(25))
         self.frame_ticks = max(1, round(1 / (self.rate * self.time_base)))
-        # AVI has no presentation times and FFmpeg's guesses go wrong with B-frames: count instead.
+        # AVI has no presentation times and FFmpeg's guesses go wrong with B-frames: these take the decoding times.
         self._counts = self._format == "avi" and bool(stream.codec_context.has_b_frames)
 
     @property
@@ -370,12 +391,7 @@ class _Track:
     def rewind(self) -> None:
         """Back to the first frame, also in files that cannot seek."""
         self.close()
-        self._container = open_container(self.path)
-        try:
-            self.stream = _video_stream(self._container, self.path)
-        except BaseException:
-            self._container.close()
-            raise
+        self._container, self.stream = self._open_again()
         self.stream.codec_context.options = {"max_pixels": str(decoder_bound())}
         self.stream.codec_context.thread_count = self.num_threads
         if self.num_threads > 1:
@@ -436,6 +452,7 @@ class _Track:
         self._ready: deque[_Shot] = deque()
         self._damage: _Damage | None = None
         self._read_error: str | None = None
+        self._decoded: deque[int] = deque()
         self._key_pts = key_pts
         self._last_pts: int | None = None
 
@@ -463,6 +480,8 @@ class _Track:
                 self._stop(_stamp(packet), "the packet is cut short or damaged")
             return
         lines: list[Any] = []
+        if packet.size and packet.dts is not None:
+            self._decoded.append(packet.dts)
         try:
             # The threads of a decoder log for nobody in particular: only the frames' own marks count then.
             with ffmpeg_log() if self.num_threads == 1 else contextlib.nullcontext(lines) as lines:
@@ -504,10 +523,13 @@ class _Track:
         check_size(self.path, frame.width, frame.height)
         if self._last_pts is None and frame.pts is None and self._key_pts is None:
             self._counts = True
-        if self._counts or frame.pts is None:
+        if self._counts and self._decoded:  # the n-th frame on screen takes the n-th decoding time
+            pts = self._decoded.popleft()
+        elif self._counts or frame.pts is None:
             pts = 0 if self._last_pts is None else self._last_pts + self.frame_ticks
         else:
             pts = frame.pts
+            self._decoded.clear()
         self._last_pts = pts
         if self._first_pts is None:
             self._first_pts = pts
@@ -539,7 +561,7 @@ class _Track:
         try:
             for packet in container.demux(_video_stream(container, self.path)):
                 if packet.size and not packet.is_discard:
-                    stamps.append(None if self._counts else _stamp(packet))
+                    stamps.append(packet.dts if self._counts else _stamp(packet))
         except av.error.FFmpegError as error:
             raise DecodeError(
                 self.path, f"it can be read for {counted(len(stamps), 'frame')} only ({reason_of(error)})"
@@ -558,19 +580,31 @@ class _Track:
         stated_s = self._stream_duration_s
         return stated_s if stated_s is not None else self._container_duration_s
 
-    @property
-    def stated_end_s(self) -> float | None:
-        """Where the container says that the video ends, in formats whose reader does not notice a cut."""
-        if self._format != "avi" and not self._is_matroska:
-            return None
-        if self._stream_duration_s is None and len(self._container.streams) == 1:
-            return self._container_duration_s
-        return self._stream_duration_s
+    def ending(self, first_pts: int) -> Ending | None:
+        """Where the file ends; None where its packets have no times. Afterwards, only `seek` and `rewind` go on."""
+        self._packets = iter(())
+        return find_ending(
+            self.path,
+            (self._container, self.stream),
+            self._open_again,
+            first_pts=first_pts,
+            frame_ticks=self.frame_ticks,
+            video_s=self._stream_duration_s,
+            all_s=self._container_duration_s,
+        )
+
+    def _open_again(self) -> tuple[Any, Any]:
+        container = open_container(self.path)
+        try:
+            return container, _video_stream(container, self.path)
+        except BaseException:
+            container.close()
+            raise
 
     @property
     def _stream_duration_s(self) -> float | None:
         if self.stream.duration:
-            return float(self.stream.duration * self.time_base)
+            return self._from_start_s(float(self.stream.duration * self.time_base))
         tag = self.tag("DURATION") or ""  # Matroska: 00:00:10.400000000
         with contextlib.suppress(ValueError):
             hours, minutes, seconds = tag.split(":")
@@ -677,13 +711,17 @@ def open_container(path: str) -> Any:
     try:
         return _open(file, part)
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        named = _FORMATS.get(Path(path).suffix.lower())
+        with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+            if named is not None:
+                return _open(file, part, format_name=named)
         with ffmpeg_log() as lines, contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             _open(file, part).close()
         reason = "it is a text file" if _is_text(file, part) else reason_of(error, lines)
         raise DecodeError(path, f"it cannot be opened as a video ({reason})") from error
 
 
-def _open(file: Path, part: FileSlice | None) -> Any:
+def _open(file: Path, part: FileSlice | None, *, format_name: str | None = None) -> Any:
     """Opens the named file and nothing else: FFmpeg gets its descriptor and may not open any path.
 
     So playlists, patterns and references to other files lead nowhere, and a name means itself whatever is in it.
@@ -691,7 +729,7 @@ def _open(file: Path, part: FileSlice | None) -> Any:
     with file.open("rb", buffering=0) as opened:
         # FFmpeg decodes some frames to learn their size: the bound holds there, too.
         options = {"fd": str(opened.fileno()), "protocol_whitelist": "fd,subfile", "max_pixels": str(decoder_bound())}
-        return av.open("fd:" if part is None else part.url, options=options, **_ANY_TAGS)
+        return av.open("fd:" if part is None else part.url, format=format_name, options=options, **_ANY_TAGS)
 
 
 def _is_text(file: Path, part: FileSlice | None) -> bool:
@@ -704,11 +742,6 @@ def _is_text(file: Path, part: FileSlice | None) -> bool:
 def url_to_write(path: str | os.PathLike[str]) -> str:
     """Returns FFmpeg's name of a file to write: without the protocol a colon in the path would name another one."""
     return f"file:{os.fspath(path)}"
-
-
-def _size_bytes(path: str) -> int:
-    part = FileSlice.find(path)
-    return Path(path).stat().st_size if part is None else part.size_bytes
 
 
 _listening = threading.Lock()

@@ -137,40 +137,44 @@ class VideoReader(abc.ABC):
                 f"{self.info.path}: windows need window_s, stride_s and fps above 0, got {window_s=} {stride_s=} {fps=}"
             )
         held: deque[tuple[float, Any]] = deque()
-        start_s = 0.0
         k = 0
         for time_s, source in self.sources(0.0):
-            while time_s >= start_s + window_s - TIME_SLACK_S:
-                window = self._window(held, start_s, start_s + window_s, fps)
-                if window is not None:
-                    yield window
+            while time_s >= k * stride_s + window_s - TIME_SLACK_S:
+                yield from self._window(held, k * stride_s, k * stride_s + window_s, fps)
                 k += 1
-                start_s = k * stride_s
-                while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
-                    held.popleft()
+                self._let_go(held, k * stride_s)
             held.append((time_s, source))
-            while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
-                held.popleft()
-        window = self._window(held, start_s, min(start_s + window_s, self._end_s(held)), fps)
-        if window is not None:
-            yield window
+            self._let_go(held, k * stride_s)
+        end_s = self._end_s(held)  # the last frame may stay on screen for many windows
+        while k * stride_s + window_s < end_s - TIME_SLACK_S:
+            yield from self._window(held, k * stride_s, k * stride_s + window_s, fps)
+            k += 1
+            self._let_go(held, k * stride_s)
+        yield from self._window(held, k * stride_s, min(k * stride_s + window_s, end_s), fps)
+
+    @staticmethod
+    def _let_go(held: deque[tuple[float, Any]], start_s: float) -> None:
+        """Drops the frames that are off the screen at start_s."""
+        while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
+            held.popleft()
 
     def _window(
         self, held: Sequence[tuple[float, Any]], start_s: float, end_s: float, fps: float | None
-    ) -> Frames | None:
+    ) -> Iterator[Frames]:
+        """The frames of a window, if there are any."""
         times = [time_s for time_s, _ in held]
         if fps is None:
             chosen = [i for i, t in enumerate(times) if start_s - TIME_SLACK_S <= t < end_s - TIME_SLACK_S]
         else:
             num = max(0, math.ceil((end_s - start_s) * fps - 1e-6))
             chosen = [max(0, bisect.bisect_right(times, start_s + i / fps + TIME_SLACK_S) - 1) for i in range(num)]
-        if not chosen or not held:
-            return None
-        pictures = {i: self.picture(held[i][1]) for i in set(chosen)}
-        return Frames(stack_pictures([pictures[i] for i in chosen]), tuple(times[i] for i in chosen))
+        if chosen and held:
+            pictures = {i: self.picture(held[i][1]) for i in set(chosen)}
+            yield Frames(stack_pictures([pictures[i] for i in chosen]), tuple(times[i] for i in chosen))
 
     def _end_s(self, held: Sequence[tuple[float, Any]]) -> float:
-        return held[-1][0] + 1.0 / self.info.fps if held else 0.0
+        last_s = held[-1][0] if held else 0.0
+        return self.info.duration_s if self.info.duration_s > last_s + TIME_SLACK_S else last_s + 1.0 / self.info.fps
 
     @abc.abstractmethod
     def _frames_by_index(self, indices: list[int]) -> Frames:

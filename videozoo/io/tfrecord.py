@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from videozoo.errors import DataError
+from videozoo.structured import regular_file
 
 __all__ = [
     "Feature",
@@ -40,6 +41,8 @@ Steps = np.ndarray | list[Feature]  # uint8 [t width] where each step is one str
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_UNPACKED = 20  # times the size of the file; features hardly pack to a half of theirs
+SPARE_BYTES = 64 << 20
 ADVICE = "fetch the file again"
 
 
@@ -131,12 +134,19 @@ def write_tfrecord(path: StrPath, records: Iterable[bytes], *, compress: bool = 
 
 def _contents(path: Path) -> bytes | mmap.mmap:
     try:
-        with path.open("rb") as file:
+        with regular_file(path, kind="shard").open("rb") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
             if file.read(2) == GZIP_MAGIC:
                 file.seek(0)
+                most_bytes = MAX_UNPACKED * size_bytes + SPARE_BYTES
                 with gzip.GzipFile(fileobj=file) as unpacked:
-                    return unpacked.read()
-            if os.fstat(file.fileno()).st_size == 0:
+                    content = unpacked.read(most_bytes + 1)
+                if len(content) > most_bytes:
+                    raise DataError(
+                        f"{path}: unpacks to over {most_bytes:,} bytes, and is a file of {size_bytes:,}; {ADVICE}"
+                    )
+                return content
+            if size_bytes == 0:
                 raise DataError(f"{path}: is empty; a shard has at least one record, remove it or {ADVICE}")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -262,7 +272,7 @@ def parse_example(data: Buffer) -> tuple[Context, dict[str, Steps]]:
             elif field == 2:
                 for name, start, end in _entries(data, *part):
                     lists[name] = _feature_list(data, start, end)
-    except (IndexError, ValueError, TypeError, struct.error) as error:
+    except (IndexError, ValueError, TypeError, OverflowError, struct.error) as error:
         raise DataError(f"is no Example message ({error}); the features may be stored in another form") from error
     return context, lists
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from videozoo.errors import ConfigError, DataError
+from videozoo.io.npz import load_arrays
 from videozoo.structured import reading, regular_file
 
 __all__ = ["Projection"]
@@ -96,7 +97,7 @@ class Projection:
         """
         path = regular_file(path, kind="file of a projection")
         advice = "--pca takes an npz file with mean [d] and components [k d]"
-        with reading(path, advice=advice), np.load(path, allow_pickle=False) as file:
+        with reading(path, advice=advice), load_arrays(path) as file:
             mean, components = file["mean"].astype(np.float32), file["components"].astype(np.float32)
         return cls(mean.ravel(), components)
 

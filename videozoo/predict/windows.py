@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+import operator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, overload
 
 from videozoo.io.decode import VideoReader
 from videozoo.predict.frames import SlidingReader
 from videozoo.transforms.input import ClipInput
 from videozoo.types import VideoInfo
 
-__all__ = ["chunks", "shared_reader", "window_times"]
+__all__ = ["WindowTimes", "chunks", "shared_reader", "window_times"]
 
 T = TypeVar("T")
 
@@ -21,21 +24,63 @@ HELD_BYTES = 1 << 30
 BYTES_PER_PIXEL = 1.5  # of decoded frames, before they become RGB
 
 
-def window_times(info: VideoInfo, window_s: float, stride_s: float) -> list[tuple[float, float]]:
-    """(start_s, end_s) of the windows that cover a video, each `window_s` long.
+@dataclasses.dataclass(frozen=True)
+class WindowTimes(Sequence[tuple[float, float]]):
+    """(start_s, end_s) of the windows that cover a video, computed when asked for: their number may be absurd.
 
-    They begin every `stride_s`; where the end of the video would be left out, a last one is laid against it.
-    A video that is shorter than a window is one window.
+    They begin every `stride_s`; where the end of the video would be left out, a last one is laid against it. A video
+    that is shorter than a window is one window. Less than `slack_s` at the end is nothing to look at.
     """
-    duration_s = info.duration_s
-    slack_s = min(0.5 / info.fps, duration_s / 2)  # less than a frame is nothing to look at
-    if duration_s <= window_s + slack_s:
-        return [(0.0, duration_s)]
-    count = int((duration_s - window_s + slack_s) / stride_s) + 1
-    times = [(k * stride_s, min(k * stride_s + window_s, duration_s)) for k in range(count)]
-    if duration_s - times[-1][1] > slack_s:
-        times.append((duration_s - window_s, duration_s))
-    return times
+
+    duration_s: float
+    window_s: float
+    stride_s: float
+    slack_s: float
+
+    def __len__(self) -> int:
+        return self._num_regular + self._has_last
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[float, float]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[tuple[float, float]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[float, float] | Sequence[tuple[float, float]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        k = operator.index(index)
+        k += len(self) if k < 0 else 0
+        if not 0 <= k < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        if self._is_short:
+            return 0.0, self.duration_s
+        if k == self._num_regular:
+            return self.duration_s - self.window_s, self.duration_s
+        return self._regular(k)
+
+    @property
+    def _is_short(self) -> bool:
+        return self.duration_s <= self.window_s + self.slack_s
+
+    @property
+    def _num_regular(self) -> int:
+        if self._is_short:
+            return 1
+        num = (self.duration_s - self.window_s + self.slack_s) / self.stride_s + 1
+        return int(min(num, sys.maxsize - 1))
+
+    @property
+    def _has_last(self) -> bool:
+        return not self._is_short and self.duration_s - self._regular(self._num_regular - 1)[1] > self.slack_s
+
+    def _regular(self, k: int) -> tuple[float, float]:
+        return k * self.stride_s, min(k * self.stride_s + self.window_s, self.duration_s)
+
+
+def window_times(info: VideoInfo, window_s: float, stride_s: float) -> WindowTimes:
+    """The windows that cover a video; with a stride up to `window_s`, each frame lies in one."""
+    last_frame_s = None if info.last_frame_s is None else info.duration_s - info.last_frame_s
+    shortest_s = 1 / info.fps if last_frame_s is None else min(1 / info.fps, last_frame_s)
+    return WindowTimes(info.duration_s, window_s, stride_s, slack_s=0.5 * min(shortest_s, window_s, info.duration_s))
 
 
 def shared_reader(reader: VideoReader, window_s: float, stride_s: float, *, spec: Any = None) -> VideoReader:

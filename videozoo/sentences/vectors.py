@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videozoo.errors import DataError, WeightsError
+from videozoo.io.npz import load_arrays
 from videozoo.io.unpickle import unpickle_arrays
 from videozoo.sentences.encoder import SentenceEncoder
 from videozoo.sentences.registry import register_encoder
@@ -67,7 +68,7 @@ def read_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """
     regular_file(path, kind="file of sentence vectors")
     if path.suffix == ".npz":
-        with reading(path, advice="needs the arrays sentences and vectors"), np.load(path, allow_pickle=False) as file:
+        with reading(path, advice="needs the arrays sentences and vectors"), load_arrays(path) as file:
             names, table = file["sentences"].astype(str).tolist(), np.asarray(file["vectors"], np.float32)
         if table.ndim != 2 or len(table) != len(names):
             raise DataError(f"{path}: {len(names)} sentences with vectors {table.shape}; needs [n d], one each")
