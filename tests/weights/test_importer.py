@@ -205,7 +205,10 @@ def test_a_foreign_thing_where_tensors_belong_is_named_in_one_sentence(tmp_path,
     linear = torch.nn.Linear(2, 2)
     if is_zip:
         assert written(linear) == "holds a torch.nn.modules.linear.Linear; needs names with arrays"
-        assert written({"model": linear}) == "model: is a torch.nn.modules.linear.Linear; needs an array of numbers"
+        assert (
+            written({"model": linear})
+            == "model: is a torch.nn.modules.linear.Linear; needs an array of numbers of at most 64 bits"
+        )
     else:
         assert written(linear) == f"it asks for 'torch.nn.modules.linear.Linear', {advice}"
     assert not mark.exists()
@@ -262,3 +265,17 @@ def test_values_that_are_not_finite_are_listed(pair):
         "head.fc.bias (our head.bias); fetch the file again, or take weights from before the training diverged"
     )
     assert torch.equal(model.head.weight, before)
+
+
+def test_numbers_of_other_byte_orders_and_sizes(pair):
+    model, other = pair
+    state = {name: value.astype(">f4", copy=False) for name, value in foreign(other).items()}
+    convert(model, state)
+    assert torch.equal(model.head.weight, other.head.weight)
+    state["head.fc.bias"] = state["head.fc.bias"].astype(np.longdouble)
+    with pytest.raises(
+        WeightsError, match=r"state: head.fc.bias: is a \S+ array; needs an array of numbers of at most 64"
+    ):
+        convert(model, state)
+    with pytest.raises(WeightsError, match=r"state: head.fc.bias: is a object array; needs an array of numbers"):
+        convert(model, {**state, "head.fc.bias": 2**70})

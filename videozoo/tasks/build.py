@@ -53,8 +53,8 @@ def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
     record["task"] = {key: value for key, value in record["task"].items() if key not in only_training}
     if "pretrained" in record["model"]:
         record["model"]["pretrained"] = None  # the weights are right here
-    task = build_task(record, checkpoint.class_names)
     try:
+        task = build_task(record, checkpoint.class_names)
         task.model.load_state_dict(checkpoint.model)
     except RuntimeError as error:
         reason = " ".join(str(error).split())

@@ -101,7 +101,7 @@ def _is_finite(tensor: Tensor) -> bool:
     if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
         return True
     parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    parts = parts.float() if parts.element_size() == 1 else parts  # 8-bit floats have no minimum
+    parts = parts.float() if parts.element_size() < 4 else parts  # 8-bit floats have no minimum
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(parts))
 
 

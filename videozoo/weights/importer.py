@@ -238,9 +238,11 @@ def _array(value: Any, *, where: str) -> np.ndarray:
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     if isinstance(value, tuple) and len(value) == 2:  # PaddlePaddle pickles a tensor as (its name, its array)
         value = value[1]
-    if not isinstance(value, np.ndarray | np.generic | int | float) or np.asarray(value).dtype.kind not in "fiub":
-        raise WeightsError(f"{where}: is a {type(value).__name__}; needs an array of numbers")
-    return np.asarray(value)
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic | int | float) else None
+    if array is None or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        kind = type(value).__name__ if array is None else f"{array.dtype} array"
+        raise WeightsError(f"{where}: is a {kind}; needs an array of numbers of at most 64 bits")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch takes no other order
 
 
 class _Seen(Tensors):
