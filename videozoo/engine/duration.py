@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic_core import PydanticCustomError, core_schema
 
 from videozoo.errors import ConfigError
+from videozoo.structured import shown
 
 __all__ = ["Duration", "Horizon"]
 
@@ -42,7 +43,7 @@ class Duration:
         found = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
         if found is None:
             raise ConfigError(
-                f"duration: {value!r} has no unit that is known; write 50ep (epochs), 3000st (steps) or 2000000ex"
+                f"duration: {shown(value)} has no unit that is known; write 50ep (epochs), 3000st (steps) or 2000000ex"
             )
         return cls(float(found[1]), found[2])  # type: ignore[arg-type]
 

@@ -19,6 +19,7 @@ from videozoo.engine.loader import EvalLoader
 from videozoo.engine.report import write_report
 from videozoo.engine.run import check_features, check_width
 from videozoo.errors import ConfigError, DataError
+from videozoo.structured import shown
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.tasks.registry import tasks
 from videozoo.transforms.input import Views, build_input
@@ -229,7 +230,8 @@ def _with_task_args(checkpoint: Checkpoint, args: Mapping[str, Any]) -> Checkpoi
     for key, value in args.items():
         if key in ("name", *part.learned_args) and value != trained.get(key):
             raise ConfigError(
-                f"task.{key}: is {value!r}; the weights have learned with {trained.get(key)!r}, train anew to change it"
+                f"task.{key}: is {shown(value)}; the weights have learned with {shown(trained.get(key))}, train anew "
+                "to change it"
             )
         if key in part.training_args:
             raise ConfigError(f"task.{key}: matters in training only; leave it out")
@@ -241,8 +243,8 @@ def _check_sizes(trained: Mapping[str, Any], args: Mapping[str, Any]) -> None:
     for key in ("name", "feature_dim", "feature_dims"):
         if key in args and plain(args[key]) != plain(trained.get(key)):
             raise ConfigError(
-                f"input.{key}: is {args[key]!r}; the shape of the weights is that of {trained.get(key)!r}, train anew "
-                "to change it"
+                f"input.{key}: is {shown(args[key])}; the shape of the weights is that of {shown(trained.get(key))}, "
+                "train anew to change it"
             )
 
 

@@ -367,7 +367,7 @@ def _check_same_run(saved: Checkpoint, record: Mapping[str, Any], class_names: S
     if saved.class_names != tuple(class_names):
         found["class names"] = (list(saved.class_names), list(class_names))
     if found:
-        listed = "; ".join(f"{key}: {before!r}, {now!r}" for key, (before, now) in found.items())
+        listed = "; ".join(f"{key}: {shown(before)}, {shown(now)}" for key, (before, now) in found.items())
         raise ConfigError(
             f"{saved.path}: was written by another recipe; differing (saved, now): {listed}; give the same "
             f"recipe and overrides, or start a new run with --init {saved.path}"
