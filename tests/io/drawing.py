@@ -43,10 +43,12 @@ def draw(
     rotation_deg: int = 0,
     sound_s: float = 0.0,
     sound_codec: str = "aac",
+    noisy: bool = False,
 ) -> Path:
     """Writes frame i, which shows i % 60, at times[i] / rate seconds; with B-frames unless told otherwise.
 
-    With sound_s there is a tone of that length, its packets between those of the pictures.
+    With sound_s there is a tone of that length, its packets between those of the pictures. If noisy, a block of noise
+    stays where it is in most frames, so that these are coded as differences.
     """
     x264 = {
         "crf": "10",
@@ -65,7 +67,10 @@ def draw(
         sound: Any = container.add_stream(sound_codec, rate=48000, layout="mono") if sound_s else None
         packets = []
         for number, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(number % 60, width=width, height=height), format="rgb24")
+            drawn = picture(number % 60, width=width, height=height)
+            if noisy:
+                drawn[-8:, -8:] = np.random.default_rng(number // 7).integers(0, 256, (8, 8, 3))
+            frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
             frame = frame.reformat(format=pixel_format)
             frame.pts, frame.time_base = int(time), Fraction(1, rate)
             packets += stream.encode(frame)

@@ -93,6 +93,46 @@ def test_frames_at_gives_the_frame_on_screen(shape):
         assert np.array_equal(video.frames_at(frames.times_s).data, frames.data)
 
 
+@pytest.mark.parametrize(("codec", "pixel_format"), [("cinepak", "rgb24"), ("msvideo1", "rgb555le")])
+def test_codecs_whose_key_frames_are_not_to_be_trusted_are_decoded_from_the_start(folder, codec, pixel_format):
+    """Old AVI files flag every frame as a key frame; the pictures of these lean on earlier ones all the same."""
+    path = draw(folder / f"{codec}.avi", times=range(30), gop=1000, codec=codec, pixel_format=pixel_format, noisy=True)
+    data = bytearray(path.read_bytes())
+    index = data.index(b"idx1") + 8
+    for entry in range(index, len(data), 16):
+        data[entry + 4] |= 0x10
+    path.write_bytes(data)
+    with open_video(path) as video:
+        read = np.stack([frame for _, frame in video.stream()])
+        assert len(read) == video.num_frames == 30
+        for i in (20, 3, 29):
+            assert np.array_equal(video.frames_by_index([i]).data[0], read[i])
+            assert np.array_equal(next(video.stream(start_s=i / 30))[1], read[i])
+
+
+def test_frames_that_are_never_shown_do_not_count(folder):
+    """VP8 keeps pictures for others to refer to; here every fourth loses the bit that says to show it."""
+    source = draw(folder / "all_shown.webm", codec="libvpx", times=range(40))
+    path = folder / "some_hidden.webm"
+    with av.open(str(source)) as container, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(container.streams.video[0])
+        for number, packet in enumerate(p for p in container.demux(video=0) if p.size):
+            data = bytearray(bytes(packet))
+            if number % 4 == 3 and not packet.is_keyframe:
+                data[0] &= ~0x10
+            copy = av.Packet(bytes(data))
+            copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+            copy.is_keyframe, copy.stream = packet.is_keyframe, stream
+            out.mux(copy)
+    with open_video(path) as video:
+        read = [(time_s, frame) for time_s, frame in video.stream()]
+        assert video.num_frames == len(read) < 35
+        for i in (20, 3, len(read) - 1):
+            frames = video.frames_by_index([i])
+            assert frames.times_s == (read[i][0],)
+            assert np.array_equal(frames.data[0], read[i][1])
+
+
 def test_each_gop_is_decoded_once_and_the_others_not_at_all(folder, monkeypatch):
     path = draw(folder / "long.mp4", times=range(600), gop=10, options={"bf": "0"})
     decoded = []
@@ -365,6 +405,19 @@ def test_damage_in_the_middle_costs_the_rest_of_its_gop_and_no_more(folder, num_
         assert numbers(video.frames_by_index([59, 40, 24]).data) == [59, 40, 24]
         with pytest.raises(DecodeError, match=r"the frame at 0\.83 s cannot be decoded"):
             list(video.stream())
+
+
+def test_a_broken_key_frame_is_named_however_one_comes_to_it(folder):
+    whole = draw(folder / "whole_keys.webm", codec="libvpx", gop=20)
+    position, size, _ = [packet for packet in _packets(whole) if packet[2]][1]
+    data = bytearray(whole.read_bytes())
+    data[position + 10 : position + size] = b"\xff" * (size - 10)
+    path = _text(folder, "broken_key.webm", bytes(data))
+    for start_s in (0.0, 0.7, 0.9, 1.2):
+        with open_video(path) as video, pytest.raises(DecodeError, match=r"the frame at 0\.\d+ s cannot be decoded \("):
+            list(video.stream(start_s=start_s))
+    with open_video(path) as video, pytest.raises(DecodeError, match=r"the frame at 0\.\d+ s cannot be decoded \("):
+        list(video.windows(window_s=1.0, stride_s=1.0))
 
 
 def test_reading_survives_a_fork_and_leaves_no_thread(plain):

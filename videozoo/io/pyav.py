@@ -42,6 +42,12 @@ _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _VERSION < 19 else
 _FORMATS = dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts") | dict.fromkeys((".mpg", ".mpeg", ".vob"), "mpeg")
 
 _OVERSIZE = re.compile(r"size (?P<width>\d+)x(?P<height>\d+) exceeds specified max pixel count")
+# Codecs whose key frames are complete and flagged as such; codecs with nothing but key frames need no such list. The
+# others are decoded and counted from the start, because a seek may show wrong pictures.
+_TRUSTED = frozenset(
+    ("av1", "ffv1", "ffvhuff", "flv1", "h263", "h264", "hevc", "huffyuv", "mpeg1video", "mpeg2video", "mpeg4")
+    + ("msmpeg4v2", "msmpeg4v3", "theora", "vp8", "vp9", "vvc", "wmv1", "wmv2")
+)
 
 
 @contextlib.contextmanager
@@ -296,8 +302,11 @@ class PyAVReader(VideoReader):
     def _presented(self) -> np.ndarray:
         """Timestamps of all frames in the order of presentation, read without decoding."""
         if self._index is None:
-            times = self._track.constant_rate_times(self._first_pts)
-            self._index = times if times is not None else self._track.packet_times(self._first_pts)
+            if self._track.is_trusted:
+                times = self._track.constant_rate_times(self._first_pts)
+                self._index = times if times is not None else self._track.packet_times(self._first_pts)
+            else:
+                self._index = self._count_by_decoding()
         return self._index
 
     def _count_by_decoding(self) -> np.ndarray:
@@ -380,7 +389,16 @@ class _Track:
 
     @property
     def seekable(self) -> bool:
-        return not self._counts
+        context = self.stream.codec_context
+        # How old encoders wrote 4:4:4 stands in the first packet only, which a seek passes by.
+        depends_on_first = context.name == "h264" and "444" in str(context.pix_fmt)
+        return self.is_trusted and not self._counts and not depends_on_first
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the packets tell the frames, and decoding may begin at their key frames."""
+        codec = self.stream.codec_context.codec
+        return codec.canonical_name in _TRUSTED or bool(codec.intra_only)
 
     def close(self) -> None:
         self._packets: Iterator[Any] = iter(())
@@ -560,7 +578,7 @@ class _Track:
         stamps: list[int | None] = []
         try:
             for packet in container.demux(_video_stream(container, self.path)):
-                if packet.size and not packet.is_discard:
+                if packet.size and not packet.is_discard and not _is_hidden(packet):
                     stamps.append(packet.dts if self._counts else _stamp(packet))
         except av.error.FFmpegError as error:
             raise DecodeError(
@@ -727,9 +745,12 @@ def _open(file: Path, part: FileSlice | None, *, format_name: str | None = None)
     So playlists, patterns and references to other files lead nowhere, and a name means itself whatever is in it.
     """
     with file.open("rb", buffering=0) as opened:
-        # FFmpeg decodes some frames to learn their size: the bound holds there, too.
-        options = {"fd": str(opened.fileno()), "protocol_whitelist": "fd,subfile", "max_pixels": str(decoder_bound())}
-        return av.open("fd:" if part is None else part.url, format=format_name, options=options, **_ANY_TAGS)
+        reading = {"fd": str(opened.fileno()), "protocol_whitelist": "fd,subfile"}
+        # FFmpeg decodes some frames to learn their size: the bound holds there, too. In older PyAV, options for
+        # decoding crash on formats that find their streams late, such as FLV.
+        bounded = {} if _IS_OLD else {"max_pixels": str(decoder_bound())}
+        url = "fd:" if part is None else part.url
+        return av.open(url, format=format_name, container_options=reading, options=bounded, **_ANY_TAGS)
 
 
 def _is_text(file: Path, part: FileSlice | None) -> bool:
@@ -794,6 +815,23 @@ def _video_stream(container: Any, path: str) -> Any:
         raise DecodeError(path, "its video codec is unknown to FFmpeg")
     check_size(path, stream.codec_context.width, stream.codec_context.height)
     return stream
+
+
+def _is_hidden(packet: Any) -> bool:
+    """Whether a packet of VP8 or VP9 holds only a frame for others to refer to.
+
+    The bits are those of RFC 6386, section 9.1, and of the VP9 bitstream specification, section 6.2; a superframe of
+    VP9 (annex B) also holds the frame that is shown.
+    """
+    codec = packet.stream.codec_context.codec.canonical_name
+    if codec not in ("vp8", "vp9"):
+        return False
+    data = bytes(packet)
+    if codec == "vp8":
+        return not data[0] & 0x10
+    profile_3 = data[0] & 0x30 == 0x30  # takes one more bit
+    shown_again, shown = (0x04, 0x01) if profile_3 else (0x08, 0x02)
+    return data[-1] & 0xE0 != 0xC0 and not data[0] & shown_again and not data[0] & shown
 
 
 def _rates(stream: Any) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -261,7 +261,7 @@ class Extractor:
         return round(self.spec.num_frames * self.spec.frame_stride / rate_hz, 3)
 
     def _rows(
-        self, name: str, times: list[tuple[float, float]], reader: VideoReader, batch_size: int
+        self, name: str, times: Sequence[tuple[float, float]], reader: VideoReader, batch_size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if batch_size < 1:
             raise ConfigError(f"batch_size: got {batch_size}; needs at least 1")
@@ -296,7 +296,7 @@ def numbers(outputs: Outputs, batch: Batch) -> Outputs:
     return outputs
 
 
-def _sound(name: str, info: VideoInfo, times: list[tuple[float, float]]) -> np.ndarray:
+def _sound(name: str, info: VideoInfo, times: Sequence[tuple[float, float]]) -> np.ndarray:
     return sound_features(name, times) if info.has_audio else silence(len(times))
 
 
