@@ -134,7 +134,7 @@ def test_disk_full_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(
         TrainingError,
-        match=r"^step 5: .*best\.pt: cannot be written \(.*No space left on device\).*"
+        match=r"^step 5: .*best\.pt: cannot be written \(.*[Nn]o space left on device\).*"
         r"go on with --resume from .*last\.pt \(step 4\)",
     ):
         trainer.run()

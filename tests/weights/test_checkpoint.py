@@ -103,7 +103,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(WeightsError, match="No space left on device"):
+    with pytest.raises(WeightsError, match="no space left on device"):
         checkpoint.write(path, {**PAYLOAD, "step": 8})
     monkeypatch.undo()
     assert checkpoint.read(path).step == 7
@@ -212,9 +212,7 @@ def test_a_file_without_permission_says_so(tmp_path, monkeypatch, form):
 
 def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        WeightsError, match=r"file/w\.pt: cannot be written \(.*File exists.*\); free some space or check"
-    ):
+    with pytest.raises(WeightsError, match=r"file/w\.pt: cannot be written \(file exists\); free some space, check"):
         checkpoint.replace_file(tmp_path / "file" / "w.pt", lambda _: None)
 
 

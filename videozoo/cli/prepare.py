@@ -112,23 +112,25 @@ def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[...
     """Writes every data set, and says how it went; exit status 1 if a video could not be used."""
     from videozoo.data.labels import CLASS_FILES
     from videozoo.errors import counted
+    from videozoo.io.lock import locked
+    from videozoo.io.whole_file import write_whole_text
 
     names = next(iter(datasets.values())).class_names
-    if names != tuple(map(str, range(len(names)))):  # numbers are no names
-        out.mkdir(parents=True, exist_ok=True)
-        (out / CLASS_FILES[0]).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     num_failed = 0
-    for name, dataset in datasets.items():
-        with progress_bars(console(stderr=True)) as progress:
-            total = len({record.path for record in dataset if record.num_frames is None})
-            progress.add_task(name, total=total)
-            made = write(dataset, out, name, on_done=functools.partial(progress.advance, progress.task_ids[0]))
-        place = made.path if unit == "video" else out / f"{name}-*.tar"
-        written = counted(made.num_written, unit)
-        say(f"{place}: {written} written, {made.num_kept} kept, {len(made.failed)} failed")
-        for video, reason in made.failed.items():
-            say(f"  failed: {video}: {reason}", err=True)
-        num_failed += len(made.failed)
+    with locked(out):
+        if names != tuple(map(str, range(len(names)))):  # numbers are no names
+            write_whole_text(out / CLASS_FILES[0], "".join(f"{name}\n" for name in names))
+        for name, dataset in datasets.items():
+            with progress_bars(console(stderr=True)) as progress:
+                total = len({record.path for record in dataset if record.num_frames is None})
+                progress.add_task(name, total=total)
+                made = write(dataset, out, name, on_done=functools.partial(progress.advance, progress.task_ids[0]))
+            place = made.path if unit == "video" else out / f"{name}-*.tar"
+            written = counted(made.num_written, unit)
+            say(f"{place}: {written} written, {made.num_kept} kept, {len(made.failed)} failed")
+            for video, reason in made.failed.items():
+                say(f"  failed: {video}: {reason}", err=True)
+            num_failed += len(made.failed)
     _say_command(out, multi_label=any(dataset.multi_label for dataset in datasets.values()))
     if num_failed:
         say("failed videos are left out of the lists; fetch them again and run the command again", err=True)
@@ -147,7 +149,7 @@ def _say_command(out: Path, *, multi_label: bool) -> None:
         splits = data_section(out)
         overrides = [f"data.{split}.multi_label=true" for split in splits] if multi_label else []
         command = ["videozoo", "train", str(out), *overrides, "--out", str(Path("runs") / out.resolve().name)]
-        typer.echo(f"train from it: {shlex.join(command)}")
+        say(f"train from it: {shlex.join(command)}")
 
 
 @app.command("yt8m-pkl", short_help="Write the pickles of YouTube-8M that PaddleVideo reads.")
@@ -159,6 +161,7 @@ def yt8m_pkl(
     """Write PaddleVideo's pickles of YouTube-8M, one a shard; training reads the shards themselves."""
     from videozoo.data.youtube8m import find_shards
     from videozoo.data.youtube8m_pkl import write_pickles
+    from videozoo.io.whole_file import write_whole_text
 
     num_bad = 0
     names = []
@@ -169,7 +172,7 @@ def yt8m_pkl(
         for reason in bad:
             say(f"  left out: {reason}", err=True)
     list_path = out.with_name(f"{out.name}.list")
-    list_path.write_text("".join(names), encoding="utf-8")
+    write_whole_text(list_path, "".join(names))
     say(f"{list_path}: lists {len(names)} pickles")
     if num_bad:
         raise typer.Exit(1)

@@ -18,6 +18,7 @@ from videozoo.data.clip_list import list_line
 from videozoo.data.dataset import ClipDataset
 from videozoo.errors import DataError, DecodeError
 from videozoo.io.decode import open_video
+from videozoo.io.whole_file import write_whole_text
 from videozoo.structured import read_json
 
 __all__ = ["FRAME_NAME", "FrameList", "convert_videos", "prepare_frames", "write_frames"]
@@ -110,7 +111,7 @@ def convert_videos(
         raise DataError(
             f"{dataset.source}: none of its {len(failed)} videos can be decoded ({path}: {reason}); fetch them again"
         )
-    _write_text(out_dir / f"{name}.txt", "".join(f"{line}\n" for line in lines))
+    write_whole_text(out_dir / f"{name}.txt", "".join(f"{line}\n" for line in lines))
     num_kept = sum(kept for _, kept in done.values())
     return FrameList(out_dir / f"{name}.txt", len(done) - num_kept, num_kept, dict(sorted(failed.items())))
 
@@ -141,7 +142,7 @@ def write_frames(video: Path, folder: Path, *, short_side_px: int | None = 256, 
                 folder.mkdir(parents=True, exist_ok=True)
                 image.save(folder / FRAME_NAME.format(num_frames), quality=quality)
             fps = reader.info.fps
-        _write_text(folder / MARKER, json.dumps({**wanted, "num_frames": num_frames, "fps": fps}))
+        write_whole_text(folder / MARKER, json.dumps({**wanted, "num_frames": num_frames, "fps": fps}))
     except DecodeError:
         _clear(folder)
         raise
@@ -192,10 +193,3 @@ def _clear(folder: Path) -> None:
             frame.unlink()
         if not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

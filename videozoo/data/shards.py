@@ -33,6 +33,7 @@ from videozoo.errors import ConfigError, DataError, DecodeError, counted
 from videozoo.io.clip_files import VIDEO_SUFFIXES
 from videozoo.io.decode import probe
 from videozoo.io.slice import FileSlice
+from videozoo.io.whole_file import whole_file, write_whole_text
 from videozoo.structured import checked, parse_json, read_json, reading, regular_file, shown
 from videozoo.types import ClipRecord
 
@@ -200,13 +201,11 @@ def read_shard(path: Path) -> Shard:
         if kept["stamp"] == stamp and inside:
             return Shard(path, tuple(kept["samples"]))
     shard = Shard(path, tuple(_walk(path, size_bytes=stat.st_size)))
-    part = index.with_name(f".{index.name}.{os.getpid()}.part")
+    text = json.dumps({"stamp": stamp, "samples": [dataclasses.asdict(sample) for sample in shard.samples]})
     try:
-        text = json.dumps({"stamp": stamp, "samples": [dataclasses.asdict(sample) for sample in shard.samples]})
-        part.write_text(text, encoding="utf-8")
-        part.replace(index)
-    except OSError as error:  # a place that is read only: it is walked again next time
-        log.info("%s: no index is kept (%s)", index, error.strerror)
+        write_whole_text(index, text)
+    except DataError as error:  # a place that is read only: it is walked again next time
+        log.info("no index is kept; %s", error)
     return shard
 
 
@@ -397,26 +396,15 @@ def _holds(path: Path, part: Sequence[tuple[str, ClipRecord]]) -> bool:
 
 
 def _write_shard(path: Path, part: Sequence[tuple[str, ClipRecord]]) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, record in part:
-                about: dict[str, Any] = {"id": record.id, "labels": list(record.labels)}
-                about |= {n: t for n, t in (("start_s", record.start_s), ("end_s", record.end_s)) if t is not None}
-                text = json.dumps(about, ensure_ascii=False).encode()
-                with record.path.open("rb") as video:
-                    size_bytes = os.fstat(video.fileno()).st_size
-                    tar.addfile(_member(f"{key}{record.path.suffix.lower()}", size_bytes), video)
-                tar.addfile(_member(f"{key}.json", len(text)), io.BytesIO(text))
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "make room or choose another folder, then run again to go on"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as unfinished, tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, record in part:
+            about: dict[str, Any] = {"id": record.id, "labels": list(record.labels)}
+            about |= {n: t for n, t in (("start_s", record.start_s), ("end_s", record.end_s)) if t is not None}
+            text = json.dumps(about, ensure_ascii=False).encode("utf-8", "backslashreplace")
+            with record.path.open("rb") as video:
+                size_bytes = os.fstat(video.fileno()).st_size
+                tar.addfile(_member(f"{key}{record.path.suffix.lower()}", size_bytes), video)
+            tar.addfile(_member(f"{key}.json", len(text)), io.BytesIO(text))
 
 
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:

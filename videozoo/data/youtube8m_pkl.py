@@ -19,6 +19,7 @@ from videozoo.data.registry import register_dataset
 from videozoo.data.youtube8m import NUM_CLASSES, Answer, FeatureShards, find_shards, vocabulary_names
 from videozoo.errors import DataError, WeightsError, counted
 from videozoo.io.unpickle import unpickle_arrays
+from videozoo.io.whole_file import whole_file
 from videozoo.structured import reading, shown
 
 __all__ = ["PickledVideos", "write_pickle", "write_pickles", "youtube8m_pkl"]
@@ -133,10 +134,8 @@ def write_pickle(shard: Path, out_dir: Path) -> tuple[Path, int, list[str]]:
     if not items:
         raise DataError(f"{shard}: none of its {counted(len(shards), 'video')} can be read, the first since {bad[0]}")
     path = out_dir / _pickle_name(shard)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         _Pickler(file, protocol=2).dump(items)
-    partial.replace(path)
     return path, len(items), [*bad, *shards.notes]
 
 

@@ -20,6 +20,7 @@ from videozoo.io.decode import probe
 from videozoo.io.encode import write_video
 from videozoo.io.pyav import decoding, open_container, reason_of, url_to_write
 from videozoo.io.reader import VideoReader
+from videozoo.io.whole_file import whole_file
 
 __all__ = ["at_rate", "copy_cut", "cut", "steady_fps"]
 
@@ -73,11 +74,14 @@ def copy_cut(path: str | os.PathLike[str], out_path: str | os.PathLike[str], *, 
         DecodeError: the file cannot be read.
     """
     out = Path(out_path)
-    part = out.with_name(f".{out.stem}.{os.getpid()}.part{out.suffix}")
     info = probe(path)
     _check(path, start_s, end_s, info.duration_s)
     try:
-        with contextlib.ExitStack() as opened, av.open(url_to_write(part), "w") as target:
+        with (
+            whole_file(out) as part,
+            contextlib.ExitStack() as opened,
+            av.open(url_to_write(part), "w") as target,
+        ):
             runs = []
             for kind in ("video", "audio") if info.has_audio else ("video",):
                 container = opened.enter_context(open_container(os.fspath(path)))
@@ -86,14 +90,11 @@ def copy_cut(path: str | os.PathLike[str], out_path: str | os.PathLike[str], *, 
                 runs.append(_packets(container, source, copy, info.start_s + start_s, end_s - start_s))
             for _, _, packet in heapq.merge(*runs, key=lambda item: item[:2]):
                 target.mux(packet)
-        part.replace(out)
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise DataError(
             f"{out}: cannot take {start_s:g} s to {end_s:g} s of {path} as they are ({reason_of(error)}); "
             "cut exactly instead, which encodes anew"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def steady_fps(fps: float) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.pyav import ONE_THREAD, reason_of, url_to_write
+from videozoo.io.whole_file import whole_file
 
 __all__ = ["write_video"]
 
@@ -66,20 +67,18 @@ def write_video(
         options["x264-params"] = f"asm={_UP_TO_AVX2}"
     if gop_frames is not None:
         options["g"] = str(gop_frames)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        with _Writer(part, path, Fraction(fps).limit_denominator(1_000_000), metadata or {}) as writer:
-            writer.write(
-                frames,
-                codec=codec,
-                pixel_format=pixel_format,
-                options=options,
-                audio=audio,
-                audio_rate_hz=audio_rate_hz,
-            )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: the folder {path.parent} does not exist; make it first")
+    rate = Fraction(fps).limit_denominator(1_000_000)
+    with whole_file(path) as part, _Writer(part, path, rate, metadata or {}) as writer:
+        writer.write(
+            frames,
+            codec=codec,
+            pixel_format=pixel_format,
+            options=options,
+            audio=audio,
+            audio_rate_hz=audio_rate_hz,
+        )
 
 
 @functools.cache
@@ -97,8 +96,6 @@ class _Writer:
         options = {"fflags": "+bitexact"}
         if name.suffix.lower() in (".mp4", ".m4v", ".mov"):
             options["movflags"] = "+faststart"
-        if not name.parent.is_dir():
-            raise DataError(f"{name}: the folder {name.parent} does not exist; make it first")
         try:
             self.container: Any = av.open(url_to_write(part), "w", container_options=options)
         except (av.error.FFmpegError, ValueError) as error:

@@ -6,7 +6,6 @@ import heapq
 import os
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -14,6 +13,7 @@ import av.error
 
 from videozoo.errors import DataError
 from videozoo.io.pyav import open_container, reason_of, url_to_write
+from videozoo.io.whole_file import whole_file
 
 __all__ = ["add_sound"]
 
@@ -34,24 +34,22 @@ def add_sound(
     Raises:
         DataError: there is no sound, or the container of `out_path` does not hold its codec.
     """
-    part = Path(out_path).with_name(f".{Path(out_path).stem}.{os.getpid()}.part{Path(out_path).suffix}")
     pictures, sound = open_container(os.fspath(video_path)), open_container(os.fspath(sound_path))
     try:
         if not sound.streams.audio:
             raise DataError(f"{sound_path}: has no audio stream to add to {out_path}")
-        with av.open(url_to_write(part), "w", container_options={"fflags": "+bitexact"}) as out:
+        options = {"fflags": "+bitexact"}
+        with whole_file(out_path) as part, av.open(url_to_write(part), "w", container_options=options) as out:
             source = sound.streams.best("audio")
             streams = [out.add_stream_from_template(s) for s in (pictures.streams.video[0], source)]
             sounds = _packets(sound, source, streams[1], start_s=start_s)
             seen = _packets(pictures, pictures.streams.video[0], streams[0])
             for _, _, packet in heapq.merge(seen, sounds, key=lambda item: item[:2]):
                 out.mux(packet)
-        part.replace(out_path)
     except (av.error.FFmpegError, ValueError) as error:
         reason = reason_of(error)
         raise DataError(f"{out_path}: cannot take the sound of {sound_path} as it is ({reason})") from error
     finally:
-        part.unlink(missing_ok=True)
         pictures.close()
         sound.close()
 

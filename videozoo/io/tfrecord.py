@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from videozoo.errors import DataError
+from videozoo.io.whole_file import whole_file
 from videozoo.structured import regular_file
 
 __all__ = [
@@ -119,16 +120,12 @@ class TFRecordFile:
 
 def write_tfrecord(path: StrPath, records: Iterable[bytes], *, compress: bool = False) -> int:
     """Writes `records` and says how many; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
     count = 0
-    with gzip.GzipFile(partial, "wb", mtime=0) if compress else partial.open("wb") as file:
+    with whole_file(path) as part, gzip.GzipFile(part, "wb", mtime=0) if compress else part.open("wb") as file:
         for count, data in enumerate(records, start=1):  # noqa: B007
             size = struct.pack("<Q", len(data))
             file.write(size + struct.pack("<I", masked_crc32c(size)))
             file.write(data + struct.pack("<I", masked_crc32c(data)))
-    partial.replace(path)
     return count
 
 

@@ -137,7 +137,8 @@ def _named(
         yield
     except expected as problem:
         named = getattr(problem, "filename", None)
-        if named is not None and os.fspath(named) not in (os.fspath(path), os.fspath(part), *_above(path)):
+        ours = (os.fspath(path), os.fspath(part), *_above(path))
+        if named is not None and os.fspath(named).removeprefix("file:") not in ours:  # FFmpeg's names begin so
             raise
         reason = (getattr(problem, "strerror", None) or str(problem).partition("\n")[0]).replace(str(part), str(path))
         raise error(

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import pickle
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from videozoo.errors import WeightsError
 from videozoo.io.unpickle import open_weights
+from videozoo.io.whole_file import whole_file
 from videozoo.structured import checked, parse_json, reading, reason, regular_file, shown
 from videozoo.weights.torch_file import TORCH_DAMAGE, TorchFileRefused, is_zip, read_torch
 
@@ -288,23 +288,6 @@ def replace_file(path: str | os.PathLike[str], write_to: Callable[[str], None]) 
     Raises:
         WeightsError: it cannot be written; an older file of that name is still there.
     """
-    path = Path(path)
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(descriptor)
-        write_to(temporary)
-        with open(temporary, "rb") as file:  # noqa: PTH123
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # noqa: PTH101 (mkstemp made it private)
-        os.replace(temporary, path)  # noqa: PTH105
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(
-            f"{path}: cannot be written ({reason}); free some space or check the folder's permissions, "
-            "the previous file of that name is untouched"
-        ) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+    failures = (RuntimeError, safetensors.SafetensorError)
+    with whole_file(path, error=WeightsError, writer_errors=failures) as unfinished:
+        write_to(str(unfinished))

@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 from videozoo.data.motion.render import render, sound
 from videozoo.data.motion.script import Script
 from videozoo.errors import ConfigError, DataError
+from videozoo.io.whole_file import write_whole_text
 from videozoo.structured import checked, read_json
 
 __all__ = ["Progress", "write_world"]
@@ -65,7 +66,7 @@ def write_world(
         if progress is not None:
             progress(done, len(files))
     for name, text in texts.items():
-        _write_text(out_dir / name, text)
+        write_whole_text(out_dir / name, text)
     _mark(out_dir, asked, holds, complete=True)
 
 
@@ -109,7 +110,7 @@ def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
 
 def _mark(out_dir: Path, asked: dict[str, Any], holds: Sequence[str], *, complete: bool) -> None:
     """Says in the folder what was asked for, which names in it belong to that, and whether all is there."""
-    _write_text(out_dir / _MARKER, json.dumps({"asked": asked, "complete": complete, "holds": holds}, indent=1))
+    write_whole_text(out_dir / _MARKER, json.dumps({"asked": asked, "complete": complete, "holds": holds}, indent=1))
 
 
 def _remove(path: Path) -> None:
@@ -139,10 +140,3 @@ def _write_video(path: Path, script: Script) -> None:
 
     audio = sound(script, rate_hz=_AUDIO_RATE_HZ)
     write_video(path, render(script), fps=script.fps, audio=audio, audio_rate_hz=_AUDIO_RATE_HZ, preset=_PRESET)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
