@@ -31,6 +31,7 @@ from videozoo.data.tacos import tacos
 from videozoo.data.tall_tacos import Movie
 from videozoo.data.youtube8m import read_vocabulary
 from videozoo.data.youtube8m_pkl import youtube8m_pkl
+from videozoo.decoding.video_scores import VideoScores
 from videozoo.engine.curves import find_runs
 from videozoo.errors import VideoZooError
 from videozoo.io.features import FeatureStore, read_features
@@ -38,7 +39,6 @@ from videozoo.io.frame_folder import FrameFolder
 from videozoo.predict.index import VideoIndex
 from videozoo.predict.projection import Projection
 from videozoo.sentences.vectors import read_vectors
-from videozoo.tasks.localize import VideoScores
 from videozoo.weights import checkpoint
 from videozoo.weights.importer import read_foreign
 
