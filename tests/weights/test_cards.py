@@ -4,8 +4,10 @@ import re
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tests.models.test_tsn import NARROW, narrow
+from videozoo.cli.main import app
 from videozoo.config.check import bind
 from videozoo.errors import WeightsError
 from videozoo.models.registry import models
@@ -43,6 +45,24 @@ def test_a_card_is_loaded_from_the_cache(tmp_path, monkeypatch):
     other = narrow("tsm")
     write_pdparams(tmp_path / "weights" / card.file_name, other)
     assert torch.equal(load_card("tsm.made").head.weight, other.head.weight)
+
+
+def test_a_cached_file_that_is_no_weights_says_where_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDEOZOO_HOME", str(tmp_path))
+    monkeypatch.setenv("VIDEOZOO_OFFLINE", "1")
+    card = cards.CARDS["tsm.k400"]
+    path = tmp_path / "weights" / card.file_name
+    path.parent.mkdir()
+    path.write_bytes(b"\x80\x02 no weights")
+    told = rf"{re.escape(str(path))}: .* \(the file lies in the cache: --refresh fetches it anew\)$"
+    with pytest.raises(WeightsError, match=told):
+        load_card(card.name)
+    command = ["import", card.name, "--out", str(tmp_path / "o.safetensors")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, WeightsError) and re.search(told, str(result.exception))
+    result = CliRunner().invoke(app, [*command, "--refresh"])
+    assert "VIDEOZOO_OFFLINE is set and the file was to be fetched anew" in str(result.exception)
+    assert path.read_bytes() == b"\x80\x02 no weights"
 
 
 def test_unknown_cards():
