@@ -25,6 +25,7 @@ from videozoo.data.kinetics_csv import kinetics_csv
 from videozoo.data.labels import read_class_names
 from videozoo.data.motion.script import Script
 from videozoo.data.msrvtt import msrvtt
+from videozoo.data.qvhighlights import qvhighlights
 from videozoo.data.segments import read_annotations
 from videozoo.data.shards import read_shard
 from videozoo.data.tacos import tacos
@@ -66,6 +67,7 @@ def with_features(folder):
 # ---- JSON --------------------------------------------------------------------------------------------------
 
 CAPTIONS = {"v": {"duration": 9, "timestamps": [[0, 1]], "sentences": ["a"]}}
+QVHIGHLIGHTS = {"vid": "v", "query": "a dog", "duration": 9, "relevant_windows": [[0, 1], [2, 3]]}
 TACOS = {"v": {"timestamps": [[0, 1]], "sentences": ["a"], "fps": 2}}
 JSON_READERS = {
     "annotations": read_annotations,
@@ -73,6 +75,7 @@ JSON_READERS = {
     "msrvtt": lambda path: msrvtt(path, features=with_features(path.parent)),
     "tacos": lambda path: tacos(path, features=with_features(path.parent)),
     "video_scores": lambda path: VideoScores(str(path)).read("a"),
+    "qvhighlights": lambda path: qvhighlights(path, features=with_features(path.parent)),
     "script": lambda path: Script.from_json(path.read_text()),
 }
 NOT_JSON = {
@@ -118,6 +121,9 @@ def test_json_of_another_form(tmp_path, reader, text):
         ("msrvtt", {"videos": [{"video_id": "a"}], "sentences": [{"video_id": "a", "caption": {}}]}, "caption"),
         ("tacos", {"v": {**TACOS["v"], "fps": 0}}, "fps: input should be greater than 0, got 0"),
         ("tacos", {"v": {**TACOS["v"], "num_frames": "x"}}, "num_frames: "),
+        ("qvhighlights", {**QVHIGHLIGHTS, "relevant_windows": []}, "relevant_windows: .*got .."),
+        ("qvhighlights", {**QVHIGHLIGHTS, "relevant_windows": [5]}, "relevant_windows: 0: "),
+        ("qvhighlights", {**QVHIGHLIGHTS, "duration": 1e999}, "duration: input should be a finite number"),
         ("video_scores", {"class": ["a"], "results": {"a": ["x"]}}, "results: a: 0: .*'x'"),
         ("video_scores", {"class": "ab", "results": {}}, "class: .*'ab'"),
     ],
@@ -126,6 +132,12 @@ def test_json_with_a_field_of_another_type(tmp_path, reader, content, said):
     (tmp_path / "f.json").write_text(json.dumps(content))
     with pytest.raises(VideoZooError, match=said):
         JSON_READERS[reader](tmp_path / "f.json")
+
+
+def test_json_of_the_right_form(tmp_path):
+    (tmp_path / "f.jsonl").write_text(json.dumps(QVHIGHLIGHTS) + "\n")
+    (record,) = qvhighlights(tmp_path / "f.jsonl", features=with_features(tmp_path))
+    assert (record.moment, record.duration_s) == ((0.0, 1.0), 9.0)
 
 
 # ---- recipes, records and logs of runs ---------------------------------------------------------------------

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from videozoo.data.files import read_lines
+from annotated_types import MinLen
+from pydantic import FiniteFloat
+from typing_extensions import TypedDict
+
 from videozoo.data.queries import Query, QueryDataset, assemble_queries
 from videozoo.data.registry import register_dataset
-from videozoo.errors import DataError
+from videozoo.structured import checked, parse_json, read_lines
 
 __all__ = ["qvhighlights"]
+
+NEEDS = "needs JSON with vid, query, duration and relevant_windows [[start, end], ...]"
 
 
 @register_dataset
@@ -30,12 +35,15 @@ def qvhighlights(path: Path, *, features: Path, class_names: Sequence[str] | Non
 
 
 def _queries(path: Path) -> Iterator[Query]:
-    needs = "needs JSON with vid, query, duration and relevant_windows [[start, end], ...]"
-    for where, line in read_lines(path, what="list of sentences"):
-        try:
-            entry = json.loads(line)
-            first, *others = [(float(start), float(end)) for start, end in entry["relevant_windows"]]
-            video, sentence, duration_s = str(entry["vid"]), str(entry["query"]).strip(), float(entry["duration"])
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise DataError(f"{where}: is not a line of QVHighlights ({error}); {needs}") from error
-        yield Query(where, video, sentence, *first, duration_s=duration_s, others=tuple(others))
+    for where, line in read_lines(path, kind="list of sentences"):
+        entry = checked(parse_json(line, where=where, advice=NEEDS), _Line, where=where, advice=NEEDS)
+        first, *others = entry["relevant_windows"]
+        sentence = entry["query"].strip()
+        yield Query(where, str(entry["vid"]), sentence, *first, duration_s=entry["duration"], others=tuple(others))
+
+
+class _Line(TypedDict):
+    vid: str | int
+    query: str
+    duration: FiniteFloat
+    relevant_windows: Annotated[list[tuple[FiniteFloat, FiniteFloat]], MinLen(1)]
