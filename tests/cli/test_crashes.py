@@ -82,6 +82,7 @@ def test_predict_names_the_files_and_answers_for_the_others_once(tmp_path, run, 
     assert {opened.count(f"{name}.mp4") for name in ("a", "bad1", "bad2", "c", "d")} == {1}
 
 
+@pytest.mark.long
 def test_extract_names_the_files_and_stores_the_others(tmp_path, run, clips):
     out = tmp_path / "features"
     call(tmp_path, "extract", run, clips, "--out", out, "--window", "1", "--device", "cpu", "--workers", 3)

@@ -17,6 +17,7 @@ from videozoo.io.slice import FileSlice
 __all__ = ["TorchCodecReader"]
 
 _JUST_BEFORE_S = 1e-6
+_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError)  # of its C++ and its checks
 
 
 class TorchCodecReader(VideoReader):
@@ -41,7 +42,7 @@ class TorchCodecReader(VideoReader):
                 seek_mode="exact",
                 device=device,
             )
-        except (RuntimeError, ValueError) as error:
+        except _ERRORS as error:
             raise self._broken(error) from error
         self._start_s = float(self._decoder.metadata.begin_stream_seconds)
         self._end_of_last_s = float(self._decoder.metadata.end_stream_seconds)
@@ -59,7 +60,7 @@ class TorchCodecReader(VideoReader):
             return self._frames_by_index([])
         try:
             return self._frames(self._decoder.get_frames_played_at([self._clock(t) for t in times_s]))
-        except (RuntimeError, IndexError) as error:
+        except _ERRORS as error:
             raise self._broken(error) from error
 
     def _frames_by_index(self, indices: list[int]) -> Frames:
@@ -68,7 +69,7 @@ class TorchCodecReader(VideoReader):
             return Frames(np.empty(shape, np.uint8), ())
         try:
             return self._frames(self._decoder.get_frames_at(indices))
-        except (RuntimeError, IndexError) as error:
+        except _ERRORS as error:
             raise self._broken(error) from error
 
     def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
@@ -77,7 +78,7 @@ class TorchCodecReader(VideoReader):
             for index in range(first, self.num_frames):
                 frame = self._decoder.get_frame_at(index)
                 yield float(frame.pts_seconds) - self._start_s, frame.data
-        except (RuntimeError, IndexError) as error:
+        except _ERRORS as error:
             raise self._broken(error) from error
 
     def _time_s(self, index: int) -> float:
