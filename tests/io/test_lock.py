@@ -87,6 +87,19 @@ def test_a_file_is_locked_beside_it_and_its_folder_is_free(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    def open_(self, *args, **options):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(Path, "open", open_)
+    with (
+        pytest.raises(OSError, match=r"\[Errno 28\] No space left on device: '.*out/\.lock'"),
+        locked(tmp_path / "out"),
+    ):
+        pass
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path):
     with locked(tmp_path / "new" / "out"):
         pass

@@ -98,7 +98,7 @@ def test_answers_are_printed_when_their_files_cannot_be_written(run, grey_video,
     )
     assert status == 1
     assert json.loads(printed)["predictions"][0]["labels"][0]["name"] == "dim" and json.loads(printed)["failed"] == []
-    assert "1 answer could not be written:\n  /dev/full: cannot be written (no space left on device)" in said
+    assert "1 file could not be written:\n  /dev/full: cannot be written (no space left on device)" in said
     assert Path("/dev/full").is_char_device()
 
 
@@ -131,6 +131,7 @@ def test_a_video_whose_picture_cannot_be_written_is_answered_and_has_not_failed(
     assert len(found["predictions"]) == 2 and found["failed"] == []
     for name in ("a", "b"):
         assert f"answers/{name}.json: cannot be written (no space left on device)" in said
+        assert f"plots/{name}.png: cannot be written (no space left on device)" in said
     assert not list((tmp_path / "answers").iterdir()) if (tmp_path / "answers").exists() else True
 
 

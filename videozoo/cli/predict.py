@@ -75,7 +75,7 @@ def predict(
     """
     from videozoo.cli.feature_shards import find_records, predict_records
     from videozoo.cli.products import plan_products
-    from videozoo.errors import ConfigError, counted
+    from videozoo.errors import ConfigError, DataError, counted
     from videozoo.predict.answers import Answers, format_of
     from videozoo.predict.predictor import load
     from videozoo.predict.sources import find_videos
@@ -117,9 +117,14 @@ def predict(
         found = predictor(look(video, predictor), window_s=window, stride_s=stride, spans=spans, **options)
         return _about(video, found, fps).keep(**choice)
 
-    def make(video: Path, prediction: Prediction) -> None:
+    def make(video: Path, prediction: Prediction) -> list[str]:
+        problems = []
         for product in products:
-            product.make(video, prediction, fps)
+            try:
+                product.make(video, prediction, fps)
+            except DataError as error:
+                problems.append(str(error))
+        return problems
 
     with _locked(out):
         on_stdout = "json" if as_json else chosen if out is None else None
@@ -131,7 +136,7 @@ def predict(
     damaged = [f"{p.id}: {counted(p.damaged_frames, 'frame')}" for p in answers.found if p.damaged_frames]
     _list(notes, "damage that the decoder concealed (--strict makes it an error):", damaged)
     _list(notes, f"{len(answers.failed)} of {len(videos)} videos failed:", list(answers.failed.values()))
-    _list(notes, f"{counted(len(unwritten), 'answer')} could not be written:", unwritten)
+    _list(notes, f"{counted(len(unwritten), 'file')} could not be written:", unwritten)
     if answers.failed or unwritten:
         raise typer.Exit(1)
 
@@ -140,7 +145,7 @@ def _answer_all(
     videos: Sequence[Path],
     answers: Answers,
     answer: Callable[[Path, Progress], Prediction],
-    make: Callable[[Path, Prediction], None],
+    make: Callable[[Path, Prediction], list[str]],
     sinks: Sequence[Sink],
     notes: Console,
 ) -> list[str]:
@@ -182,7 +187,7 @@ def _answer_all(
             try:
                 with journal.reading(video):
                     if known is None:
-                        make(video, prediction)
+                        unwritten += make(video, prediction)
             except DataError as error:
                 unwritten.append(str(error))
     return unwritten + [sink.problem for sink in sinks if sink.problem is not None]

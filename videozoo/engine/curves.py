@@ -17,6 +17,7 @@ from videozoo.drawing.text import draw_text
 from videozoo.engine.duration import Duration
 from videozoo.engine.log import read_log
 from videozoo.errors import DataError
+from videozoo.io.whole_file import whole_file
 from videozoo.structured import checked, read_yaml
 
 __all__ = ["RunSummary", "find_runs", "plot_curves", "read_run"]
@@ -176,7 +177,8 @@ def plot_curves(runs: Sequence[RunSummary], out_path: Path) -> Path:
         best = "  ".join(f"{name} {value:.4g}" for name, value in run.best.items())
         draw_text(pen, (AXIS_PX + 50, y), f"{run.name}   {best}", INK, 19)
     out_path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(out_path, format="PNG")
+    with whole_file(out_path) as part:
+        image.save(part, format="PNG")
     return out_path
 
 

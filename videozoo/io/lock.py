@@ -38,14 +38,16 @@ def locked(place: str | os.PathLike[str], *, is_folder: bool = True) -> Iterator
     made = not lock.parent.exists()
     lock.parent.mkdir(parents=True, exist_ok=True)
     own = str(ProcessMark.own())
-    while not _create(lock, own):
-        _refuse_living(lock, place)
-        _remove_dead(lock)
     try:
-        yield
+        while not _create(lock, own):
+            _refuse_living(lock, place)
+            _remove_dead(lock)
+        try:
+            yield
+        finally:
+            if _read(lock) == own:  # not one that somebody made after removing ours by hand
+                lock.unlink(missing_ok=True)
     finally:
-        if _read(lock) == own:  # not one that somebody made after removing ours by hand
-            lock.unlink(missing_ok=True)
         if made:
             with contextlib.suppress(OSError):  # something was written, as it should be
                 lock.parent.rmdir()
@@ -58,9 +60,9 @@ def _create(lock: Path, text: str) -> bool:
             file.write(text)
     except FileExistsError:
         return False
-    except OSError:
+    except OSError as error:
         lock.unlink(missing_ok=True)  # a full disk leaves it empty
-        raise
+        raise OSError(error.errno, error.strerror, os.fspath(lock)) from error
     return True
 
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from videozoo.contracts.answer import UNNAMED, Lane
 from videozoo.drawing.text import draw_text, fit, text_width
 from videozoo.errors import ConfigError, counted
+from videozoo.io.whole_file import whole_file
 from videozoo.predict.draw import GREY, PALETTE, RGB, clock, colours, leaders
 from videozoo.predict.prediction import Prediction, Window
 from videozoo.types import Span
@@ -57,7 +58,8 @@ def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, t
     _Page(image, prediction, timeline, names, spans, shaded).draw()
     out = Path(out_path)
     out.parent.mkdir(parents=True, exist_ok=True)
-    image.save(out)
+    with whole_file(out) as part:
+        image.save(part)
     return out
 
 
