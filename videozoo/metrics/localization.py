@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import Self
 
 from videozoo.metrics.detection import THUMOS_TIOUS, DetectionMap, SpottingMap
-from videozoo.metrics.parts import Interval, Part, Table
+from videozoo.metrics.parts import Interval, Note, Part, Table
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS, ProposalRecall
 from videozoo.types import Segments
 
@@ -86,6 +86,8 @@ class Localization:
             parts.append(Table("without_proposal", "Videos without any proposal", ("id",), rows, max_shown=20))
         if self.is_named:
             parts += [self._classes(), *self.precision.tie_notes()]
+        if self.is_named and self.spotting is not None:
+            parts += [Note(_spotting(note.text)) for note in self.spotting.tie_notes()]
         return parts
 
     def _classes(self) -> Table:
@@ -111,4 +113,4 @@ class Localization:
 
 
 def _spotting(name: str) -> str:
-    return name.replace("map", "spotting")
+    return name.replace("map", "spotting", 1)

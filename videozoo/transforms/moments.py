@@ -228,7 +228,7 @@ class MomentsPipeline:
         if moment is None:
             raise DataError("nobody knows its moment; training needs it")
         if len(moments) > 1:
-            moment = moments[rng.integers(len(moments))]
+            moment = moments[int(rng.integers(len(moments)))]
         window = found.times_s[self._choose(found.times_s, np.array(moment), rng)]
         sample["moment"] = np.array(moment, np.float64)
         return {**sample, "windows": found.look(window[None])[0], "window": window}
