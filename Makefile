@@ -33,7 +33,7 @@ docs: .venv/ready            ## the documentation as a site in site/
 	$(BIN)/mkdocs build --strict --quiet
 
 # those that need nothing; the others ask for a run, annotations or another library, see their first lines
-BENCHMARKS := boundary_matching decode gap localization_metrics nextvlad opening shift multigrid soak_resume
+BENCHMARKS := boundary_matching decode gap isolation localization_metrics nextvlad opening shift multigrid soak_resume
 
 bench: .venv/ready           ## benchmarks, each a ratio in one run
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done

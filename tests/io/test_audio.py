@@ -120,12 +120,12 @@ def test_any_number_of_interleaved_channels_becomes_their_mean(tmp_path, num_cha
     assert np.abs(part - mean[3200:4800]).max() < 1e-3
 
 
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1", 16: "hexadecagonal"}
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 @pytest.mark.parametrize(
     ("codec", "suffix", "num_channels", "layout"),
-    [("aac", "mp4", *item) for item in LAYOUTS.items()] + [("flac", "flac", *item) for item in LAYOUTS.items()][:-1],
+    [("aac", "mp4", *item) for item in LAYOUTS.items()] + [("flac", "flac", *item) for item in LAYOUTS.items()],
 )
 def test_any_number_of_planar_channels_becomes_their_mean(tmp_path, codec, suffix, num_channels, layout):
     mean = record_channels(tmp_path / f"a.{suffix}", num_channels, codec=codec, layout=layout)
