@@ -24,7 +24,7 @@ import torch
 
 from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
-from videozoo.predict.extractor import Extractor
+from videozoo.loading import load_extractor
 
 WINDOW_S, STRIDE_S = 1.28, 0.32
 
@@ -48,18 +48,19 @@ def cpu_s(work: Callable[[], Any]) -> float:
 
 def speed(run: str, video: Path, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
-    extractor = Extractor(run, window_s=WINDOW_S, stride_s=STRIDE_S, device="cpu")
+    extractor = load_extractor(run, window_s=WINDOW_S, stride_s=STRIDE_S, device="cpu")
     network_s: list[float] = []
-    forward = extractor._forward
+    backend = extractor.network.backend
+    outputs = backend.outputs
 
-    def timed(batch: dict[str, Any]) -> Any:
+    def timed(batch: dict[str, Any], **options: Any) -> Any:
         began_s = time.process_time()
-        rows = forward(batch)
+        found = outputs(batch, **options)
         network_s.append(time.process_time() - began_s)
-        return rows
+        return found
 
-    extractor._forward = timed  # type: ignore[method-assign]
-    num_rows = len(extractor(video))  # the first batch looks twice
+    backend.outputs = timed  # type: ignore[method-assign]
+    num_rows = len(extractor(video))
     network_s.clear()
     with open_video(video) as reader:
         decode_s = cpu_s(lambda: sum(1 for _ in reader.stream()))
@@ -76,7 +77,7 @@ def speed(run: str, video: Path, threads: int) -> dict[str, float]:
 
 def peak_mb(run: str, video: str, stride_s: float, to: Any) -> None:
     torch.set_num_threads(1)
-    Extractor(run, window_s=WINDOW_S, stride_s=stride_s, device="cpu")(video)
+    load_extractor(run, window_s=WINDOW_S, stride_s=stride_s, device="cpu")(video)
     status = Path("/proc/self/status").read_text(encoding="ascii")  # ru_maxrss would begin with the parent's
     to.send(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 

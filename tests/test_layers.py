@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "metrics": {"sentences"},  # the tokenizer
     "tasks": {"layers", "models", "weights", "sentences", "transforms", "decoding", "metrics"},
     "engine": {"drawing", "layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
-    "predict": {"drawing", "weights", "io", "transforms", "decoding", "sentences", "tasks"},
-    "cli": {"models", "weights", "io", "transforms", "data", "metrics", "tasks", "engine", "predict"},
+    "predict": {"drawing", "io", "transforms", "decoding", "sentences"},
+    "loading": {"predict", "tasks"},
+    "cli": {"loading", "models", "weights", "io", "transforms", "data", "metrics", "tasks", "engine", "predict"},
 }
 GROUND = ("errors", "version", "contracts", "types", "structured", "terminal", "config")
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from videozoo.version import __version__
 
 if TYPE_CHECKING:
+    from videozoo.loading import load
     from videozoo.models.registry import create_model, list_models
-    from videozoo.predict.predictor import load
     from videozoo.types import Labels, Span, VideoInfo
 
 _HOMES = {
     "create_model": "videozoo.models.registry",
     "list_models": "videozoo.models.registry",
-    "load": "videozoo.predict.predictor",
+    "load": "videozoo.loading",
     "Labels": "videozoo.types",
     "Span": "videozoo.types",
     "VideoInfo": "videozoo.types",

@@ -16,10 +16,12 @@ from videozoo.errors import ConfigError, DataError
 from videozoo.io.encode import write_video
 from videozoo.io.features import FeatureStore, quantised, sidecar_recipe, write_features
 from videozoo.io.lock import locked
+from videozoo.loading import load_extractor, open_network
 from videozoo.models.registry import create_model
 from videozoo.predict import extraction
 from videozoo.predict.extraction import extract_all, video_ids
 from videozoo.predict.extractor import Extractor
+from videozoo.tasks.network import network_from_checkpoint
 from videozoo.transforms.input import ClipInput
 from videozoo.weights import checkpoint
 
@@ -53,7 +55,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture
 def direct(run):
-    return Extractor(run, window_s=1.0, stride_s=0.5, device="cpu")
+    return load_extractor(run, window_s=1.0, stride_s=0.5, device="cpu")
 
 
 def call(*args, status=0):
@@ -82,7 +84,7 @@ def test_what_is_stored_is_what_the_extractor_gives(run, clips, direct, tmp_path
         assert found.duration_s == expected.duration_s
         if format not in ("npy", "csv"):
             np.testing.assert_array_equal(found.scores, expected.scores)
-    again = Extractor.of_recipe(checkpoint.read(store.extractor), store.recipe, device="cpu")
+    again = Extractor.of_recipe(open_network(store.extractor, device="cpu"), store.recipe)
     np.testing.assert_array_equal(again(clips / "one/b.mp4").values, direct(clips / "one/b.mp4").values)
     assert not (tmp_path / ".parts").exists()
 
@@ -206,7 +208,7 @@ def test_principal_components_are_fitted_once(run, clips, direct, tmp_path, form
     result = call(run, clips, *args)  # the third video gets the same projection
     assert "2 were there already" in result.stdout
     store = FeatureStore(tmp_path)
-    again = Extractor.of_recipe(checkpoint.read(store.extractor), store.recipe, device="cpu")
+    again = Extractor.of_recipe(open_network(store.extractor, device="cpu"), store.recipe)
     for id_, path in (("b", "one/b.mp4"), ("c", "two/c.mp4")):
         np.testing.assert_allclose(store.read(id_).values, again(clips / path).values, atol=1e-5)
     rows = np.concatenate([direct(clips / f"one/{x}.mp4").values for x in "ab"])
@@ -270,7 +272,7 @@ def test_all_videos_get_the_window_of_the_first(run, tmp_path):
     dense = ClipInput(num_frames=4, short_side_px=32, crop_px=32, sampling="dense")
     saved = checkpoint.read(run)
     record = {**saved.record, "input": dense.to_dict()}
-    extractor = Extractor(dataclasses.replace(saved, record=record), device="cpu")
+    extractor = Extractor(network_from_checkpoint(dataclasses.replace(saved, record=record), device="cpu"))
     videos = video_ids(sorted((tmp_path / "v").glob("*.mp4")))
     done = extract_all(extractor, videos, tmp_path / "f", num_workers=3)
     store = FeatureStore(tmp_path / "f")

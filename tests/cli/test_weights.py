@@ -52,12 +52,12 @@ def test_import_then_load_then_export(foreign, tmp_path):
     assert saved.class_names[0] == "class a" and saved.record["input"]["crop_px"] == 32
     assert saved.record["input"]["num_frames"] == 8 and saved.record["task"]["name"] == "classify"
 
-    from videozoo.predict.predictor import load
+    from videozoo.loading import load
 
     predictor = load(out, device="cpu")
     clip = torch.randn(1, 8, 3, 32, 32)
     with torch.no_grad():
-        assert_close(predictor.task.model(clip), model(clip), atol=1e-6, rtol=1e-5)
+        assert_close(predictor.network.backend.task.model(clip), model(clip), atol=1e-6, rtol=1e-5)
     answer = predictor(torch.randint(0, 255, (12, 3, 40, 48), dtype=torch.uint8).numpy(), fps=12.0)
     assert answer.answer.names[0] == "class a"
 

@@ -19,12 +19,11 @@ from videozoo.engine.sizes import model_sizes
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.encode import write_video
 from videozoo.io.features import Features, FeatureStore, write_features
+from videozoo.loading import load, load_extractor
 from videozoo.metrics.youtube8m import YouTube8M
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import create_model, models
 from videozoo.predict.extraction import extract_all, video_ids
-from videozoo.predict.extractor import Extractor
-from videozoo.predict.predictor import load
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.tag import Tag
 from videozoo.transforms.input import ClipInput, build_input
@@ -88,7 +87,9 @@ def place(tmp_path_factory):
         write_video(folder / "clips" / f"{number}.mp4", frames, fps=10, preset="ultrafast")
     videos = video_ids(sorted((folder / "clips").glob("*.mp4")))
     for name, window_s in (("near", 1.0), ("far", 2.0)):
-        extract_all(Extractor(folder / "run", window_s=window_s, stride_s=0.5, device="cpu"), videos, folder / name)
+        extract_all(
+            load_extractor(folder / "run", window_s=window_s, stride_s=0.5, device="cpu"), videos, folder / name
+        )
     return folder
 
 

@@ -35,7 +35,7 @@ class GreyMeter(VideoModel):
 
     def __init__(self, num_classes: int = 4):
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes = self.num_features = num_classes
         self.sharpness = torch.nn.Parameter(torch.tensor(10.0))
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from videozoo.cli.predict import predict
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import open_video, probe
 from videozoo.io.features import Features, write_features
-from videozoo.predict.predictor import load
+from videozoo.loading import load
 from videozoo.tasks.build import build_task
 from videozoo.weights import checkpoint
 

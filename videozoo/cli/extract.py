@@ -63,8 +63,8 @@ def extract(
     import time
 
     from videozoo.errors import ConfigError, counted
+    from videozoo.loading import load_extractor
     from videozoo.predict.extraction import extract_all, video_ids
-    from videozoo.predict.extractor import Extractor
     from videozoo.predict.sources import find_videos
 
     if fps is not None and stride is not None:
@@ -73,7 +73,7 @@ def extract(
         raise ConfigError(f"--fps: got {fps:g}; needs a rate above 0")
     videos = video_ids(find_videos(sources))
     pca_dim, projection = _projection(pca)
-    extractor = Extractor(
+    extractor = load_extractor(
         run,
         window_s=1 / fps if fps is not None and window is None and run.startswith("timm:") else window,
         stride_s=1 / fps if fps is not None else stride,
@@ -101,8 +101,8 @@ def extract(
     took_s = time.perf_counter() - began_s
     already = f", {done.skipped} were there already" if done.skipped else ""
     say(f"{out}: {counted(done.extracted, 'video')}, {counted(done.rows, 'row')} in {took_s:.1f} s{already}")
-    if done.extracted or done.skipped:
-        say(extractor.recipe.describe())
+    if done.recipe is not None:
+        say(done.recipe.describe())
     for id_, video in done.renamed.items():
         say(f"{video}: is stored as '{id_}'; its own name belongs to another file")
     if done.kept is not None:

@@ -40,9 +40,9 @@ def index(
     from videozoo.errors import ConfigError, counted, require
     from videozoo.io.features import FeatureStore
     from videozoo.io.lock import locked
+    from videozoo.loading import load_searcher
     from videozoo.predict.index import VideoIndex
     from videozoo.predict.outputs import check_writable
-    from videozoo.predict.search import load_searcher
     from videozoo.predict.sources import find_videos
 
     if out.suffix != ".parquet":

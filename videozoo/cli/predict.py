@@ -76,8 +76,8 @@ def predict(
     from videozoo.cli.feature_shards import find_records, predict_records
     from videozoo.cli.products import plan_products
     from videozoo.errors import ConfigError, DataError, counted
+    from videozoo.loading import load
     from videozoo.predict.answers import Answers, format_of
-    from videozoo.predict.predictor import load
     from videozoo.predict.sources import find_videos
     from videozoo.terminal import console
 

@@ -85,8 +85,8 @@ def search(
 def _open(path: Path, run: Path | None, device: str) -> tuple[Searcher, VideoIndex]:
     """An index, and the searcher that made it."""
     from videozoo.errors import DataError
+    from videozoo.loading import load_searcher
     from videozoo.predict.index import VideoIndex
-    from videozoo.predict.search import load_searcher
 
     index = VideoIndex.read(path)
     place = run if run is not None else Path(index.run.path)
@@ -125,8 +125,8 @@ def _look(
 ) -> tuple[Searcher, VideoIndex]:
     """A run's searcher, and what it sees of the videos."""
     from videozoo.errors import ConfigError, DataError
+    from videozoo.loading import load_searcher
     from videozoo.predict.index import VideoIndex
-    from videozoo.predict.search import load_searcher
     from videozoo.predict.sources import find_videos
     from videozoo.weights import checkpoint
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from videozoo.contracts.answer import Answer
 from videozoo.contracts.input import Batch, Form
 
-__all__ = ["Backend", "Decoder", "Outputs"]
+__all__ = ["Backend", "Decoder", "Outputs", "Precision"]
+
+Precision = Literal["fp32", "bf16", "fp16"]  # of the forward pass
 
 Outputs = Mapping[str, np.ndarray]
 

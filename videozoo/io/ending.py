@@ -126,7 +126,8 @@ def _scan(container: Any, stream: Any, frame_ticks: int, *, from_key: bool, vide
                 decoded += [packet.dts] if packet.dts is not None else []
     if not stamps:
         return None
-    return Ending(max(stamps), max(ends), max(decoded) + 1 if decoded else None, all_end_s)
+    last_stamp, last_end = max(zip(stamps, ends, strict=True))  # durations of others reach beyond it where rates vary
+    return Ending(last_stamp, last_end, max(decoded) + 1 if decoded else None, all_end_s)
 
 
 def _is_cut(

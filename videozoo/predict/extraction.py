@@ -34,9 +34,8 @@ from videozoo.io.isolation import current_journal
 from videozoo.io.lock import locked
 from videozoo.predict.extractor import Extractor
 from videozoo.predict.frames import open_source
-from videozoo.predict.projection import Projection
+from videozoo.predict.projection import PREFIX, Projection, read_arrays
 from videozoo.predict.windows import chunks
-from videozoo.weights import checkpoint
 
 __all__ = ["Extraction", "Format", "extract_all", "settled_ids", "video_ids"]
 
@@ -56,6 +55,7 @@ class Extraction:
         failed: what is wrong with the others, by path.
         kept: share of the variance that a projection fitted now has left.
         renamed: videos that are stored by another id than was asked for, which belongs to another file, by this id.
+        recipe: how the features were made.
         clipped: share of the values that lay outside of what tfrecord's bytes stand for.
     """
 
@@ -66,6 +66,7 @@ class Extraction:
     kept: float | None = None
     renamed: dict[str, Path] = dataclasses.field(default_factory=dict)
     clipped: float = 0.0
+    recipe: FeatureRecipe | None = None
 
 
 def video_ids(videos: Sequence[Path]) -> dict[str, Path]:
@@ -171,12 +172,12 @@ def _extract_all(
     num_workers: int,
     progress: Callable[[float], None] | None,
 ) -> Extraction:
-    extractor.quantised = format == "tfrecord"
+    extractor = dataclasses.replace(extractor, quantised=format == "tfrecord")
     there = _Place(out_dir, format)
     if pca_dim is not None and (known := there.projection(extractor, pca_dim)) is not None:
-        extractor.projection, pca_dim = known, None
+        extractor, pca_dim = dataclasses.replace(extractor, projection=known), None
+    extractor = _settled(there.like_before(extractor), videos, fps)
     there.check_same(extractor, pca_dim)
-    _settle(extractor, videos, fps)
     if pca_dim is None and there.recipe is None:
         there.write_extractor(extractor)
     is_raw = pca_dim is not None or there.is_packed or bool(there.raw_ids)
@@ -228,19 +229,24 @@ def _extract_all(
         stop.set()  # a video may last for hours
         pool.shutdown(cancel_futures=True)
     if _holds_features(there.parts):
-        there.finish(extractor, result, pca_dim)
+        extractor = there.finish(extractor, result, pca_dim)
     elif there.parts.is_dir():
         shutil.rmtree(there.parts)
+    if result.extracted or result.skipped:
+        result.recipe = extractor.recipe
     return result
 
 
-def _settle(extractor: Extractor, videos: Mapping[str, Path], fps: float | None) -> None:
-    """One window for all videos, whichever thread is first."""
+def _settled(extractor: Extractor, videos: Mapping[str, Path], fps: float | None) -> Extractor:
+    """The extractor with one window for all videos: that of the first that opens."""
     for video in videos.values():
-        with contextlib.suppress(DataError), current_journal().reading(video):
-            with open_source(video, fps=fps if video.is_dir() else None) as reader:
-                extractor.settle(reader.info)
-            return
+        with (
+            contextlib.suppress(DataError),
+            current_journal().reading(video),
+            open_source(video, fps=fps if video.is_dir() else None) as reader,
+        ):
+            return extractor.settled(reader.info)
+    return extractor
 
 
 class _Place:
@@ -318,15 +324,19 @@ class _Place:
         path = self.folder / EXTRACTOR_FILE
         if not path.is_file():
             return None
-        weights, known = Projection.split(checkpoint.read(path).model)
-        if known is None or known.dim != dim or checkpoint.fingerprint(weights) != extractor.sha256:
+        known = Projection.from_arrays(read_arrays(path, prefix=PREFIX))
+        if known is None or known.dim != dim or self.recipe is None or self.recipe.sha256 != extractor.sha256:
             return None
         return known
 
-    def check_same(self, extractor: Extractor, pca_dim: int | None) -> None:
+    def like_before(self, extractor: Extractor) -> Extractor:
+        """The extractor with the window of the features that are there, unless it has its own."""
         known = self.recipe or self.raw_recipe
-        if known is not None and extractor.window_s is None:
-            extractor.window_s = known.window_s
+        if known is None or extractor.window_s is not None:
+            return extractor
+        return dataclasses.replace(extractor, window_s=known.window_s)
+
+    def check_same(self, extractor: Extractor, pca_dim: int | None) -> None:
         where = f"these options for {self.folder}"
         if self.raw_recipe is not None:
             self.raw_recipe.check_same(extractor.raw_recipe, where=where)
@@ -336,17 +346,16 @@ class _Place:
             self.recipe.check_same(extractor.recipe, where=where)
 
     def write_extractor(self, extractor: Extractor) -> None:
-        made = extractor.checkpoint
-        path = self.folder / EXTRACTOR_FILE
-        checkpoint.write_safetensors(path, record=made.record, class_names=made.class_names, model=made.model)
+        extractor.write(self.folder / EXTRACTOR_FILE)
 
-    def finish(self, extractor: Extractor, result: Extraction, pca_dim: int | None) -> None:
-        """Makes of the raw parts what they are to be."""
+    def finish(self, extractor: Extractor, result: Extraction, pca_dim: int | None) -> Extractor:
+        """Packs the raw parts; returns the extractor with the projection that was fitted."""
         raw = FeatureStore(self.parts)
         if pca_dim is not None:
             tables = (raw.read(id_).values for id_ in raw.ids)
-            extractor.projection = Projection.fit(tables, pca_dim, whiten=self.format == "tfrecord")
-            result.kept = extractor.projection.kept
+            projection = Projection.fit(tables, pca_dim, whiten=self.format == "tfrecord")
+            extractor = dataclasses.replace(extractor, projection=projection)
+            result.kept = projection.kept
             self.write_extractor(extractor)
         new = [id_ for id_ in raw.ids if id_ not in self.ids] if self.format == "tfrecord" else list(raw.ids)
         if self.format == "tfrecord":
@@ -361,6 +370,7 @@ class _Place:
             for id_ in new:
                 self.write(id_, extractor.finished(raw.read(id_)), self.sources.source(id_), is_raw=False)
         shutil.rmtree(self.parts)
+        return extractor
 
     def _write_shards(self, ids: Sequence[str], raw: FeatureStore, extractor: Extractor, result: Extraction) -> None:
         outside = []

@@ -14,8 +14,8 @@ import numpy as np
 from typing_extensions import Self, TypedDict
 
 from videozoo.errors import DataError, require
+from videozoo.io.whole_file import whole_file
 from videozoo.structured import checked, parse_json, reading, regular_file
-from videozoo.weights.checkpoint import replace_file
 
 __all__ = ["IndexedVideo", "RunMark", "VideoIndex"]
 
@@ -109,7 +109,7 @@ class VideoIndex:
 
         Raises:
             MissingPackageError: pyarrow is not installed.
-            WeightsError: the file cannot be written.
+            DataError: the file cannot be written.
         """
         arrow, parquet = _packages()
         of_video, times_s, embedded = self.windows
@@ -133,7 +133,8 @@ class VideoIndex:
         told = {"format": FORMAT, "version": VERSION, "run": dataclasses.asdict(self.run)}
         table = table.replace_schema_metadata({"videozoo": json.dumps(told)})
         plain = [name for name in COLUMNS if name != "embedding"]
-        replace_file(path, lambda temporary: parquet.write_table(table, temporary, use_dictionary=plain))
+        with whole_file(path, writer_errors=(arrow.ArrowException,)) as part:
+            parquet.write_table(table, part, use_dictionary=plain)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:

@@ -1,14 +1,14 @@
-"""From a checkpoint and a video to a typed answer: the only inference path."""
+"""From a network and a video to a typed answer: the only inference path."""
 
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from videozoo.contracts.answer import Answer
+from videozoo.contracts.network import Network
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_features
@@ -16,90 +16,38 @@ from videozoo.predict.extractor import Extractor, FeatureVideo, numbers
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.prediction import Place, Prediction, Window
 from videozoo.predict.windows import chunks, shared_reader, window_times
-from videozoo.tasks.backend import TorchBackend
-from videozoo.tasks.build import task_from_checkpoint
-from videozoo.tasks.device import pick_device
-from videozoo.tasks.precision import Precision, check_precision
-from videozoo.tasks.task import Task
 from videozoo.types import ClipRecord, Span, VideoInfo
-from videozoo.weights import checkpoint
-from videozoo.weights.checkpoint import Checkpoint
 
-__all__ = ["Precision", "Predictor", "load"]
+__all__ = ["Predictor"]
 
 Progress = Callable[[int, int], None]
 
 
-def load(
-    path: str | os.PathLike[str],
-    *,
-    device: str = "auto",
-    precision: Precision = "fp32",
-    views: str | None = None,
-) -> Predictor:
-    """The predictor of a run directory or a weight file (.pt, .safetensors); see `Predictor`.
-
-    Raises:
-        WeightsError: there is no such file, it is damaged, or does not fit its own record.
-        ConfigError: an option that this machine or the model's input does not take.
-    """
-    saved = checkpoint.read(path)
-    task, spec = task_from_checkpoint(saved)
-    return Predictor(
-        task,
-        spec,
-        device=device,
-        precision=precision,
-        views=views,
-        extractor=saved.extractor,
-        feature_recipe=saved.record.get("features"),
-    )
-
-
 class Predictor:
-    """Answers for whole videos and over time: a model with its task and the preprocessing it was trained
-    with.
+    """Answers for whole videos and over time.
 
-        predictor = load("runs/tsm")
+        predictor = videozoo.load("runs/tsm")
         predictor("a.mp4").labels.top(3)
         predictor("a.mp4", window_s=2.0, stride_s=1.0).windows
 
-    A model on features takes videos, too, where its checkpoint holds what makes features of them; see `Extractor`.
+    A network on features takes videos, too, if its extractor is stored with it; see `Extractor`.
 
     Args:
-        device: "cpu", "cuda", "cuda:1" ...; "auto" takes the accelerator that is there, else the CPU.
-        precision: "bf16" and "fp16" compute in mixed precision.
-        views: the protocol, "clips x crops" as in "10x3"; None is the one that the weights carry.
-        extractor: what makes the features that the model takes, if it takes features.
-        feature_recipe: how those that it was trained on were made.
+        network: the network, in whatever backend.
+        views: the protocol, "clips x crops" as in "10x3"; None takes the one that the weights carry.
 
     Attributes:
-        task: the model and what its outputs mean, in evaluation mode.
         spec: the input spec; it builds the preprocessing.
-        class_names: what the outputs are called, in order.
+        class_names: the names of the outputs, in order.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        spec: Any,
-        *,
-        device: str = "auto",
-        precision: Precision = "fp32",
-        views: str | None = None,
-        extractor: Checkpoint | None = None,
-        feature_recipe: Mapping[str, Any] | None = None,
-    ):
-        check_precision(precision)
-        self.device = pick_device(device)
-        self.precision = precision
-        self.task = task
-        self.backend = TorchBackend(task, spec, device=self.device, precision=precision)
-        self.spec = spec
-        self.class_names = task.class_names
-        self._pipeline = spec.eval_pipeline(views)
-        self._extractor_weights = extractor
-        self.feature_recipe = FeatureRecipe.from_dict(feature_recipe) if feature_recipe is not None else None
+    def __init__(self, network: Network, *, views: str | None = None):
+        self.network = network
+        self.spec = network.spec
+        self.class_names = network.class_names
+        self._pipeline = network.spec.eval_pipeline(views, form=network.backend.form)
+        recipe = network.feature_recipe
+        self.feature_recipe = FeatureRecipe.from_dict(recipe) if recipe is not None else None
 
     def __call__(
         self,
@@ -151,7 +99,7 @@ class Predictor:
                 windows = self._windows(name, reader, places, batch_size, progress)
             elif window_s is not None and stride_s is not None:
                 places = [Place(*times) for times in window_times(reader.info, window_s, stride_s)]
-                frames = shared_reader(reader, window_s, stride_s, spec=self.spec) if len(places) > 1 else reader
+                frames = shared_reader(reader, window_s, stride_s, network=self.network) if len(places) > 1 else reader
                 windows = self._windows(name, frames, places, batch_size, progress)
             return Prediction(
                 name,
@@ -183,8 +131,8 @@ class Predictor:
             yield from self._predict(samples)
 
     def _predict(self, samples: Sequence[dict[str, Any]]) -> list[Answer]:
-        batch = self.backend.collate(samples)
-        return self.task.decoder(numbers(self.backend.outputs(batch), batch), batch)
+        batch = self.network.backend.collate(samples)
+        return self.network.decoder(numbers(self.network.backend.outputs(batch), batch), batch)
 
     def of_records(self, records: Iterable[Any], *, batch_size: int = 64) -> Iterator[tuple[str, Any]]:
         """(id, answer) of each record of a data set; of one that cannot be used, a DataError is the answer."""
@@ -203,8 +151,8 @@ class Predictor:
 
     @property
     def takes_features(self) -> bool:
-        """Whether the model looks at features of a video, not at its frames."""
-        return self.spec.takes == "features"
+        """Whether the network takes features of a video, not its frames."""
+        return self.network.takes_features
 
     @functools.cached_property
     def extractor(self) -> Extractor:
@@ -213,14 +161,12 @@ class Predictor:
         Raises:
             ConfigError: the checkpoint does not hold it.
         """
-        if self._extractor_weights is None or self.feature_recipe is None:
+        if self.network.open_extractor is None or self.feature_recipe is None:
             raise ConfigError(
                 "predictor: the model takes features, and its checkpoint holds no extractor that makes them; give "
                 "features instead of videos (--features), or train on features that `videozoo extract` made"
             )
-        return Extractor.of_recipe(
-            self._extractor_weights, self.feature_recipe, device=str(self.device), precision=self.precision
-        )
+        return Extractor.of_recipe(self.network.open_extractor(), self.feature_recipe)
 
     def features(
         self,

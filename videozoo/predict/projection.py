@@ -6,19 +6,19 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
+import safetensors
 from typing_extensions import Self
 
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.npz import load_arrays
 from videozoo.structured import reading, regular_file
 
-__all__ = ["Projection"]
+__all__ = ["PREFIX", "Projection", "read_arrays"]
 
-PREFIX = "pca."  # of its tensors in an extractor's file
+PREFIX = "pca."  # of its arrays in an extractor's file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +101,33 @@ class Projection:
             mean, components = file["mean"].astype(np.float32), file["components"].astype(np.float32)
         return cls(mean.ravel(), components)
 
-    def to_tensors(self) -> dict[str, Tensor]:
-        """What stands beside an extractor's weights."""
-        arrays = {"mean": self.mean, "components": self.components}
-        return {f"{PREFIX}{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays to store beside an extractor's weights."""
+        return {f"{PREFIX}mean": self.mean, f"{PREFIX}components": self.components}
 
     @classmethod
-    def split(cls, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Self | None]:
-        """(an extractor's own weights, the projection that stood beside them)."""
-        weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
-        if len(weights) == len(tensors):
-            return weights, None
-        return weights, cls(tensors[f"{PREFIX}mean"].numpy(), tensors[f"{PREFIX}components"].numpy())
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self | None:
+        """Returns the projection that was stored beside an extractor's weights; None if there is none.
+
+        Raises:
+            DataError: one of the arrays is missing, or they do not fit each other.
+        """
+        found = [arrays.get(f"{PREFIX}{name}") for name in ("mean", "components")]
+        if all(array is None for array in found):
+            return None
+        if found[0] is None or found[1] is None:
+            raise DataError("pca: the extractor holds half of a projection; extract the features again")
+        return cls(found[0], found[1])
+
+
+def read_arrays(path: Path, *, prefix: str) -> dict[str, np.ndarray]:
+    """Reads the arrays of a safetensors file whose names begin with `prefix`; the others stay on the disk.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with (
+        reading(path, advice="it was cut short or damaged; extract the features again"),
+        safetensors.safe_open(path, framework="np") as file,  # type: ignore[no-untyped-call]
+    ):
+        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ from videozoo.errors import ConfigError
 from videozoo.io.features import Features
 from videozoo.predict.frames import Video, name_of
 from videozoo.predict.index import IndexedVideo, RunMark, VideoIndex
-from videozoo.predict.predictor import Predictor, load
+from videozoo.predict.predictor import Predictor
 from videozoo.sentences.tokens import tokenize
 from videozoo.transforms.moments import MomentsInput
 from videozoo.types import Span, best_first
-from videozoo.weights import checkpoint
 
-__all__ = ["Hit", "Searcher", "load_searcher"]
+__all__ = ["Hit", "Searcher"]
 
 MAX_IOU = 0.45  # that two answers of one video may share
 CHUNK = 65_536  # windows held against a sentence at once
@@ -50,24 +48,6 @@ class Hit:
         }
 
 
-def load_searcher(run: str | os.PathLike[str], *, device: str = "auto") -> Searcher:
-    """The searcher of a grounding run or its weight file.
-
-    Raises:
-        WeightsError: there is no such file, or it is damaged.
-        ConfigError: the run answers no sentences.
-    """
-    predictor = load(run, device=device)
-    found = checkpoint.find(run)
-    if not isinstance(predictor.task.decoder, GroundDecoder):
-        raise ConfigError(
-            f"{run}: is a run of '{predictor.task.recipe_name}', which takes no query; train one "
-            "of `ground`, e.g. motion/tall"
-        )
-    sha256 = checkpoint.fingerprint(predictor.task.model.state_dict())
-    return Searcher(predictor, RunMark(str(found.resolve()), sha256))
-
-
 class Searcher:
     """Looks at videos once, and answers sentences about them.
 
@@ -80,9 +60,10 @@ class Searcher:
     """
 
     def __init__(self, predictor: Predictor, run: RunMark):
-        assert isinstance(predictor.task.decoder, GroundDecoder) and isinstance(predictor.spec, MomentsInput)
+        network = predictor.network
+        assert isinstance(network.decoder, GroundDecoder) and isinstance(network.spec, MomentsInput)
         self.predictor, self.run = predictor, run
-        self.backend, self.decoder, self.spec = predictor.backend, predictor.task.decoder, predictor.spec
+        self.backend, self.decoder, self.spec = network.backend, network.decoder, network.spec
 
     def look(self, video: Video, *, features: Features | None = None, batch_size: int = 64) -> IndexedVideo:
         """All that answering needs of a video.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import operator
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
+from videozoo.contracts.network import Network
 from videozoo.io.decode import VideoReader
 from videozoo.predict.frames import SlidingReader
 from videozoo.transforms.input import ClipInput
@@ -83,17 +85,20 @@ def window_times(info: VideoInfo, window_s: float, stride_s: float) -> WindowTim
     return WindowTimes(info.duration_s, window_s, stride_s, slack_s=0.5 * min(shortest_s, window_s, info.duration_s))
 
 
-def shared_reader(reader: VideoReader, window_s: float, stride_s: float, *, spec: Any = None) -> VideoReader:
-    """`reader`, or one that decodes each frame once where windows touch or overlap and their frames fit in memory.
+def shared_reader(
+    reader: VideoReader, window_s: float, stride_s: float, *, network: Network | None = None
+) -> VideoReader:
+    """Returns a reader that decodes each frame once if windows touch or overlap and their frames fit in memory.
 
-    With the input spec of who reads, frames are also scaled once.
+    Otherwise it returns `reader`. With the network that reads the windows, frames are also scaled once.
     """
     info = reader.info
     held_bytes = window_s * info.fps * info.width_px * info.height_px * BYTES_PER_PIXEL
     if stride_s > window_s or held_bytes > HELD_BYTES:
         return reader
-    scales = isinstance(spec, ClipInput) and spec.resize != "float"  # which makes no bytes of bytes
-    return SlidingReader(reader, scaled=spec.scaled if scales else None)
+    if network is None or not isinstance(network.spec, ClipInput) or network.spec.resize == "float":
+        return SlidingReader(reader)  # "float" returns float32, which cannot be held as frames
+    return SlidingReader(reader, scaled=functools.partial(network.spec.scaled, form=network.backend.form))
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

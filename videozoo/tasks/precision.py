@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
+from videozoo.contracts.backend import Precision
 from videozoo.errors import ConfigError, did_you_mean
 
 __all__ = ["PRECISIONS", "Precision", "autocast", "check_precision"]
 
-Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

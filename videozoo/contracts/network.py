@@ -1,0 +1,57 @@
+"""A trained network that is ready to answer, however it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videozoo.contracts.backend import Backend, Decoder
+from videozoo.contracts.input import InputSpec
+
+__all__ = ["Network"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network with everything that prediction needs of it.
+
+    Attributes:
+        source: the file or folder it was read from, for messages.
+        name: the name of its model or its own, e.g. "tsm" or "timm:resnet50".
+        task: the name of its task.
+        backend: runs it.
+        decoder: turns its outputs into answers.
+        spec: makes its inputs.
+        num_features: width of the features that its classifier sees; 0 where it has none.
+        fingerprint: computes the SHA-256 of its weights.
+        write: writes it to a file that `videozoo.load` reads, with further arrays beside its weights.
+        arrays: further arrays that were stored beside its weights, by name.
+        feature_recipe: how the features that it was trained on were made; None for networks of clips.
+        open_extractor: opens the network that makes such features; None where it is not stored.
+    """
+
+    source: str
+    name: str
+    task: str
+    backend: Backend
+    decoder: Decoder
+    spec: InputSpec
+    num_features: int
+    fingerprint: Callable[[], str]
+    write: Callable[[Path, Mapping[str, np.ndarray]], None]
+    arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    feature_recipe: Mapping[str, Any] | None = None
+    open_extractor: Callable[[], Network] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.decoder.class_names
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether it takes stored features of a video, not its frames."""
+        return self.spec.takes == "features"
