@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +114,15 @@ def test_an_index_answers_as_before_it_was_written(searcher, grey_video, tmp_pat
         dataclasses.replace(v, times_s=0, embedded=0) for v in index.videos
     ]
     assert searcher.ask(again, "it is light") == searcher.ask(index, "it is light")
+
+
+def test_an_index_keeps_names_that_are_not_utf8(searcher, grey_video, tmp_path):
+    plain = grey_video("plain.mp4", [1, 2])
+    video = plain.rename(plain.with_name(os.fsdecode(b"bad\xff.mp4")))
+    looked(searcher, video, grey_video("b.mp4", [3])).write(tmp_path / "a.parquet")
+    found = VideoIndex.read(tmp_path / "a.parquet")
+    assert [Path(one.path).name for one in found.videos] == [video.name, "b.mp4"]
+    assert [one.state() for one in found.videos] == ["same", "same"]
 
 
 def test_many_windows_go_in_chunks(searcher, grey_video, monkeypatch):

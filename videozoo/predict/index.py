@@ -117,7 +117,8 @@ class VideoIndex:
         def each(values: Sequence[Any], kind: Any) -> Any:
             return arrow.array(np.array(values)[of_video], kind) if values else arrow.array([], kind)
 
-        paths = arrow.array([video.path for video in self.videos], arrow.string())
+        names = [video.path.encode("utf-8", "backslashreplace").decode() for video in self.videos]
+        paths = arrow.array(names, arrow.string())
         table = arrow.table(
             [
                 arrow.DictionaryArray.from_arrays(of_video.astype(np.int32), paths),
@@ -131,6 +132,8 @@ class VideoIndex:
             names=COLUMNS,
         )
         told = {"format": FORMAT, "version": VERSION, "run": dataclasses.asdict(self.run)}
+        as_bytes = {n: os.fsencode(v.path).hex() for n, v in zip(names, self.videos, strict=True) if n != v.path}
+        told |= {"not_utf8": as_bytes} if as_bytes else {}
         table = table.replace_schema_metadata({"videozoo": json.dumps(told)})
         plain = [name for name in COLUMNS if name != "embedding"]
         with whole_file(path, writer_errors=(arrow.ArrowException,)) as part:
@@ -157,7 +160,14 @@ class VideoIndex:
         if told.get("version", VERSION) > VERSION:
             raise DataError(f"{path}: has version {told['version']}, this videozoo reads {VERSION}; upgrade it")
         with reading(path, advice=f"is no whole index: {AGAIN}"):
-            return cls(RunMark(**told["run"]), _videos(table, arrow.types))
+            as_bytes = told.get("not_utf8", {})
+            videos = _videos(table, arrow.types)
+            return cls(RunMark(**told["run"]), tuple(_at_bytes(video, as_bytes.get(video.path)) for video in videos))
+
+
+def _at_bytes(video: IndexedVideo, path: str | None) -> IndexedVideo:
+    """The video with its true path, where that is no UTF-8 and stands in hexadecimal beside the table."""
+    return video if path is None else dataclasses.replace(video, path=os.fsdecode(bytes.fromhex(path)))
 
 
 class _Run(TypedDict):
@@ -171,6 +181,7 @@ class _Description(TypedDict, total=False):
     format: str
     version: int
     run: _Run
+    not_utf8: dict[str, str]  # bytes of paths in hexadecimal, by the escaped path in the table
 
 
 def _videos(table: Any, types: Any) -> tuple[IndexedVideo, ...]:
