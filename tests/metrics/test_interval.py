@@ -64,6 +64,18 @@ def test_a_score_without_variance_keeps_a_width_and_its_range():
     assert found.low == pytest.approx(100 / (1 + 2.093**2 / 20), abs=0.01) and found.high == 100.0
 
 
+def test_a_biased_score_is_judged_around_its_limit():
+    values = np.random.default_rng(3).uniform(30, 70, 40)
+
+    def biased(kept):
+        return {"score": float(values[kept].mean() + 200 / kept.sum())}  # 5 too high over 40
+
+    (plain,), (moved,) = (score_intervals(biased, alone(40), is_biased=b) for b in (False, True))
+    shift = (plain.low + plain.high - moved.low - moved.high) / 2
+    assert shift == pytest.approx(5, abs=1)  # Wilson draws the middle towards 50
+    assert moved.low <= biased(np.ones(40, bool))["score"] <= moved.high
+
+
 def test_scores_that_are_undefined_without_a_unit_are_left_out():
     (found,) = score_intervals(lambda kept: {"a": 50.0 if kept[0] else math.nan, "b": math.nan}, alone(5))
     assert found.score == "a" and found.low < 50 < found.high

@@ -86,6 +86,7 @@ def score_intervals(
     units: np.ndarray,
     *,
     highest: float | Mapping[str, float] = 100.0,
+    is_biased: bool = False,
 ) -> list[Interval]:
     """Returns the 95 % intervals of scores that are not shares of independent outcomes: precision, recall curves ...
 
@@ -93,10 +94,12 @@ def score_intervals(
         scores: the scores by name of the samples that a mask bool `[n]` keeps, 0 to `highest`; nan where undefined.
         units: the recording of each sample `[n]`; all samples of a unit are left out together.
         highest: the best value of the scores, or of some of them by name; infinite for scores without a limit.
+        is_biased: few samples move the scores to one side on average; intervals lie around the jackknife's estimate of
+            what endless samples would give.
     """
     masks = left_out(units)
     whole = scores(np.ones(len(np.asarray(units)), bool))
-    return jackknife_intervals(whole, [scores(kept) for kept in masks], units, highest=highest)
+    return jackknife_intervals(whole, [scores(kept) for kept in masks], units, highest=highest, is_biased=is_biased)
 
 
 def left_out(units: np.ndarray, *, max_blocks: int = BLOCKS) -> list[np.ndarray]:
@@ -112,6 +115,7 @@ def jackknife_intervals(
     units: np.ndarray,
     *,
     highest: float | Mapping[str, float] = 100.0,
+    is_biased: bool = False,
 ) -> list[Interval]:
     """Returns the 95 % intervals of the scores `whole`, from the scores under each mask of `left_out`."""
     found = []
@@ -129,7 +133,10 @@ def jackknife_intervals(
             share = min(max(score / limit, 0.0), 1.0)
             variance = (error / limit) ** 2
             effective = share * (1 - share) / variance if variance > 1e-12 else len(np.unique(units))
-            low, high = (limit * end for end in _wilson(share, max(effective, 1.0), quantile))
+            bias = (len(left) - 1) * (float(left.mean()) - score) / limit if is_biased else 0.0
+            centre = min(max(share - bias, 0.0), 1.0)
+            low, high = (limit * end for end in _wilson(centre, max(effective, 1.0), quantile))
+            low, high = min(low, score), max(high, score)
         found.append(Interval(name, float(low), float(high), LEVEL))
     return found
 
