@@ -194,7 +194,7 @@ def test_timelines_and_rendered_frames_show_names(no_fonts, tmp_path):
 
     def frame(name):
         overlay = render._Overlay(prediction(name), (320, 240), 2)
-        return Image.fromarray(overlay.draw(np.zeros((3, 240, 320), np.uint8), 1.0))
+        return Image.fromarray(overlay.draw(np.zeros((240, 320, 3), np.uint8), 1.0))
 
     for draw in (timeline, frame):
         assert len({draw(name).tobytes() for name in NAMES}) == len(NAMES)

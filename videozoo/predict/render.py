@@ -110,7 +110,7 @@ class _Overlay:
         self._panel = functools.lru_cache(maxsize=2)(self._draw_panel)
 
     def draw(self, frame: np.ndarray, time_s: float) -> np.ndarray:
-        """uint8 `[c h w]` in, uint8 `[h w c]` out."""
+        """Returns the frame, uint8 `[h w c]`, with its answers drawn on it."""
         picture = np.array(frame)  # drawn on
         if picture.shape[1::-1] != self.size:
             picture = np.array(Image.fromarray(picture).resize(self.size, Image.Resampling.BILINEAR))
