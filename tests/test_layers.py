@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent / "videozoo"
 MAY_IMPORT = {
     "errors": set(),
     "version": set(),
+    "structured": set(),
     "contracts": set(),
     "types": set(),
-    "structured": set(),
     "terminal": set(),
     "config": set(),
     "drawing": set(),
@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "loading": {"predict", "tasks"},
     "cli": {"loading", "models", "weights", "io", "transforms", "data", "metrics", "tasks", "engine", "predict"},
 }
-GROUND = ("errors", "version", "contracts", "types", "structured", "terminal", "config")
+GROUND = ("errors", "version", "structured", "contracts", "types", "terminal", "config")
 
 
 def imports(path: Path) -> set[str]:

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from videozoo.contracts.features import Features
 from videozoo.data.charades_sta import charades_sta
 from videozoo.data.registry import datasets
 from videozoo.data.tacos import tacos
 from videozoo.data.tall_tacos import tall_tacos
 from videozoo.errors import DataError
-from videozoo.io.features import Features, write_features
+from videozoo.io.features import write_features
 from videozoo.transforms.moments import MomentsInput
 
 ANNOTATIONS = Path(__file__).resolve().parents[3] / "shared" / "data" / "annotations"

@@ -7,11 +7,12 @@ import pickle
 import numpy as np
 import pytest
 
+from videozoo.contracts.features import Features
 from videozoo.data.activitynet import activitynet
 from videozoo.data.segments import read_annotations
 from videozoo.data.thumos14 import thumos14
 from videozoo.errors import DataError
-from videozoo.io.features import Features, write_features
+from videozoo.io.features import write_features
 from videozoo.transforms.snippets import SnippetsInput
 from videozoo.types import Span
 

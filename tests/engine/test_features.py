@@ -12,13 +12,14 @@ from torch import nn
 
 from tests.contract.tiny import TINY
 from videozoo.config.recipe import Recipe, load_recipe
+from videozoo.contracts.features import Features
 from videozoo.data.registry import datasets
 from videozoo.engine.evaluate_run import evaluate_run
 from videozoo.engine.run import check_width, train
 from videozoo.engine.sizes import model_sizes
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.encode import write_video
-from videozoo.io.features import Features, FeatureStore, write_features
+from videozoo.io.features import FeatureStore, write_features
 from videozoo.loading import load, load_extractor
 from videozoo.metrics.youtube8m import YouTube8M
 from videozoo.models.model import VideoModel

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from videozoo.contracts.features import FeatureRecipe, Features
 from videozoo.data.youtube8m import youtube8m
 from videozoo.errors import DataError
 from videozoo.io.features import (
-    FeatureRecipe,
-    Features,
     FeatureStore,
     FeatureWriter,
     dequantised,

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from tests.io.test_damage import spoiled
 from tests.predict.conftest import LEVELS, NAMES, grey_frames
 from videozoo.cli.predict import predict
+from videozoo.contracts.features import Features
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import open_video, probe
-from videozoo.io.features import Features, write_features
+from videozoo.io.features import write_features
 from videozoo.loading import load
 from videozoo.tasks.build import build_task
 from videozoo.weights import checkpoint

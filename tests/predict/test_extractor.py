@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from tests.contract.tiny import TINY
+from videozoo.contracts.features import FeatureRecipe
 from videozoo.decoding.tag import TagDecoder
 from videozoo.errors import ConfigError, DataError, DecodeError, WeightsError
 from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
-from videozoo.io.features import FeatureRecipe, read_features, write_features
+from videozoo.io.features import read_features, write_features
 from videozoo.loading import load, load_extractor, open_network
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import create_model, models

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from videozoo.io.features import Features, write_features
+from videozoo.contracts.features import Features
+from videozoo.io.features import write_features
 
 NAMES = ("dive", "run")
 ROW_S = 0.5

@@ -8,10 +8,11 @@ import yaml
 
 import videozoo
 from videozoo.config.recipe import load_recipe
+from videozoo.contracts.features import Features
 from videozoo.engine.evaluate_run import evaluate_run
 from videozoo.engine.run import train
 from videozoo.errors import ConfigError
-from videozoo.io.features import Features, write_features
+from videozoo.io.features import write_features
 
 COLOURS = ("red", "green", "blue", "pink")
 

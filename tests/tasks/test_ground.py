@@ -4,10 +4,11 @@ import torch
 import yaml
 
 from videozoo.config.recipe import load_recipe
+from videozoo.contracts.features import Features
 from videozoo.engine.evaluate_run import evaluate_run
 from videozoo.engine.run import train
 from videozoo.errors import ConfigError
-from videozoo.io.features import Features, write_features
+from videozoo.io.features import write_features
 from videozoo.models import create_model
 from videozoo.sentences.vocabulary import vocabulary
 from videozoo.tasks.build import build_task, task_from_checkpoint

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from videozoo.contracts.features import Features
 from videozoo.errors import ConfigError, DataError
-from videozoo.io.features import Features
 from videozoo.transforms.captions import CaptionsInput
 from videozoo.transforms.input import build_input
 

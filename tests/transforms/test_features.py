@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from videozoo.contracts.features import Features
 from videozoo.errors import DataError
-from videozoo.io.features import Features
 from videozoo.transforms.features import FeaturesInput
 from videozoo.transforms.input import ClipInput
 

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from videozoo.contracts.features import Features
 from videozoo.errors import ConfigError, DataError
-from videozoo.io.features import Features
 from videozoo.transforms.input import build_input
 from videozoo.transforms.moments import MomentsInput, fits, mean_rows, sliding_windows, window_iou
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from videozoo.contracts.features import Features
 from videozoo.errors import ConfigError, DataError
-from videozoo.io.features import Features
 from videozoo.transforms.input import build_input
 from videozoo.transforms.snippets import ClassTrack, Extent, SnippetsInput, segments_within
 from videozoo.transforms.tensors import collate

@@ -16,7 +16,8 @@ from videozoo.cli.reading import MaxPixels, Strict
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videozoo.io.features import Features, FeatureStore
+    from videozoo.contracts.features import Features
+    from videozoo.io.features import FeatureStore
     from videozoo.predict.answers import Answers, Sink
     from videozoo.predict.prediction import Prediction
     from videozoo.predict.predictor import Predictor

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from videozoo.contracts.features import Features
 from videozoo.data.feature_dataset import FeatureDataset, Missing, key_in, without_features
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
-from videozoo.io.features import Features, FeatureStore
+from videozoo.io.features import FeatureStore
 from videozoo.sentences.tokens import SPECIALS, UNKNOWN, frequent_words, tokenize
 from videozoo.types import Span
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from videozoo.contracts.features import Features
 from videozoo.data.feature_dataset import FeatureDataset, Missing, without_features
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
-from videozoo.io.features import Features, FeatureStore
+from videozoo.io.features import FeatureStore
 from videozoo.sentences.tokens import tokenize
 from videozoo.sentences.vocabulary import vocabulary
 from videozoo.types import Span

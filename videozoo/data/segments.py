@@ -11,11 +11,12 @@ from pathlib import Path
 from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
+from videozoo.contracts.features import Features
 from videozoo.data.feature_dataset import FeatureDataset, Missing, key_in, without_features
 from videozoo.data.files import some_of
 from videozoo.data.labels import ClassNames, given_names
 from videozoo.errors import DataError, counted
-from videozoo.io.features import Features, FeatureStore
+from videozoo.io.features import FeatureStore
 from videozoo.structured import checked, read_json, read_rows
 from videozoo.types import Span
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from videozoo.contracts.features import Features
 from videozoo.data.files import some_of
 from videozoo.data.queries import QueryDataset
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, WidthError, counted
-from videozoo.io.features import Features
 from videozoo.io.npz import load_arrays
 from videozoo.sentences.vectors import read_vectors
 from videozoo.structured import reading, regular_file

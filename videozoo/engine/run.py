@@ -21,6 +21,7 @@ from torch import nn
 
 from videozoo.config.check import accepted, build
 from videozoo.config.recipe import Recipe, recipe_of
+from videozoo.contracts.features import FeatureRecipe
 from videozoo.data.check import notes_of
 from videozoo.data.files import some_of
 from videozoo.data.registry import datasets
@@ -37,7 +38,6 @@ from videozoo.engine.sizes import model_sizes
 from videozoo.engine.stopwatch import Stopwatch
 from videozoo.engine.trainer import RunResult, Trainer
 from videozoo.errors import ConfigError, DataError, WeightsError, WidthError, require
-from videozoo.io.features import FeatureRecipe
 from videozoo.metrics.parts import Matrix
 from videozoo.models.memory_format import channels_last
 from videozoo.structured import shown

@@ -16,18 +16,18 @@ from typing import Literal
 
 import numpy as np
 
+from videozoo.contracts.features import FeatureRecipe, Features
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.feature_files import read_sidecar, write_sidecar
 from videozoo.io.feature_sources import FeatureSources, SourceMark
 from videozoo.io.features import (
     EXTRACTOR_FILE,
-    FeatureRecipe,
-    Features,
     FeatureStore,
     FeatureWriter,
     is_feature_file,
     read_features,
     sidecar_recipe,
+    to_parts,
     write_features,
 )
 from videozoo.io.isolation import current_journal
@@ -383,7 +383,7 @@ class _Place:
                     outside.append(_share_outside(features, extractor))
                     features = extractor.finished(features)
                     writer.write(id_, features)
-                    parts, shared = features.to_parts()
+                    parts, shared = to_parts(features)
                     videos[id_] = parts.meta
             write_sidecar(self.folder, {**shared, "num_shards": shard + 1}, videos)
         result.clipped = float(np.mean(outside)) if outside else 0.0

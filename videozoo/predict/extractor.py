@@ -13,6 +13,7 @@ import numpy as np
 from typing_extensions import Self
 
 from videozoo.contracts.backend import Outputs
+from videozoo.contracts.features import FeatureRecipe, Features, Output
 from videozoo.contracts.input import Batch
 from videozoo.contracts.network import Network
 from videozoo.contracts.record import ClipRecord
@@ -20,7 +21,7 @@ from videozoo.contracts.video import VideoInfo
 from videozoo.decoding.classify import ClassifyDecoder
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
-from videozoo.io.features import FeatureRecipe, Features, Output, dequantised, quantised
+from videozoo.io.features import dequantised, quantised
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.projection import Projection
 from videozoo.predict.windows import chunks, shared_reader, window_times

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from videozoo.contracts.answer import Answer
+from videozoo.contracts.features import FeatureRecipe, Features
 from videozoo.contracts.network import Network
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.decode import VideoReader
-from videozoo.io.features import FeatureRecipe, Features, is_feature_file, read_features
+from videozoo.io.features import is_feature_file, read_features
 from videozoo.predict.extractor import Extractor, FeatureVideo, numbers
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.prediction import Place, Prediction, Window

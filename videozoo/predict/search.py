@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from videozoo.contracts.features import Features
 from videozoo.decoding.ground import GroundDecoder
 from videozoo.errors import ConfigError
-from videozoo.io.features import Features
 from videozoo.predict.frames import Video, name_of
 from videozoo.predict.index import IndexedVideo, RunMark, VideoIndex
 from videozoo.predict.predictor import Predictor

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from videozoo.contracts.features import Features
 from videozoo.contracts.input import Batch, Form, InputSpec
 from videozoo.contracts.record import Holds
 from videozoo.errors import ConfigError, DataError, WidthError
-from videozoo.io.features import Features
 from videozoo.transforms.registry import register_input
 from videozoo.types import Span
 
