@@ -10,15 +10,8 @@ from videozoo.decoding.proposals import (
     overlap_target,
     pair_boundaries,
     proposal_features,
-    segment_iou,
     soft_nms,
 )
-
-
-def test_iou_by_hand():
-    a = np.array([[0.0, 2.0], [1.0, 1.0]])
-    b = np.array([[1.0, 3.0], [4.0, 5.0], [1.0, 1.0]])
-    assert_allclose(segment_iou(a, b), [[1 / 3, 0, 0], [0, 0, 0]])
 
 
 def test_a_segment_on_the_grid_has_overlap_one_in_its_cell():

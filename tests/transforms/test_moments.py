@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from videozoo.contracts.features import Features
+from videozoo.contracts.intervals import interval_iou
 from videozoo.errors import ConfigError, DataError
 from videozoo.transforms.input import build_input
-from videozoo.transforms.moments import MomentsInput, fits, mean_rows, sliding_windows, window_iou
+from videozoo.transforms.moments import MomentsInput, fits, mean_rows, sliding_windows
 
 SPEC = MomentsInput(window_s=(2.0, 4.0), overlap=0.5, context_s=1.0, feature_dim=2)
 
@@ -76,7 +77,9 @@ def test_training_takes_each_window_that_fits():
 def test_a_moment_that_no_window_fits_gets_the_nearest():
     sample = SPEC.train_pipeline()(Record(moment=(0.0, 9.5)), np.random.default_rng(0))
     times = SPEC.windows(Record().features()).times_s
-    assert window_iou(sample["window"][None], np.array([0.0, 9.5]))[0] == window_iou(times, (0.0, 9.5)).max()
+    assert (
+        interval_iou(sample["window"][None], np.array([0.0, 9.5]))[0] == interval_iou(times, np.array([0.0, 9.5])).max()
+    )
 
 
 def test_evaluation_has_its_own_lengths():

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from videozoo.contracts.intervals import interval_iou
 from videozoo.contracts.ranking import best_first
-from videozoo.decoding.proposals import Around, pick_and_decay, segment_iou
+from videozoo.decoding.proposals import Around, pick_and_decay
 
 __all__ = ["anchors", "decode", "detect", "encode", "nms", "num_anchors", "score_decay"]
 
@@ -59,7 +60,7 @@ def encode(
         boxes: anchors `[n 2]` of centre and length.
         skip_lone_anchor: gives nothing to such an anchor when there is only one, as the original code does.
     """
-    iou = segment_iou(_edges(boxes), segments)
+    iou = interval_iou(_edges(boxes)[:, None], segments)
     chosen = np.full(len(boxes), -1)
     left = iou.copy()
     for _ in range(len(segments)):
@@ -101,7 +102,7 @@ def nms(segments: np.ndarray, scores: np.ndarray, *, max_iou: float) -> np.ndarr
         if left[best]:
             kept.append(best)
             near = around[best]
-            left[near[segment_iou(segments[best : best + 1], segments[near])[0] > max_iou]] = False
+            left[near[interval_iou(segments[near], segments[best]) > max_iou]] = False
     return np.array(kept, np.int64)
 
 
@@ -114,7 +115,7 @@ def score_decay(
     """
 
     def decay(best: int, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        iou = segment_iou(segments[best : best + 1], segments[near])[0]
+        iou = interval_iou(segments[near], segments[best])
         return near, np.exp(-np.square(iou) / sigma)
 
     return pick_and_decay(scores, Around(*segments.T), decay, min_score=min_score)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from videozoo.contracts.intervals import interval_iou, interval_overlap
 from videozoo.contracts.ranking import best_first
 
 __all__ = [
@@ -25,21 +26,8 @@ __all__ = [
     "pair_boundaries",
     "pick_and_decay",
     "proposal_features",
-    "segment_iou",
     "soft_nms",
 ]
-
-
-def segment_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of each of a `[n 2]` with each of b `[m 2]`: `[n m]`; 0 where both are points."""
-    shared = _shared(a, b)
-    union = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0]) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(a[:, None, 0], b[:, 0]), np.minimum(a[:, None, 1], b[:, 1])
-    return np.maximum(high - low, 0.0)
 
 
 # --- targets ------------------------------------------------------------------------------------------------
@@ -54,7 +42,7 @@ def map_segments(num_snippets: int, max_duration: int) -> np.ndarray:
 def overlap_target(segments: np.ndarray, *, num_snippets: int, max_duration: int) -> np.ndarray:
     """Each cell's best overlap with an annotated segment, `[d t]` float32."""
     cells = map_segments(num_snippets, max_duration).reshape(-1, 2)
-    best = segment_iou(cells, _clipped(segments)).max(1, initial=0.0)
+    best = interval_iou(cells[:, None], _clipped(segments)).max(1, initial=0.0)
     return best.reshape(max_duration, num_snippets).astype(np.float32)
 
 
@@ -81,7 +69,7 @@ def action_target(segments: np.ndarray, *, num_snippets: int) -> np.ndarray:
 def _coverage(windows: np.ndarray, num_snippets: int) -> np.ndarray:
     edges = np.arange(num_snippets + 1) / num_snippets
     snippets = np.stack([edges[:-1], edges[1:]], -1)
-    return (_shared(snippets, windows).max(1, initial=0.0) * num_snippets).astype(np.float32)
+    return (interval_overlap(snippets[:, None], windows).max(1, initial=0.0) * num_snippets).astype(np.float32)
 
 
 def _clipped(segments: np.ndarray) -> np.ndarray:
@@ -255,13 +243,12 @@ def soft_nms(
         drop_last: stop before the last candidate of two or more, as the code of the papers does.
     """
     order = best_first(scores)
-    start, end = np.asarray(segments, np.float64)[order].T
-    length = end - start + np.finfo(np.float64).tiny  # two points overlap by 0 of 0
+    ranked = np.asarray(segments, np.float64)[order]
+    start, end = ranked.T
 
     def decay(best: int, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        shared = np.minimum(end[near], end[best]) - np.maximum(start[near], start[best])  # below zero if they are apart
-        iou = shared / (length[near] + length[best] - shared)
-        hit = np.flatnonzero(iou > max(low + (high - low) * length[best], 0.0))
+        iou = interval_iou(ranked[near], ranked[best])
+        hit = np.flatnonzero(iou > max(low + (high - low) * (end[best] - start[best]), 0.0))
         return near[hit], np.exp(-np.square(iou[hit]) / alpha)
 
     num_kept = min(max_kept, len(order) - (drop_last and len(order) > 1))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from videozoo.contracts.intervals import interval_iou
 from videozoo.errors import DataError, MissingPackageError, require
 from videozoo.metrics import meteor
 from videozoo.metrics.interval import jackknife_intervals, left_out, proportions, score_intervals, unit_numbers
@@ -262,14 +263,9 @@ def _meteor(groups: Sequence[Group]) -> list[dict[str, float]]:
 
 
 def _matched(segment: Segment, sentence: str, truth: Sequence[tuple[Segment, str]], iou: float) -> list[Pair]:
-    pairs = [Pair(sentence, (true,)) for other, true in truth if _iou(segment, other) >= iou]
+    overlaps = interval_iou(np.array(segment), np.array([other for other, _ in truth]).reshape(-1, 2))
+    pairs = [Pair(sentence, (true,)) for (_, true), overlap in zip(truth, overlaps, strict=True) if overlap >= iou]
     return pairs or [Pair(sentence, (NOTHING,))]
-
-
-def _iou(a: Segment, b: Segment) -> float:
-    shared = max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
-    union = (a[1] - a[0]) + (b[1] - b[0]) - shared
-    return shared / union if union > 0 else 0.0
 
 
 def _pair(said: str, references: Sequence[str]) -> Pair:

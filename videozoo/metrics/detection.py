@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import Self
 
+from videozoo.contracts.intervals import interval_iou
 from videozoo.errors import DataError, counted
 from videozoo.metrics.interval import batch_units, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval, Note, tie_notes
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
-from videozoo.metrics.segment import group_pairs, pair_iou
+from videozoo.metrics.segment import group_pairs
 from videozoo.types import Span, best_first
 
 __all__ = ["THUMOS_TIOUS", "DetectionMap", "SpottingMap", "Table", "average_precision", "spotting_precision"]
@@ -52,7 +53,7 @@ def average_precision(
     Predictions are taken by falling score, equal ones in listed order; each takes the free segment of its class and
     video that it overlaps most, if that is enough. Predictions in videos of no annotation count as wrong.
     """
-    return _matches(truth, predictions, np.asarray(tious, np.float64), pair_iou).precision(num_classes)
+    return _matches(truth, predictions, np.asarray(tious, np.float64), interval_iou).precision(num_classes)
 
 
 def spotting_precision(
@@ -215,7 +216,7 @@ class DetectionMap:
         return tie_notes(worst, best, highest=1.0)
 
     def _matched(self) -> _Matches:
-        return _matches(*self._tables(), np.asarray(self.thresholds, np.float64), pair_iou)
+        return _matches(*self._tables(), np.asarray(self.thresholds, np.float64), interval_iou)
 
     def _names(self) -> list[str]:
         return [f"map@{tiou:.2f}" for tiou in self.thresholds]

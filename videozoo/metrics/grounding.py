@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from videozoo.contracts.intervals import interval_iou
 from videozoo.errors import DataError
 from videozoo.metrics.detection import Table as Rows
 from videozoo.metrics.detection import average_precision
 from videozoo.metrics.interval import batch_units, proportions, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval, Part, Table
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
-from videozoo.metrics.segment import pair_iou
 from videozoo.types import Segments, best_first
 
 __all__ = ["IOUS", "MomentRecall", "first_hits"]
@@ -115,7 +115,7 @@ def _precision_of_each(truths: Sequence[np.ndarray], answers: Sequence[tuple[np.
 
 def _best_iou(moment: np.ndarray, truth: np.ndarray) -> float:
     """How much a moment `[1 2]` overlaps the nearest of its true ones `[m 2]`."""
-    return float(pair_iou(np.broadcast_to(moment, truth.shape), truth).max(initial=0.0))
+    return float(interval_iou(moment, truth).max(initial=0.0))
 
 
 def first_hits(
@@ -137,6 +137,6 @@ def first_hits(
             if _best_iou(best, truth) >= iou:
                 found[k] = place
                 break
-            left = left[pair_iou(np.broadcast_to(best, left.shape), left) <= iou - SLACK]
+            left = left[interval_iou(best, left) <= iou - SLACK]
             place += 1
     return found

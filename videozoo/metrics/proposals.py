@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
+from videozoo.contracts.intervals import interval_iou
 from videozoo.errors import DataError, counted
 from videozoo.metrics.interval import batch_units, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval
-from videozoo.metrics.segment import group_pairs, pair_iou
+from videozoo.metrics.segment import group_pairs
 from videozoo.types import Span, best_first
 
 __all__ = ["ACTIVITYNET_TIOUS", "ProposalRecall", "RecallCurve", "average_recall"]
@@ -111,7 +112,7 @@ def _ranked(truth: Mapping[str, np.ndarray], proposals: Mapping[str, np.ndarray]
     segments = np.concatenate([np.zeros((0, 2)), *(np.asarray(truth[v], np.float64).reshape(-1, 2) for v in videos)])
     video_of = np.repeat(np.arange(len(videos)), [len(truth[video]) for video in videos])
     i, j = group_pairs(video_of, np.repeat(np.arange(len(videos)), totals))
-    iou = pair_iou(segments[i], candidates[j, :2])
+    iou = interval_iou(segments[i], candidates[j, :2])
     first = np.full((len(tious), len(segments)), max(len(candidates), 1))
     for row, tiou in zip(first, tious, strict=True):
         hit = iou >= tiou

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from videozoo.contracts.features import Features
+from videozoo.contracts.intervals import interval_iou
 from videozoo.decoding.ground import GroundDecoder
 from videozoo.errors import ConfigError
 from videozoo.predict.frames import Video, name_of
@@ -107,12 +108,13 @@ class Searcher:
         duration_s = np.array([video.duration_s for video in index.videos])[of_video]
         moments, scores = self.decoder.moments(self._fits(embedded, vector), times_s, duration_s)
         hits: list[Hit] = []
-        taken: dict[int, list[np.ndarray]] = {}
+        taken: dict[int, list[np.ndarray]] = {}  # moments, by video
         for i in best_first(scores):
             video = int(of_video[i])
-            if any(_iou(moments[i], other) > MAX_IOU for other in taken.get(video, ())):
+            others = taken.setdefault(video, [])
+            if others and (interval_iou(np.stack(others), moments[i]) > MAX_IOU).any():
                 continue
-            taken.setdefault(video, []).append(moments[i])
+            others.append(moments[i])
             start_s, end_s = moments[i].tolist()
             hits.append(Hit(index.videos[video].path, start_s, end_s, float(scores[i]), query))
             if len(hits) == top:
@@ -128,8 +130,3 @@ class Searcher:
         chunks = (embedded[i : i + CHUNK] for i in range(0, len(embedded), CHUNK))
         parts = [self.backend.outputs({"embedded": e, "vector": vector}, graph="fits")["fits"] for e in chunks]
         return np.concatenate(parts)
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    shared = max(min(a[1], b[1]) - max(a[0], b[0]), 0.0)
-    return float(shared / ((a[1] - a[0]) + (b[1] - b[0]) - shared))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.intervals import interval_iou
 from videozoo.decoding.ground import GroundDecoder
 from videozoo.errors import ConfigError
 from videozoo.layers.grounding_loss import alignment_loss, offset_loss
@@ -121,11 +122,8 @@ class Ground(Task):
         """`[b b]`, sentences by windows: True off the diagonal where a pair is no negative."""
         said, of_video = _numbers(batch["sentence"]), _numbers(batch["video"])
         same_words, same_video = said[:, None] == said, of_video[:, None] == of_video
-        moment, window = batch["moment"].cpu(), batch["window"].cpu()
-        shared = torch.minimum(moment[:, None, 1], window[:, 1]) - torch.maximum(moment[:, None, 0], window[:, 0])
-        shared = shared.clamp(min=0)
-        union = (moment[:, 1] - moment[:, 0])[:, None] + (window[:, 1] - window[:, 0]) - shared
-        together = same_words | (same_video & (shared >= 0.5 * union))
+        iou = interval_iou(batch["moment"].cpu().numpy()[:, None], batch["window"].cpu().numpy())
+        together = same_words | (same_video & torch.from_numpy(iou >= 0.5))
         return together & ~torch.eye(len(said), dtype=torch.bool)
 
 

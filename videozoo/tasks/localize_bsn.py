@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videozoo.contracts.intervals import interval_iou
 from videozoo.decoding.localize_bsn import LocalizeBsnDecoder
-from videozoo.decoding.proposals import Proposals, action_target, boundary_targets, pair_boundaries, segment_iou
+from videozoo.decoding.proposals import Proposals, action_target, boundary_targets, pair_boundaries
 from videozoo.layers.proposal_loss import bsn_proposal_loss, bsn_temporal_losses
 from videozoo.metrics.localization import Protocol
 from videozoo.models.bsn import BSN, BSNOutput
@@ -102,7 +103,7 @@ class LocalizeBsn(Propose[BSNOutput]):
         valid = np.zeros((len(found_in), n), bool)
         for i, (found, (truth, _)) in enumerate(zip(found_in, self.truth(batch), strict=True)):
             segments[i, : len(found)], valid[i, : len(found)] = found.segments, True
-            overlap[i, : len(found)] = segment_iou(found.segments, truth).max(1, initial=0.0)
+            overlap[i, : len(found)] = interval_iou(found.segments[:, None], truth).max(1, initial=0.0)
         described, target, counted = (torch.from_numpy(x).to(probs.device) for x in (segments, overlap, valid))
         rated = self.networks.rate(probs[:, 2], described).float()
         return {"loss": bsn_proposal_loss(rated, target, valid=counted)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from videozoo.contracts.features import Features
 from videozoo.contracts.input import Batch, Form, InputSpec
+from videozoo.contracts.intervals import interval_iou, interval_overlap
 from videozoo.contracts.record import Holds
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.transforms.registry import register_input
@@ -23,7 +24,6 @@ __all__ = [
     "fits",
     "mean_rows",
     "sliding_windows",
-    "window_iou",
 ]
 
 SHORTEST_S = 0.05
@@ -236,7 +236,7 @@ class MomentsPipeline:
     def _choose(self, times_s: np.ndarray, moment: np.ndarray, rng: np.random.Generator) -> int:
         fitting = np.flatnonzero(fits(times_s, moment, min_iou=self.spec.min_iou, max_outside=self.spec.max_outside))
         if not len(fitting):
-            return int(window_iou(times_s, moment).argmax())
+            return int(interval_iou(times_s, moment).argmax())
         return int(fitting[rng.integers(len(fitting))])
 
 
@@ -267,20 +267,8 @@ def mean_rows(values: np.ndarray, rows_s: np.ndarray, times_s: np.ndarray) -> np
     return means.astype(np.float32)
 
 
-def window_iou(times_s: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Intersection over union of windows `[n 2]` with one moment `[2]`."""
-    shared = _shared(times_s, moment)
-    iou: np.ndarray = shared / ((times_s[:, 1] - times_s[:, 0]) + (moment[1] - moment[0]) - shared)
-    return iou
-
-
 def fits(times_s: np.ndarray, moment: np.ndarray, *, min_iou: float, max_outside: float) -> np.ndarray:
     """Which windows `[n 2]` may stand for a moment `[2]`: they overlap enough, and little of them lies beside it."""
-    outside = 1 - _shared(times_s, moment) / (times_s[:, 1] - times_s[:, 0])
-    fitting: np.ndarray = (window_iou(times_s, moment) > min_iou) & (outside < max_outside)
+    outside = 1 - interval_overlap(times_s, moment) / (times_s[:, 1] - times_s[:, 0])
+    fitting: np.ndarray = (interval_iou(times_s, moment) > min_iou) & (outside < max_outside)
     return fitting
-
-
-def _shared(times_s: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    shared = np.minimum(times_s[:, 1], moment[1]) - np.maximum(times_s[:, 0], moment[0])
-    return np.maximum(shared, 0.0)

@@ -12,6 +12,7 @@ import torch
 
 from tests.parity.cases.bmn import reference_losses
 from tests.parity.rule import rel_err
+from videozoo.contracts.intervals import interval_iou
 from videozoo.decoding.proposals import (
     action_target,
     boundary_targets,
@@ -20,7 +21,6 @@ from videozoo.decoding.proposals import (
     overlap_target,
     pair_boundaries,
     proposal_features,
-    segment_iou,
     soft_nms,
 )
 from videozoo.models.bmn import BMNOutput
@@ -96,7 +96,7 @@ def _proposals1(manifest: Cfg, stored: Arrays) -> Iterator[tuple[str, float]]:
         start, end, action = stored[f"pgm_{name}_tem"].T
         top_k = config["pgm_top_K_train" if video["subset"] == "training" else "pgm_top_K"]
         found = pair_boundaries(start, end, threshold=config["pgm_threshold"]).best(top_k)
-        overlap = segment_iou(found.segments, _segments(video)).max(1)
+        overlap = interval_iou(found.segments[:, None], _segments(video)).max(1)
         ours = np.column_stack([found.segments, start[found.start], end[found.end], found.scores, overlap])
         key = next(key for key in stored if key.startswith(f"pgm_{name}_props"))
         want = stored[key]  # filled up with pairs drawn at random where fewer were found
