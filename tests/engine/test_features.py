@@ -15,7 +15,8 @@ from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.contracts.features import Features
 from videozoo.data.registry import datasets
 from videozoo.engine.evaluate_run import evaluate_run
-from videozoo.engine.run import check_width, train
+from videozoo.engine.resolve import check_width
+from videozoo.engine.run import train
 from videozoo.engine.sizes import model_sizes
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.encode import write_video

@@ -18,7 +18,7 @@ from videozoo.engine.grid_loader import GridLoader
 from videozoo.engine.loader import sample_rng
 from videozoo.engine.log import read_log
 from videozoo.engine.multigrid import Grid, Multigrid, clip_on, long_cycle, long_grids, plan_grids, short_grids
-from videozoo.engine.options import Fit
+from videozoo.engine.resolve import resolve
 from videozoo.engine.run import train
 from videozoo.errors import ConfigError
 from videozoo.layers.sub_batch_norm import set_norm_splits as set_splits
@@ -206,15 +206,7 @@ def test_a_recipe_with_it_killed_and_resumed_is_undisturbed(recipe, tmp_path, mo
     assert seen[0] == 8 and seen[-1] == 1
     assert whole.step == whole.total_steps and whole.scores["num_scored"] == 4
     assert whole.step < 12  # fewer steps for more samples
-    trainer = engine_run.prepare_run(
-        recipe,
-        engine_run.build(Fit, recipe.section("fit"), where="fit"),
-        tmp_path / "cut",
-        world=World(),
-        resume=False,
-        init=None,
-        progress=False,
-    )
+    trainer = engine_run.prepare_run(resolve(recipe), tmp_path / "cut", world=World())
     kill_at(trainer, 3)
     train(recipe, tmp_path / "cut", resume=True, progress=False)
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")

@@ -40,7 +40,7 @@ def kill_at(trainer, step):
 
 
 def resume(trainer):
-    trainer.restore(checkpoint.read(trainer.out_dir / "last.pt"))
+    trainer.restore(checkpoint.read(trainer.files.last))
     return trainer.run()
 
 
@@ -143,7 +143,8 @@ def test_log_is_cut_back_to_the_checkpoint(tmp_path):
     again = make_trainer(tmp_path / "run", save_every=Duration(4, "st"), log_every=1)
     kill_at_once = checkpoint.read(tmp_path / "run" / "last.pt")
     again.restore(kill_at_once)
-    again._open_log().__exit__(None, None, None)
+    with again.files.logging(again.step):
+        pass
     assert [line["step"] for line in read_log(tmp_path / "run" / "log.jsonl")] == [1, 2, 3, 4]
 
 

@@ -13,7 +13,8 @@ from videozoo.cli.main import app
 from videozoo.config.recipe import load_recipe
 from videozoo.data.motion import make_clips
 from videozoo.engine.log import read_log
-from videozoo.engine.run import differences, train
+from videozoo.engine.run import train
+from videozoo.engine.same_run import differences
 from videozoo.errors import ConfigError, DataError, MissingPackageError, TrainingError, VideoZooError, WeightsError
 from videozoo.weights import checkpoint
 

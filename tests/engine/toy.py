@@ -22,6 +22,7 @@ from videozoo.engine.duration import Duration, Horizon
 from videozoo.engine.loader import EvalLoader, TrainLoader
 from videozoo.engine.optim import sgd
 from videozoo.engine.options import Fit
+from videozoo.engine.run_files import RunFiles
 from videozoo.engine.schedule import cosine
 from videozoo.engine.trainer import Trainer
 from videozoo.errors import DecodeError
@@ -118,6 +119,23 @@ class ToyTask(Task):
         return self.model(batch["video"]).argmax(-1).tolist()
 
 
+class ToyEvaluator:
+    def __init__(self, num: int):
+        self.num = num
+
+    def __call__(self, task: Task) -> dict[str, float]:
+        task.eval()
+        right = 0
+        for batch in EvalLoader(ToyRecords(self.num), ToyPipeline(noise=0), batch_size=7):
+            guesses = task.predict(ToyInput().to_device(batch, "cpu"))
+            right += sum(int(g == label) for g, label in zip(guesses, batch["label"], strict=True))
+        task.train()
+        return {"top1": 100 * right / self.num}
+
+    def pictures(self) -> dict[str, Any]:
+        return {}
+
+
 def make_trainer(
     out_dir: Path,
     *,
@@ -160,28 +178,15 @@ def make_trainer(
         world_size=world.size,
     )
     horizon = Horizon(steps, loader.steps_per_epoch, options.batch_size)
-
-    def evaluate(task: Task) -> dict[str, float]:
-        task.eval()
-        right = 0
-        for batch in EvalLoader(ToyRecords(num), ToyPipeline(noise=0), batch_size=7):
-            guesses = task.predict(ToyInput().to_device(batch, "cpu"))
-            right += sum(int(g == label) for g, label in zip(guesses, batch["label"], strict=True))
-        task.train()
-        return {"top1": 100 * right / num}
-
     return Trainer(
         task,
         loader,
         optimizer=optimizer(task),
         schedule=cosine(horizon, warmup=Duration(3, "st")),
+        horizon=horizon,
         input_spec=ToyInput(),
         fit=options,
-        horizon=horizon,
-        out_dir=out_dir,
-        record=RECORD,
-        seed=3,
+        files=RunFiles(out_dir, record=RECORD, keep=options.keep, writes=world.is_first),
         world=world,
-        evaluate=evaluate,
-        progress=False,
+        evaluate=ToyEvaluator(num),
     )

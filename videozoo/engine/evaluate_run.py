@@ -17,7 +17,7 @@ from videozoo.engine.distributed import join_world
 from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.engine.loader import EvalLoader
 from videozoo.engine.report import write_report
-from videozoo.engine.run import check_features, check_width
+from videozoo.engine.resolve import check_features, check_width
 from videozoo.errors import ConfigError, DataError
 from videozoo.structured import shown
 from videozoo.tasks.build import task_from_checkpoint

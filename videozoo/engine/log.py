@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import TypedDict
 
 from videozoo.engine.sinks import SINKS, Sink
-from videozoo.errors import DataError
+from videozoo.errors import DataError, TrainingError
+from videozoo.io.whole_file import write_whole_text
 from videozoo.structured import checked, parse_json, read_text
 
 __all__ = ["ProgressLine", "RunLog", "read_log"]
@@ -62,6 +63,7 @@ class RunLog:
 
     Raises:
         MissingPackageError: the package of a sink is not installed.
+        OSError: it cannot be written; `write` and `picture` raise it too.
     """
 
     def __init__(
@@ -70,9 +72,7 @@ class RunLog:
         self._sinks: list[Sink] = [SINKS[name](out_dir, step=step, record=record or {}) for name in sinks]
         path = out_dir / "log.jsonl"
         kept = read_log(path, up_to_step=step) if step else []
-        temporary = out_dir / ".log.jsonl.tmp"
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, path)  # noqa: PTH105
+        write_whole_text(path, "".join(json.dumps(line) + "\n" for line in kept), error=TrainingError)
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -89,15 +89,21 @@ class RunLog:
             for sink in self._sinks:
                 sink.picture(step, name, image)
 
-    def __enter__(self) -> RunLog:
-        return self
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether a sink shows pictures."""
+        return bool(self._sinks)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        for sink in self._sinks:
-            sink.close()
+    def close(self) -> None:
+        """Closes the log and its sinks, all of them whatever fails.
+
+        Raises:
+            OSError: something could not be written.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._file.close)
+            for sink in self._sinks:
+                stack.callback(sink.close)
 
 
 class ProgressLine:

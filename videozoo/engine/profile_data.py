@@ -20,6 +20,7 @@ from videozoo.config.recipe import Recipe
 from videozoo.engine.distributed import join_world
 from videozoo.engine.loader import TrainLoader, collate, sample_rng
 from videozoo.engine.options import Fit
+from videozoo.engine.resolve import resolve
 from videozoo.engine.run import prepare_run
 from videozoo.engine.stopwatch import Stopwatch
 from videozoo.errors import ConfigError, DataError
@@ -181,11 +182,9 @@ def profile_data(recipe: Recipe, *, num_steps: int = 20, warmup_steps: int = 5, 
         if world.size > 1:
             raise ConfigError("bench data: measures one process; run it without torchrun")
         watch = _AfterWarmUp(warmup_steps, device=world.device)
-        out_dir = Path(folder, "run")
-        trainer = prepare_run(
-            recipe, fit, out_dir, world=world, resume=False, init=None, progress=False, stopwatch=watch
-        )
-        trainer.run()
+        trainer = prepare_run(resolve(recipe), Path(folder, "run"), world=world)
+        trainer.stopwatch = watch
+        trainer.run(progress=False)
         seconds = {name: watch.seconds.get(name, 0.0) / num_steps for name in ("wait", *COMPUTE)}
         return Profile(
             step_s=(watch.ended_s - watch.began_s) / num_steps,

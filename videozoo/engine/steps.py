@@ -6,13 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
-import yaml
-
 from videozoo.config.recipe import Recipe
 from videozoo.engine import run
+from videozoo.engine.run_files import in_use, write_recipe
 from videozoo.engine.trainer import RunResult
-from videozoo.errors import ConfigError
-from videozoo.weights.checkpoint import find, replace_file
+from videozoo.errors import ConfigError, WeightsError
+from videozoo.io.whole_file import whole_file
+from videozoo.weights.checkpoint import find
 
 __all__ = ["train"]
 
@@ -38,21 +38,17 @@ def train(
     out_dir = Path(out_dir)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     is_first_process = os.environ.get("RANK", "0") == "0"
-    if is_first_process and not (resume or restarted) and (problem := run.in_use(out_dir)):
+    if is_first_process and not (resume or restarted) and (problem := in_use(out_dir)):
         raise ConfigError(problem)
     for name, step in recipe.steps.items():
         start = init if step.init is None else out_dir / step.init
         result = run.train(step, out_dir / name, resume=resume, init=start, progress=progress)
         if is_first_process:
-            text = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True, width=100)
-            (out_dir / "recipe.yaml").write_text(text, encoding="utf-8")
+            write_recipe(out_dir, recipe.resolved())
         if result.stopped_by:
             return result
     if is_first_process:
         learned = find(result.out_dir)
-        replace_file(out_dir / "best.pt", lambda temporary: _copy(learned, temporary))
+        with whole_file(out_dir / "best.pt", error=WeightsError) as part:
+            shutil.copyfile(learned, part)
     return result
-
-
-def _copy(source: Path, target: str) -> None:
-    shutil.copyfile(source, target)

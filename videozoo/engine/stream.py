@@ -13,19 +13,17 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from videozoo.engine.crash_file import CrashFile
 from videozoo.engine.fetch import TRIES, Batch, Fetcher, Key, name_of
 from videozoo.errors import TrainingError, VideoZooError, counted
 from videozoo.io.isolation import signal_name
 
-__all__ = ["Stream", "explain", "guard_against_crashes"]
+__all__ = ["Stream", "explain"]
 
 _CUT_OFF = (OSError, EOFError)  # a worker died before its tensors had come
 _BROKEN = (RuntimeError, *_CUT_OFF)
@@ -38,20 +36,6 @@ def explain(error: Exception) -> Exception:
     if "shared memory" in reason or "Bus error" in reason:
         return _shared_memory_is_full()
     return error
-
-
-def guard_against_crashes(fetcher: Fetcher, path: Path, *, suspects: Iterable[int], crashed: Iterable[int]) -> None:
-    """Keeps a file of what this process decodes, for the process that resumes it, and heeds what was in such files.
-
-    Each suspect is decoded in a worker process; those that crash it are given up, as `crashed` are.
-    """
-    fetcher.given_up |= {index: fetcher.crashed(index) for index in crashed}
-    trial = fetcher.fresh(num_workers=1)
-    for index in suspects:
-        keys: list[list[Key]] = [[(0, index)]]
-        for _ in Stream(trial, lambda first, keys=keys: keys, num_batches=1):  # type: ignore[misc]
-            pass
-    fetcher.crash_file = CrashFile(path, fetcher.given_up)
 
 
 class Stream:

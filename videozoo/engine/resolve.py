@@ -1,0 +1,171 @@
+"""From a recipe to all that follows from it before training: read and checked once, here and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from videozoo.config.check import accepted, build
+from videozoo.config.recipe import Recipe
+from videozoo.contracts.features import FeatureRecipe
+from videozoo.data.check import notes_of
+from videozoo.data.registry import datasets
+from videozoo.engine.fetch import Pipeline
+from videozoo.engine.options import Fit
+from videozoo.engine.sizes import model_sizes
+from videozoo.errors import ConfigError, DataError, WidthError
+from videozoo.tasks.registry import tasks
+from videozoo.transforms.input import build_input
+from videozoo.weights import checkpoint
+
+__all__ = ["ResolvedRun", "Split", "check_features", "check_width", "resolve"]
+
+MOST_OPENED = 100  # samples that are tried for the width of their features
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A data set and the pipeline that makes samples of its records."""
+
+    records: Any
+    pipeline: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedRun:
+    """A recipe with everything that follows from it and from its data.
+
+    Attributes:
+        record: every value of the recipe and what the data say; recipe.yaml and checkpoints hold it.
+        input_spec: builds pipelines and moves batches to the device.
+        train, val: the data; `val` is None where the recipe has none.
+        pipeline_of: the training pipeline of another input spec, on the same data.
+    """
+
+    recipe: Recipe
+    fit: Fit
+    record: Mapping[str, Any]
+    input_spec: Any
+    class_names: tuple[str, ...]
+    train: Split
+    val: Split | None
+    pipeline_of: Callable[[Any], Pipeline]
+
+    @property
+    def notes(self) -> Mapping[str, Sequence[str]]:
+        """What is suspicious in the data, by split; reports show it."""
+        return dict(self.record.get("notes", {}))
+
+    def extras(self) -> dict[str, Any]:
+        """What prediction needs besides the model: the extractor of a model on features."""
+        return _extractor_of(self.train.records)
+
+
+def resolve(recipe: Recipe) -> ResolvedRun:
+    """Reads and checks everything that a run is made of.
+
+    Raises:
+        ConfigError: the recipe is wrong.
+        DataError, WeightsError: a data set cannot be used.
+    """
+    record = recipe.resolved()
+    fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
+    input_spec = build_input(record["input"])
+    records = _build_records(recipe, "train")
+    class_names = tuple(records.class_names)
+    record["model"] |= model_sizes(recipe, input_spec)
+    multi_label = bool(getattr(records, "multi_label", False))
+    record["task"] = _task_of(recipe, record["task"], records, multi_label=multi_label)
+    if (made_by := getattr(records, "feature_recipe", None)) is not None:
+        record["features"] = dict(made_by)
+    num_classes = len(class_names) if multi_label else None
+
+    def split(name: str, records: Any, pipeline: Any) -> Split:
+        advice = "give features of that width, or say theirs in the recipe's input"
+        check_width(records, pipeline, where=f"{recipe.source}: data.{name}", advice=advice)
+        return Split(records, pipeline)
+
+    train = split("train", records, input_spec.train_pipeline(num_classes=num_classes))
+    val = None
+    if "val" in recipe.data:
+        val_records = _build_records(recipe, "val", class_names=class_names)
+        check_features(record.get("features"), val_records, where=f"{recipe.source}: data.val")
+        val = split("val", val_records, input_spec.eval_pipeline(fit.eval_views, num_classes=num_classes))
+    if notes := notes_of(train.records, val.records if val is not None else None):
+        record["notes"] = notes
+    return ResolvedRun(
+        recipe=recipe,
+        fit=fit,
+        record=record,
+        input_spec=input_spec,
+        class_names=class_names,
+        train=train,
+        val=val,
+        pipeline_of=lambda spec: spec.train_pipeline(num_classes=num_classes),
+    )
+
+
+def _task_of(recipe: Recipe, args: Mapping[str, Any], records: Any, *, multi_label: bool) -> dict[str, Any]:
+    """The task's arguments with those that only the data can tell."""
+    part: Any = tasks.get(recipe.name_of("task"))
+    if multi_label and "multi_label" in accepted(part):
+        args = {**args, "multi_label": True}
+    return dict(part.fill_in(args, records))
+
+
+def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | None = None) -> Any:
+    if split not in recipe.data:
+        raise ConfigError(f"{recipe.source}: data.{split}: is missing; say where the samples are")
+    args = dict(recipe.data[split])
+    where = f"{recipe.source}: data.{split}"
+    if "name" not in args:
+        raise ConfigError(f"{where}.name: is missing; name a data set: {', '.join(datasets.names())}")
+    part = datasets.get(args.pop("name"))
+    given = {}
+    if "class_names" in accepted(part) and "class_names" not in args:
+        given["class_names"] = class_names
+    return build(part, args, where=where, **given)
+
+
+def _extractor_of(records: Any) -> dict[str, Any]:
+    """What makes the features of these records, to stand in the checkpoints whole."""
+    path = getattr(records, "extractor", None)
+    return {} if path is None else {"extractor": checkpoint.extractor_payload(checkpoint.read(path))}
+
+
+def check_features(recipe: Mapping[str, Any] | None, records: Any, *, where: str) -> None:
+    """Refuses records whose features were made by another recipe than the one that a model is trained on.
+
+    Where one of the two is not known, nothing can be said.
+
+    Raises:
+        DataError: they differ; the message names both.
+    """
+    theirs = getattr(records, "feature_recipe", None)
+    if recipe is not None and theirs is not None:
+        expected = FeatureRecipe.from_dict(recipe, where=where)
+        expected.check_same(FeatureRecipe.from_dict(theirs, where=where), where=where)
+
+
+def check_width(records: Any, pipeline: Any, *, where: str, advice: str) -> None:
+    """Refuses records whose features are of another width than the input's, by the first that can be read.
+
+    Raises:
+        DataError: they are; the message names the file and both widths.
+    """
+    if pipeline.spec.takes != "features":
+        return
+    for record in itertools.islice(records, MOST_OPENED):
+        try:
+            pipeline(record, np.random.default_rng(0))
+        except WidthError as error:
+            store = getattr(record, "store", None)
+            file = "" if store is None else f"{store.place(getattr(record, 'key', record.id))}: "
+            raise DataError(f"{where}: {file}{error}; {advice}") from error
+        except DataError:  # one that is missing or damaged; the run says so in its place
+            continue
+        return
