@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.engine.test_distributed import children
-from tests.engine.test_resume import assert_same_runs
+from tests.engine.test_resume import assert_same_runs, log_of, wait_for_step
 from videozoo.data.motion import make_clips
 from videozoo.engine.log import read_log
 
@@ -44,12 +43,6 @@ def start(place, out, overrides, *, num_processes):
         )
 
 
-def wait_for_step(out, step, process):
-    while not (lines := read_log(out / "log.jsonl")) or lines[-1]["step"] < step:
-        assert process.poll() is None, (out.parent / f"{out.name}.txt").read_text()
-        time.sleep(0.01)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("overrides", "num_processes"),
@@ -72,8 +65,9 @@ def test_killed_twice(tmp_path, overrides, num_processes):
     assert process.wait() == 0, (tmp_path / "whole.txt").read_text()
     last = read_log(whole / "log.jsonl")[-1]["step"]
     for share in (0.3, 0.7):
+        log_before = log_of(cut)
         process = start(tmp_path, cut, overrides, num_processes=num_processes)
-        wait_for_step(cut, share * last, process)
+        wait_for_step(cut, share * last, process, log_before=log_before)
         # torchrun's processes have groups of their own
         for pid in (process.pid, *(children(process.pid) if num_processes > 1 else ())):
             os.killpg(pid, signal.SIGKILL)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -180,19 +181,28 @@ from pathlib import Path
 from tests.engine.toy import make_trainer
 from videozoo.weights import checkpoint
 
-out_dir = Path(sys.argv[1])
+out_dir, slow_from = Path(sys.argv[1]), int(sys.argv[2])
 trainer = make_trainer(out_dir, steps=300, num_workers=2, log_every=1)
 if (out_dir / "last.pt").is_file():
     trainer.restore(checkpoint.read(out_dir / "last.pt"))
+train_step = trainer._train_step
+
+def slow(*args):
+    if trainer.step >= slow_from:
+        time.sleep(0.5)
+    return train_step(*args)
+
+trainer._train_step = slow
 result = trainer.run()
 print(result.step, result.stopped_by)
 """
 
 
-def start(out_dir):
+def start(out_dir, slow_from):
+    """A run whose steps take long from one on: whoever is to stop it there has a minute for it on a busy machine."""
     root = Path(__file__).parents[2]
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", SCRIPT, str(out_dir)],
+        [sys.executable, "-W", "error", "-c", SCRIPT, str(out_dir), str(slow_from)],
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -202,12 +212,17 @@ def start(out_dir):
     )
 
 
-def wait_for_step(out_dir, step, process):
-    while process.poll() is None:
-        lines = read_log(out_dir / "log.jsonl")
-        if lines and lines[-1]["step"] >= step:
-            return
-    raise AssertionError(process.communicate()[1])
+def log_of(out_dir):
+    """What tells the logs of two processes of a run apart: each begins with a new file."""
+    path = out_dir / "log.jsonl"
+    return path.stat().st_ino if path.exists() else None
+
+
+def wait_for_step(out_dir, step, process, *, log_before):
+    """Waits until `process` has logged a step; what an earlier one logged does not count."""
+    while log_of(out_dir) == log_before or not (lines := read_log(out_dir / "log.jsonl")) or lines[-1]["step"] < step:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
 
 
 @pytest.mark.long
@@ -215,13 +230,14 @@ def test_real_kills(tmp_path):
     """SIGKILL twice, then SIGTERM to the whole group, workers and all, then to the end."""
     make_trainer(tmp_path / "whole", steps=300, log_every=1).run()
     for step, send in ((20, signal.SIGKILL), (90, signal.SIGKILL), (150, signal.SIGTERM)):
-        process = start(tmp_path / "cut")
-        wait_for_step(tmp_path / "cut", step, process)
+        log_before = log_of(tmp_path / "cut")
+        process = start(tmp_path / "cut", step)
+        wait_for_step(tmp_path / "cut", step, process, log_before=log_before)
         (os.killpg if send == signal.SIGTERM else os.kill)(process.pid, send)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode == (0 if send == signal.SIGTERM else -signal.SIGKILL), err
     assert out.split()[1] == "SIGTERM"
-    process = start(tmp_path / "cut")
-    assert process.communicate(timeout=60)[0].split() == ["300", "None"]
+    process = start(tmp_path / "cut", 300)
+    assert process.communicate(timeout=120)[0].split() == ["300", "None"]
     assert_same_runs(tmp_path / "whole", tmp_path / "cut")
     json.loads((tmp_path / "cut" / "log.jsonl").read_text().splitlines()[-1])

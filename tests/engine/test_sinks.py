@@ -2,6 +2,7 @@
 
 import sys
 import types
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_wandb(tmp_path, monkeypatch):
     fake = types.SimpleNamespace(init=calls.into("init", wandb_run), Image=lambda image: ("image", image))
     monkeypatch.setitem(sys.modules, "wandb", fake)
     for step in (0, 2):
-        with RunLog(tmp_path, step=step, sinks=["wandb"], record={"seed": 1}) as log:
+        with closing(RunLog(tmp_path, step=step, sinks=["wandb"], record={"seed": 1})) as log:
             log.write(step + 1, {"loss": 0.5})
             log.picture(step + 1, "clips", lambda: PICTURE)
     assert [name for name, *_ in calls] == ["init", "log", "log", "finish"] * 2
@@ -64,7 +65,7 @@ def test_mlflow(tmp_path, monkeypatch):
     fake = types.SimpleNamespace(start_run=calls.into("start_run", started), **{n: calls.into(n) for n in names})
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     for step in (0, 2):
-        with RunLog(tmp_path, step=step, sinks=["mlflow"]) as log:
+        with closing(RunLog(tmp_path, step=step, sinks=["mlflow"])) as log:
             log.write(step + 1, {"loss": 0.5})
             log.picture(step + 1, "clips", lambda: PICTURE)
     assert [kwargs["run_id"] for name, _, kwargs in calls if name == "start_run"] == [None, "abc"]
@@ -81,7 +82,7 @@ def test_packages_that_are_not_there(tmp_path, monkeypatch, name):
 
 
 def test_no_picture_is_drawn_for_nobody(tmp_path):
-    with RunLog(tmp_path) as log:
+    with closing(RunLog(tmp_path)) as log:
         log.write(1, {"loss": 1.0})
         log.picture(1, "clips", lambda: pytest.fail("drawn"))
     assert read_log(tmp_path / "log.jsonl") == [{"step": 1, "loss": 1.0}]

@@ -74,7 +74,7 @@ app.command("demo", short_help="Make a world, train on it, evaluate, predict: 5 
 
 
 # Jobs over files: one that crashes the decoder is named, and the job goes on without it.
-_SUPERVISED = ("predict", "extract", "index")
+_SUPERVISED = ("predict", "extract", "index", "eval")
 # A full disk or quota, a file that may not grow, a disk that fails.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -86,7 +86,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.argv[1:] = map(_at_home, sys.argv[1:])
     prepare_streams()
-    if sys.argv[1:2] and sys.argv[1] in _SUPERVISED:
+    is_alone = "RANK" not in os.environ  # a process of torchrun's cannot come back
+    if sys.argv[1:2] and sys.argv[1] in _SUPERVISED and is_alone:
         sys.exit(supervise(_run))
     sys.exit(_run())
 

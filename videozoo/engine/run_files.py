@@ -20,7 +20,7 @@ from videozoo.io.lock import LOCK_NAME, locked
 from videozoo.io.whole_file import write_whole_text
 from videozoo.weights import checkpoint
 
-__all__ = ["RunFiles", "claimed", "in_use", "write_recipe"]
+__all__ = ["RunFiles", "claim", "claimed", "in_use", "write_recipe"]
 
 BEFORE_THE_FIRST_STEP = ("recipe.yaml", "log.jsonl", "bad_files.txt", "tb", "wandb", "mlflow_run_id")
 
@@ -42,13 +42,14 @@ def claimed(out_dir: Path, *, world: World, resume: bool) -> Iterator[None]:
         ConfigError: another run writes to it, it is in use and not to be resumed, or it cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        problem = _claim(out_dir, stack, resume=resume) if world.is_first else None
+        problem = claim(out_dir, stack, resume=resume) if world.is_first else None
         if problem := world.from_first(problem):
             raise ConfigError(problem)
         yield
 
 
-def _claim(out_dir: Path, stack: contextlib.ExitStack, *, resume: bool) -> str | None:
+def claim(out_dir: Path, stack: contextlib.ExitStack, *, resume: bool) -> str | None:
+    """Enters the lock of a run's folder into `stack`, or returns why the run cannot be there."""
     problem = in_use(out_dir)
     if problem is not None and not (resume and out_dir.is_dir()):
         return problem

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,22 +29,40 @@ class Sink(Protocol):
 
 
 class TensorBoard:
-    """Events in tb/ of the run directory; a resumed run hides those after its step."""
+    """Events in tb/ of the run directory; a resumed run hides those after its step.
+
+    Written at once and by this thread: the one of torch's SummaryWriter prints a traceback when the disk is full, and
+    it runs while workers are forked.
+    """
 
     def __init__(self, out_dir: Path, *, step: int, record: Mapping[str, Any]):
-        from torch.utils.tensorboard import SummaryWriter  # seconds to import
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # seconds to import
+        from tensorboard.summary.writer.record_writer import RecordWriter
+        from torch.utils.tensorboard import summary
 
-        self._events: Any = SummaryWriter(str(out_dir / "tb"), purge_step=step + 1 if step else None)
+        self._event, self._summary = Event, summary
+        folder = out_dir / "tb"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = (folder / name).open("wb", buffering=0)
+        self._records = RecordWriter(self._file)
+        self._add(0, file_version="brain.Event:2")
+        if step:
+            self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            self._add(step, summary=self._summary.scalar(name, value))
 
     def picture(self, step: int, name: str, image: Image.Image) -> None:
-        self._events.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+        pixels = np.asarray(image.convert("RGB"))
+        self._add(step, summary=self._summary.image(name, pixels, dataformats="HWC"))
 
     def close(self) -> None:
-        self._events.close()
+        self._file.close()
+
+    def _add(self, step: int, **content: Any) -> None:
+        self._records.write(self._event(wall_time=time.time(), step=step, **content).SerializeToString())
 
 
 class WandB:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 from videozoo.config.recipe import Recipe
 from videozoo.engine import run
-from videozoo.engine.run_files import in_use, write_recipe
+from videozoo.engine.run_files import claim, write_recipe
 from videozoo.engine.trainer import RunResult
 from videozoo.errors import ConfigError, WeightsError
 from videozoo.io.whole_file import whole_file
@@ -38,17 +39,18 @@ def train(
     out_dir = Path(out_dir)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     is_first_process = os.environ.get("RANK", "0") == "0"
-    if is_first_process and not (resume or restarted) and (problem := in_use(out_dir)):
-        raise ConfigError(problem)
-    for name, step in recipe.steps.items():
-        start = init if step.init is None else out_dir / step.init
-        result = run.train(step, out_dir / name, resume=resume, init=start, progress=progress)
+    with contextlib.ExitStack() as stack:
+        if is_first_process and (problem := claim(out_dir, stack, resume=resume or restarted)):
+            raise ConfigError(problem)
+        for name, step in recipe.steps.items():
+            start = init if step.init is None else out_dir / step.init
+            result = run.train(step, out_dir / name, resume=resume, init=start, progress=progress)
+            if is_first_process:
+                write_recipe(out_dir, recipe.resolved())
+            if result.stopped_by:
+                return result
         if is_first_process:
-            write_recipe(out_dir, recipe.resolved())
-        if result.stopped_by:
-            return result
-    if is_first_process:
-        learned = find(result.out_dir)
-        with whole_file(out_dir / "best.pt", error=WeightsError) as part:
-            shutil.copyfile(learned, part)
-    return result
+            learned = find(result.out_dir)
+            with whole_file(out_dir / "best.pt", error=WeightsError) as part:
+                shutil.copyfile(learned, part)
+        return result
