@@ -14,9 +14,22 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.contract.tiny import TINY
 from videozoo.config.check import accepted
+from videozoo.errors import ConfigError
 from videozoo.models import create_model, list_models, models
 
 BATCH = 3
+OF_CLIPS = [name for name in sorted(TINY) if "crop_px" in accepted(models.get(name))]
+POOLS_OTHERWISE = {  # how the features come about that are not the means of the maps
+    "movinet": "a layer after the mean",
+    "pptimesformer": "a class token",
+    "pptsm_mobile": "a layer after the mean",
+    "pptsm_v2": "a layer after the mean",
+    "stnet": "convolutions over the segments' means",
+    "timesformer": "a class token",
+    "tokenshift": "class tokens",
+}
+SEES_ALL_FRAMES = ("nonlocal", "slowfast")  # at each place of a tiny build's maps
+SEES_ALL_PLACES = ("pptsm_mobile", "pptsm_v2")
 SLOW_TO_TRACE = {
     "movinet",
     "nonlocal",
@@ -122,6 +135,63 @@ def test_no_classes_gives_the_features(name):
         features = model(x)
         assert features.shape == (BATCH, model.num_features)
         assert_close(features, model.forward_features(x))
+
+
+@every_classifier
+def test_scores_are_those_of_the_features(name):
+    model = tiny(name).eval()
+    x = clips(model)
+    with torch.no_grad():
+        features, scores = model.forward_both(x)
+        assert_close(features, model.forward_features(x), atol=0, rtol=0)
+        assert_close(scores, model(x), atol=0, rtol=0)
+        assert_close(model.forward_head(features), scores, atol=1e-6, rtol=1e-5)
+    model.reset_classifier(0)
+    assert_close(model.forward_head(features), features, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", sorted(set(TINY) - set(OF_CLIPS)))
+def test_models_of_features_have_no_maps(name):
+    model = tiny(name).eval()
+    with pytest.raises(ConfigError, match=rf"^{name}: has no feature maps over space and time; take a model of clips"):
+        model.forward_maps(clips(model))
+
+
+@pytest.mark.parametrize("name", sorted(set(TINY) - {n for n in TINY if is_classifier(models.get(n))}))
+def test_other_models_give_no_class_scores_of_features(name):
+    with pytest.raises(ConfigError, match=rf"^{name}: gives no class scores of pooled features; take a classifier"):
+        tiny(name).forward_head(torch.zeros(BATCH, 4))
+
+
+@pytest.mark.parametrize("name", OF_CLIPS)
+def test_maps_lie_on_a_grid_of_the_clip(name):
+    model = tiny(name).eval()
+    x = clips(model)
+    num_frames, _, height, width = model.input_shape
+    with torch.no_grad():
+        maps = model.forward_maps(x)
+        assert maps.ndim == 5 and len(maps) == BATCH
+        assert num_frames % maps.shape[2] == 0
+        assert height >= maps.shape[3] == maps.shape[4] <= width
+        assert_close(model.forward_maps(x[1:2]), maps[1:2], atol=1e-5, rtol=1e-4)
+        if name not in POOLS_OTHERWISE:
+            assert_close(maps.mean((2, 3, 4)), model.forward_features(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", OF_CLIPS)
+def test_maps_keep_time_and_place(name):
+    """A change in the lower right of the last frames moves the maps most at that end."""
+    model = tiny(name).eval()
+    x = clips(model, batch=1)
+    t, _, h, w = model.input_shape
+    other = x.clone()
+    other[:, -(t // 2) :, :, h // 2 :, w // 2 :].normal_(generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        change = (model.forward_maps(other) - model.forward_maps(x)).abs().mean((0, 1))
+    if name not in SEES_ALL_FRAMES:
+        assert change[-1].mean() > 2 * change[0].mean()
+    if change.shape[1] > 1 and name not in SEES_ALL_PLACES:
+        assert change[:, -1, -1].mean() > 2 * change[:, 0, 0].mean()
 
 
 @every_classifier

@@ -31,9 +31,21 @@ def test_a_larger_frame_is_pooled_in_windows_or_whole():
         assert_close(whole(clip), windows(clip))
         clip = torch.randn(2, 8, 3, 96, 96)
         paths = windows.split_paths(clip)
-        assert windows.forward_windows(*paths).shape[1:3] == (2, 2)
-        assert whole.forward_windows(*paths).shape[1:3] == (1, 1)
+        assert windows.path_windows(*paths).shape[1:3] == (2, 2)
+        assert whole.path_windows(*paths).shape[1:3] == (1, 1)
         larger = create_model("slowfast", **{**NARROW, "crop_px": 96}).eval()
         larger.load_state_dict(windows.state_dict())
         assert_close(whole(clip), larger(clip))
         assert (whole(clip).softmax(-1) - windows(clip).softmax(-1)).abs().max() > 1e-3
+
+
+def test_maps_have_both_paths_at_the_slow_ones_rate():
+    model = create_model("slowfast", **NARROW | {"num_frames": 16}).eval()
+    clip = torch.randn(2, 16, 3, 64, 96)
+    with torch.no_grad():
+        maps = model.forward_maps(clip)
+        slow, fast = model.path_maps(*model.split_paths(clip))
+    assert maps.shape == (2, model.num_features, 4, 2, 3)
+    assert (slow.shape[2], fast.shape[2]) == (4, 16)
+    assert_close(maps[:, : slow.shape[1]], slow)
+    assert_close(maps.mean(2), torch.cat([slow.mean(2), fast.mean(2)], 1))  # as heads of regions pool them

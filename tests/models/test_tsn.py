@@ -34,6 +34,38 @@ def test_any_timm_backbone(backbone):
         assert model(torch.randn(1, 1, 3, 224, 224)).shape == (1, 3)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "args", "pools_maps"),
+    [
+        ("resnet18", {**NARROW, "zero_init_last": False}, True),
+        ("swin_tiny_patch4_window7_224", {"depths": (1, 1), "num_heads": (1, 2), "embed_dim": 12}, True),
+        ("vit_tiny_patch16_224", {"depth": 2, "global_pool": "avg", "fc_norm": False, "dynamic_img_size": True}, True),
+        ("deit_tiny_distilled_patch16_224", {"depth": 1, "dynamic_img_size": True}, False),  # it has two class tokens
+    ],
+)
+def test_maps_of_any_backbone_with_a_grid(backbone, args, pools_maps):
+    torch.manual_seed(0)
+    model = create_model("tsn", backbone=backbone, backbone_args=args, num_classes=3, crop_px=64).eval()
+    clip = torch.randn(1, 2, 3, 64, 96) if "swin" not in backbone else torch.randn(1, 2, 3, 224, 224)
+    other = clip.clone()
+    other[:, :, :, -32:, -32:] = torch.randn(1, 2, 3, 32, 32)
+    with torch.no_grad():
+        maps = model.forward_maps(clip)
+        change = (model.forward_maps(other) - maps).abs().mean((0, 1, 2))
+        assert maps.shape[:3] == (1, model.num_features, 2)
+        assert maps.shape[3] * clip.shape[4] == maps.shape[4] * clip.shape[3]
+        assert change[-1, -1] > 2 * change[0, 0]
+        if pools_maps:
+            assert_close(maps.mean((2, 3, 4)), model.forward_features(clip), atol=1e-5, rtol=1e-4)
+
+
+def test_a_backbone_of_several_grids_has_no_maps():
+    args = {"embed_dims": (16, 16, 16, 16), "serial_depths": (1, 1, 1, 1), "parallel_depth": 1}
+    model = create_model("tsn", backbone="coat_tiny", backbone_args=args, num_classes=3, crop_px=224)
+    with pytest.raises(ConfigError, match=r"^backbone: CoaT has no feature maps on one grid; take e\.g\. resnet50$"):
+        model.forward_maps(torch.randn(1, 1, 3, 224, 224))
+
+
 def test_a_misspelt_backbone_is_guessed():
     with pytest.raises(ConfigError, match="timm has no model 'resnt50'; did you mean resnet50"):
         create_model("tsn", backbone="resnt50")

@@ -66,7 +66,7 @@ class AttentionLSTM(LinearClassifier):
         self.reset_classifier(num_classes)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.head(self.forward_features(x, mask))
+        return self.forward_head(self.forward_features(x, mask))
 
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         parts = split_modalities(x, mask, self.feature_dims, where=self.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 import socket
 import sys
 import threading
@@ -15,11 +16,11 @@ from typing import Any, Literal
 import timm
 from huggingface_hub import constants
 from timm.models.resnet import ResNet
-from torch import nn
+from torch import Tensor, nn
 
 from videozoo.errors import ConfigError, WeightsError
 
-__all__ = ["Pretrained", "image_backbone", "project_first"]
+__all__ = ["Pretrained", "image_backbone", "image_maps", "project_first"]
 
 Pretrained = Literal["imagenet"] | None
 CONNECT_S = 1.5
@@ -46,6 +47,33 @@ def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[st
     if pretrained == "imagenet":
         _load_pretrained(backbone, name)
     return backbone
+
+
+def image_maps(backbone: nn.Module, images: Tensor) -> Tensor:
+    """Returns the last feature maps `[n c h w]` of a timm network, before it pools images `[n c h w]`.
+
+    Tokens of transformers are put back on their grid; class tokens and the like are left out.
+
+    Raises:
+        ConfigError: the network's features lie on no grid.
+    """
+    net: Any = backbone
+    maps: Any = net.forward_features(images)
+    if isinstance(maps, Tensor) and maps.ndim == 4:
+        return maps.permute(0, 3, 1, 2) if getattr(net, "output_fmt", "NCHW") == "NHWC" else maps
+    if isinstance(maps, Tensor) and maps.ndim == 3:
+        tokens = maps[:, getattr(net, "num_prefix_tokens", 0) :]
+        grid = _grid(tokens.shape[1], images.shape[-2:])
+        if grid is not None:
+            return tokens.transpose(1, 2).unflatten(2, grid)
+    raise ConfigError(f"backbone: {type(net).__name__} has no feature maps on one grid; take e.g. resnet50")
+
+
+def _grid(num_tokens: int, size: tuple[int, ...]) -> tuple[int, int] | None:
+    """Returns the rows and columns of square patches that cover an image of that size (height, width)."""
+    height, width = size
+    rows = round(math.sqrt(num_tokens * height / width))
+    return (rows, num_tokens // rows) if rows and num_tokens % rows == 0 else None
 
 
 def project_first(backbone: nn.Module, *, name: str) -> None:

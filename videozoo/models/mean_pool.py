@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from videozoo.layers.sequence import split_modalities, zero_padding
-from videozoo.models.model import VideoModel
+from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["MeanPool"]
 
 
 @register_model
-class MeanPool(VideoModel):
+class MeanPool(LinearClassifier):
     """The mean of each modality over a video's frames, and a linear classifier.
 
     Paper: arXiv:1609.08675, section 4.2.
@@ -36,7 +36,7 @@ class MeanPool(VideoModel):
         self.reset_classifier(num_classes)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.head(self.forward_features(x, mask))
+        return self.forward_head(self.forward_features(x, mask))
 
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         means = []
@@ -44,11 +44,3 @@ class MeanPool(VideoModel):
             num_frames = part.shape[1] if known is None else known.sum(1, keepdim=True)
             means.append(zero_padding(part, known).sum(1) / num_frames)
         return torch.cat(means, dim=-1)
-
-    def reset_classifier(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.head: nn.Module = nn.Identity()
-        if num_classes:
-            self.head = nn.Linear(self.num_features, num_classes)
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
+from videozoo.layers.window_scores import pool_windows, window_scores
 from videozoo.types import ParamRule
 
-__all__ = ["FrameClassifier", "LinearClassifier", "VideoModel"]
+__all__ = ["DropoutClassifier", "FrameClassifier", "LinearClassifier", "VideoModel", "WindowClassifier"]
 
 
 class VideoModel(nn.Module):
-    """A network whose `forward` gives class scores and whose `forward_features` gives what its classifier sees.
+    """A network from clips, or from features of videos, to class scores or to a task's own outputs.
+
+    A classifier runs in up to three stages, each of which can be called alone: `forward_maps` gives its last feature
+    maps, `forward_features` the classifier's input, and `forward_head` the scores of such features.
 
     Attributes:
         name: the name it was created by; importers and messages use it.
@@ -37,8 +41,26 @@ class VideoModel(nn.Module):
         """Clips `[b t c h w]` to pooled features `[b num_features]`."""
         raise NotImplementedError(f"{type(self).__name__}.forward_features")
 
+    def forward_maps(self, x: Tensor) -> Tensor:
+        """Returns the last feature maps `[b c t h w]` of clips `[b t c h w]`, before they are pooled.
+
+        Time and space are those of the network's last stage.
+
+        Raises:
+            ConfigError: the model has no feature maps.
+        """
+        raise ConfigError(f"{self.name}: has no feature maps over space and time; take a model of clips, e.g. tsm")
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Returns the class scores `[b num_classes]` of features `[b num_features]`.
+
+        Raises:
+            ConfigError: the model's outputs are not class scores of pooled features.
+        """
+        raise ConfigError(f"{self.name}: gives no class scores of pooled features; take a classifier, e.g. tsm")
+
     def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (features `[b num_features]`, class scores `[b num_classes]`) of clips."""
+        """Returns the features `[b num_features]` and the class scores `[b num_classes]` of clips."""
         return self.forward_features(x), self(x)
 
     def reset_classifier(self, num_classes: int) -> None:
@@ -56,9 +78,15 @@ class LinearClassifier(VideoModel):
     head: nn.Module
     head_std: float | None = 0.01
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return self.head(features)
+
     def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.forward_features(x)
-        return features, self.head(features)
+        return features, self.forward_head(features)
 
     def reset_classifier(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -68,11 +96,19 @@ class LinearClassifier(VideoModel):
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
 
-class FrameClassifier(LinearClassifier):
+class DropoutClassifier(LinearClassifier):
+    """A model that leaves out a share of its features in training, right before the classifier."""
+
+    dropout: nn.Module
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return self.head(self.dropout(features)) if self.num_classes else features
+
+
+class FrameClassifier(DropoutClassifier):
     """A model of clips of `num_segments` frames, whose features are averaged once each frame has its own."""
 
     num_segments: int
-    dropout: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.forward_frames(x)
@@ -82,18 +118,59 @@ class FrameClassifier(LinearClassifier):
         return self.forward_frames(x).mean(1)
 
     def forward_frames(self, x: Tensor) -> Tensor:
-        """Clips [b t c h w] to the features of each frame [b t num_features].
+        """Returns the features of each frame [b t num_features] of clips [b t c h w].
 
         Raises:
             ConfigError: the input is no clip of `num_segments` frames.
         """
+        return self.pool_images(self.forward_image_maps(self._images(x))).unflatten(0, (-1, self.num_segments))
+
+    def forward_maps(self, x: Tensor) -> Tensor:
+        return self.forward_image_maps(self._images(x)).unflatten(0, (-1, self.num_segments)).transpose(1, 2)
+
+    def forward_image_maps(self, x: Tensor) -> Tensor:
+        """Returns the last maps [b*t c h w] of the frames of whole clips, one after the other [b*t c h w]."""
+        raise NotImplementedError(f"{type(self).__name__}.forward_image_maps")
+
+    def pool_images(self, maps: Tensor) -> Tensor:
+        """Returns the features [b*t num_features] of frames with these maps [b*t c h w]."""
+        raise NotImplementedError(f"{type(self).__name__}.pool_images")
+
+    def _images(self, x: Tensor) -> Tensor:
         if x.ndim != 5 or x.shape[1] != self.num_segments:
             raise ConfigError(
                 f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] of {self.num_segments} "
                 "frames: sample as many, or say num_segments"
             )
-        return self.forward_images(x.flatten(0, 1)).unflatten(0, (-1, self.num_segments))
+        return x.flatten(0, 1)
 
-    def forward_images(self, x: Tensor) -> Tensor:
-        """The frames of whole clips, one after the other [b*t c h w], to their features [b*t num_features]."""
-        raise NotImplementedError(f"{type(self).__name__}.forward_images")
+
+class WindowClassifier(DropoutClassifier):
+    """A 3-D network that scores frames larger than its crop in overlapping windows of the crop's size.
+
+    Its `forward` averages the probabilities of the windows and `forward_features` their features, so that the scores
+    are `forward_head` of the features only where there is one window.
+
+    Attributes:
+        window: height and width of one window of its maps; None makes the whole map one.
+    """
+
+    window: int | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_both(x)[1]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_windows(x).mean((1, 2))
+
+    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.score_windows(self.forward_windows(x))
+
+    def forward_windows(self, x: Tensor) -> Tensor:
+        """Returns the features [b h' w' c] of each window of clips [b t c h w]; frames of the crop's size have one."""
+        return pool_windows(self.forward_maps(x), self.window)
+
+    def score_windows(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the features and class scores of window features `[b h' w' c]`."""
+        features = windows.mean((1, 2))
+        return features, window_scores(self.dropout(windows), self.head) if self.num_classes else features

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.conv3d import Conv3d
-from videozoo.models.model import LinearClassifier
+from videozoo.models.model import DropoutClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["Memory", "Movinet"]
@@ -205,7 +205,7 @@ class Block(nn.Module):
 
 
 @register_model
-class Movinet(LinearClassifier):
+class Movinet(DropoutClassifier):
     """MoViNet-A0 (table 1), on whole clips or, if it is causal, on the chunks of a stream.
 
     A causal network sees no later frames: convolutions take the frames before, and means run over the frames so far
@@ -213,6 +213,7 @@ class Movinet(LinearClassifier):
 
     Input:  clips [b, t, 3, h, w] of any length and 64 px or more; scaled to 0..1 and normalised by ImageNet's figures.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+    Maps:   [b, 480, t, h, w]; the features are made of their mean by one more layer.
 
     Args:
         num_frames: frames of a clip in `input_shape`.
@@ -261,19 +262,24 @@ class Movinet(LinearClassifier):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._scores(self._features(x, {}))
-
     def forward_features(self, x: Tensor) -> Tensor:
         return self._features(x, {})
+
+    def forward_maps(self, x: Tensor) -> Tensor:
+        return self._maps(x, {})
 
     def stream(self, x: Tensor, memory: Memory) -> Tensor:
         """Scores after one more chunk [b t 3 h w] of a video; `memory` is empty at its start and changed here."""
         if not self.is_causal:
             raise ConfigError(f"{self.name}: sees later frames, so it cannot run on a stream; say is_causal: true")
-        return self._scores(self._features(x, memory))
+        return self.forward_head(self._features(x, memory))
 
     def _features(self, x: Tensor, memory: Memory) -> Tensor:
+        x = self._maps(x, memory).mean((3, 4), keepdim=True)
+        x = x.mean(2, keepdim=True) if self.mean is None else self.mean(x, memory)[:, :, -1:]
+        return F.silu(self.hidden(x.flatten(1)))
+
+    def _maps(self, x: Tensor, memory: Memory) -> Tensor:
         if x.ndim != 5 or min(x.shape[-2:]) < 64:
             raise ConfigError(
                 f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] of 64 px or more"
@@ -281,9 +287,4 @@ class Movinet(LinearClassifier):
         x = self.stem(x.transpose(1, 2), memory)
         for block in self.blocks:
             x = block(x, memory)
-        x = self.last(x, memory).mean((3, 4), keepdim=True)
-        x = x.mean(2, keepdim=True) if self.mean is None else self.mean(x, memory)[:, :, -1:]
-        return F.silu(self.hidden(x.flatten(1)))
-
-    def _scores(self, features: Tensor) -> Tensor:
-        return self.head(self.dropout(features)) if self.num_classes else features
+        return self.last(x, memory)

@@ -85,7 +85,7 @@ class Nextvlad(LinearClassifier):
         self.reset_classifier(num_classes)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.head(self.forward_features(x, mask))
+        return self.forward_head(self.forward_features(x, mask))
 
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if x.shape[-1] == len(self.feature_scale):

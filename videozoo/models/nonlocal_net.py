@@ -17,9 +17,8 @@ from videozoo.layers.conv3d import Conv3d
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.inflate import inflate
 from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
-from videozoo.layers.window_scores import pool_windows, window_scores
 from videozoo.models.image_backbone import Pretrained, image_backbone
-from videozoo.models.model import LinearClassifier
+from videozoo.models.model import WindowClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["Nonlocal", "NonlocalBlock"]
@@ -73,7 +72,7 @@ class NonlocalBlock(nn.Module):
 
 
 @register_model
-class Nonlocal(LinearClassifier):
+class Nonlocal(WindowClassifier):
     """A 3-D ResNet with five non-local blocks in res3 and res4, on C2D or I3D (section 4, tables 1 and 2).
 
     "c2d" has no temporal convolution at all; "i3d" inflates the first convolution and every second residual block.
@@ -177,19 +176,7 @@ class Nonlocal(LinearClassifier):
                 )
             self._inflate(image_backbone(f"resnet{depth}", pretrained=pretrained))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_both(x)[1]
-
-    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        windows = self.forward_windows(x)
-        features = windows.mean((1, 2))
-        return features, window_scores(self.dropout(windows), self.head) if self.num_classes else features
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.forward_windows(x).mean((1, 2))
-
-    def forward_windows(self, x: Tensor) -> Tensor:
-        """Features [b h' w' c] of each window of clips [b t c h w]; frames of the crop's size are one window."""
+    def forward_maps(self, x: Tensor) -> Tensor:
         if x.shape[1] % 2 and isinstance(self.time_pool, nn.MaxPool3d):
             raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number")
         x = self.stem(x.transpose(1, 2))
@@ -197,7 +184,7 @@ class Nonlocal(LinearClassifier):
             x = stage(x)
             if index == 0:
                 x = self.time_pool(x)
-        return pool_windows(x, self.window)
+        return x
 
     @torch.no_grad()
     def _inflate(self, resnet: Any) -> None:

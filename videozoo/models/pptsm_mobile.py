@@ -84,6 +84,7 @@ class PptsmMobile(FrameClassifier):
 
     Input:  clips [b, num_segments, 3, h, w], normalised by ImageNet's mean and deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+    Maps:   [b, c, num_segments, h, w]; version 3 has one more layer between their means and the features.
 
     Args:
         num_segments: frames of a clip.
@@ -141,10 +142,11 @@ class PptsmMobile(FrameClassifier):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         self.reset_classifier(num_classes)
 
-    def forward_images(self, x: Tensor) -> Tensor:
-        x = self.widen(self.blocks(self.stem(x)))
-        x = self.last(x.mean((2, 3), keepdim=True))
-        return x.flatten(1)
+    def forward_image_maps(self, x: Tensor) -> Tensor:
+        return self.widen(self.blocks(self.stem(x)))
+
+    def pool_images(self, maps: Tensor) -> Tensor:
+        return self.last(maps.mean((2, 3), keepdim=True)).flatten(1)
 
 
 def _conv_norm(

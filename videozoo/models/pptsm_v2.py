@@ -99,6 +99,7 @@ class PptsmV2(FrameClassifier):
 
     Input:  clips [b, num_segments, 3, h, w], normalised by ImageNet's mean and deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+    Maps:   [b, c, num_segments, h, w]; one more layer makes the features of their means.
 
     Args:
         num_segments: frames of a clip.
@@ -152,14 +153,16 @@ class PptsmV2(FrameClassifier):
                 ParamRule(r"^attention\.fc\.bias$", lr_scale=10, weight_decay=0.0),
             )
 
-    def forward_images(self, x: Tensor) -> Tensor:
+    def forward_image_maps(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for i, stage in enumerate(self.stages):
             if i == SHIFTED_STAGE:
                 x = temporal_shift(self.attention(x), self.num_segments, self.shift_fraction)
             x = stage(x)
-        x = F.relu(self.last(x.mean((2, 3), keepdim=True)))
-        return x.flatten(1)
+        return x
+
+    def pool_images(self, maps: Tensor) -> Tensor:
+        return F.relu(self.last(maps.mean((2, 3), keepdim=True))).flatten(1)
 
 
 def _stage(index: int, inputs: int, outputs: int) -> nn.Sequential:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
-from videozoo.layers.window_scores import pool_windows, window_scores
-from videozoo.models.model import LinearClassifier
+from videozoo.layers.window_scores import pool_windows
+from videozoo.models.model import WindowClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["Slowfast"]
@@ -22,7 +22,7 @@ SLOW_KERNELS, FAST_KERNELS = (1, 1, 3, 3), (3, 3, 3, 3)  # temporal, of res2 to 
 
 
 @register_model
-class Slowfast(LinearClassifier):
+class Slowfast(WindowClassifier):
     """Two ResNets over one clip, the slow one at every `alpha`-th frame, joined by lateral convolutions (section 3).
 
     4x16 is `alpha=8, fusion_kernel=5` on 32 frames, 8x8 is `alpha=4, fusion_kernel=7` on 32 frames; both take frames at
@@ -32,6 +32,8 @@ class Slowfast(LinearClassifier):
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0. Frames larger than
             `crop_px` are scored in overlapping windows of that size, whose probabilities are averaged: the scores are
             then logarithms of probabilities.
+    Maps:   [b, num_features, num_frames / alpha, h / 32, w / 32], the slow path's channels first; each frame of the
+            fast path's is the mean of alpha. Their means over time are those of the two paths, side by side.
 
     Args:
         depth: 50, 101 or 152; 26 for small data.
@@ -100,14 +102,15 @@ class Slowfast(LinearClassifier):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_paths(*self.split_paths(x))
+    def forward_maps(self, x: Tensor) -> Tensor:
+        slow, fast = self.path_maps(*self.split_paths(x))
+        return torch.cat([slow, fast.unflatten(2, (-1, self.alpha)).mean(3)], 1)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.forward_windows(*self.split_paths(x)).mean((1, 2))
+    def forward_windows(self, x: Tensor) -> Tensor:
+        return self.path_windows(*self.split_paths(x))
 
     def split_paths(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A clip [b t c h w] as the slow path's frames [b c t/alpha h w] and the fast path's [b c t h w]."""
+        """Returns clips [b t c h w] as the slow path's frames [b c t/alpha h w] and the fast path's [b c t h w]."""
         num_frames = x.shape[1]
         if num_frames % self.alpha:
             raise ConfigError(
@@ -120,24 +123,20 @@ class Slowfast(LinearClassifier):
         return fast.index_select(2, places), fast
 
     def forward_paths(self, slow: Tensor, fast: Tensor) -> Tensor:
-        """Scores of two paths `[b c t h w]` that are sampled already; the fast one has alpha times the frames."""
-        return self._both(self.forward_windows(slow, fast))[1]
+        """Returns the scores of two paths `[b c t h w]`; the fast one has alpha times the frames."""
+        return self.score_windows(self.path_windows(slow, fast))[1]
 
-    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._both(self.forward_windows(*self.split_paths(x)))
+    def path_windows(self, slow: Tensor, fast: Tensor) -> Tensor:
+        """Returns the features [b h' w' c] of each window of two paths [b c t h w]."""
+        return torch.cat([pool_windows(path, self.window) for path in self.path_maps(slow, fast)], -1)
 
-    def _both(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """(features, scores) of window features `[b h' w' c]`."""
-        features = windows.mean((1, 2))
-        return features, window_scores(self.dropout(windows), self.head) if self.num_classes else features
-
-    def forward_windows(self, slow: Tensor, fast: Tensor) -> Tensor:
-        """Features [b h' w' c] of each window of two paths [b c t h w]; frames of the crop's size are one window."""
+    def path_maps(self, slow: Tensor, fast: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the last maps of each of two paths [b c t h w], each with its own channels and frames."""
         slow, fast = self.slow_stem(slow), self.fast_stem(fast)
         for lateral, slow_stage, fast_stage in zip(self.laterals, self.slow_stages, self.fast_stages, strict=True):
             slow = slow_stage(torch.cat([slow, lateral(fast)], 1))
             fast = fast_stage(fast)
-        return torch.cat([pool_windows(path, self.window) for path in (slow, fast)], -1)
+        return slow, fast
 
 
 def _stem(width: int, *, temporal_kernel: int) -> nn.Sequential:

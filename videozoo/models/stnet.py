@@ -74,6 +74,7 @@ class Stnet(LinearClassifier):
 
     Input:  clips [b, s * segment_frames, 3, h, w], segment after segment, normalised as the backbone's images are.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+    Maps:   [b, c, s, h, w] of the backbone; the features are made of their means by the temporal Xception block.
 
     Args:
         num_segments: segments of a training clip.
@@ -118,10 +119,12 @@ class Stnet(LinearClassifier):
         self.num_features = head_width
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.forward_features(x))
-
     def forward_features(self, x: Tensor) -> Tensor:
+        maps = self.forward_maps(x)
+        segments = self.backbone.global_pool(maps.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, maps.shape[2]))
+        return self.xception(segments.transpose(1, 2).unsqueeze(-1))
+
+    def forward_maps(self, x: Tensor) -> Tensor:
         if x.ndim != 5 or x.shape[1] % self.segment_frames:
             raise ConfigError(
                 f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] in whole segments of "
@@ -133,8 +136,7 @@ class Stnet(LinearClassifier):
         x = net.maxpool(net.act1(net.bn1(net.conv1(x))))
         x = self.temporal[0](net.layer2(net.layer1(x)), num_segments)
         x = self.temporal[1](net.layer3(x), num_segments)
-        x = net.global_pool(net.layer4(x)).unflatten(0, (-1, num_segments))
-        return self.xception(x.transpose(1, 2).unsqueeze(-1))
+        return net.layer4(x).unflatten(0, (-1, num_segments)).transpose(1, 2)
 
 
 def _stacked_stem(conv: nn.Conv2d, frames: int, *, is_trained: bool) -> nn.Conv2d:

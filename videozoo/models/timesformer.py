@@ -69,6 +69,7 @@ class Timesformer(LinearClassifier):
 
     Input:  clips [b, num_frames, 3, h, w] of the size that the backbone was built for.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+    Maps:   [b, num_features, num_frames, h, w], one place for each patch; the features are the class token.
 
     Args:
         num_frames: frames of a clip; one time embedding each.
@@ -119,10 +120,17 @@ class Timesformer(LinearClassifier):
                 nn.init.normal_(self.time_embed, std=time_std)
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.forward_features(x))
-
     def forward_features(self, x: Tensor) -> Tensor:
+        cls, _ = self._tokens(x)
+        return self.backbone.norm(cls)
+
+    def forward_maps(self, x: Tensor) -> Tensor:
+        _, patches = self._tokens(x)
+        grid = self.backbone.patch_embed.grid_size
+        return self.backbone.norm(patches).permute(0, 3, 2, 1).unflatten(3, grid)
+
+    def _tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the class token [b d] and the patches [b n t d] of clips, both before the last normalization."""
         b, t = x.shape[:2]
         if x.shape[1:] != self.input_shape:
             raise ConfigError(
@@ -134,14 +142,16 @@ class Timesformer(LinearClassifier):
         tokens = torch.cat([vit.cls_token.expand(b * t, -1, -1), tokens], 1) + vit.pos_embed
         tokens = vit.pos_drop(tokens)
         if self.attention == "space":
-            return vit.norm(vit.blocks(tokens)[:, 0].unflatten(0, (b, t)).mean(1))
+            tokens = vit.blocks(tokens).unflatten(0, (b, t))
+            return tokens[:, :, 0].mean(1), tokens[:, :, 1:].transpose(1, 2)
         tokens = tokens.unflatten(0, (b, t))
         cls, patches = tokens[:, 0, :1], tokens[:, :, 1:].transpose(1, 2) + self.time_embed
         if self.attention == "joint":
-            return vit.norm(vit.blocks(torch.cat([cls, patches.flatten(1, 2)], 1))[:, 0])
+            tokens = vit.blocks(torch.cat([cls, patches.flatten(1, 2)], 1))
+            return tokens[:, 0], tokens[:, 1:].unflatten(1, (-1, t))
         for block in vit.blocks:
             cls, patches = block(cls, patches)
-        return vit.norm(cls).squeeze(1)
+        return cls.squeeze(1), patches
 
 
 @register_model

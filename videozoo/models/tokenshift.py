@@ -28,6 +28,7 @@ class Tokenshift(LinearClassifier):
 
     Input:  clips [b, num_frames, 3, h, w], normalised with mean 0.5 and deviation 0.5.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
+    Maps:   [b, num_features, t, h, w], one place for each patch; the features are the mean class token.
 
     Args:
         num_frames: frames of a clip in `input_shape`; the network takes any other number too.
@@ -60,10 +61,15 @@ class Tokenshift(LinearClassifier):
         self.num_features = int(self.backbone.num_features)
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.forward_features(x))
-
     def forward_features(self, x: Tensor) -> Tensor:
+        return self.backbone.norm(self._tokens(x)[:, :, 0]).mean(1)
+
+    def forward_maps(self, x: Tensor) -> Tensor:
+        patches = self.backbone.norm(self._tokens(x)[:, :, 1:])
+        return patches.permute(0, 3, 1, 2).unflatten(3, self.backbone.patch_embed.grid_size)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Returns the tokens [b t n d] of each frame before the last normalization, the class token first."""
         if x.ndim != 5:
             raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w]")
         b, t = x.shape[:2]
@@ -75,7 +81,7 @@ class Tokenshift(LinearClassifier):
             tokens = tokens + block.drop_path1(block.attn(block.norm1(tokens)))
             tokens = shift_class_tokens(tokens, t)
             tokens = tokens + block.drop_path2(block.mlp(block.norm2(tokens)))
-        return vit.norm(tokens[:, 0]).unflatten(0, (b, t)).mean(1)
+        return tokens.unflatten(0, (b, t))
 
 
 def shift_class_tokens(tokens: Tensor, num_frames: int) -> Tensor:

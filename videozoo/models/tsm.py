@@ -94,15 +94,16 @@ class TSM(TSN):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.dropout(self.forward_frames(x)).mean(1))
+        features = self.forward_frames(x)
+        return self.head(self.dropout(features).mean(1)) if self.num_classes else features.mean(1)
 
-    def forward_frames(self, x: Tensor) -> Tensor:
-        if x.ndim == 5 and x.shape[1] != self.num_segments:
+    def _check(self, x: Tensor) -> None:
+        super()._check(x)
+        if x.shape[1] != self.num_segments:
             raise ConfigError(
                 f"{self.name}: the clip has {x.shape[1]} frames; the model was built for "
                 f"{self.num_segments}; sample as many, or say num_segments"
             )
-        return super().forward_frames(x)
 
 
 _FIRST_OF_BRANCH: dict[type[nn.Module], str] = {

@@ -10,15 +10,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
-from videozoo.models.image_backbone import Pretrained, image_backbone
-from videozoo.models.model import LinearClassifier
+from videozoo.models.image_backbone import Pretrained, image_backbone, image_maps
+from videozoo.models.model import DropoutClassifier
 from videozoo.models.registry import register_model
 
 __all__ = ["TSN"]
 
 
 @register_model
-class TSN(LinearClassifier):
+class TSN(DropoutClassifier):
     """A timm backbone on each frame; the features are averaged over time and classified by one linear layer.
 
     Averaging features before a linear layer is averaging the frames' scores, the paper's consensus. Clips may
@@ -60,14 +60,18 @@ class TSN(LinearClassifier):
         self.dropout: nn.Module = nn.Dropout(dropout)
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.dropout(self.forward_features(x)))
-
     def forward_features(self, x: Tensor) -> Tensor:
         return self.forward_frames(x).mean(1)
 
     def forward_frames(self, x: Tensor) -> Tensor:
-        """Clips `[b t c h w]` to the features of each frame `[b t num_features]`."""
+        """Returns the features of each frame `[b t num_features]` of clips `[b t c h w]`."""
+        self._check(x)
+        return self.backbone(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
+
+    def forward_maps(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return image_maps(self.backbone, x.flatten(0, 1)).unflatten(0, (-1, x.shape[1])).transpose(1, 2)
+
+    def _check(self, x: Tensor) -> None:
         if x.ndim != 5:
             raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w]")
-        return self.backbone(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.inflate import inflate
 from videozoo.models.image_backbone import Pretrained, image_backbone
-from videozoo.models.model import LinearClassifier
+from videozoo.models.model import DropoutClassifier
 from videozoo.models.registry import register_model
 from videozoo.types import ParamRule
 
@@ -168,7 +168,7 @@ class PatchEmbed(nn.Module):
 
 
 @register_model
-class Videoswin(LinearClassifier):
+class Videoswin(DropoutClassifier):
     """A pyramid of four stages of window attention (section 3.1).
 
     The defaults are the small model; base is `width=128, num_heads=(4, 8, 16, 32)`, tiny `depths=(2, 2, 6, 2)`.
@@ -263,17 +263,20 @@ class Videoswin(LinearClassifier):
             ParamRule(r"relative_position_bias_table", weight_decay=0.0),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        features = self.forward_features(x)
-        return self.head(self.dropout(features)) if self.num_classes else features
-
     def forward_features(self, x: Tensor) -> Tensor:
+        return self._tokens(x).mean((1, 2, 3))
+
+    def forward_maps(self, x: Tensor) -> Tensor:
+        return self._tokens(x).movedim(-1, 1)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Returns the normalized tokens [b t h w c] of the last stage."""
         if x.ndim != 5:
             raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w]")
         x = self.patch_embed(x.transpose(1, 2))
         for stage in self.layers:
             x = stage(x)
-        return self.norm(x).mean((1, 2, 3))
+        return self.norm(x)
 
     @torch.no_grad()
     def _inflate(self, swin: Any) -> None:

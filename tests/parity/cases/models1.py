@@ -62,7 +62,7 @@ def _slowfast_outputs(model: VideoModel, inputs: Inputs, cfg: Cfg) -> Outputs:
 def _slowfast_large(model: VideoModel, inputs: Inputs) -> Outputs:
     paths = inputs["slow96"], inputs["fast96"]
     return {
-        "damped96_logits_THWC": model.head(model.dropout(model.forward_windows(*paths))).unsqueeze(1),
+        "damped96_logits_THWC": model.head(model.dropout(model.path_windows(*paths))).unsqueeze(1),
         "damped96_prob": model.forward_paths(*paths).softmax(-1),
     }
 
