@@ -1,6 +1,7 @@
 """videozoo: train, evaluate, run and deploy video models.
 
-Everything here is imported on first use, so that `import videozoo` is quick and does not load torch.
+The names in `__all__` are the public interface; everything else may change between releases. Each name is imported on
+first use, so `import videozoo` is quick and loads neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -11,26 +12,153 @@ from typing import TYPE_CHECKING, Any
 from videozoo.version import __version__
 
 if TYPE_CHECKING:
-    from videozoo.loading import load
-    from videozoo.models.registry import create_model, list_models
-    from videozoo.types import Labels, Span, VideoInfo
+    from videozoo.contracts.answer import Answer, BoxMark, Caption, Labels, Lane, Segments
+    from videozoo.contracts.backend import Backend, Decoder
+    from videozoo.contracts.dataset import Dataset
+    from videozoo.contracts.features import FeatureRecipe, Features
+    from videozoo.contracts.input import InputSpec, Pipeline
+    from videozoo.contracts.network import Network
+    from videozoo.contracts.record import ClipRecord, Record
+    from videozoo.contracts.video import Span, VideoInfo
+    from videozoo.data.dataset import ClipDataset
+    from videozoo.data.registry import register_dataset
+    from videozoo.decoding.registry import register_decoder
+    from videozoo.engine.registry import register_optimizer
+    from videozoo.errors import (
+        ConfigError,
+        DataError,
+        DecodeError,
+        MissingPackageError,
+        TrainingError,
+        VideoZooError,
+        WeightsError,
+        WidthError,
+    )
+    from videozoo.io.decode import open_video, probe
+    from videozoo.io.features import FeatureStore
+    from videozoo.io.reader import Frames, VideoReader
+    from videozoo.loading import load, load_extractor, load_searcher
+    from videozoo.metrics.metric import Metric
+    from videozoo.models.model import VideoModel
+    from videozoo.models.registry import create_model, list_models, register_model
+    from videozoo.predict.extractor import Extractor
+    from videozoo.predict.index import VideoIndex
+    from videozoo.predict.prediction import Prediction, Window
+    from videozoo.predict.predictor import Predictor
+    from videozoo.predict.search import Hit, Searcher
+    from videozoo.tasks.registry import register_task
+    from videozoo.tasks.task import Task
+    from videozoo.transforms.registry import register_input
+    from videozoo.types import ParamRule
+    from videozoo.weights.cards import load_card
 
-_HOMES = {
-    "create_model": "videozoo.models.registry",
-    "list_models": "videozoo.models.registry",
-    "load": "videozoo.loading",
-    "Labels": "videozoo.types",
-    "Span": "videozoo.types",
-    "VideoInfo": "videozoo.types",
+_NAMES_OF = {
+    "contracts.answer": ("Answer", "BoxMark", "Caption", "Labels", "Lane", "Segments"),
+    "contracts.backend": ("Backend", "Decoder"),
+    "contracts.dataset": ("Dataset",),
+    "contracts.features": ("FeatureRecipe", "Features"),
+    "contracts.input": ("InputSpec", "Pipeline"),
+    "contracts.network": ("Network",),
+    "contracts.record": ("ClipRecord", "Record"),
+    "contracts.video": ("Span", "VideoInfo"),
+    "data.dataset": ("ClipDataset",),
+    "data.registry": ("register_dataset",),
+    "decoding.registry": ("register_decoder",),
+    "engine.registry": ("register_optimizer",),
+    "errors": (
+        "ConfigError",
+        "DataError",
+        "DecodeError",
+        "MissingPackageError",
+        "TrainingError",
+        "VideoZooError",
+        "WeightsError",
+        "WidthError",
+    ),
+    "io.decode": ("open_video", "probe"),
+    "io.features": ("FeatureStore",),
+    "io.reader": ("Frames", "VideoReader"),
+    "loading": ("load", "load_extractor", "load_searcher"),
+    "metrics.metric": ("Metric",),
+    "models.model": ("VideoModel",),
+    "models.registry": ("create_model", "list_models", "register_model"),
+    "predict.extractor": ("Extractor",),
+    "predict.index": ("VideoIndex",),
+    "predict.prediction": ("Prediction", "Window"),
+    "predict.predictor": ("Predictor",),
+    "predict.search": ("Hit", "Searcher"),
+    "tasks.registry": ("register_task",),
+    "tasks.task": ("Task",),
+    "transforms.registry": ("register_input",),
+    "types": ("ParamRule",),
+    "weights.cards": ("load_card",),
 }
+_HOME_OF = {name: f"videozoo.{module}" for module, names in _NAMES_OF.items() for name in names}
 
-__all__ = ["Labels", "Span", "VideoInfo", "__version__", "create_model", "list_models", "load"]
+__all__ = [
+    "Answer",
+    "Backend",
+    "BoxMark",
+    "Caption",
+    "ClipDataset",
+    "ClipRecord",
+    "ConfigError",
+    "DataError",
+    "Dataset",
+    "DecodeError",
+    "Decoder",
+    "Extractor",
+    "FeatureRecipe",
+    "FeatureStore",
+    "Features",
+    "Frames",
+    "Hit",
+    "InputSpec",
+    "Labels",
+    "Lane",
+    "Metric",
+    "MissingPackageError",
+    "Network",
+    "ParamRule",
+    "Pipeline",
+    "Prediction",
+    "Predictor",
+    "Record",
+    "Searcher",
+    "Segments",
+    "Span",
+    "Task",
+    "TrainingError",
+    "VideoIndex",
+    "VideoInfo",
+    "VideoModel",
+    "VideoReader",
+    "VideoZooError",
+    "WeightsError",
+    "WidthError",
+    "Window",
+    "__version__",
+    "create_model",
+    "list_models",
+    "load",
+    "load_card",
+    "load_extractor",
+    "load_searcher",
+    "open_video",
+    "probe",
+    "register_dataset",
+    "register_decoder",
+    "register_input",
+    "register_model",
+    "register_optimizer",
+    "register_task",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'videozoo' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -6,3 +6,4 @@ __all__ = ["datasets", "register_dataset"]
 
 datasets = Registry("data set", "videozoo.data", decorator="register_dataset")
 register_dataset = datasets.register
+"""Registers a data-set format: a function that returns a `Dataset`."""

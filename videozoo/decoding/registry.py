@@ -13,6 +13,7 @@ __all__ = ["build_decoder", "decoders", "register_decoder"]
 
 decoders = Registry("decoder", "videozoo.decoding", decorator="register_decoder", suffix="Decoder")
 register_decoder = decoders.register
+"""Registers a decoder: a dataclass that subclasses `Decoder`. A final `Decoder` is left out of its name."""
 
 
 def build_decoder(args: Mapping[str, Any], class_names: Sequence[str]) -> Decoder:

@@ -18,6 +18,7 @@ __all__ = ["OF_INPUT", "create_model", "list_models", "models", "register_model"
 
 models = Registry("model", "videozoo.models", decorator="register_model")
 register_model = models.register
+"""Registers a model: a `VideoModel` subclass, or a function that returns one."""
 
 # what an input says of the size of the model that takes it
 OF_INPUT = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim", "feature_dims")

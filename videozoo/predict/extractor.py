@@ -35,7 +35,7 @@ __all__ = ["Extractor", "FeatureVideo"]
 class Extractor:
     """Features of videos over time, by a clip classifier or by an image network of timm.
 
-        extractor = videozoo.loading.load_extractor("runs/tsm", window_s=1.28, stride_s=0.32)
+        extractor = videozoo.load_extractor("runs/tsm", window_s=1.28, stride_s=0.32)
         features = extractor("a.mp4")       # values [t d], scores [t k], and the times of the rows
 
     Each window is seen by the network's own evaluation pipeline (one clip, the center crop), as if it were a video of

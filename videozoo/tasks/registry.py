@@ -6,3 +6,4 @@ __all__ = ["register_task", "tasks"]
 
 tasks = Registry("task", "videozoo.tasks", decorator="register_task")
 register_task = tasks.register
+"""Registers a task: a subclass of `Task`."""
