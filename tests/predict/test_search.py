@@ -206,7 +206,7 @@ def test_an_index_grows_and_notices_what_changes(write_run, grey_video, tmp_path
 def test_features_that_are_there_are_not_made_again(write_run, grey_video, tmp_path, monkeypatch):
     run, video = write_run(), grey_video("a.mp4", [0, 1, 2])
     want = looked(load_searcher(run, device="cpu"), video).videos[0]
-    features, _ = load_searcher(run, device="cpu").predictor.features(video)
+    features = load_searcher(run, device="cpu").predictor.features(video).features
     write_features(tmp_path / "features", "a", features)
     monkeypatch.setattr(Extractor, "__call__", None)
     call("index", video, "--run", run, "--out", tmp_path / "i.parquet", "--features", tmp_path / "features")

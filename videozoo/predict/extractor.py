@@ -1,34 +1,34 @@
-"""From a video to features over time: the values that a trained network's classifier sees in windows of it."""
+"""Extracts features of a video over time: the inputs of a trained network's classifier, one row a window."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from typing_extensions import Self
 
 from videozoo.contracts.backend import Outputs
 from videozoo.contracts.features import FeatureRecipe, Features, Output
-from videozoo.contracts.input import Batch
 from videozoo.contracts.network import Network
-from videozoo.contracts.record import ClipRecord
 from videozoo.contracts.video import VideoInfo
 from videozoo.decoding.classify import ClassifyDecoder
-from videozoo.errors import ConfigError, DataError
+from videozoo.errors import ConfigError
 from videozoo.io.decode import VideoReader
 from videozoo.io.features import dequantised, quantised
 from videozoo.predict.frames import Video, name_of, open_source
+from videozoo.predict.inference import FrameContent, batches
+from videozoo.predict.prediction import Place
 from videozoo.predict.projection import Projection
-from videozoo.predict.windows import chunks, shared_reader, window_times
+from videozoo.predict.windows import window_times
 from videozoo.transforms.input import ClipInput, ClipPipeline
 from videozoo.transforms.sound import silence, sound_features
 
-__all__ = ["Extractor", "FeatureVideo"]
+__all__ = ["Extractor"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,21 +182,23 @@ class Extractor:
             info = reader.info
             recipe = self.settled(info).raw_recipe
             times = window_times(info, recipe.window_s, recipe.stride_s)
+            content = FrameContent(name, info, reader, self.network, self._pipeline)
             if len(times) > 1:
-                reader = shared_reader(reader, recipe.window_s, recipe.stride_s, network=self.network)
-            values, scores, done = [], [], 0
-            for seen, probs in self._rows(name, times, reader, batch_size):
-                values.append(seen)
-                scores.append(probs)
-                done += len(probs)
+                content = content.in_windows(recipe.window_s, recipe.stride_s)
+            samples = content.samples(Place(*each) for each in times)
+            rows, done = [], 0
+            for places, outputs, _ in batches(self.network, samples, batch_size=batch_size, graph="features"):
+                rows.append(self._rows(outputs))
+                done += len(places)
                 if progress is not None:
                     progress(done, len(times))
+        values, scores = (np.concatenate(parts) for parts in zip(*rows, strict=True))
         made = Features(
-            values=np.concatenate(values),
+            values=values,
             stride_s=recipe.stride_s,
             offset_s=min(recipe.window_s, info.duration_s) / 2,
             duration_s=info.duration_s,
-            scores=np.concatenate(scores) if self.class_names else None,
+            scores=scores if self.class_names else None,
             class_names=self.class_names,
             audio=_sound(name, info, times) if self.audio else None,
             recipe=recipe,
@@ -207,16 +209,15 @@ class Extractor:
         """Applies the projection and the quantization to raw features."""
         if features.recipe is None or (self.projection is None and not self.quantised):
             return features
-        recipe = features.recipe
-        tables: dict[str, Any] = {"values": features.values}
+        recipe, values, audio = features.recipe, features.values, features.audio
         if self.projection is not None:
-            tables["values"] = self.projection(features.values)
+            values = self.projection(values)
             recipe = dataclasses.replace(recipe, dim=self.projection.dim, pca=self.projection.sha256)
         if self.quantised:
-            tables |= {"audio": features.audio} if features.audio is not None else {}
-            tables = {name: dequantised(quantised(table)) for name, table in tables.items()}
+            values = dequantised(quantised(values))
+            audio = dequantised(quantised(audio)) if audio is not None else None
             recipe = dataclasses.replace(recipe, quantised=True)
-        return dataclasses.replace(features, **tables, recipe=recipe)
+        return dataclasses.replace(features, values=values, audio=audio, recipe=recipe)
 
     def _times(self, info: VideoInfo | None) -> tuple[float, float]:
         """(window_s, stride_s), with the defaults for a video."""
@@ -237,23 +238,8 @@ class Extractor:
     def _pipeline(self) -> ClipPipeline:
         return self.spec.eval_pipeline("1x1", form=self.network.backend.form)
 
-    def _rows(
-        self, name: str, times: Sequence[tuple[float, float]], reader: VideoReader, batch_size: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: got {batch_size}; needs at least 1")
-        records = (
-            ClipRecord(id=f"{name}@{start_s:.3f}", path=Path(name), start_s=start_s, end_s=end_s)
-            for start_s, end_s in times
-        )
-        for chunk in chunks(records, batch_size):
-            yield self._forward([self._pipeline(record, reader=reader) for record in chunk])
-
-    def _forward(self, samples: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-        """(features or scores `[b d]`, class probabilities `[b k]`) of samples."""
-        backend = self.network.backend
-        batch = backend.collate(samples)
-        outputs = numbers(backend.outputs(batch, graph="features"), batch)
+    def _rows(self, outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (features or scores `[b d]`, class probabilities `[b k]`) of a batch."""
         features = outputs["features"][:, 0]
         if not self.class_names:
             return features, np.zeros((len(features), 0), np.float32)
@@ -262,37 +248,5 @@ class Extractor:
         return (scores if self.output == "scores" else features), scores
 
 
-def numbers(outputs: Outputs, batch: Batch) -> Outputs:
-    """Returns the outputs of a network, checked.
-
-    Raises:
-        DataError: some are nan: finite weights overflow in half precision.
-    """
-    for values in outputs.values():
-        if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
-            first = batch["id"][0]
-            raise DataError(f"{first}: the model's scores are nan; check its weights, or use --precision fp32")
-    return outputs
-
-
 def _sound(name: str, info: VideoInfo, times: Sequence[tuple[float, float]]) -> np.ndarray:
     return sound_features(name, times) if info.has_audio else silence(len(times))
-
-
-@dataclasses.dataclass(frozen=True)
-class FeatureVideo:
-    """One video's features as the record of a data set without truth, for an evaluation pipeline."""
-
-    id: str
-    path: Path
-    content: Features = dataclasses.field(repr=False)
-    labels: tuple[int, ...] | None = None
-    segments: tuple[Any, ...] = ()
-    captions: tuple[Any, ...] = ()
-
-    @property
-    def duration_s(self) -> float | None:
-        return self.content.duration_s
-
-    def features(self) -> Features:
-        return self.content

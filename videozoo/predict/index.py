@@ -38,7 +38,10 @@ class RunMark:
 
 @dataclasses.dataclass(frozen=True)
 class IndexedVideo:
-    """One video as it was when it was indexed: its windows `[n 2]` in seconds and their embeddings `[n e]`."""
+    """One video as it was when it was indexed: its windows `[n 2]` in seconds and their embeddings `[n e]`.
+
+    `damaged_frames` counts the frames whose pixels the decoder guessed; the index does not store it.
+    """
 
     path: str
     size_bytes: int
@@ -46,6 +49,7 @@ class IndexedVideo:
     duration_s: float
     times_s: np.ndarray = dataclasses.field(repr=False)
     embedded: np.ndarray = dataclasses.field(repr=False)
+    damaged_frames: int = 0
 
     def state(self) -> str:
         """ "same", "changed" or "gone": the file as it is now."""

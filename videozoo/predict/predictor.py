@@ -1,25 +1,26 @@
-"""From a network and a video to a typed answer: the only inference path."""
+"""From a network and a video to a typed answer."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 from videozoo.contracts.answer import Answer
 from videozoo.contracts.features import FeatureRecipe, Features
+from videozoo.contracts.input import Sample
 from videozoo.contracts.network import Network
+from videozoo.contracts.record import Record
+from videozoo.contracts.video import Span, VideoInfo
 from videozoo.errors import ConfigError, DataError
-from videozoo.io.decode import VideoReader
 from videozoo.io.features import is_feature_file, read_features
-from videozoo.predict.extractor import Extractor, FeatureVideo, numbers
+from videozoo.predict.extractor import Extractor
 from videozoo.predict.frames import Video, name_of, open_source
+from videozoo.predict.inference import Content, FeatureContent, FrameContent, answers
 from videozoo.predict.prediction import Place, Prediction, Window
-from videozoo.predict.windows import chunks, shared_reader, window_times
-from videozoo.types import ClipRecord, Span, VideoInfo
+from videozoo.predict.windows import window_times
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "Progress"]
 
 Progress = Callable[[int, int], None]
 
@@ -61,10 +62,10 @@ class Predictor:
         batch_size: int = 8,
         progress: Progress | None = None,
     ) -> Prediction:
-        """The answer for a whole video and, with `window_s`, for each window of it, or for each of `spans`.
+        """Returns the answer for a whole video and, with `window_s`, for each window of it, or for each of `spans`.
 
-        The whole video is seen by the evaluation protocol; a window is seen by the same protocol as if it
-        were a video of its own. The memory needed does not grow with the video's length.
+        The network sees the whole video by the evaluation protocol, and a window by the same protocol as if it
+        were a video of its own. The memory needed does not grow with the video's length, but for the answers.
 
         Args:
             video: a file, a folder of frames, or RGB frames uint8 `[t h w 3]` or `[t 3 h w]`; for a model on features
@@ -85,70 +86,63 @@ class Predictor:
         window_s, stride_s = _check_windows(window_s, stride_s)
         if spans is not None and window_s is not None:
             raise ConfigError("spans: windows and spans are two ways to cut a video; give one of them")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: got {batch_size}; needs at least 1")
-        if self.takes_features:
-            return self._of_features(video, window_s, stride_s, spans, fps, batch_size, progress)
-        if isinstance(video, Features) or is_feature_file(video):
-            raise ConfigError(f"{_name_of(video)}: these are features, and the model takes videos; give the video")
-        name = name_of(video)
-        with open_source(video, fps=fps) as reader:
-            (answer,) = self._answers([ClipRecord(id=name, path=Path(name))], reader, batch_size=1)
+        with self._open(video, fps, batch_size, progress) as content:
+            ((_, answer),) = answers(self.network, [(None, content.sample(None))], batch_size=batch_size)
             windows: list[Window] = []
+            num_places = 0
+            places: Iterable[Place] = ()
             if spans is not None:
-                places = [Place(span.start_s, span.end_s, span) for span in spans]
-                windows = self._windows(name, reader, places, batch_size, progress)
+                num_places, places = len(spans), (Place(span.start_s, span.end_s, span) for span in spans)
             elif window_s is not None and stride_s is not None:
-                places = [Place(*times) for times in window_times(reader.info, window_s, stride_s)]
-                frames = shared_reader(reader, window_s, stride_s, network=self.network) if len(places) > 1 else reader
-                windows = self._windows(name, frames, places, batch_size, progress)
+                times = window_times(content.info, window_s, stride_s)
+                num_places, places = len(times), (Place(*each) for each in times)
+                content = content.in_windows(window_s, stride_s) if num_places > 1 else content
+            for place, found in answers(self.network, content.samples(places), batch_size=batch_size):
+                windows.append(place.answered(found.shifted(place.start_s)))
+                if progress is not None:
+                    progress(len(windows), num_places)
             return Prediction(
-                name,
+                content.name,
                 answer,
-                reader.info,
+                content.info,
                 tuple(windows),
                 over_spans=spans is not None,
-                damaged_frames=reader.damaged_frames,
+                damaged_frames=content.damaged_frames,
             )
 
-    def _windows(
-        self, name: str, reader: VideoReader, places: Sequence[Place], batch_size: int, progress: Progress | None
-    ) -> list[Window]:
-        """The places with their answers."""
-        records = (
-            ClipRecord(id=f"{name}@{place.start_s:.3f}", path=Path(name), start_s=place.start_s, end_s=place.end_s)
-            for place in places
-        )
-        windows: list[Window] = []
-        for place, answer in zip(places, self._answers(records, reader, batch_size=batch_size), strict=True):
-            windows.append(place.answered(answer))
-            if progress is not None:
-                progress(len(windows), len(places))
-        return windows
+    def of_records(
+        self, records: Iterable[Record], *, batch_size: int = 64
+    ) -> Iterator[tuple[str, Answer | DataError]]:
+        """Yields (id, answer) of each record of a data set; of one that cannot be used, a DataError is the answer."""
+        failed: list[tuple[str, DataError]] = []
 
-    def _answers(self, records: Iterable[ClipRecord], reader: VideoReader, *, batch_size: int) -> Iterator[Any]:
-        for chunk in chunks(records, batch_size):
-            samples = [self._pipeline(record, reader=reader) for record in chunk]
-            yield from self._predict(samples)
-
-    def _predict(self, samples: Sequence[dict[str, Any]]) -> list[Answer]:
-        batch = self.network.backend.collate(samples)
-        return self.network.decoder(numbers(self.network.backend.outputs(batch), batch), batch)
-
-    def of_records(self, records: Iterable[Any], *, batch_size: int = 64) -> Iterator[tuple[str, Any]]:
-        """(id, answer) of each record of a data set; of one that cannot be used, a DataError is the answer."""
-        for chunk in chunks(records, batch_size):
-            samples, failed = [], []
-            for record in chunk:
+        def samples() -> Iterator[tuple[str, Sample]]:
+            for record in records:
                 try:
-                    samples.append(self._pipeline(record))
+                    sample = self._pipeline(record)
                 except DataError as error:
                     failed.append((record.id, error))
-            if samples:
-                yield from zip([sample["id"] for sample in samples], self._predict(samples), strict=True)
-            yield from failed
+                else:
+                    yield sample["id"], sample
 
-    # ---- models on features --------------------------------------------------------------------------------
+        for answered in answers(self.network, samples(), batch_size=batch_size):
+            yield answered
+            yield from _taken(failed)
+        yield from _taken(failed)
+
+    @contextlib.contextmanager
+    def _open(
+        self, video: Video | Features, fps: float | None, batch_size: int, progress: Progress | None
+    ) -> Iterator[Content]:
+        if self.takes_features:
+            yield self.features(video, fps=fps, batch_size=batch_size, progress=progress)
+            return
+        if isinstance(video, Features) or is_feature_file(video):
+            raise ConfigError(f"{_name_of(video)}: these are features, and the model takes videos; give the video")
+        with open_source(video, fps=fps) as reader:
+            yield FrameContent(name_of(video), reader.info, reader, self.network, self._pipeline)
+
+    # ---- networks on features --------------------------------------------------------------------------------
 
     @property
     def takes_features(self) -> bool:
@@ -157,7 +151,7 @@ class Predictor:
 
     @functools.cached_property
     def extractor(self) -> Extractor:
-        """What makes the features that the model takes.
+        """The extractor of the features that the network takes.
 
         Raises:
             ConfigError: the checkpoint does not hold it.
@@ -176,43 +170,25 @@ class Predictor:
         fps: float | None = None,
         batch_size: int = 8,
         progress: Progress | None = None,
-    ) -> tuple[Features, VideoInfo]:
-        """What a model on features sees of a video, and what is known of the video; as for a call."""
+    ) -> FeatureContent:
+        """Returns the features of a video, extracted or given, with the video's properties; as for a call."""
+        name = _name_of(video)
         if isinstance(video, Features) or is_feature_file(video):
-            name = _name_of(video)
             found = video if isinstance(video, Features) else read_features(name)
             if self.feature_recipe is not None and found.recipe is not None:
                 self.feature_recipe.check_same(found.recipe, where=name)
-            return found, _info_of(found, name)
+            return FeatureContent(name, _info_of(found, name), found, self._pipeline)
         extractor = self.extractor
         with open_source(video, fps=fps) as reader:
-            return extractor(reader, batch_size=batch_size, progress=progress), reader.info
+            found = extractor(reader, batch_size=batch_size, progress=progress)
+            return FeatureContent(name, reader.info, found, self._pipeline, damaged_frames=reader.damaged_frames)
 
-    def _of_features(
-        self,
-        video: Video | Features,
-        window_s: float | None,
-        stride_s: float | None,
-        spans: Sequence[Span] | None,
-        fps: float | None,
-        batch_size: int,
-        progress: Progress | None,
-    ) -> Prediction:
-        name = _name_of(video)
-        content, info = self.features(video, fps=fps, batch_size=batch_size, progress=progress)
 
-        def answers(parts: Sequence[Features]) -> Sequence[Any]:
-            return self._predict([self._pipeline(FeatureVideo(name, Path(name), p)) for p in parts])
-
-        (answer,) = answers([content])
-        places = [Place(span.start_s, span.end_s, span) for span in spans or ()]
-        if window_s is not None and stride_s is not None:
-            places = [Place(*times) for times in window_times(info, window_s, stride_s)]
-        windows: list[Window] = []
-        for chunk in chunks(places, batch_size):
-            found = answers([content.between(place.start_s, place.end_s) for place in chunk])
-            windows += [place.answered(a.shifted(place.start_s)) for place, a in zip(chunk, found, strict=True)]
-        return Prediction(name, answer, info, tuple(windows), over_spans=spans is not None)
+def _taken(items: list[tuple[str, DataError]]) -> list[tuple[str, DataError]]:
+    """Returns the items and empties the list."""
+    taken = items.copy()
+    items.clear()
+    return taken
 
 
 def _check_windows(window_s: float | None, stride_s: float | None) -> tuple[float | None, float | None]:
@@ -232,7 +208,7 @@ def _name_of(video: Video | Features) -> str:
 
 
 def _info_of(features: Features, name: str) -> VideoInfo:
-    """What features say of their video, which is not at hand; where nothing says when, there is a second a row."""
+    """Returns what features state about their video; without any times a row stands for a second."""
     length_s = features.duration_s
     if length_s is None:
         times_s = features.times_s(duration_s=float(len(features)))

@@ -46,7 +46,8 @@ class Projection:
         """Rows `[t d]` to rows `[t k]`."""
         if values.shape[1] != len(self.mean):
             raise DataError(f"pca: is for features {len(self.mean)} wide, these are {values.shape[1]}")
-        return ((values - self.mean) @ self.components.T).astype(np.float32)
+        projected: np.ndarray = (values - self.mean) @ self.components.T
+        return projected.astype(np.float32)
 
     @property
     def dim(self) -> int:
@@ -128,6 +129,6 @@ def read_arrays(path: Path, *, prefix: str) -> dict[str, np.ndarray]:
     """
     with (
         reading(path, advice="it was cut short or damaged; extract the features again"),
-        safetensors.safe_open(path, framework="np") as file,  # type: ignore[no-untyped-call]
+        safetensors.safe_open(path, framework="np") as file,
     ):
         return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118

@@ -14,6 +14,7 @@ from videozoo.decoding.ground import GroundDecoder
 from videozoo.errors import ConfigError
 from videozoo.predict.frames import Video, name_of
 from videozoo.predict.index import IndexedVideo, RunMark, VideoIndex
+from videozoo.predict.inference import checked
 from videozoo.predict.predictor import Predictor
 from videozoo.sentences.tokens import tokenize
 from videozoo.transforms.moments import MomentsInput
@@ -67,20 +68,20 @@ class Searcher:
         self.backend, self.decoder, self.spec = network.backend, network.decoder, network.spec
 
     def look(self, video: Video, *, features: Features | None = None, batch_size: int = 64) -> IndexedVideo:
-        """All that answering needs of a video.
+        """Returns the embedded windows of a video.
 
         Args:
-            features: the video's, where they have been extracted before.
+            features: stored features of the video, instead of extracting them.
 
         Raises:
             DecodeError: the file cannot be read.
             DataError: the features were made in another way than those of the training.
             ConfigError: the run does not hold what makes its features of videos.
         """
-        seen, info = self.predictor.features(video if features is None else features, batch_size=batch_size)
-        windows = self.spec.windows(seen, info.duration_s)
-        embedded = self.backend.outputs({"features": windows.features}, graph="windows")["embedded"]
+        content = self.predictor.features(video if features is None else features, batch_size=batch_size)
+        windows = self.spec.windows(content.features, content.info.duration_s)
         name = name_of(video)
+        outputs = checked(self.backend.outputs({"features": windows.features}, graph="windows"), where=name)
         file = Path(name)
         stat = file.stat() if file.exists() else None
         return IndexedVideo(
@@ -89,7 +90,8 @@ class Searcher:
             modified_ns=stat.st_mtime_ns if stat is not None else 0,
             duration_s=windows.duration_s,
             times_s=windows.times_s,
-            embedded=embedded,
+            embedded=outputs["embedded"],
+            damaged_frames=content.damaged_frames,
         )
 
     def ask(self, index: VideoIndex, query: str, *, top: int = 5) -> list[Hit]:
