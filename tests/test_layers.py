@@ -1,9 +1,13 @@
 """Imports run one way: each room may import only the rooms named before it."""
 
 import ast
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from videozoo.errors import TORCH_EXTRA
 
 ROOT = Path(__file__).parent.parent / "videozoo"
 
@@ -34,6 +38,10 @@ MAY_IMPORT = {
 }
 GROUND = ("errors", "version", "structured", "contracts", "types", "terminal", "config")
 
+# Rooms that work without torch: loading any of their modules imports neither torch nor its companions.
+WITHOUT_TORCH = {*GROUND, "drawing", "io", "transforms", "decoding", "metrics", "predict", "loading", "cli"}
+TORCH_FORM = ROOT / "transforms/tensors.py"  # the torch form of the clip transforms, imported where it is asked for
+
 
 def imports(path: Path) -> set[str]:
     found = set()
@@ -46,6 +54,51 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("videozoo.")}
     return found
+
+
+def loads(module: str) -> set[str]:
+    """Returns the modules that are imported when `module` of videozoo is, directly or through others."""
+    found, new = set(), {module}
+    while new:
+        found |= new
+        new = {other for name in new for other in _loads_directly(name)} - found
+    return found
+
+
+@functools.cache
+def _loads_directly(module: str) -> frozenset[str]:
+    path = _path_of(module)
+    if path is None:
+        return frozenset()
+    found = {module.rpartition(".")[0]} - {""}  # the package that it lies in
+    for node in _at_module_level(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {node.module} | {name for name in members if _path_of(name) is not None}
+    return frozenset(found)
+
+
+def _at_module_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Yields the statements that run when a module is imported."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        yield child
+        yield from _at_module_level(child)
+
+
+def _path_of(module: str) -> Path | None:
+    place = ROOT.parent.joinpath(*module.split("."))
+    files = (place.with_suffix(".py"), place / "__init__.py")
+    return next((path for path in files if module.startswith("videozoo") and path.is_file()), None)
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 def room_of(path: Path) -> str:
@@ -65,3 +118,20 @@ def test_imports_run_one_way(path):
     allowed = MAY_IMPORT[room] | {room}
     allowed |= set(GROUND[: GROUND.index(room)]) if room in GROUND else set(GROUND)
     assert imports(path) <= allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if room_of(p) in WITHOUT_TORCH and p != TORCH_FORM],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_rooms_load_without_torch(path):
+    loaded = loads(module_of(path))
+    assert not {name.partition(".")[0] for name in loaded} & set(TORCH_EXTRA), sorted(
+        name for name in loaded if set(TORCH_EXTRA) & {n.partition(".")[0] for n in _loads_directly(name)}
+    )
+
+
+def test_rooms_that_compute_in_torch_are_seen_to():
+    assert "torch" in loads("videozoo.layers.gru")
+    assert "torch" in {name.partition(".")[0] for name in loads("videozoo.tasks.network")}

@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 __all__ = [
+    "TORCH_EXTRA",
     "ConfigError",
     "DataError",
     "DecodeError",
@@ -33,6 +34,9 @@ __all__ = [
     "did_you_mean",
     "require",
 ]
+
+
+TORCH_EXTRA = ("torch", "torchvision", "timm", "tensorboard")  # packages that `pip install videozoo[torch]` adds
 
 
 class VideoZooError(Exception):

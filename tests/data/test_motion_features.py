@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from videozoo.cli.synth import synth
-from videozoo.data.motion import CLASSES, TAGS, Script, features, make_yt8m, tags
+from videozoo.data.motion import CLASSES, TAGS, Script, backbone, make_yt8m, tags
 from videozoo.data.motion.backbone import frame_features
 from videozoo.data.youtube8m import read_vocabulary, youtube8m
 from videozoo.errors import ConfigError, WeightsError
@@ -88,7 +88,7 @@ def test_what_the_features_lack_is_said_before_anything_is_written(tmp_path, mon
     def lacking(frames, kind):
         raise WeightsError("no weights")
 
-    monkeypatch.setattr(features, "frame_features", lacking)
+    monkeypatch.setattr(backbone, "frame_features", lacking)
     with pytest.raises(WeightsError, match="no weights"):
         make_yt8m(tmp_path / "world", features="imagenet", num_train=1, num_val=1)
     assert not (tmp_path / "world").exists()

@@ -25,7 +25,7 @@ from videozoo.cli import (
     train,
     weights,
 )
-from videozoo.errors import VideoZooError
+from videozoo.errors import TORCH_EXTRA, VideoZooError
 from videozoo.io.isolation import supervise
 from videozoo.terminal import abandon_stdout, prepare_streams, say
 
@@ -111,6 +111,10 @@ def _run() -> int:
         if os.environ.get("VIDEOZOO_TRACEBACK"):
             raise
         status = _fail(str(error))
+    except ModuleNotFoundError as error:
+        if os.environ.get("VIDEOZOO_TRACEBACK") or (error.name or "").partition(".")[0] not in TORCH_EXTRA:
+            raise
+        status = _fail("this command needs torch; run: pip install 'videozoo[torch]'")
     except OSError as error:
         if os.environ.get("VIDEOZOO_TRACEBACK") or (error.filename is None and error.errno not in _NO_ROOM):
             raise

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videozoo.data.motion.features import FeatureKind
 from videozoo.data.motion.render import render, sound
 from videozoo.data.motion.script import CLASSES, Script, clip_script
 
-__all__ = ["AUDIO_DIM", "AUDIO_RATE_HZ", "RGB_DIM", "FeatureKind", "frame_features", "sound_features"]
+__all__ = ["AUDIO_DIM", "AUDIO_RATE_HZ", "RGB_DIM", "frame_features", "sound_features"]
 
 RGB_DIM, AUDIO_DIM = 1024, 128
 AUDIO_RATE_HZ = 16_000
@@ -22,8 +22,6 @@ SEED = 8  # of all weights here that are random: the same wherever they are draw
 IMAGENET_PX = 128
 SPREAD = 0.8  # standard deviation: few values are beyond -2..2, which bytes can say
 NUM_SAMPLES = 256  # made videos that means and deviations are taken of
-
-FeatureKind = Literal["random", "imagenet"]
 
 
 def frame_features(frames: np.ndarray, kind: FeatureKind) -> np.ndarray:

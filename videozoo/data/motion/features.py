@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import typing
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
-from videozoo.data.motion.backbone import AUDIO_RATE_HZ, FeatureKind, frame_features, sound_features
 from videozoo.data.motion.folder import Progress, write_world
 from videozoo.data.motion.labels import TAGS, tags
 from videozoo.data.motion.render import render, sound
@@ -17,7 +16,9 @@ from videozoo.data.motion.world import SPLITS, World
 from videozoo.errors import ConfigError, did_you_mean
 from videozoo.io.tfrecord import encode_sequence_example, write_tfrecord
 
-__all__ = ["make_yt8m"]
+__all__ = ["FeatureKind", "make_yt8m"]
+
+FeatureKind = Literal["random", "imagenet"]
 
 VIDEOS_PER_SHARD = 40
 FOLDERS = {"train": "train", "val": "validate"}
@@ -52,10 +53,13 @@ def make_yt8m(
     Durations are drawn between 0.7 and 1.3 times `length_s`. Other arguments and errors as in `make_clips`.
     """
     world = World.asked_for("yt8m", locals())
-    if features not in typing.get_args(FeatureKind):
+    if features not in get_args(FeatureKind):
         raise ConfigError(
-            f"synth yt8m: features: there is no '{features}'{did_you_mean(features, typing.get_args(FeatureKind))}"
+            f"synth yt8m: features: there is no '{features}'{did_you_mean(features, get_args(FeatureKind))}"
         )
+
+    from videozoo.data.motion.backbone import frame_features  # imports torch, which no other kind of world needs
+
     frame_features(np.zeros((1, size_px, size_px, 3), np.uint8), features)  # what it lacks is said before work begins
     shards: list[tuple[str, list[tuple[str, Script]]]] = []
     told: list[str] = []
@@ -85,6 +89,8 @@ def _write_shard(path: Path, videos: list[tuple[str, Script]], *, features: Feat
 
 
 def _record(id_: str, script: Script, features: FeatureKind) -> bytes:
+    from videozoo.data.motion.backbone import AUDIO_RATE_HZ, frame_features, sound_features
+
     rgb = _quantised(frame_features(np.stack(list(render(script))), features))
     audio = _quantised(sound_features(sound(script, rate_hz=AUDIO_RATE_HZ), script.num_frames))
     labels = np.array([TAGS.index(tag) for tag in tags(script)], np.int64)
