@@ -130,7 +130,8 @@ def _resize_opencv(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _linear_weights(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(index before, index after, weight of the latter in 0..1) for each of `target` places, held at the borders."""
-    place = np.maximum((np.arange(target, dtype=np.float32) + np.float32(0.5)) * np.float32(source / target) - 0.5, 0)
+    scale = float(np.float32(source) / np.float32(target))
+    place = np.maximum((np.arange(target) + 0.5) * scale - 0.5, 0).astype(np.float32)  # rounded once, as torch does
     before = np.minimum(place.astype(np.int64), source - 1)
     return before, np.minimum(before + 1, source - 1), (place - before).astype(np.float32)
 

@@ -37,8 +37,8 @@ __all__ = [
 
 
 def clip_of(frames: Any) -> Tensor:
-    """Returns a reader's frames `[t h w c]` as a clip `[t c h w]`, without a copy."""
-    return torch.as_tensor(frames).permute(0, 3, 1, 2)
+    """Returns a reader's frames `[t h w c]` as a clip `[t c h w]`, without a copy where torch takes their layout."""
+    return _tensor_of(frames).permute(0, 3, 1, 2)
 
 
 def frames_of(clip: Tensor) -> Any:
@@ -55,7 +55,7 @@ def size_of(clip: Tensor) -> tuple[int, int]:
 
 def pick(clip: Tensor, places: np.ndarray) -> Tensor:
     """Returns the frames of a clip at `places` `[t]`."""
-    return clip[torch.from_numpy(places)]
+    return clip[_tensor_of(places)]
 
 
 def stack_views(clips: Sequence[Tensor]) -> Tensor:
@@ -85,12 +85,14 @@ def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "torch") -> 
 
 
 def resize_rounded(clip: Tensor, size: tuple[int, int]) -> Tensor:
-    """Method "torch" where it has no kernel for bytes, which is on GPUs."""
+    """Resizes by method "torch" where torch has no kernel for bytes, which is on GPUs."""
     resized = _resize_area(clip.float(), size)
     return resized.round_().clamp_(0, 255).to(torch.uint8) if clip.dtype == torch.uint8 else resized
 
 
 def _resize_area(clip: Tensor, size: tuple[int, int]) -> Tensor:
+    if size[1] == 1:  # torch mixes the pixels up when it writes one column of planar frames
+        clip = clip.contiguous(memory_format=torch.channels_last)
     return F.interpolate(clip, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
@@ -166,11 +168,18 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _stack(values: Sequence[Any]) -> Tensor:
-    stacked: Tensor = default_collate([torch.as_tensor(v) for v in values])  # into shared memory when in a worker
+    stacked: Tensor = default_collate([_tensor_of(v) for v in values])  # into shared memory when in a worker
     return stacked
 
 
 def moved(batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
     """Moves the tensors and arrays of a batch to `device`; everything else stays."""
-    tensors = {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in batch.items()}
+    tensors = {k: _tensor_of(v) if isinstance(v, np.ndarray) else v for k, v in batch.items()}
     return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in tensors.items()}
+
+
+def _tensor_of(values: Any) -> Tensor:
+    """Returns an array or a number as a tensor, copied only where torch cannot share it: if mirrored or read-only."""
+    if isinstance(values, np.ndarray) and (min(values.strides, default=0) < 0 or not values.flags.writeable):
+        values = values.copy()
+    return torch.as_tensor(values)
