@@ -33,12 +33,12 @@ from videozoo.data.tall_tacos import Movie
 from videozoo.data.youtube8m import read_vocabulary
 from videozoo.data.youtube8m_pkl import youtube8m_pkl
 from videozoo.decoding.video_scores import VideoScores
-from videozoo.engine.curves import find_runs
 from videozoo.errors import VideoZooError
 from videozoo.io.features import FeatureStore, read_features
 from videozoo.io.frame_folder import FrameFolder
 from videozoo.predict.index import VideoIndex
 from videozoo.predict.projection import Projection
+from videozoo.report.curves import find_runs
 from videozoo.sentences.vectors import read_vectors
 from videozoo.weights import checkpoint
 from videozoo.weights.importer import read_foreign

@@ -31,10 +31,23 @@ MAY_IMPORT = {
     "data": {"io", "sentences", "transforms", "weights"},  # weights: the pretrained backbone of the motion world
     "metrics": {"sentences"},  # the tokenizer
     "tasks": {"layers", "models", "weights", "sentences", "transforms", "decoding", "metrics"},
-    "engine": {"drawing", "layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
+    "report": {"drawing", "io", "data", "metrics"},
+    "engine": {"report", "layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
     "predict": {"drawing", "io", "transforms", "decoding", "sentences"},
     "loading": {"predict", "tasks"},
-    "cli": {"loading", "models", "weights", "io", "transforms", "data", "metrics", "tasks", "engine", "predict"},
+    "cli": {
+        "loading",
+        "models",
+        "weights",
+        "io",
+        "transforms",
+        "data",
+        "metrics",
+        "tasks",
+        "report",
+        "engine",
+        "predict",
+    },
 }
 GROUND = ("errors", "version", "structured", "contracts", "types", "terminal", "config")
 

@@ -13,13 +13,13 @@ from PIL import Image, ImageDraw, ImageFont
 from videozoo.drawing import fonts, text
 from videozoo.drawing.fonts import SHIPPED, FontFile, font_of, has_glyph
 from videozoo.drawing.text import draw_text, fit, line_height, text_width, wrap
-from videozoo.engine.curves import RunSummary, plot_curves
-from videozoo.engine.pictures import draw_clips
-from videozoo.engine.report import draw_matrix
 from videozoo.metrics.parts import Matrix
 from videozoo.predict import render
 from videozoo.predict.plot import plot_timeline
 from videozoo.predict.prediction import Prediction, Window
+from videozoo.report.clips import draw_clips
+from videozoo.report.curves import RunSummary, plot_curves
+from videozoo.report.page import draw_matrix
 from videozoo.types import Labels, VideoInfo
 
 BUILT_IN = ImageFont.load_default(20)  # Pillow's: Basic Latin

@@ -13,10 +13,10 @@ from torch import nn
 
 from videozoo.engine import evaluate as module
 from videozoo.engine.evaluate import Evaluation, evaluate
-from videozoo.engine.report import draw_matrix, write_report
 from videozoo.errors import ConfigError, DataError, VideoZooError
 from videozoo.metrics.classification import Classification
 from videozoo.metrics.parts import Matrix
+from videozoo.report.page import draw_matrix, write_report
 from videozoo.tasks.task import Task
 from videozoo.types import Labels
 

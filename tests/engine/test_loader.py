@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from tests.engine.toy import ToyPipeline, ToyRecords
-from videozoo.engine.loader import EvalLoader, TrainLoader, by_reason, collate, sample_rng
+from videozoo.engine.loader import EvalLoader, TrainLoader, collate, sample_rng
 from videozoo.engine.order import sample_order
 from videozoo.engine.stream import explain
 from videozoo.errors import ConfigError, DataError, TrainingError
 from videozoo.io.isolation import signal_name
+from videozoo.report.evaluation import by_reason
 
 
 def train_loader(num=26, *, pipeline=None, **args):

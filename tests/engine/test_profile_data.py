@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 from videozoo.cli.main import app
 from videozoo.config.recipe import load_recipe
 from videozoo.data.motion import make_clips
-from videozoo.engine.profile_data import Footage, Profile, profile_data, verdict
+from videozoo.engine.profile_data import profile_data
 from videozoo.io.key_frames import key_frame_distance
+from videozoo.report.profile import Footage, Profile, verdict
 
 PLAIN = {
     "step_s": 1.0,

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.engine.test_run import RECIPE, run
 from videozoo.data.motion import make_clips
 from videozoo.engine.log import RunLog, read_log
-from videozoo.engine.pictures import draw_clips
 from videozoo.errors import MissingPackageError
+from videozoo.report.clips import draw_clips
 
 PICTURE = Image.new("RGB", (4, 4), "red")
 

@@ -33,7 +33,8 @@ def data(
     loaded = load_recipe(recipe, overrides or ())
     loaded.resolved()
 
-    from videozoo.engine.profile_data import profile_data, verdict
+    from videozoo.engine.profile_data import profile_data
+    from videozoo.report.profile import verdict
 
     found = profile_data(loaded, num_steps=steps, warmup_steps=max(steps // 4, 1))
     told = verdict(found)

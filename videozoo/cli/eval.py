@@ -105,7 +105,7 @@ def _print(found: Evaluation, folder: Path) -> None:
     from rich.table import Table
 
     from videozoo.data.files import some_of
-    from videozoo.engine.loader import by_reason
+    from videozoo.report.evaluation import by_reason
 
     stdout, intervals = console(), found.intervals
     table = Table("score", "value", "95 % interval", box=None, header_style="dim")

@@ -20,7 +20,7 @@ def runs(
     from rich import box
     from rich.table import Table
 
-    from videozoo.engine.curves import find_runs, plot_curves
+    from videozoo.report.curves import find_runs, plot_curves
 
     found = find_runs(folder)
     if sort:

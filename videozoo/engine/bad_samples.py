@@ -7,9 +7,9 @@ from typing import Any
 
 from videozoo.engine.distributed import World
 from videozoo.engine.fetch import Bad
-from videozoo.engine.loader import by_reason
 from videozoo.engine.run_files import RunFiles
 from videozoo.errors import TrainingError
+from videozoo.report.evaluation import by_reason
 
 __all__ = ["BadSamples"]
 

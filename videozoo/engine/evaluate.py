@@ -5,8 +5,6 @@ It knows a task's `predict` and its metrics, and nothing of what they are about.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,80 +12,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from videozoo.data.files import some_of
 from videozoo.errors import DataError, VideoZooError, counted
 from videozoo.metrics.metric import Metric
-from videozoo.metrics.parts import HasIntervals, HasParts, Interval, Note, Part
+from videozoo.report.evaluation import Evaluation
 from videozoo.tasks.precision import autocast, check_precision
 from videozoo.tasks.task import Task
 
 __all__ = ["Evaluation", "evaluate"]
-
-HANDFUL = 20  # independent samples; intervals of fewer hold, and say little
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found, over all ranks.
-
-    Attributes:
-        scores: every metric's scores by name, in their published units.
-        metrics: the metrics themselves, for whatever else they can tell.
-        num_scored, num_total: how many of the samples the scores are about.
-        not_scored: (id, reason) of every other sample.
-        damaged: frames whose damage the decoder concealed, by sample; samples without any are left out.
-        seconds: wall-clock time of the loop.
-        protocol: how it was done, as plain values.
-        num_groups: recordings of the scored samples, if samples were grouped.
-    """
-
-    scores: Mapping[str, float]
-    metrics: Sequence[Metric]
-    num_scored: int
-    num_total: int
-    not_scored: Sequence[tuple[str, str]]
-    seconds: float
-    protocol: Mapping[str, Any]
-    num_groups: int | None = None
-    damaged: Mapping[str, int] = dataclasses.field(default_factory=dict)
-
-    def parts(self) -> list[Part]:
-        """Tables, matrices and notes of the metrics that have them."""
-        return list(self._parts)
-
-    @functools.cached_property
-    def _parts(self) -> list[Part]:
-        found = [part for metric in self.metrics if isinstance(metric, HasParts) for part in metric.report_parts()]
-        return [*self._few(), *self._concealed(), *found]
-
-    @functools.cached_property
-    def intervals(self) -> dict[str, Interval]:
-        """The confidence intervals of the scores that have one, by score; takes a while on large sets."""
-        found = [i for metric in self.metrics if isinstance(metric, HasIntervals) for i in metric.intervals()]
-        return {interval.score: interval for interval in found}
-
-    def notes(self) -> list[str]:
-        """Sentences about the scores that a reader should know."""
-        return [part.text for part in self.parts() if isinstance(part, Note)]
-
-    def _few(self) -> list[Note]:
-        count = self.num_scored if self.num_groups is None else self.num_groups
-        if count >= HANDFUL:
-            return []
-        what = counted(count, "sample" if self.num_groups is None else "recording")
-        return [Note(f"only {what} scored: too few to tell models apart; evaluate on more to narrow the intervals")]
-
-    def _concealed(self) -> list[Note]:
-        if not self.damaged:
-            return []
-        count = counted(sum(self.damaged.values()), "damaged frame")
-        names = some_of([f"{id_} ({frames})" for id_, frames in sorted(self.damaged.items())])
-        return [Note(f"the decoder guessed {count} of {counted(len(self.damaged), 'sample')}: {names}")]
-
-    @property
-    def coverage(self) -> str:
-        """How many of how many samples were scored, in words."""
-        return f"{self.num_scored} of {self.num_total} scored"
 
 
 def evaluate(

@@ -16,9 +16,9 @@ from videozoo.data.clip_folder import subset_folders
 from videozoo.engine.distributed import join_world
 from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.engine.loader import EvalLoader
-from videozoo.engine.report import write_report
 from videozoo.engine.resolve import check_features, check_width
 from videozoo.errors import ConfigError, DataError
+from videozoo.report.page import write_report
 from videozoo.structured import shown
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.tasks.registry import tasks

@@ -11,8 +11,8 @@ from PIL import Image
 from videozoo.engine.distributed import World
 from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.engine.loader import EvalLoader
-from videozoo.engine.report import draw_matrix
 from videozoo.metrics.parts import Matrix
+from videozoo.report.page import draw_matrix
 from videozoo.tasks.task import Task
 
 __all__ = ["Evaluator", "ValidationEvaluator"]

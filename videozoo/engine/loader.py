@@ -7,7 +7,7 @@ Worker processes fetch whole batches by these keys, so neither their number nor 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
@@ -17,15 +17,7 @@ from videozoo.engine.stream import Stream
 from videozoo.errors import ConfigError, counted
 from videozoo.transforms.tensors import collate
 
-__all__ = ["Bad", "EvalLoader", "Key", "Records", "TrainLoader", "by_reason", "collate", "sample_rng"]
-
-
-def by_reason(bad: Iterable[Bad]) -> dict[str, list[str]]:
-    """The ids by why they cannot be used: all the sentences of a video without features have one reason."""
-    found: dict[str, list[str]] = {}
-    for id_, why in bad:
-        found.setdefault(why, []).append(id_)
-    return found
+__all__ = ["Bad", "EvalLoader", "Key", "Records", "TrainLoader", "collate", "sample_rng"]
 
 
 class TrainLoader:

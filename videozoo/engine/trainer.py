@@ -33,7 +33,6 @@ from videozoo.engine.meter import Meter
 from videozoo.engine.optim import clip_gradients, gradient_norm
 from videozoo.engine.options import Fit
 from videozoo.engine.parallel import Parallel
-from videozoo.engine.pictures import draw_clips
 from videozoo.engine.precise_bn import estimate_statistics
 from videozoo.engine.run_files import RunFiles
 from videozoo.engine.schedule import Schedule
@@ -41,6 +40,7 @@ from videozoo.engine.stop import StopRequest
 from videozoo.engine.stopwatch import Stopwatch
 from videozoo.errors import TrainingError, WeightsError, counted
 from videozoo.layers.sub_batch_norm import set_norm_splits
+from videozoo.report.clips import draw_clips
 from videozoo.tasks.precision import autocast
 from videozoo.tasks.task import Task
 from videozoo.weights.checkpoint import Checkpoint

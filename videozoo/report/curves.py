@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw
 from pydantic import PositiveInt
 from typing_extensions import TypedDict
 
+from videozoo.config.duration import Duration
 from videozoo.drawing.text import draw_text
-from videozoo.engine.duration import Duration
-from videozoo.engine.log import read_log
 from videozoo.errors import DataError
 from videozoo.io.whole_file import whole_file
+from videozoo.report.run_log import read_log
 from videozoo.structured import checked, read_yaml
 
 __all__ = ["RunSummary", "find_runs", "plot_curves", "read_run"]

@@ -16,10 +16,9 @@ from PIL import Image, ImageDraw
 
 from videozoo.data.files import some_of
 from videozoo.drawing.text import draw_text, fit, line_height, text_width
-from videozoo.engine.evaluate import Evaluation
-from videozoo.engine.loader import by_reason
 from videozoo.io.whole_file import whole_file, write_whole_text
 from videozoo.metrics.parts import Interval, Matrix, Note, Part, Table
+from videozoo.report.evaluation import Evaluation, by_reason
 from videozoo.version import __version__
 
 __all__ = ["draw_matrix", "render_html", "to_json", "write_report"]

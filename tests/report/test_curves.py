@@ -8,8 +8,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from videozoo.cli.main import app
-from videozoo.engine.curves import PALETTE, _ticks, find_runs, plot_curves
 from videozoo.errors import DataError
+from videozoo.report.curves import PALETTE, _ticks, find_runs, plot_curves
 
 RECORD = {
     "model": {"name": "tsm", "backbone": "resnet18"},
