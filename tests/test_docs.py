@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests import rooms
+from tests.test_layers import MAY_IMPORT
 from videozoo.cli.main import app
 from videozoo.config.recipe import list_recipes
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 
 
 def code_of(page: Path) -> list[str]:
@@ -37,6 +39,7 @@ def commands_of(page: Path, program: str) -> list[list[str]]:
     return found
 
 
+@each_page
 def test_commands_parse_and_their_recipes_exist(page):
     recipes = set(list_recipes())
     for words in commands_of(page, "videozoo"):
@@ -48,6 +51,7 @@ def test_commands_parse_and_their_recipes_exist(page):
             assert name in recipes or not re.fullmatch(r"[a-z0-9_]+/[a-z0-9_]+", name), f"there is no recipe '{name}'"
 
 
+@each_page
 def test_scripts_exist(page):
     for words in commands_of(page, "python"):
         if words[0] == "-m":
@@ -57,7 +61,19 @@ def test_scripts_exist(page):
             assert (ROOT / words[0]).exists(), words
 
 
+@each_page
 def test_make_targets_exist(page):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for words in commands_of(page, "make"):
         assert words[0] in targets, words
+
+
+def test_picture_of_the_rooms_is_current():
+    drawn = rooms.PICTURE.read_text(encoding="utf-8")
+    assert drawn == rooms.svg(), "run: python -m tests.rooms"
+
+
+def test_page_lists_every_room():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `(\w+)/?` \|", page, re.MULTILINE))
+    assert listed == set(MAY_IMPORT) - {"version", "types"}
