@@ -211,6 +211,7 @@ def test_the_classifier_is_replaced(name):
     "name", [pytest.param(name, marks=pytest.mark.long) if name in SLOW_TO_TRACE else name for name in sorted(TINY)]
 )
 @pytest.mark.filterwarnings("ignore:The tensor attribute")  # nn.LSTM keeps a list of its weights
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the tracer of a scan looks at all tensors'
 def test_exports_with_a_free_batch(name):
     model = tiny(name).eval()
     x = clips(model)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.testing import assert_close
+from numpy.testing import assert_allclose
 
 from videozoo.errors import ConfigError, DataError, MissingPackageError
 from videozoo.sentences import minilm
@@ -32,10 +32,10 @@ def test_words():
 def test_a_bag_knows_words_whatever_their_order_and_punctuation():
     encoder = bag(dim=64)
     a, b, c, d = encoder(["a red ring grows", "Grows, a ring red!", "a red ring grows quickly", "a blue square grows"])
-    assert_close(a, b)
-    assert_close(a, c)  # a word that nobody knows says nothing
-    assert a @ d < 0.9 and abs(a.norm().item() - 1) < 1e-6
-    assert torch.equal(bag(dim=64)(["a red ring grows"])[0], a)
+    assert_allclose(a, b, atol=1e-6)
+    assert_allclose(a, c, atol=1e-6)  # a word that nobody knows says nothing
+    assert a @ d < 0.9 and abs(np.linalg.norm(a) - 1) < 1e-6
+    assert np.array_equal(bag(dim=64)(["a red ring grows"])[0], a)
 
 
 def test_a_bag_of_another_vocabulary_is_another_encoder():
@@ -63,11 +63,9 @@ def test_each_sentence_is_encoded_once(monkeypatch):
     encoder, seen = bag(), []
     original = encoder.encode
     monkeypatch.setattr(encoder, "encode", lambda sentences: seen.extend(sentences) or original(sentences))
-    with torch.inference_mode():
-        first = encoder(["red ring", "blue square", "red ring"])
-    assert torch.equal(encoder(["red ring"])[0], first[0]) and torch.equal(first[0], first[2])
+    first = encoder(["red ring", "blue square", "red ring"])
+    assert np.array_equal(encoder(["red ring"])[0], first[0]) and np.array_equal(first[0], first[2])
     assert sorted(seen) == ["blue square", "red ring"]
-    assert not encoder(["red ring"]).is_inference()  # a loss may be made from it
 
 
 def test_no_such_encoder():
@@ -114,7 +112,7 @@ def test_vectors_of_two_widths(tmp_path):
 
 def test_minilm_puts_like_meanings_together(mini):
     a, b, c = mini(["a person opens the fridge", "someone opens a refrigerator", "the minister resigned"])
-    assert mini.dim == 384 and abs(a.norm().item() - 1) < 1e-5
+    assert mini.dim == 384 and abs(np.linalg.norm(a) - 1) < 1e-5
     assert a @ b > 0.7 and a @ c < 0.3
 
 
@@ -123,7 +121,7 @@ def test_minilm_does_not_depend_on_the_batch(mini):
     long = "a square moves left and then it grows, turns and shrinks, over and over again"
     together = fresh([long, "a disc"])
     again = build_encoder({"name": "minilm"}, vocabulary=(), where="task.encoder")
-    assert_close(together[1], again(["a disc"])[0], atol=1e-5, rtol=0)
+    assert_allclose(together[1], again(["a disc"])[0], atol=1e-5, rtol=0)
 
 
 def test_minilm_leaves_the_random_numbers_alone(mini):
@@ -153,4 +151,4 @@ def test_minilm_is_what_sentence_transformers_gives(mini):
         "he then opens the fridge, takes out an egg & cracks it",
     ]
     theirs = sentence_transformers.SentenceTransformer(str(minilm._model_dir()), device="cpu").encode(sentences)
-    assert_close(mini(sentences), torch.from_numpy(theirs), atol=1e-6, rtol=0)
+    assert_allclose(mini(sentences), theirs, atol=1e-6, rtol=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -12,11 +12,12 @@ import numpy as np
 from videozoo.contracts.answer import Answer
 from videozoo.contracts.input import Batch, Form
 
-__all__ = ["Backend", "Decoder", "Outputs", "Precision"]
+__all__ = ["Backend", "Decoder", "Outputs", "Precision", "Run"]
 
 Precision = Literal["fp32", "bf16", "fp16"]  # of the forward pass
 
 Outputs = Mapping[str, np.ndarray]
+Run = Callable[[str, Mapping[str, Any]], Outputs]  # computes a stored graph, by its name, for inputs by name
 
 
 class Backend(Protocol):
@@ -51,6 +52,15 @@ class Decoder(abc.ABC):
     @abc.abstractmethod
     def __call__(self, outputs: Outputs, batch: Batch) -> list[Answer]:
         """Returns one answer for each sample of the batch."""
+
+    def outputs(self, run: Run, batch: Batch, *, graph: str = "main") -> Outputs:
+        """Returns the outputs of one of the task's graphs, computed by the graphs that an export holds.
+
+        Args:
+            run: computes a stored graph. Here the export has a graph of the same name.
+            batch: the network's inputs, as `InputSpec.to_arrays` makes them.
+        """
+        return run(graph, batch)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the decoder as plain values without the class names; `build_decoder` takes it back."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from videozoo.contracts.answer import Answer, Labels
-from videozoo.contracts.backend import Decoder, Outputs
+from videozoo.contracts.backend import Decoder, Outputs, Run
 from videozoo.contracts.input import Batch
 from videozoo.decoding.activations import sigmoid, softmax
 from videozoo.decoding.registry import register_decoder
@@ -32,6 +32,13 @@ class ClassifyDecoder(Decoder):
 
     def __call__(self, outputs: Outputs, batch: Batch) -> list[Answer]:
         return [Labels(scores=probs, names=self.class_names) for probs in self.probs(outputs["scores"])]
+
+    def outputs(self, run: Run, batch: Batch, *, graph: str = "main") -> Outputs:
+        """Returns `scores`, for the graph "features" also `features`; the stored graph takes clips `[n t c h w]`."""
+        video = batch["video"]
+        found = run("main", {"video": video.reshape(-1, *video.shape[2:])})
+        names = ("features", "scores") if graph == "features" else ("scores",)
+        return {name: found[name].reshape(*video.shape[:2], -1) for name in names}
 
     def probs(self, scores: np.ndarray) -> np.ndarray:
         """Returns probabilities `[b k]` of scores `[b v k]`."""

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from videozoo.contracts.answer import Answer, Segments
-from videozoo.contracts.backend import Decoder, Outputs
+from videozoo.contracts.backend import Decoder, Outputs, Run
 from videozoo.contracts.input import Batch
 from videozoo.decoding.localize import spans_of
 from videozoo.decoding.registry import register_decoder
@@ -38,6 +38,18 @@ class GroundDecoder(Decoder):
             answers.append(Segments(spans_of(moments, [sentence] * len(scores), scores)))
             first += len(fits)
         return answers
+
+    def outputs(self, run: Run, batch: Batch, *, graph: str = "main") -> Outputs:
+        """Returns what the task's graphs give, from "sentence" (texts to `vectors` `[n d]`), "windows" and "fits"."""
+        if graph == "sentence":
+            return {"vector": run("sentence", {"sentence": [batch["sentence"]]})["vectors"][0]}
+        if graph != "main":
+            return run(graph, batch)
+        vectors = run("sentence", {"sentence": batch["sentence"]})["vectors"]
+        embedded = [run("windows", {"features": candidates.features}) for candidates in batch["candidates"]]
+        pairs = zip(embedded, vectors, strict=True)
+        fits = [run("fits", {**windows, "vector": vector})["fits"] for windows, vector in pairs]
+        return {"fits": np.concatenate(fits)}
 
     def moments(
         self, fits: np.ndarray, times_s: np.ndarray, duration_s: float | np.ndarray

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from videozoo.contracts.answer import Answer, Segments
-from videozoo.contracts.backend import Decoder, Outputs
+from videozoo.contracts.backend import Decoder, Outputs, Run
 from videozoo.contracts.input import Batch
 from videozoo.contracts.ranking import best_first
 from videozoo.contracts.video import Span
@@ -22,8 +22,9 @@ from videozoo.decoding.proposals import soft_nms
 from videozoo.decoding.video_scores import VideoScores
 from videozoo.transforms.snippets import ClassTrack, Timeline
 
-__all__ = ["Candidates", "ProposeDecoder", "SegmentsDecoder", "spans_of"]
+__all__ = ["SEQUENCES_AT_ONCE", "Candidates", "ProposeDecoder", "SegmentsDecoder", "spans_of"]
 
+SEQUENCES_AT_ONCE = 16  # of a video that is cut into windows
 Candidates = tuple[np.ndarray, np.ndarray]  # segments `[n 2]` in shares of a sequence, their scores `[n]`
 
 
@@ -42,6 +43,14 @@ class SegmentsDecoder(Decoder):
             answers.append(self.segments(sequences, timeline, id_=id_))
             first = rows.stop
         return answers
+
+    def outputs(self, run: Run, batch: Batch, *, graph: str = "main") -> Outputs:
+        features = batch["features"]
+        parts = [
+            run(graph, {"features": features[first : first + SEQUENCES_AT_ONCE]})
+            for first in range(0, len(features), SEQUENCES_AT_ONCE)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @abc.abstractmethod
     def segments(self, sequences: Sequence[Outputs], timeline: Timeline, *, id_: str) -> Segments:

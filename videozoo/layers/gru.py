@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from videozoo.layers.sequence import run_steps
+
 __all__ = ["GRUCell", "run_gru"]
 
 
@@ -32,9 +34,5 @@ class GRUCell(nn.Module):
 
 def run_gru(cell: GRUCell, inputs: Tensor) -> Tensor:
     """The states `[b t h]` of a cell that starts at zero, over projected inputs `[b t 3h]`."""
-    state = inputs.new_zeros(inputs.shape[0], cell.hidden_size)
-    states = []
-    for at in inputs.unbind(1):
-        state = cell(at, state)
-        states.append(state)
-    return torch.stack(states, dim=1)
+    start = inputs.new_zeros(inputs.shape[0], cell.hidden_size)
+    return run_steps(lambda state, row: (cell(row, state[0]),), (start,), inputs)

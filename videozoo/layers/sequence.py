@@ -6,12 +6,26 @@ A batch of sequences is `[b t d]` beside a mask `[b t]`, True where a frame is r
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 
-__all__ = ["PeepholeLSTM", "masked_norm", "masked_softmax", "reverse", "split_modalities", "zero_padding"]
+__all__ = [
+    "PeepholeLSTM",
+    "masked_norm",
+    "masked_softmax",
+    "plain_lstm",
+    "reverse",
+    "run_steps",
+    "split_modalities",
+    "zero_padding",
+]
+
+S = TypeVar("S", bound=tuple[Tensor, ...])
 
 
 def split_modalities(
@@ -72,6 +86,49 @@ def reverse(x: Tensor, mask: Tensor | None) -> Tensor:
     return x.gather(1, index.unsqueeze(-1).expand_as(x))
 
 
+def run_steps(step: Callable[[S, Tensor], S], state: S, inputs: Tensor) -> Tensor:
+    """Applies `step` to the rows of `inputs` `[b t d]` in turn and returns the first part of each state, `[b t h]`.
+
+    In an export it is a scan, so that the graph takes any number of rows.
+
+    Args:
+        step: (state, row `[b d]`) to the next state; a state is a tuple of tensors `[b ...]`.
+    """
+    if torch.compiler.is_exporting():
+        from torch._higher_order_ops.scan import scan
+
+        def scanned(state: S, row: Tensor) -> tuple[S, Tensor]:
+            following = step(state, row)
+            return following, following[0].clone()  # a scan's outputs may not share memory
+
+        start = tuple(part.clone() for part in state)
+        _, states = scan(scanned, start, inputs.transpose(0, 1), dim=0)
+        rows: Tensor = states.transpose(0, 1)
+        return rows
+    outputs = []
+    for row in inputs.unbind(1):
+        state = step(state, row)
+        outputs.append(state[0])
+    return torch.stack(outputs, dim=1)
+
+
+def plain_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
+    """Returns the hidden states `[b t h]` of a one-layer `nn.LSTM` for `[b t d]`; exports take any number of rows."""
+    if not torch.compiler.is_exporting():
+        hidden: Tensor = lstm(x)[0]
+        return hidden
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    of_inputs, of_hidden, *biases = (lstm.get_parameter(name) for name in names)
+
+    def step(state: tuple[Tensor, Tensor], gates: Tensor) -> tuple[Tensor, Tensor]:
+        i, f, g, o = (gates + state[0] @ of_hidden.T).chunk(4, dim=-1)
+        c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+    start = x.new_zeros(x.shape[0], lstm.hidden_size)
+    return run_steps(step, (start, start), x @ of_inputs.T + sum(biases))
+
+
 class PeepholeLSTM(nn.Module):
     """An LSTM whose gates also see the cell, as PaddlePaddle 1.x has it by default.
 
@@ -92,12 +149,12 @@ class PeepholeLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         of_input, of_forget, of_output = self.peepholes.unbind()
-        gates = self.inputs(x)
-        h = x.new_zeros(x.shape[0], self.peepholes.shape[1])
-        c, outputs = h, []
-        for t in range(x.shape[1]):
-            i, f, g, o = (gates[:, t] + self.hidden(h)).chunk(4, dim=-1)
+
+        def step(state: tuple[Tensor, Tensor], gates: Tensor) -> tuple[Tensor, Tensor]:
+            h, c = state
+            i, f, g, o = (gates + self.hidden(h)).chunk(4, dim=-1)
             c = (f + of_forget * c).sigmoid() * c + (i + of_input * c).sigmoid() * g.tanh()
-            h = (o + of_output * c).sigmoid() * c.tanh()
-            outputs.append(h)
-        return torch.stack(outputs, dim=1), None
+            return (o + of_output * c).sigmoid() * c.tanh(), c
+
+        start = x.new_zeros(x.shape[0], self.peepholes.shape[1])
+        return run_steps(step, (start, start), self.inputs(x)), None

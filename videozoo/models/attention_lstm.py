@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
-from videozoo.layers.sequence import PeepholeLSTM, masked_softmax, reverse, split_modalities, zero_padding
+from videozoo.layers.sequence import PeepholeLSTM, masked_softmax, plain_lstm, reverse, split_modalities, zero_padding
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.types import ParamRule
@@ -99,8 +99,15 @@ class _Reader(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = torch.tanh(self.embedding(x))
         # padding comes last in both directions, hence never reaches a frame: no packing is needed
-        ahead, _ = self.forward_lstm(x)
-        back, _ = self.backward_lstm(reverse(x, mask))
+        ahead = _states(self.forward_lstm, x)
+        back = _states(self.backward_lstm, reverse(x, mask))
         states = self.dropout(torch.cat([ahead, reverse(back, mask)], dim=-1))
         weights = masked_softmax(self.attention(states), mask)
         return (weights * zero_padding(states, mask)).sum(1)
+
+
+def _states(lstm: nn.Module, x: Tensor) -> Tensor:
+    if isinstance(lstm, nn.LSTM):
+        return plain_lstm(lstm, x)
+    states: Tensor = lstm(x)[0]
+    return states

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from videozoo.errors import DataError
 from videozoo.sentences.encoder import SentenceEncoder
@@ -34,10 +33,15 @@ class BagOfWords(SentenceEncoder):
         self._vectors = {word: _vector(word, dim) for word in vocabulary}
         self.sha256 = hashlib.sha256(f"{dim} {' '.join(sorted(vocabulary))}".encode()).hexdigest()
 
-    def encode(self, sentences: list[str]) -> Tensor:
-        return F.normalize(torch.stack([self._sum(sentence) for sentence in sentences]), dim=-1)
+    def encode(self, sentences: list[str]) -> np.ndarray:
+        sums = np.stack([self._sum(sentence) for sentence in sentences])
+        vectors: np.ndarray = sums / np.linalg.norm(sums, axis=-1, keepdims=True)
+        return vectors
 
-    def _sum(self, sentence: str) -> Tensor:
+    def store(self, folder: Path) -> dict[str, Any]:
+        return {"name": "bag_of_words", "dim": self.dim}  # its vocabulary are the class names
+
+    def _sum(self, sentence: str) -> np.ndarray:
         found = [self._vectors[word] for word in tokenize(sentence) if word in self._vectors]
         if not found:
             some = ", ".join(list(self._vectors)[:10])
@@ -45,10 +49,12 @@ class BagOfWords(SentenceEncoder):
                 f"query: no word of '{sentence}' was in the training sentences; they had {len(self._vectors)} words, "
                 f"such as {some}"
             )
-        return torch.stack(found).sum(0)
+        total: np.ndarray = np.sum(found, axis=0)
+        return total
 
 
-def _vector(word: str, dim: int) -> Tensor:
+def _vector(word: str, dim: int) -> np.ndarray:
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
     drawn = np.random.Generator(np.random.PCG64(seed)).standard_normal(dim)
-    return torch.from_numpy((drawn / dim**0.5).astype(np.float32))
+    vector: np.ndarray = (drawn / dim**0.5).astype(np.float32)
+    return vector

@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from videozoo.config.check import accepted, build
 from videozoo.errors import ConfigError, DataError
 from videozoo.sentences.registry import encoders
 from videozoo.sentences.tokens import tokenize
 
-__all__ = ["SentenceEncoder", "build_encoder"]
+__all__ = ["Network", "SentenceEncoder", "build_encoder", "stored_encoder"]
 
 BATCH_SIZE = 64
+Network = Callable[[np.ndarray, np.ndarray], np.ndarray]  # token ids and their mask `[b n]` to vectors `[b d]`
 
 
 class SentenceEncoder(abc.ABC):
-    """Turns sentences into vectors and remembers them; nothing in it learns.
+    """Turns sentences into vectors and remembers them; nothing in it learns, and only its network needs torch.
 
     Attributes:
         dim: width of a vector.
         sha256: of what the vectors depend on; a run is asked with the very encoder it was trained with.
+        module: the network in torch, which an export stores; None where there is none.
     """
 
     dim: int
     sha256: str
+    module: Any = None
 
     def __init__(self) -> None:
-        self._known: dict[str, Tensor] = {}
+        self._known: dict[str, np.ndarray] = {}
 
-    def __call__(self, sentences: Sequence[str]) -> Tensor:
-        """One vector a sentence: float32 `[n, dim]`, on the CPU.
+    def __call__(self, sentences: Sequence[str]) -> np.ndarray:
+        """Returns one vector a sentence: float32 `[n, dim]`.
 
         Raises:
             DataError: a sentence that is empty, or that this encoder can make nothing of.
@@ -46,13 +49,16 @@ class SentenceEncoder(abc.ABC):
                 raise DataError(f"query: {what}; say what to look for in a few words")
         for first in range(0, len(new), BATCH_SIZE):
             chunk = new[first : first + BATCH_SIZE]
-            with torch.inference_mode(False), torch.no_grad():  # what is kept may be trained with later
-                self._known |= dict(zip(chunk, self.encode(chunk), strict=True))
-        return torch.stack([self._known[sentence] for sentence in sentences])
+            self._known |= dict(zip(chunk, self.encode(chunk), strict=True))
+        return np.stack([self._known[sentence] for sentence in sentences])
 
     @abc.abstractmethod
-    def encode(self, sentences: list[str]) -> Tensor:
-        """The vectors `[n, dim]` of sentences that are not empty; DataError on one without any meaning to it."""
+    def encode(self, sentences: list[str]) -> np.ndarray:
+        """Returns vectors `[n, dim]` of sentences that are not empty; DataError on one without any meaning to it."""
+
+    @abc.abstractmethod
+    def store(self, folder: Path) -> dict[str, Any]:
+        """Writes the encoder's files into an export and returns its arguments; `stored_encoder` takes them back."""
 
 
 def build_encoder(
@@ -80,4 +86,25 @@ def build_encoder(
             f"{where}: the run was trained with another '{name}' (SHA-256 {sha256[:12]}..., this one has "
             f"{encoder.sha256[:12]}...); install the version that it was trained with"
         )
+    return encoder
+
+
+def stored_encoder(
+    args: Mapping[str, Any], folder: Path, *, vocabulary: Sequence[str], network: Network, where: str
+) -> SentenceEncoder:
+    """Returns the encoder that `SentenceEncoder.store` wrote into a folder.
+
+    Args:
+        network: computes vectors of tokens, for encoders that have a network.
+
+    Raises:
+        ConfigError: no such encoder, or an argument it does not take.
+        DataError: a file of it is missing or damaged.
+        MissingPackageError: its package is not installed.
+    """
+    rest = dict(args)
+    part = encoders.get(rest.pop("name"))
+    offered = {"vocabulary": tuple(vocabulary), "folder": folder, "network": network}
+    given = {name: value for name, value in offered.items() if name in accepted(part)}
+    encoder: SentenceEncoder = build(part, rest, where=where, **given)
     return encoder

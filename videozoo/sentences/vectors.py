@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from videozoo.errors import DataError, WeightsError
 from videozoo.io.npz import load_arrays
@@ -21,6 +19,9 @@ from videozoo.structured import reading, regular_file
 __all__ = ["Vectors", "read_vectors"]
 
 
+STORED_FILE = "sentences.npz"  # in an export
+
+
 @register_encoder
 class Vectors(SentenceEncoder):
     """Vectors from a file; a sentence that is not in it cannot be asked.
@@ -28,16 +29,18 @@ class Vectors(SentenceEncoder):
     Args:
         path: an npz with the arrays `sentences` `[n]` and `vectors` `[n d]`, or TALL's pickle, a list of (clip,
             vectors), whose sentences are called `<clip>#<number from 0>`. Several, with commas between, are as one.
+        folder: of an export, which holds its own file.
 
     Raises:
         DataError: no such file, another form, or one sentence with two vectors.
     """
 
-    def __init__(self, *, path: str):
+    def __init__(self, *, path: str, folder: Path | None = None):
         super().__init__()
         digest = hashlib.sha256()
         self._vectors: dict[str, np.ndarray] = {}
-        for part in (Path(part.strip()) for part in path.split(",")):
+        parts = [Path(part.strip()) for part in path.split(",")] if folder is None else [folder / STORED_FILE]
+        for part in parts:
             with reading(regular_file(part, kind="file of sentence vectors"), advice="check its permissions"):
                 digest.update(part.read_bytes())
             for sentence, vector in read_vectors(part):
@@ -50,14 +53,19 @@ class Vectors(SentenceEncoder):
             raise DataError(f"{path}: has vectors of the widths {widths}; needs vectors, all of one width")
         self.dim = widths[0]
 
-    def encode(self, sentences: list[str]) -> Tensor:
+    def encode(self, sentences: list[str]) -> np.ndarray:
         missing = [sentence for sentence in sentences if sentence not in self._vectors]
         if missing:
             raise DataError(
                 f"query: '{missing[0]}' has no vector in {self.path}, which holds {len(self._vectors)}; "
                 "sentences of your own need an encoder such as minilm"
             )
-        return torch.from_numpy(np.stack([self._vectors[sentence] for sentence in sentences]))
+        return np.stack([self._vectors[sentence] for sentence in sentences])
+
+    def store(self, folder: Path) -> dict[str, Any]:
+        sentences = np.array(list(self._vectors))
+        np.savez(folder / STORED_FILE, sentences=sentences, vectors=np.stack(list(self._vectors.values())))
+        return {"name": "vectors", "path": STORED_FILE}
 
 
 def read_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videozoo.contracts.input import InputSpec
 from videozoo.decoding.caption import CaptionDecoder
 from videozoo.errors import ConfigError
-from videozoo.layers.beam_search import Found, beam_search
 from videozoo.metrics.captions import CaptionScores
 from videozoo.metrics.metric import Metric
 from videozoo.models.ets import ETS, Seen
-from videozoo.sentences.tokens import END, SPECIALS, START, UNKNOWN
+from videozoo.sentences.tokens import END, SPECIALS, START
+from videozoo.tasks.graph import Graph
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
 
@@ -30,10 +33,7 @@ class Caption(Task):
     the vocabulary: start mark, end mark, unknown word, then words.
 
     Args:
-        beam_size: hypotheses that are followed at a time; 1 is greedy.
-        max_words: of a sentence; one that is longer is cut there.
-        length_penalty: see `layers.beam_search`; 0 prefers short sentences.
-        unknown: whether `<unk>` may be said.
+        beam_size, max_words, length_penalty, unknown: see `decoding.caption.CaptionDecoder`.
         label_smoothing: share of the target spread over the vocabulary.
         dense_ious: with some, the scores of ActivityNet's dense captions are reported too: what is said of a segment is
             judged by every true segment of its video that overlaps it so much, averaged over these (published: 0.3,
@@ -67,10 +67,9 @@ class Caption(Task):
         if tuple(class_names[: len(SPECIALS)]) != SPECIALS or len(class_names) == len(SPECIALS):
             first = ", ".join(class_names[:4])
             raise ConfigError(f"task: the vocabulary begins with {first}; it needs {', '.join(SPECIALS)}, and words")
-        self.beam_size, self.max_words, self.length_penalty = beam_size, max_words, length_penalty
-        self.unknown, self.label_smoothing = unknown, label_smoothing
+        self.label_smoothing = label_smoothing
         self.dense_ious, self.meteor = dense_ious, meteor
-        self.decoder = CaptionDecoder(self.class_names)
+        self.decoder = CaptionDecoder(self.class_names, beam_size, max_words, length_penalty, unknown)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         words = batch["words"]
@@ -83,40 +82,47 @@ class Caption(Task):
         return {"loss": word_loss(scores, after, label_smoothing=self.label_smoothing), "words_right": right}
 
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
-        seen = self.model.encode(batch["features"], batch["mask"])
-        found = self._search(seen)
-        lengths, finished = found.lengths[:, 0], found.is_finished[:, 0]
-        words = found.symbols[:, 0]
-        started = torch.cat([torch.full_like(words[:, :1], START), words], dim=1)[:, :-1]
-        _, attention = self.model.write(seen, started)
-        scores = (found.log_probs[:, 0] / (lengths + finished).clamp(min=1)).exp()  # a word's probability, on average
-        return {"words": words, "lengths": lengths, "scores": scores, "attention": attention}
+        found = self.decoder.outputs(self._run, batch)
+        return {name: torch.from_numpy(array) for name, array in found.items()}
+
+    def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:
+        """Has "encode" and "step", too; see `decoding.caption.CaptionDecoder`."""
+        if name == "encode":
+            return self.encode(batch["features"], batch["mask"])
+        if name == "step":
+            return self.step(**{key: batch[key] for key in ("word", "state", "states", "keys", "mask")})
+        return super().graph(name, batch)
+
+    def encode(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return self.model.encode(features, mask)._asdict()
+
+    def step(self, word: Tensor, state: Tensor, states: Tensor, keys: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        scores, following, attention = self.model.step(word, state, Seen(states, keys, mask, state))
+        return {"scores": scores, "state": following, "attention": attention}
+
+    def graphs(self, spec: InputSpec) -> dict[str, Graph]:
+        given = {"features": torch.zeros(2, 3, self.model.feature_dim), "mask": torch.ones(2, 3, dtype=torch.bool)}
+        with torch.no_grad():
+            seen = self.encode(**given)
+        first = seen.pop("first")
+        step = {"word": torch.zeros(2, dtype=torch.int64), "state": first, **seen}
+        rows = {0: "batch", 1: "rows"}
+        return {
+            "encode": Graph(self.encode, given, dict.fromkeys(given, rows)),
+            "step": Graph(self.step, step, {"word": {0: "batch"}, "state": {0: "batch"}, **dict.fromkeys(seen, rows)}),
+        }
 
     def metrics(self) -> list[Metric]:
         return [CaptionScores(dense_ious=self.dense_ious, meteor=self.meteor)]
 
-    def _search(self, seen: Seen) -> Found:
-        never = [START] if self.unknown else [START, UNKNOWN]
-        beam_size = min(self.beam_size, len(self.class_names) - len(never))
-        beams = Seen(*(x.repeat_interleave(beam_size, dim=0) for x in seen))
-
-        def step(word: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-            scores, state, _ = self.model.step(word, state, beams)
-            scores[:, never] = -torch.inf
-            return scores.float().log_softmax(-1), state
-
-        return beam_search(
-            step,
-            seen.first,
-            batch_size=len(seen.first),
-            start=START,
-            end=END,
-            beam_size=beam_size,
-            max_length=self.max_words,
-            min_length=1,
-            length_penalty=self.length_penalty,
-            device=seen.first.device,
-        )
+    def _run(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Computes a graph for the search: states stay on the device, and numbers that it ranks by come from there."""
+        device = self.model.head.weight.device
+        given = {key: torch.from_numpy(x).to(device) if isinstance(x, np.ndarray) else x for key, x in inputs.items()}
+        found: dict[str, Any] = self.graph(name, given)
+        for key in found.keys() & {"scores", "attention"}:
+            found[key] = found[key].detach().float().cpu().numpy()
+        return found
 
 
 def word_loss(scores: Tensor, words: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.input import InputSpec
 from videozoo.decoding.classify import ClassifyDecoder
 from videozoo.errors import ConfigError, DataError
 from videozoo.layers import loss as losses
@@ -18,8 +19,10 @@ from videozoo.metrics.classification import Classification
 from videozoo.metrics.metric import Metric
 from videozoo.models.model import VideoModel
 from videozoo.tasks.distill import Distill, Mutual, Teacher
+from videozoo.tasks.graph import Graph
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
+from videozoo.transforms.input import ClipInput
 
 __all__ = ["Classify"]
 
@@ -139,8 +142,19 @@ class Classify(Task):
         if name != "features":
             return super().graph(name, batch)
         video = batch["video"]
-        features, scores = self.model.forward_both(video.flatten(0, 1))
-        return {name: x.unflatten(0, video.shape[:2]) for name, x in (("features", features), ("scores", scores))}
+        found = self.of_clips(video.flatten(0, 1))
+        return {name: x.unflatten(0, video.shape[:2]) for name, x in found.items()}
+
+    def graphs(self, spec: InputSpec) -> dict[str, Graph]:
+        if not isinstance(spec, ClipInput):
+            raise ConfigError(f"input '{spec.recipe_name}': the export of '{self.recipe_name}' takes clips; use 'clip'")
+        video = torch.zeros(2, spec.num_frames, 3, spec.crop_px, spec.crop_px)
+        return {"main": Graph(self.of_clips, {"video": video}, {"video": {0: "clips"}})}
+
+    def of_clips(self, video: Tensor) -> dict[str, Tensor]:
+        """Returns `features` `[n d]` and `scores` `[n k]` of clips `[n t c h w]`."""
+        features, scores = self.model.forward_both(video)
+        return {"features": features, "scores": scores}
 
     def metrics(self) -> list[Metric]:
         return [Classification(self.class_names)]

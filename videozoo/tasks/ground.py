@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.input import InputSpec
 from videozoo.contracts.intervals import interval_iou
 from videozoo.decoding.ground import GroundDecoder
 from videozoo.errors import ConfigError
@@ -18,6 +19,7 @@ from videozoo.metrics.grounding import MomentRecall
 from videozoo.metrics.metric import Metric
 from videozoo.models.tall import Tall
 from videozoo.sentences.encoder import build_encoder
+from videozoo.tasks.graph import Graph
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
 
@@ -99,12 +101,34 @@ class Ground(Task):
         "fits": `embedded` and `vector` to `fits` `[n 3]`.
         """
         if name == "windows":
-            return {"embedded": self.model.embed_windows(batch["features"])}
+            return self.windows(batch["features"])
         if name == "sentence":
             return {"vector": self.encode([batch["sentence"]])[0]}
         if name == "fits":
-            return {"fits": self.model.answer(batch["embedded"], batch["vector"])}
+            return self.fits(batch["embedded"], batch["vector"])
         return super().graph(name, batch)
+
+    def windows(self, features: Tensor) -> dict[str, Tensor]:
+        return {"embedded": self.model.embed_windows(features)}
+
+    def fits(self, embedded: Tensor, vector: Tensor) -> dict[str, Tensor]:
+        return {"fits": self.model.answer(embedded, vector)}
+
+    def graphs(self, spec: InputSpec) -> dict[str, Graph]:
+        features = torch.zeros(2, 3 * self.model.feature_dim)
+        fits = {"embedded": torch.zeros(2, self.model.num_features), "vector": torch.zeros(self.model.sentence_dim)}
+        found = {
+            "windows": Graph(self.windows, {"features": features}, {"features": {0: "windows"}}),
+            "fits": Graph(self.fits, fits, {"embedded": {0: "windows"}}),
+        }
+        if self.encoder.module is not None:
+            tokens = {"ids": torch.ones(2, 3, dtype=torch.int64), "mask": torch.ones(2, 3, dtype=torch.bool)}
+            axes = {0: "sentences", 1: "tokens"}
+            found["tokens"] = Graph(self._of_tokens, tokens, dict.fromkeys(tokens, axes))
+        return found
+
+    def _of_tokens(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return {"vectors": self.encoder.module(ids, mask)}
 
     def metrics(self) -> list[Metric]:
         return [MomentRecall()]
@@ -116,7 +140,7 @@ class Ground(Task):
             DataError: an empty one, or one that the encoder can make nothing of.
         """
         weight = self.model.sentence.weight
-        return self.encoder(sentences).to(weight.device, weight.dtype)
+        return torch.from_numpy(self.encoder(sentences)).to(weight.device, weight.dtype)
 
     def _belong_together(self, batch: Batch) -> Tensor:
         """`[b b]`, sentences by windows: True off the diagonal where a pair is no negative."""

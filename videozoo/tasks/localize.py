@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videozoo.contracts.input import InputSpec
+from videozoo.decoding.localize import SEQUENCES_AT_ONCE
 from videozoo.errors import ConfigError
 from videozoo.metrics.localization import Localization, Protocol
 from videozoo.metrics.metric import Metric
 from videozoo.models.model import VideoModel
+from videozoo.tasks.graph import Graph
 from videozoo.tasks.task import Batch, Task
 from videozoo.transforms.snippets import segments_within
 
 __all__ = ["Localize"]
 
-SEQUENCES_AT_ONCE = 16  # of a video that is cut into windows
 Output = TypeVar("Output", bound=tuple[Any, ...])
 
 
@@ -53,13 +55,21 @@ class Localize(Task, Generic[Output]):
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the network's named tuple for the sequences of all videos, `[n ...]` each."""
         features: Tensor = batch["features"]
-        parts = [self.answer(chunk)._asdict() for chunk in features.split(SEQUENCES_AT_ONCE)]
+        parts = [self._named_answer(chunk) for chunk in features.split(SEQUENCES_AT_ONCE)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def answer(self, features: Tensor) -> Output:
         """Returns the network's output for sequences `[n t d]`: a named tuple of tensors with n rows each."""
         output: Output = self.model(features)
         return output
+
+    def graphs(self, spec: InputSpec) -> dict[str, Graph]:
+        features = torch.zeros(2, *self.model.input_shape)
+        return {"main": Graph(self._named_answer, {"features": features}, {"features": {0: "sequences"}})}
+
+    def _named_answer(self, features: Tensor) -> dict[str, Tensor]:
+        named: dict[str, Tensor] = self.answer(features)._asdict()  # type: ignore[attr-defined]
+        return named
 
     def metrics(self) -> list[Metric]:
         return [Localization(self.class_names, protocol=self.protocol, tolerances_s=self.tolerances_s)]

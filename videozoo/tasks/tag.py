@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videozoo.contracts.input import InputSpec
 from videozoo.decoding.tag import TagDecoder
 from videozoo.errors import DataError
 from videozoo.metrics.metric import Metric
 from videozoo.metrics.youtube8m import YouTube8M
 from videozoo.models.model import VideoModel
+from videozoo.tasks.graph import Graph
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
 
@@ -57,7 +60,14 @@ class Tag(Task):
         return {"loss": loss / len(scores) if self.reduction == "mean" else loss}
 
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
-        return {"scores": self.model(batch["features"], batch["mask"])}
+        return self._scores(batch["features"], batch["mask"])
+
+    def graphs(self, spec: InputSpec) -> dict[str, Graph]:
+        inputs = {"features": torch.zeros(2, 3, self.model.input_shape[-1]), "mask": torch.ones(2, 3, dtype=torch.bool)}
+        return {"main": Graph(self._scores, inputs, {name: {0: "batch", 1: "rows"} for name in inputs})}
+
+    def _scores(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return {"scores": self.model(features, mask)}
 
     def metrics(self) -> list[Metric]:
         return [YouTube8M(self.class_names, top_k=self.top_k)]

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from videozoo.contracts.answer import Answer
 from videozoo.contracts.backend import Decoder
 from videozoo.contracts.dataset import Dataset
-from videozoo.contracts.input import Batch
+from videozoo.contracts.input import Batch, InputSpec
+from videozoo.errors import ConfigError
 from videozoo.metrics.metric import Metric
 from videozoo.models.model import VideoModel
+from videozoo.tasks.graph import Graph
 
 __all__ = ["Batch", "Task", "to_arrays"]
 
@@ -69,6 +71,14 @@ class Task(nn.Module):
         if name != "main":
             raise KeyError(f"{self.recipe_name} has no graph '{name}'")
         return self.outputs(batch)
+
+    def graphs(self, spec: InputSpec) -> dict[str, Graph]:
+        """Returns the graphs that an export stores, by the names that `Decoder.outputs` runs them by.
+
+        Raises:
+            ConfigError: the task cannot be exported.
+        """
+        raise ConfigError(f"task '{self.recipe_name}': cannot be exported, it names no graphs; run it with torch")
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Answer]:

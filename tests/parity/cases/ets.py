@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.parity.rule import inputs1, load, params1, rel_err
-from videozoo.layers.beam_search import Found, beam_search
+from videozoo.decoding.beam_search import Found, beam_search
 from videozoo.models import create_model
 from videozoo.models.ets import ETS
 from videozoo.tasks.caption import word_loss
@@ -79,9 +79,9 @@ def _search(model: ETS, features: Tensor, mask: Tensor, manifest: Cfg, *, end_bi
     bias = torch.zeros(model.num_classes, dtype=torch.float64)
     bias[END] = end_bias
 
-    def step(word: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        scores, state, _ = model.step(word, state, seen)
-        return (scores + bias).log_softmax(-1), state
+    def step(word: np.ndarray, state: Tensor) -> tuple[np.ndarray, Tensor]:
+        scores, state, _ = model.step(torch.from_numpy(word), state, seen)
+        return (scores + bias).log_softmax(-1).numpy(), state
 
     first = seen.first[::size]
     return beam_search(step, first, batch_size=len(first), start=START, end=END, beam_size=size, max_length=max_length)
@@ -91,12 +91,13 @@ def _hypotheses(name: str, found: Found, expected: Mapping[str, np.ndarray]) -> 
     """All that ended up in the beams, best first, as words with the start (and end) mark, and their scores."""
     ids, scores, offsets = (expected[f"{name}_{part}"] for part in ("ids", "scores", "lod1"))
     ours, theirs, wrong = [], [], 0
-    hypotheses = zip(found.symbols.flatten(0, 1), found.lengths.flatten(), found.is_finished.flatten(), strict=True)
-    for i, (symbols, length, finished) in enumerate(hypotheses):
+    symbols = found.symbols.reshape(-1, found.symbols.shape[2])
+    hypotheses = zip(symbols, found.lengths.ravel(), found.is_finished.ravel(), strict=True)
+    for i, (said_symbols, length, finished) in enumerate(hypotheses):
         start, stop = offsets[i], offsets[i + 1]
-        said = [START, *symbols[: int(length)].tolist(), *([END] if finished else [])]
+        said = [START, *said_symbols[: int(length)].tolist(), *([END] if finished else [])]
         wrong += said != ids[start:stop].tolist()
-        ours.append(float(found.log_probs.flatten()[i]))
+        ours.append(float(found.log_probs.ravel()[i]))
         theirs.append(float(scores[stop - 1]))
     yield f"{name}_ids", float(wrong)
     yield f"{name}_scores", rel_err(ours, theirs)
