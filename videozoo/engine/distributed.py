@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from videozoo.tasks.device import pick_device
 
@@ -84,8 +85,9 @@ def join_world(device: str = "auto", *, where: str = "device") -> Iterator[World
         # torchrun's store outlives a group: a new one must not find the addresses of the last attempt's in it, nor of
         # the last run's in this process
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
-        store = dist.PrefixStore(f"videozoo/attempt_{attempt}/run_{next(_RUNS)}", store)
+        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+        named = f"videozoo/attempt_{attempt}/run_{next(_RUNS)}"
+        store = dist.PrefixStore(named, store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=found)

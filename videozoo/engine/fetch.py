@@ -45,7 +45,7 @@ def sample_rng(seed: int, epoch: int, index: int, *, tries: int = 0) -> np.rando
 
 def name_of(record: Any) -> str:
     """The file of a record, or its id where it has none."""
-    return os.fspath(getattr(record, "path", record.id))
+    return str(os.fspath(getattr(record, "path", record.id)))
 
 
 class Fetcher(Dataset[Any]):
@@ -75,8 +75,10 @@ class Fetcher(Dataset[Any]):
         self.given_up: dict[int, str] = {}
         self.crash_file: CrashFile | None = None
         # each worker's sample and its start, in memory that outlives the worker: index (-1 idle) and time
-        self.at_index = torch.full((max(num_workers, 1),), -1, dtype=torch.int64).share_memory_()
-        self.since_s = torch.zeros(max(num_workers, 1), dtype=torch.float64).share_memory_()
+        self.at_index = torch.full((max(num_workers, 1),), -1, dtype=torch.int64)
+        self.since_s = torch.zeros(max(num_workers, 1), dtype=torch.float64)
+        for notes in (self.at_index, self.since_s):
+            notes.share_memory_()  # type: ignore[no-untyped-call]
 
     def fresh(self, *, num_workers: int | None = None) -> Fetcher:
         """A fetcher with notes of its own, which gives up the same samples."""

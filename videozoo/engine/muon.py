@@ -133,14 +133,15 @@ def orthogonalized(matrix: Tensor, *, num_steps: int = 5) -> Tensor:
 
     A Newton-Schulz iteration of fifth order with the coefficients of Jordan et al., in bfloat16 on an accelerator.
     """
-    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x: Tensor = matrix.bfloat16() if matrix.is_cuda else matrix
     is_tall = x.shape[0] > x.shape[1]
     x = x.mT if is_tall else x
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(num_steps):
         gram = x @ x.mT
         x = 3.4445 * x + (2.0315 * gram @ gram - 4.7750 * gram) @ x
-    return x.mT if is_tall else x
+    found: Tensor = x.mT if is_tall else x
+    return found
 
 
 def _matrices(task: Task) -> set[int]:

@@ -129,13 +129,13 @@ def _prepare_seconds(loader: TrainLoader, *, first_step: int, num_samples: int) 
 def _timed_sample(pipeline: Any, record: Any, rng: Any, watch: Stopwatch) -> Mapping[str, Any]:
     if not hasattr(pipeline, "open"):  # reading cannot be told from the rest
         with watch("decode"):
-            return pipeline(record, rng)
+            return dict(pipeline(record, rng))
     before_s = watch.seconds.get("decode", 0.0)
     with watch("decode"):
         reader = pipeline.open(record)
     opened_s = watch.seconds["decode"] - before_s
     with reader, watch("transform"):
-        sample = pipeline(record, rng, reader=_TimedReader(reader, watch))
+        sample: dict[str, Any] = pipeline(record, rng, reader=_TimedReader(reader, watch))
     watch.seconds["transform"] -= watch.seconds["decode"] - before_s - opened_s
     return sample
 

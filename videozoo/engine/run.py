@@ -274,7 +274,8 @@ def _place(task: Task, fit: Fit, world: World) -> Task:
         if world.device.type != "cuda":
             raise ConfigError(f"fit.sync_bn: torch has it on GPUs only, this is {world.device}; set it to false")
         for name, module in list(task.named_children()):  # a second student has statistics, too
-            setattr(task, name, nn.SyncBatchNorm.convert_sync_batchnorm(module))
+            convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+            setattr(task, name, convert(module))
     if fit.compile:
         task.model.compile()
     return task

@@ -70,12 +70,14 @@ def _units(module: nn.Module, *, min_params: int, is_list: bool, is_open: bool) 
 
 def local(tensor: Any) -> Tensor:
     """What this process holds of a tensor."""
-    return tensor.to_local() if _is_cut(tensor) else tensor
+    held: Tensor = tensor.to_local() if _is_cut(tensor) else tensor
+    return held
 
 
 def whole(tensor: Any) -> Tensor:
     """All of a tensor."""
-    return tensor.full_tensor() if _is_cut(tensor) else tensor
+    gathered: Tensor = tensor.full_tensor() if _is_cut(tensor) else tensor
+    return gathered
 
 
 def whole_state(module: nn.Module, *, world: World, everywhere: bool = False) -> dict[str, Tensor]:

@@ -90,7 +90,7 @@ class Stream:
             loader = DataLoader(
                 fetcher,
                 batch_size=None,
-                sampler=self.keys_from(first),  # type: ignore[arg-type]
+                sampler=self.keys_from(first),
                 collate_fn=_same,
                 num_workers=fetcher.num_workers,
                 timeout=CHECK_EVERY_S if fetcher.num_workers else 0,
