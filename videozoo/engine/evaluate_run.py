@@ -13,7 +13,7 @@ from typing import Any
 from videozoo.config.check import accepted, build
 from videozoo.config.recipe import DATA, laid_over, plain
 from videozoo.data.clip_folder import subset_folders
-from videozoo.engine.distributed import join_world
+from videozoo.engine.distributed import World, join_world
 from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.engine.loader import EvalLoader
 from videozoo.engine.resolve import check_features, check_width
@@ -91,26 +91,13 @@ def evaluate_run(
     pipeline = input_spec.eval_pipeline(views, num_classes=num_classes)
     advice = "give features as the run was trained on"
     check_width(records, pipeline, where=f"{checkpoint.path}: data.{split}", advice=advice)
-    notes = list(getattr(records, "notes", ()))
-    if section == checkpoint.record.get("data", {}).get(split):
-        told = [note for note in checkpoint.record.get("notes", {}).get(split, ()) if note not in notes]
-        for note in told:  # about the training data, too, which is not read here
-            log.warning("data.%s: %s", split, note)
-        notes += told
+    notes = _notes_of(checkpoint, section, records, split)
     groups = None if group_by is None else recordings(records, group_by)
     seen_views = str(getattr(input_spec, "views", "1x1")) if views is None else views
     fit: Mapping[str, Any] = checkpoint.record.get("fit", {})
     with join_world(device) as world:
-        loader = EvalLoader(
-            records,
-            pipeline,
-            batch_size=batch_size or Views.parse(seen_views).videos_per_batch(_clips_per_batch(fit)),
-            num_workers=int(fit.get("num_workers", 0)) if num_workers is None else num_workers,
-            rank=world.rank,
-            world_size=world.size,
-            timeout_s=float(fit.get("decode_timeout_s", 0.0)),
-            pin_memory=world.device.type == "cuda",
-        )
+        batch_size = batch_size or Views.parse(seen_views).videos_per_batch(_clips_per_batch(fit))
+        loader = _loader_of(records, pipeline, fit, world, batch_size=batch_size, num_workers=num_workers)
         share = len(range(world.rank, len(records), world.size))
         found = evaluate(
             task.to(world.device),
@@ -289,6 +276,33 @@ def _records(checkpoint: Checkpoint, section: Mapping[str, Any], *, where: str) 
     args.pop("class_names", None)
     given = {"class_names": checkpoint.class_names} if "class_names" in accepted(part) else {}
     return build(part, args, where=where, **given)
+
+
+def _notes_of(checkpoint: Checkpoint, section: Mapping[str, Any], records: Any, split: str) -> list[str]:
+    """Returns the notes of the data, with those that training kept about the same data."""
+    notes = list(getattr(records, "notes", ()))
+    if section == checkpoint.record.get("data", {}).get(split):
+        kept = [note for note in checkpoint.record.get("notes", {}).get(split, ()) if note not in notes]
+        for note in kept:  # about the training data, too, which is not read here
+            log.warning("data.%s: %s", split, note)
+        notes += kept
+    return notes
+
+
+def _loader_of(
+    records: Any, pipeline: Any, fit: Mapping[str, Any], world: World, *, batch_size: int, num_workers: int | None
+) -> EvalLoader:
+    """Returns this process's share of the samples, decoded as in training where nothing else is said."""
+    return EvalLoader(
+        records,
+        pipeline,
+        batch_size=batch_size,
+        num_workers=int(fit.get("num_workers", 0)) if num_workers is None else num_workers,
+        rank=world.rank,
+        world_size=world.size,
+        timeout_s=float(fit.get("decode_timeout_s", 0.0)),
+        pin_memory=world.device.type == "cuda",
+    )
 
 
 def _clips_per_batch(fit: Mapping[str, Any]) -> int:
