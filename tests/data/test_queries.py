@@ -37,7 +37,7 @@ LINES = "AO8RW 0.0 6.9##a person is putting a book on a shelf.\nY6R7T 2.8 30.0##
 def test_charades_sta(tmp_path, store):
     found = charades_sta(written(tmp_path, LINES), features=store)
     first, second = found
-    assert (first.id, first.video, first.moment) == ("AO8RW#1", "AO8RW", (0.0, 6.9))
+    assert (first.id, first.video, first.moments) == ("AO8RW#1", "AO8RW", ((0.0, 6.9),))
     assert second.sentence == "person start playing." and second.segments[0].end_s == 30.0
     assert second.features().duration_s == 8.0
     assert found.class_names == ("a", "book", "is", "on", "person", "playing", "putting", "shelf", "start")
@@ -80,7 +80,7 @@ def test_tacos_counts_frames_and_its_videos_may_end_in_avi(tmp_path, store):
     entry = {"timestamps": [[147, 294]], "sentences": ["She took out kiwi"], "fps": 29.4, "num_frames": 2940}
     path = written(tmp_path, json.dumps({"s30-d52.avi": entry}), "test.json")
     (record,) = tacos(path, features=store)
-    assert record.moment == pytest.approx((5.0, 10.0)) and record.duration_s == pytest.approx(100.0)
+    assert record.moments[0] == pytest.approx((5.0, 10.0)) and record.duration_s == pytest.approx(100.0)
     assert record.video == "s30-d52.avi" and len(record.features()) == 8
     for bad in ({"s30-d52.avi": {**entry, "sentences": []}}, {"s30-d52.avi": {"fps": 2}}):
         with pytest.raises(

@@ -13,6 +13,7 @@ from torch import nn
 from tests.contract.tiny import TINY
 from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.contracts.features import Features
+from videozoo.data.feature_dataset import FeatureDataset, StoredRecord
 from videozoo.data.registry import datasets
 from videozoo.engine.evaluate_run import evaluate_run
 from videozoo.engine.resolve import check_width
@@ -42,29 +43,23 @@ class MeanTagger(VideoModel):
         return self.head((x * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True))
 
 
-@dataclasses.dataclass(frozen=True)
-class StoredVideo:
-    id: str
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabeledVideo(StoredRecord):
     labels: tuple[int, ...]
-    store: FeatureStore = dataclasses.field(repr=False)
-
-    def features(self) -> Features:
-        return self.store.read(self.id)
 
 
-class StoredVideos(list):
+class LabeledVideos(FeatureDataset[LabeledVideo]):
     multi_label = True
-    class_names = ("a", "b")
-
-    def __init__(self, path: Path):
-        store = FeatureStore(path)
-        super().__init__(StoredVideo(id_, (i % 2,), store) for i, id_ in enumerate(store.ids))
-        self.feature_recipe = store.recipe.to_dict() if store.recipe is not None else None
-        self.extractor = store.extractor
+    truth = frozenset({"labels"})
 
 
-def stored(path: Path) -> StoredVideos:
-    return StoredVideos(Path(path))
+def stored(path: Path) -> LabeledVideos:
+    store = FeatureStore(path)
+    return LabeledVideos(("a", "b"), [labeled(id_, i % 2, store) for i, id_ in enumerate(store.ids)], store)
+
+
+def labeled(id_: str, label: int, store: FeatureStore) -> LabeledVideo:
+    return LabeledVideo(id=id_, labels=(label,), store=store, key=id_)
 
 
 class TagMean(Tag):
@@ -167,7 +162,7 @@ def test_features_of_another_width_are_refused_at_the_start(place, recipe, tmp_p
 def test_a_sample_that_is_missing_does_not_tell_the_width(place, recipe):
     pipeline = build_input({**recipe().section("input"), "feature_dims": [16]}).train_pipeline()
     store = FeatureStore(place / "near")
-    records = [StoredVideo("gone", (0,), store), StoredVideo("2", (0,), store)]
+    records = [labeled("gone", 0, store), labeled("2", 0, store)]
     check_width(records[:1], pipeline, where="here", advice="")
     with pytest.raises(DataError, match=r"here: \S*near/2\.npz: 2: features of the widths \(32,\)"):
         check_width(records, pipeline, where="here", advice="")

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import Record
 from videozoo.engine.distributed import World
 from videozoo.engine.duration import Duration, Horizon
 from videozoo.engine.loader import EvalLoader, TrainLoader
@@ -33,13 +35,17 @@ RECORD = {"model": {"name": "toy"}, "task": {"name": "toy"}, "input": {"name": "
 
 
 @dataclasses.dataclass(frozen=True)
-class ToyRecord:
+class ToyRecord(Record):
     id: str
     index: int
     path: Path
 
+    @property
+    def location(self) -> str:
+        return str(self.path)
 
-class ToyRecords:
+
+class ToyRecords(Dataset[ToyRecord]):
     """`num` records; the indices in `broken` cannot be read."""
 
     class_names = ("a", "b", "c")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from videozoo.contracts.features import Features
+from videozoo.contracts.record import FeatureRecord
 from videozoo.errors import ConfigError, DataError
 from videozoo.transforms.captions import CaptionsInput
 from videozoo.transforms.input import build_input
@@ -15,7 +16,7 @@ SPEC = CaptionsInput(feature_dim=2)
 
 
 @dataclasses.dataclass
-class Record:
+class Record(FeatureRecord):
     content: Features
     id: str = "a#1"
     video: str = "a"

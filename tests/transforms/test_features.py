@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from videozoo.contracts.features import Features
+from videozoo.contracts.record import FeatureRecord
 from videozoo.errors import DataError
 from videozoo.transforms.features import FeaturesInput
 from videozoo.transforms.input import ClipInput
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class Record(FeatureRecord):
     id: str
     content: Features
     labels: tuple[int, ...] | None = None

@@ -5,6 +5,7 @@ import pytest
 
 from videozoo.contracts.features import Features
 from videozoo.contracts.intervals import interval_iou
+from videozoo.contracts.record import FeatureRecord
 from videozoo.errors import ConfigError, DataError
 from videozoo.transforms.input import build_input
 from videozoo.transforms.moments import MomentsInput, fits, mean_rows, sliding_windows
@@ -13,10 +14,10 @@ SPEC = MomentsInput(window_s=(2.0, 4.0), overlap=0.5, context_s=1.0, feature_dim
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class Record(FeatureRecord):
     """A video of 10 s with a row each half second that says its time."""
 
-    moment: tuple[float, float] | None = (3.0, 5.2)
+    moments: tuple[tuple[float, float], ...] = ((3.0, 5.2),)
     id: str = "v#1"
     video: str = "v"
     sentence: str = "it happens"
@@ -75,7 +76,7 @@ def test_training_takes_each_window_that_fits():
 
 
 def test_a_moment_that_no_window_fits_gets_the_nearest():
-    sample = SPEC.train_pipeline()(Record(moment=(0.0, 9.5)), np.random.default_rng(0))
+    sample = SPEC.train_pipeline()(Record(moments=((0.0, 9.5),)), np.random.default_rng(0))
     times = SPEC.windows(Record().features()).times_s
     assert (
         interval_iou(sample["window"][None], np.array([0.0, 9.5]))[0] == interval_iou(times, np.array([0.0, 9.5])).max()
@@ -109,9 +110,9 @@ def test_errors():
         SPEC.eval_pipeline()(Record(width=3))
     for pipeline in (SPEC.train_pipeline(), SPEC.eval_pipeline()):
         with pytest.raises(DataError, match=r"v#1: its moment begins at 12 s, the video ends at 10 s"):
-            pipeline(Record(moment=(12.0, 13.0)), np.random.default_rng(0))
+            pipeline(Record(moments=((12.0, 13.0),)), np.random.default_rng(0))
     with pytest.raises(DataError, match="v#1: nobody knows its moment"):
-        SPEC.train_pipeline()(Record(moment=None), np.random.default_rng(0))
+        SPEC.train_pipeline()(Record(moments=()), np.random.default_rng(0))
     with pytest.raises(ConfigError, match="a training pipeline draws at random"):
         SPEC.train_pipeline()(Record())
     with pytest.raises(ConfigError, match=r"input\.views: is '10x3'"):
@@ -120,6 +121,6 @@ def test_errors():
         MomentsInput(window_s=())
     with pytest.raises(ConfigError, match=r"input\.overlap: is 1\.0; needs 0 or more and less than 1"):
         MomentsInput(overlap=1.0)
-    bare = type("Bare", (), {"id": "a.mp4"})()
+    bare = Record(id="a.mp4", sentence=None)
     with pytest.raises(DataError, match=r"a\.mp4: comes without a sentence; ask a grounding run with `videozoo"):
         SPEC.eval_pipeline()(bare)

@@ -1,4 +1,4 @@
-import types
+import dataclasses
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from videozoo.contracts.features import Features
+from videozoo.contracts.record import FeatureRecord
 from videozoo.errors import ConfigError, DataError
 from videozoo.transforms.input import build_input
 from videozoo.transforms.snippets import ClassTrack, Extent, SnippetsInput, segments_within
@@ -19,10 +20,20 @@ def ramp(t, *, stride_s=None, offset_s=None, duration_s=None, **more):
     return Features(values, stride_s=stride_s, offset_s=offset_s, duration_s=duration_s, **more)
 
 
+@dataclasses.dataclass(frozen=True)
+class Video(FeatureRecord):
+    content: Features
+    duration_s: float | None
+    segments: tuple[Span, ...]
+    covered_s: float | None
+    id: str = "a"
+
+    def features(self):
+        return self.content
+
+
 def video(features, *, duration_s=None, segments=(), covered_s=None):
-    return types.SimpleNamespace(
-        id="a", duration_s=duration_s, segments=segments, covered_s=covered_s, features=lambda: features
-    )
+    return Video(features, duration_s, segments, covered_s)
 
 
 def read(spec, record, rng=None):

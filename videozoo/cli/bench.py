@@ -56,8 +56,8 @@ def data(
     ):
         typer.echo(_row(name, seconds, found.step_s))
     typer.echo(f"\nits data takes one worker {found.prepare_s:.4f} s:")
-    for name in ("decode", "transform", "collate"):
-        typer.echo(_row(name, getattr(found, f"{name}_s"), found.prepare_s))
+    for name, seconds in found.prepare.items():
+        typer.echo(_row(name, seconds, found.prepare_s))
     typer.echo(f"\n{told.text}")
 
 

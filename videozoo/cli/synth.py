@@ -30,6 +30,7 @@ def synth(
     from videozoo.config.check import accepted
     from videozoo.data.motion import KINDS
     from videozoo.errors import ConfigError, did_you_mean
+    from videozoo.io.process import num_cores
 
     if kind not in KINDS:
         raise ConfigError(f"synth --kind: there is no '{kind}'{did_you_mean(kind, KINDS)}")
@@ -50,14 +51,8 @@ def synth(
             out,
             **{name: value for name, value in asked.items() if value is not None},
             seed=seed,
-            num_workers=_num_cores() if workers is None else workers,
+            num_workers=num_cores() if workers is None else workers,
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     say(f"{out}: {kind} are ready; scripts.jsonl says what each shows")
-
-
-def _num_cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

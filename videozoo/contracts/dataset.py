@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from videozoo.contracts.record import Holds, Record
+from videozoo.contracts.record import Holds, Record, Truth
 
 __all__ = ["Dataset"]
 
@@ -21,6 +21,7 @@ class Dataset(abc.ABC, Generic[R]):
 
     Attributes:
         holds: "clips" for records of videos, "features" for records of stored features.
+        truth: the annotations that its records may carry, which training learns from.
         class_names: the name of label 0, 1, ...; of captions and queries the vocabulary.
         multi_label: whether a sample has any number of labels.
         source: the file or folder it was read from.
@@ -30,6 +31,7 @@ class Dataset(abc.ABC, Generic[R]):
     """
 
     holds: ClassVar[Holds] = "clips"
+    truth: ClassVar[frozenset[Truth]] = frozenset({"labels"})
     class_names: tuple[str, ...]
     multi_label: bool = False
     source: str = "data set"

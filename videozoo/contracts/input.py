@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from videozoo.contracts.record import Holds
+from videozoo.contracts.record import Holds, Truth
 from videozoo.errors import ConfigError
 
 __all__ = ["Batch", "Form", "InputSpec", "Pipeline", "Sample"]
@@ -23,7 +23,7 @@ class Pipeline(Protocol):
     """Makes a sample of a record; random only through `rng`, which training pipelines need."""
 
     @property
-    def spec(self) -> Any: ...
+    def spec(self) -> InputSpec: ...
 
     def __call__(self, record: Any, rng: np.random.Generator | None = None) -> Sample: ...
 
@@ -34,12 +34,14 @@ class InputSpec(abc.ABC):
     Attributes:
         recipe_name: the name in recipes, set by the registry.
         takes: the kind of records it reads.
+        learns_from: the annotations of the records that its training samples carry.
         gives: the keys of a training batch once it is on the device.
         views: the evaluation protocol, "clips x crops".
     """
 
     recipe_name: ClassVar[str]
     takes: ClassVar[Holds] = "clips"
+    learns_from: ClassVar[Truth] = "labels"
     gives: ClassVar[frozenset[str]] = frozenset()
     views: str = "1x1"
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
-__all__ = ["ClipRecord", "Holds", "Record"]
+import numpy as np
+
+from videozoo.contracts.features import Features
+from videozoo.contracts.video import Span
+from videozoo.errors import DataError
+
+__all__ = ["Candidates", "ClipRecord", "FeatureRecord", "Holds", "Modalities", "Record", "Truth"]
 
 Holds = Literal["clips", "features"]
+Truth = Literal["labels", "segments", "captions", "moments"]  # the annotations that training learns from
 
 
 class Record:
@@ -28,6 +35,19 @@ class Record:
         """The file that error messages name."""
         return self.id
 
+    @property
+    def origin(self) -> tuple[Path, tuple[Hashable, ...]] | None:
+        """The file with the sample's content and the part of it; None where unknown.
+
+        Records of the same origin are the same sample, whatever their ids.
+        """
+        return None
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """The values by which an evaluation can group its samples, by name."""
+        return {}
+
 
 @dataclasses.dataclass(frozen=True)
 class ClipRecord(Record):
@@ -44,3 +64,100 @@ class ClipRecord(Record):
     @property
     def location(self) -> str:
         return str(self.path)
+
+    @property
+    def origin(self) -> tuple[Path, tuple[Hashable, ...]]:
+        return self.path, (self.start_s, self.end_s)
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        return self.extra
+
+
+class Modalities(NamedTuple):
+    """The stored features of one video, a modality an array `[t d]`, with its own id and its labels, if any."""
+
+    id: str
+    arrays: list[np.ndarray]
+    labels: tuple[int, ...] | None
+
+
+class Candidates(Protocol):
+    """The windows of a video before anything is computed.
+
+    Attributes:
+        times_s: start and end of each `[n 2]`.
+        duration_s: of the video.
+    """
+
+    @property
+    def times_s(self) -> np.ndarray: ...
+
+    @property
+    def duration_s(self) -> float: ...
+
+    def look(self, times_s: np.ndarray) -> np.ndarray:
+        """Returns the features `[m 3d]` of the windows `[m 2]`: before, in and after each."""
+        ...
+
+
+class FeatureRecord(Record):
+    """A video with stored features, or a stretch of one, and the truth about it as far as it is known.
+
+    Attributes:
+        video: the video that the record is about, where records share videos.
+        duration_s: of the video.
+        covered_s: the part of the video that evenly spread features are about.
+        start_s, end_s: the stretch that the captions are about; None means the whole video.
+        segments: the annotated segments of the video.
+        captions: sentences about it.
+        words: the words of each of `captions`, as indices of the data set's vocabulary.
+        sentence: a sentence to find in the video.
+        moments: start and end of each moment that the sentence is true of, the annotated one first.
+    """
+
+    video: str | None = None
+    duration_s: float | None = None
+    covered_s: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    segments: tuple[Span, ...] = ()
+    captions: tuple[str, ...] = ()
+    words: tuple[tuple[int, ...], ...] = ()
+    sentence: str | None = None
+    moments: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        found = {"video": self.video, "sentence": self.sentence}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def features(self) -> Features:
+        """Reads the features of the video.
+
+        Raises:
+            DataError: there are none, they are damaged, or the data set stores them by modality alone.
+        """
+        raise DataError(f"{self.id}: has modalities, not one table of features over time; use it with input features")
+
+    def read(self, *, with_sound: bool = False) -> Modalities:
+        """Reads the features by modality.
+
+        Args:
+            with_sound: adds the sound of features that store it apart, as a second modality.
+
+        Raises:
+            DataError: there are none, or they are damaged.
+        """
+        features = self.features()
+        sound = [features.audio] if with_sound and features.audio is not None else []
+        return Modalities(self.id, [features.values, *sound], self.labels)
+
+    def candidates(self, *, context_s: float, feature_dim: int) -> Candidates | None:
+        """Returns the windows of data whose windows were cut beforehand; None for features over time.
+
+        Args:
+            context_s: length of the stretch before and after a window that is read with it.
+            feature_dim: width of a row.
+        """
+        return None

@@ -7,14 +7,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from videozoo.contracts.features import Features
-from videozoo.data.feature_dataset import FeatureDataset, Missing, key_in, without_features
+from videozoo.contracts.record import Truth
+from videozoo.contracts.video import Span
+from videozoo.data.feature_dataset import FeatureDataset, Missing, StoredRecord, key_in, without_features
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import FeatureStore
 from videozoo.sentences.tokens import SPECIALS, UNKNOWN, frequent_words, tokenize
-from videozoo.types import Span
 
 __all__ = ["CaptionDataset", "CaptionRecord", "Described", "assemble_captions"]
 
@@ -36,36 +37,20 @@ class Described:
     duration_s: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class CaptionRecord:
-    """A stretch of a video with its sentences; the features are read when asked for.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptionRecord(StoredRecord):
+    """A stretch of a video with its sentences.
 
     `words` holds, for each of the captions, the indices of its words among the class names, without start and end mark.
     """
 
-    id: str
     video: str
-    captions: tuple[str, ...]
-    words: tuple[tuple[int, ...], ...] = dataclasses.field(repr=False)
-    start_s: float | None
-    end_s: float | None
-    duration_s: float | None
-    store: FeatureStore = dataclasses.field(repr=False)
-    key: str  # of its features
-
-    @property
-    def segments(self) -> tuple[Span, ...]:
-        if self.start_s is None or self.end_s is None:
-            return ()
-        return tuple(Span(self.start_s, self.end_s, caption) for caption in self.captions)
-
-    def features(self) -> Features:
-        """What the extractor saw of the video.
-
-        Raises:
-            DataError: there are no features of it, or they are damaged.
-        """
-        return self.store.read(self.key)
+    segments: tuple[Span, ...] = ()
+    captions: tuple[str, ...] = ()
+    words: tuple[tuple[int, ...], ...] = dataclasses.field(default=(), repr=False)
+    start_s: float | None = None
+    end_s: float | None = None
+    duration_s: float | None = None
 
 
 class CaptionDataset(FeatureDataset[CaptionRecord]):
@@ -73,6 +58,8 @@ class CaptionDataset(FeatureDataset[CaptionRecord]):
 
     Its class names are the vocabulary: `<s>`, `<e>`, `<unk>`, then words, the most frequent first.
     """
+
+    truth: ClassVar[frozenset[Truth]] = frozenset({"captions", "segments"})
 
 
 def assemble_captions(
@@ -138,6 +125,7 @@ def assemble_captions(
             CaptionRecord(
                 id=f"{one.video}#{count[one.video]}",
                 video=one.video,
+                segments=_segments(one),
                 captions=one.sentences,
                 words=tuple(tuple(index.get(word, UNKNOWN) for word in words) for words in of_one),
                 start_s=one.start_s,
@@ -153,6 +141,12 @@ def assemble_captions(
     if silent := sorted(set(store.ids) - set(keys.values())):  # usual: those of the other splits
         told = (*told, f"{len(silent)} of {len(store.ids)} videos with features are not in it: {some_of(silent)}")
     return CaptionDataset(names, records, store, str(path), told)
+
+
+def _segments(one: Described) -> tuple[Span, ...]:
+    if one.start_s is None or one.end_s is None:
+        return ()
+    return tuple(Span(one.start_s, one.end_s, sentence) for sentence in one.sentences)
 
 
 class _Notes:

@@ -6,12 +6,12 @@ import functools
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import ClipRecord, Record
 from videozoo.data.files import some_of
-from videozoo.types import ClipRecord
 
 __all__ = ["folders_like_classes", "notes_of", "shared_samples"]
 
@@ -21,33 +21,32 @@ MOST_COMPARED = 1_000_000  # samples of both splits; larger sets are not compare
 MOST_OPENED = 20_000  # samples of both splits whose files are compared by content as well
 END_BYTES = 16_384  # read from the start and from the end of files of equal size
 
-Place = tuple[Any, ...]
+Place = tuple[Hashable, ...]
 
 
-def notes_of(train: Any, val: Any = None) -> dict[str, list[str]]:
+def notes_of(train: Dataset[Record], val: Dataset[Record] | None = None) -> dict[str, list[str]]:
     """The notes of a run's data by split, where there are any; samples that both splits share are logged and noted."""
-    notes = {"train": list(getattr(train, "notes", ())), "val": list(getattr(val, "notes", ()))}
-    shared = [] if val is None else shared_samples(train, val)
-    if shared:
+    notes = {"train": list(train.notes), "val": [] if val is None else list(val.notes)}
+    if val is not None and (shared := shared_samples(train, val)):
         note = f"{len(shared)} of {len(val)} validation samples are training samples too: {some_of(shared)}"
-        log.warning("%s: %s; their scores say nothing about new videos", getattr(val, "source", "data.val"), note)
+        log.warning("%s: %s; their scores say nothing about new videos", val.source, note)
         notes["val"].append(note)
-    return {split: told for split, told in notes.items() if told}
+    return {split: lines for split, lines in notes.items() if lines}
 
 
-def shared_samples(train: Sequence[Any], val: Sequence[Any]) -> list[str]:
+def shared_samples(train: Dataset[Record], val: Dataset[Record]) -> list[str]:
     """The ids of the validation samples that are in the training data, too: the same file, or a copy of it."""
     if len(train) + len(val) > MOST_COMPARED:
         return []
-    ids = {place: str(record.id) for record in val if (place := _place(record)) is not None}
+    ids = {place: record.id for record in val if (place := _place(record)) is not None}
     shared = {ids[place] for record in train if (place := _place(record)) in ids}
     if len(train) + len(val) <= MOST_OPENED:
-        rest = [record for record in val if str(record.id) not in shared]
-        shared |= {str(copy.id) for copy in _copies(rest, of=train)}
-    return [str(record.id) for record in val if str(record.id) in shared]
+        rest = [record for record in val if record.id not in shared]
+        shared |= {copy.id for copy in _copies(rest, of=train)}
+    return [record.id for record in val if record.id in shared]
 
 
-def folders_like_classes(records: Iterable[Any]) -> tuple[Path, list[str]] | None:
+def folders_like_classes(records: Iterable[Record]) -> tuple[Path, list[str]] | None:
     """The folder that holds all clips, and the sub-folders, two or more, that they lie in; None where they do not."""
     folders = [Path(record.path).parent for record in records if isinstance(record, ClipRecord)]
     if not folders:
@@ -57,13 +56,12 @@ def folders_like_classes(records: Iterable[Any]) -> tuple[Path, list[str]] | Non
     return (root, sorted(name for (name,) in names)) if len(names) > 1 and () not in names else None
 
 
-def _place(record: Any) -> Place | None:
+def _place(record: Record) -> Place | None:
     """Where the content of a sample lies: the same place is the same sample; None where it does not say."""
-    if (path := getattr(record, "path", None)) is not None:
-        parts = (getattr(record, name, None) for name in ("offset", "index", "start_s", "end_s"))
-        return (_real(os.fspath(path)), *parts)
-    store = getattr(record, "store", None)
-    return (_real(os.fspath(store.path)), str(record.id)) if store is not None else None
+    if record.origin is None:
+        return None
+    path, part = record.origin
+    return (_real(os.fspath(path)), *part)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -71,7 +69,7 @@ def _real(path: str) -> str:
     return os.path.realpath(path)
 
 
-def _copies(records: Iterable[Any], *, of: Iterable[Any]) -> Iterator[Any]:
+def _copies(records: Iterable[Record], *, of: Iterable[Record]) -> Iterator[ClipRecord]:
     """The records whose video file is equal to one of `of`."""
     originals = _by_size(of)
     for size, copies in _by_size(records).items():
@@ -79,9 +77,9 @@ def _copies(records: Iterable[Any], *, of: Iterable[Any]) -> Iterator[Any]:
         yield from (record for record in copies if _ends(record) in known)
 
 
-def _by_size(records: Iterable[Any]) -> Mapping[Place, list[Any]]:
+def _by_size(records: Iterable[Record]) -> Mapping[Place, list[ClipRecord]]:
     """The video files by their size and the part of them that is the sample."""
-    found: dict[Place, list[Any]] = {}
+    found: dict[Place, list[ClipRecord]] = {}
     for record in records:
         if isinstance(record, ClipRecord) and record.num_frames is None:
             try:

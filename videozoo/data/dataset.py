@@ -10,10 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.check import folders_like_classes
 from videozoo.data.files import some_of
 from videozoo.errors import ConfigError, DataError, counted
-from videozoo.types import ClipRecord
 
 __all__ = ["ClipDataset", "Subset", "assemble", "check_val_share", "half_of"]
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipDataset:
+class ClipDataset(Dataset[ClipRecord]):
     """The samples of a data set, nothing decoded, and what their label indices are called.
 
     Attributes:
@@ -75,7 +76,7 @@ class ClipDataset:
         return iter(self.records)
 
     def class_counts(self) -> list[int]:
-        """How many samples carry each label, in class order."""
+        """Returns the number of samples of each label, in class order."""
         counts = Counter(label for record in self.records for label in record.labels)
         return [counts[label] for label in range(len(self.class_names))]
 

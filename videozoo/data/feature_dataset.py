@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.features import Features
+from videozoo.contracts.record import FeatureRecord, Holds
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import FeatureStore
 
-__all__ = ["FeatureDataset", "Missing", "key_in", "without_features"]
+__all__ = ["FeatureDataset", "Missing", "StoredRecord", "key_in", "without_features"]
 
-Record = TypeVar("Record")
+R = TypeVar("R", bound=FeatureRecord, covariant=True)
 Missing = Literal["keep", "skip"]  # what becomes of videos without features
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredRecord(FeatureRecord):
+    """A record whose features lie in a store, under a key, and are read when asked for."""
+
+    id: str
+    store: FeatureStore = dataclasses.field(repr=False)
+    key: str
+
+    @property
+    def location(self) -> str:
+        return self.store.place(self.key)
+
+    @property
+    def origin(self) -> tuple[Path, tuple[Hashable, ...]]:
+        return self.store.path, (self.id,)
+
+    def features(self) -> Features:
+        return self.store.read(self.key)
+
+
 @dataclasses.dataclass(frozen=True)
-class FeatureDataset(Sequence[Record]):
+class FeatureDataset(Dataset[R]):
     """Records whose features are read when asked for.
 
     Attributes:
@@ -29,8 +52,10 @@ class FeatureDataset(Sequence[Record]):
         notes: what was cut, left out or is missing, one sentence each.
     """
 
+    holds: ClassVar[Holds] = "features"
+
     class_names: tuple[str, ...]
-    records: list[Record] = dataclasses.field(repr=False)
+    records: list[R] = dataclasses.field(repr=False)
     store: FeatureStore | None = dataclasses.field(repr=False)
     source: str = "data set"
     notes: tuple[str, ...] = ()
@@ -38,10 +63,10 @@ class FeatureDataset(Sequence[Record]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> Record:  # type: ignore[override]
+    def __getitem__(self, index: int) -> R:
         return self.records[index]
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[R]:
         return iter(self.records)
 
     @property

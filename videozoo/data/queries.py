@@ -8,16 +8,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from videozoo.contracts.features import Features
-from videozoo.data.feature_dataset import FeatureDataset, Missing, without_features
+from videozoo.contracts.record import Truth
+from videozoo.contracts.video import Span
+from videozoo.data.feature_dataset import FeatureDataset, Missing, StoredRecord, without_features
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import FeatureStore
 from videozoo.sentences.tokens import tokenize
 from videozoo.sentences.vocabulary import vocabulary
-from videozoo.types import Span
 
 __all__ = ["Query", "QueryDataset", "QueryVideo", "assemble_queries"]
 
@@ -37,39 +37,21 @@ class Query:
     others: tuple[tuple[float, float], ...] = ()  # further moments that the sentence is true of
 
 
-@dataclasses.dataclass(frozen=True)
-class QueryVideo:
-    """A record: a sentence about a moment of a video, whose features are read when asked for."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QueryVideo(StoredRecord):
+    """A sentence about moments of a video."""
 
-    id: str
     video: str
     sentence: str
-    moment: tuple[float, float]
-    duration_s: float | None
-    store: FeatureStore = dataclasses.field(repr=False)
-    key: str  # of its features
-    others: tuple[tuple[float, float], ...] = ()
-
-    @property
-    def moments(self) -> tuple[tuple[float, float], ...]:
-        """All moments that the sentence is true of."""
-        return (self.moment, *self.others)
-
-    @property
-    def segments(self) -> tuple[Span, ...]:
-        return tuple(Span(*moment, label=self.sentence) for moment in self.moments)
-
-    def features(self) -> Features:
-        """What the extractor saw of the video.
-
-        Raises:
-            DataError: there are no features of it, or they are damaged.
-        """
-        return self.store.read(self.key)
+    moments: tuple[tuple[float, float], ...]
+    segments: tuple[Span, ...] = ()
+    duration_s: float | None = None
 
 
-class QueryDataset(FeatureDataset[Any]):
+class QueryDataset(FeatureDataset[QueryVideo]):
     """The sentences of a data set; its class names are the words of the training ones, sorted: what encoders know."""
+
+    truth: ClassVar[frozenset[Truth]] = frozenset({"moments", "segments"})
 
 
 def assemble_queries(
@@ -129,16 +111,17 @@ def assemble_queries(
     records = []
     for query in usable:
         count[query.video] += 1
+        moments = ((query.start_s, query.end_s), *query.others)
         records.append(
             QueryVideo(
                 id=f"{query.video}#{count[query.video]}",
                 video=query.video,
                 sentence=query.sentence,
-                moment=(query.start_s, query.end_s),
+                moments=moments,
+                segments=tuple(Span(*moment, label=query.sentence) for moment in moments),
                 duration_s=query.duration_s,
                 store=store,
                 key=keys[query.video],
-                others=query.others,
             )
         )
     for note in notes:

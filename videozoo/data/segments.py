@@ -7,18 +7,20 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
 from videozoo.contracts.features import Features
-from videozoo.data.feature_dataset import FeatureDataset, Missing, key_in, without_features
+from videozoo.contracts.record import Truth
+from videozoo.contracts.video import Span
+from videozoo.data.feature_dataset import FeatureDataset, Missing, StoredRecord, key_in, without_features
 from videozoo.data.files import some_of
 from videozoo.data.labels import ClassNames, given_names
 from videozoo.errors import DataError, counted
 from videozoo.io.features import FeatureStore
 from videozoo.structured import checked, read_json, read_rows
-from videozoo.types import Span
 
 FORM = "needs {'database': {id: {'subset', 'annotations': [{'segment': [start, end], 'label'}]}}} or BMN's form"
 
@@ -41,29 +43,17 @@ class AnnotatedVideo:
     segments: tuple[tuple[float, float, str], ...]  # start, end, label
 
 
-@dataclasses.dataclass(frozen=True)
-class SegmentVideo:
-    """A record: a video with its segments, whose features are read when asked for.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentVideo(StoredRecord):
+    """A video with its segments; `stride_s` is the distance of the rows of features that do not say it."""
 
-    `covered_s` is the part of the video that evenly spread features are about, and `stride_s` the distance of the rows
-    in files that do not say it; both None where nobody knows.
-    """
-
-    id: str
-    duration_s: float | None
-    segments: tuple[Span, ...]
-    store: FeatureStore = dataclasses.field(repr=False)
-    key: str  # of its features
+    duration_s: float | None = None
+    segments: tuple[Span, ...] = ()
     covered_s: float | None = None
     stride_s: float | None = None
 
     def features(self) -> Features:
-        """What the extractor saw of the video.
-
-        Raises:
-            DataError: there are no features of it, or they are damaged.
-        """
-        found = self.store.read(self.key)
+        found = super().features()
         if found.stride_s is None and self.stride_s is not None:
             return dataclasses.replace(found, stride_s=self.stride_s, offset_s=self.stride_s / 2)
         return found
@@ -71,6 +61,8 @@ class SegmentVideo:
 
 class SegmentDataset(FeatureDataset[SegmentVideo]):
     """The videos of a data set of segments; its class names are what segments may be called."""
+
+    truth: ClassVar[frozenset[Truth]] = frozenset({"segments"})
 
 
 def assemble_segments(

@@ -24,6 +24,8 @@ import numpy as np
 from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.dataset import ClipDataset
 from videozoo.data.files import some_of
 from videozoo.data.labels import ClassNames, class_index
@@ -35,7 +37,6 @@ from videozoo.io.decode import probe
 from videozoo.io.slice import FileSlice
 from videozoo.io.whole_file import whole_file, write_whole_text
 from videozoo.structured import checked, parse_json, read_json, reading, regular_file, shown
-from videozoo.types import ClipRecord
 
 __all__ = ["Shard", "ShardedClips", "Shards", "read_shard", "shards", "write_shards"]
 
@@ -74,7 +75,7 @@ class Shard:
     samples: tuple[ShardSample, ...]
 
 
-class ShardedClips(Sequence[ClipRecord]):
+class ShardedClips(Dataset[ClipRecord]):
     """The samples of many shards as records whose `path` is an address inside one; nothing is unpacked.
 
     Attributes:
@@ -92,7 +93,8 @@ class ShardedClips(Sequence[ClipRecord]):
         shuffle_shards: int | None = None,
         source: str = "shards",
     ):
-        self.class_names, self.multi_label, self.shuffle_shards = tuple(class_names), multi_label, shuffle_shards
+        self.class_names, self.multi_label, self.source = tuple(class_names), multi_label, source
+        self.shuffle_shards = shuffle_shards
         self._shards, self._labels = tuple(shards), labels
         self._ends = np.cumsum([len(shard.samples) for shard in shards])
         twice = [id_ for id_, count in Counter(record.id for record in self).items() if count > 1]
@@ -104,7 +106,7 @@ class ShardedClips(Sequence[ClipRecord]):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, index: int) -> ClipRecord:  # type: ignore[override]
+    def __getitem__(self, index: int) -> ClipRecord:
         if not 0 <= index < len(self):
             raise IndexError(index)
         place = int(np.searchsorted(self._ends, index, side="right"))

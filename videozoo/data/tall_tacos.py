@@ -7,20 +7,21 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from videozoo.contracts.features import Features
+from videozoo.contracts.record import FeatureRecord, Truth
+from videozoo.data.feature_dataset import FeatureDataset
 from videozoo.data.files import some_of
-from videozoo.data.queries import QueryDataset
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, WidthError, counted
 from videozoo.io.npz import load_arrays
 from videozoo.sentences.vectors import read_vectors
 from videozoo.structured import reading, regular_file
-from videozoo.transforms.moments import MomentsInput
 
-__all__ = ["Movie", "WindowQuery", "tall_tacos"]
+__all__ = ["Movie", "WindowDataset", "WindowQuery", "tall_tacos"]
 
 FPS = 29.4
 
@@ -57,10 +58,11 @@ class Movie:
 
 @dataclasses.dataclass(frozen=True)
 class _Candidates:
-    """All windows of a movie."""
+    """All windows of a movie, with `context_s` of it before and after each."""
 
     movie: Movie
-    spec: MomentsInput
+    context_s: float
+    feature_dim: int
 
     @property
     def times_s(self) -> np.ndarray:
@@ -73,44 +75,49 @@ class _Candidates:
 
     def look(self, times_s: np.ndarray) -> np.ndarray:
         """What stands for some of the windows `[m 2]`: `[m 3d]`."""
-        size_frames = round(self.spec.context_s * self.movie.fps)
+        size_frames = round(self.context_s * self.movie.fps)
         frames = np.rint(times_s * self.movie.fps).astype(int).tolist()
         rows = [np.concatenate(self.movie.context(first, last, size_frames)) for first, last in frames]
-        if wrong := [row for row in rows if row.size != 3 * self.spec.feature_dim]:
+        if wrong := [row for row in rows if row.size != 3 * self.feature_dim]:
             raise WidthError(
                 f"{self.movie.folder}: a feature of {self.movie.name} is {wrong[0].size // 3} wide; "
-                f"the recipe says input.feature_dim={self.spec.feature_dim}"
+                f"the recipe says input.feature_dim={self.feature_dim}"
             )
         return np.stack(rows)
 
 
-@dataclasses.dataclass(frozen=True)
-class WindowQuery:
-    """A record: a sentence, known by its number only, about a moment of a movie."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WindowQuery(FeatureRecord):
+    """A sentence, known by its number only, about a moment of a movie."""
 
     id: str
     video: str
     sentence: str
-    moment: tuple[float, float]
+    moments: tuple[tuple[float, float], ...]
     movie: Movie = dataclasses.field(repr=False)
 
-    @property
-    def duration_s(self) -> float:
-        return float(self.movie.frames.max() / self.movie.fps)
-
-    def candidates(self, spec: MomentsInput) -> _Candidates:
-        """The windows that were cut out of the video."""
-        return _Candidates(self.movie, spec)
+    def candidates(self, *, context_s: float, feature_dim: int) -> _Candidates:
+        return _Candidates(self.movie, context_s, feature_dim)
 
     def features(self) -> Features:
-        """Never there: this form has windows, not rows."""
+        """Refuses: this form has windows, not rows over time.
+
+        Raises:
+            DataError: always.
+        """
         raise DataError(f"{self.id}: has features of windows only; use it with input moments")
+
+
+class WindowDataset(FeatureDataset[WindowQuery]):
+    """The sentences of movies whose windows were cut beforehand."""
+
+    truth: ClassVar[frozenset[Truth]] = frozenset({"moments"})
 
 
 @register_dataset
 def tall_tacos(
     windows: Path, *, sentences: Path, fps: float = FPS, class_names: Sequence[str] | None = None
-) -> QueryDataset:
+) -> WindowDataset:
     """TALL's own files of TACoS: windows and context as they were cut there, whatever the input spec says of lengths.
 
     Sentences have vectors and no words, so that the recipe's encoder is {name: vectors, path: <the same pickle>}, both
@@ -135,7 +142,8 @@ def tall_tacos(
             raise DataError(f"{sentences}: a clip is called '{clip}'; needs <movie>_<first frame>_<last frame>")
         movie, first, last = parts[1], int(parts[2]), int(parts[3])
         if movie in movies and first < last:
-            records.append(WindowQuery(name, movie, name, (first / fps, last / fps), movies[movie]))
+            moments = ((first / fps, last / fps),)
+            records.append(WindowQuery(id=name, video=movie, sentence=name, moments=moments, movie=movies[movie]))
         else:
             missing.add(movie)
     if not records:
@@ -145,7 +153,7 @@ def tall_tacos(
     notes = (
         (f"{counted(len(missing), 'movie')} without windows, left out: {some_of(sorted(missing))}",) if missing else ()
     )
-    return QueryDataset(tuple(class_names or ()), records, None, str(sentences), notes)
+    return WindowDataset(tuple(class_names or ()), records, None, str(sentences), notes)
 
 
 _NAME = re.compile(r"(.+)_(\d+)_(\d+)")

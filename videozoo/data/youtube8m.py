@@ -8,13 +8,15 @@ import glob
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import FeatureRecord, Holds, Modalities
 from videozoo.data.files import some_of
 from videozoo.data.labels import ClassNames, is_number, read_class_names
 from videozoo.data.registry import register_dataset
@@ -25,7 +27,6 @@ from videozoo.structured import read_lines, read_rows, reason, shown
 
 __all__ = [
     "NUM_CLASSES",
-    "Answer",
     "FeatureShards",
     "ShardRecord",
     "find_shards",
@@ -39,33 +40,33 @@ log = logging.getLogger(__name__)
 NUM_CLASSES = 3862
 OPEN_SHARDS = 16  # of each process
 WALKERS = 8  # threads: a walk is mostly waiting for the disk
-Answer = tuple[str, list[np.ndarray], tuple[int, ...] | None]
 
 
 @dataclasses.dataclass(frozen=True)
-class ShardRecord:
-    """One video of a shard; `read` gives (its id, one array `[t d]` a modality, labels or None)."""
+class ShardRecord(FeatureRecord):
+    """One video of a shard, at a byte of its file."""
 
+    id: str
     path: Path
     offset: int
     names: tuple[str, ...]
 
     @property
-    def id(self) -> str:
-        return f"{self.path} at byte {self.offset}"
+    def origin(self) -> tuple[Path, tuple[Hashable, ...]]:
+        return self.path, (self.offset,)
 
-    def read(self) -> Answer:
+    def read(self, *, with_sound: bool = False) -> Modalities:
         data = _open_shard(self.path).at(self.offset)
         try:
             context, lists = parse_example(data)
-            return _answer(context, lists, self.names)
+            return _read(context, lists, self.names)
         except DataError as error:
             raise DataError(f"{self.id}: {error}") from error
         except (ValueError, OverflowError) as error:  # an id that is no text, labels that are no numbers
             raise DataError(f"{self.id}: is no YouTube-8M record ({reason(error)}); fetch the file again") from error
 
 
-class FeatureShards(Sequence[ShardRecord]):
+class FeatureShards(Dataset[ShardRecord]):
     """The videos of many shards: one number a video is held, whatever the shards' size.
 
     Attributes:
@@ -74,6 +75,7 @@ class FeatureShards(Sequence[ShardRecord]):
         notes: what was left out, one sentence each.
     """
 
+    holds: ClassVar[Holds] = "features"
     multi_label = True
 
     def __init__(
@@ -102,11 +104,12 @@ class FeatureShards(Sequence[ShardRecord]):
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def __getitem__(self, index: int) -> ShardRecord:  # type: ignore[override]
+    def __getitem__(self, index: int) -> ShardRecord:
         if not 0 <= index < len(self):
             raise IndexError(index)
         shard = int(np.searchsorted(self._ends, index, side="right"))
-        return ShardRecord(self.paths[shard], int(self._offsets[index]), self.names)
+        path, offset = self.paths[shard], int(self._offsets[index])
+        return ShardRecord(f"{path} at byte {offset}", path, offset, self.names)
 
     @functools.cached_property
     def feature_recipe(self) -> dict[str, Any] | None:
@@ -260,7 +263,7 @@ def _first_record(paths: Sequence[Path]) -> tuple[str, memoryview]:
     raise damaged or DataError("youtube8m: no shards were given; name at least one")
 
 
-def _answer(context: dict[str, Any], lists: dict[str, Any], names: Sequence[str]) -> Answer:
+def _read(context: dict[str, Any], lists: dict[str, Any], names: Sequence[str]) -> Modalities:
     id_ = context.get("id", context.get("video_id"))
     if not (isinstance(id_, list) and len(id_) == 1):
         raise DataError("has no id; every YouTube-8M record has one")
@@ -279,8 +282,8 @@ def _answer(context: dict[str, Any], lists: dict[str, Any], names: Sequence[str]
     if len({part.dtype for part in parts}) > 1:
         raise DataError("mixes bytes and floats; its features must be all of one kind")
     if "labels" not in context:
-        return id_[0].decode(), parts, None
-    return id_[0].decode(), parts, tuple(int(label) for label in context["labels"])
+        return Modalities(id_[0].decode(), parts, None)
+    return Modalities(id_[0].decode(), parts, tuple(int(label) for label in context["labels"]))
 
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)

@@ -7,16 +7,18 @@ import functools
 import multiprocessing
 import pickle
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import FeatureRecord, Holds, Modalities
 from videozoo.data.labels import ClassNames
 from videozoo.data.registry import register_dataset
-from videozoo.data.youtube8m import NUM_CLASSES, Answer, FeatureShards, find_shards, vocabulary_names
+from videozoo.data.youtube8m import NUM_CLASSES, FeatureShards, find_shards, vocabulary_names
 from videozoo.errors import DataError, WeightsError, counted
 from videozoo.io.unpickle import unpickle_arrays
 from videozoo.io.whole_file import whole_file
@@ -29,17 +31,18 @@ MOST_FRAMES = 300  # that a reader of these files looks at
 
 
 @dataclasses.dataclass(frozen=True)
-class PickledRecord:
-    """One video of a pickle; `read` as that of a shard's record."""
+class PickledRecord(FeatureRecord):
+    """One video of a pickle."""
 
+    id: str
     path: Path
     number: int
 
     @property
-    def id(self) -> str:
-        return f"{self.path} item {self.number}"
+    def origin(self) -> tuple[Path, tuple[Hashable, ...]]:
+        return self.path, (self.number,)
 
-    def read(self) -> Answer:
+    def read(self, *, with_sound: bool = False) -> Modalities:
         item = _open_pickle(self.path)[self.number]
         with reading(self.id, advice=FORM):
             num_frames = int(item["nframes"])
@@ -49,24 +52,26 @@ class PickledRecord:
         if any(part.ndim != 2 or part.dtype.kind not in "fiu" for part in parts):
             found = " and ".join(f"{part.dtype} {part.shape}" for part in parts)
             raise DataError(f"{self.id}: has features {found}; needs numbers [t d] of each")
-        return id_, parts, labels
+        return Modalities(id_, parts, labels)
 
 
-class PickledVideos(Sequence[PickledRecord]):
+class PickledVideos(Dataset[PickledRecord]):
     """The videos of many pickles; as `FeatureShards`."""
 
+    holds: ClassVar[Holds] = "features"
     multi_label = True
-    notes: tuple[str, ...] = ()
 
     def __init__(self, paths: Sequence[Path], class_names: Sequence[str]):
         self.class_names = tuple(class_names)
         _open_pickle.cache_clear()  # a file may be another than the last data set's of its name
-        self._records = [PickledRecord(path, i) for path in paths for i in range(len(_open_pickle(path)))]
+        self._records = [
+            PickledRecord(f"{path} item {i}", path, i) for path in paths for i in range(len(_open_pickle(path)))
+        ]
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> PickledRecord:  # type: ignore[override]
+    def __getitem__(self, index: int) -> PickledRecord:
         return self._records[index]
 
 

@@ -6,12 +6,15 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from videozoo.config.check import accepted, build
 from videozoo.config.recipe import DATA, laid_over, plain
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.input import Pipeline
+from videozoo.contracts.record import ClipRecord, Record
 from videozoo.data.clip_folder import subset_folders
 from videozoo.engine.distributed import World, join_world
 from videozoo.engine.evaluate import Evaluation, evaluate
@@ -87,13 +90,13 @@ def evaluate_run(
     section = _data_section(checkpoint, data, split, data_args or {})
     records = _records(checkpoint, section, where=f"{checkpoint.path}: data.{split}")
     check_features(checkpoint.record.get("features"), records, where=f"{checkpoint.path}: data.{split}")
-    num_classes = len(checkpoint.class_names) if getattr(records, "multi_label", False) else None
+    num_classes = len(checkpoint.class_names) if records.multi_label else None
     pipeline = input_spec.eval_pipeline(views, num_classes=num_classes)
     advice = "give features as the run was trained on"
     check_width(records, pipeline, where=f"{checkpoint.path}: data.{split}", advice=advice)
     notes = _notes_of(checkpoint, section, records, split)
     groups = None if group_by is None else recordings(records, group_by)
-    seen_views = str(getattr(input_spec, "views", "1x1")) if views is None else views
+    seen_views = input_spec.views if views is None else views
     fit: Mapping[str, Any] = checkpoint.record.get("fit", {})
     with join_world(device) as world:
         batch_size = batch_size or Views.parse(seen_views).videos_per_batch(_clips_per_batch(fit))
@@ -138,11 +141,11 @@ def evaluate_run(
     return found
 
 
-def recordings(records: Sequence[Any], group_by: str) -> dict[str, str]:
+def recordings(records: Iterable[Record], group_by: str) -> dict[str, str]:
     """Returns the recording of each record, by id.
 
     Args:
-        group_by: a column of the data (a key of the records' `extra`, or an attribute such as `video`), or a regular
+        group_by: a column of the data (of the records' `columns`), or a regular
             expression that is searched in the id, then in the file's name; the recording is its first group, or all
             that it matches.
 
@@ -150,10 +153,9 @@ def recordings(records: Sequence[Any], group_by: str) -> dict[str, str]:
         ConfigError: neither a column nor a regular expression.
         DataError: a record without that column, or whose id and file name do not match.
     """
-    rows = [records[i] for i in range(len(records))]
-    columns = dict.fromkeys(key for row in rows for key in getattr(row, "extra", {}))
-    is_column = group_by in columns or any(isinstance(getattr(row, group_by, None), str) for row in rows)
-    if is_column:
+    rows = list(records)
+    columns = dict.fromkeys(name for row in rows for name in row.columns)
+    if group_by in columns:
         found = {row.id: _column(row, group_by) for row in rows}
         lost = "has no"
     else:
@@ -172,13 +174,13 @@ def recordings(records: Sequence[Any], group_by: str) -> dict[str, str]:
     return {id_: group for id_, group in found.items() if group is not None}
 
 
-def _column(record: Any, name: str) -> str | None:
-    value = getattr(record, "extra", {}).get(name, getattr(record, name, None))
+def _column(record: Record, name: str) -> str | None:
+    value = record.columns.get(name)
     return None if value is None else str(value)
 
 
-def _matched(record: Any, pattern: re.Pattern[str]) -> str | None:
-    names = (str(record.id), Path(str(getattr(record, "path", ""))).name)
+def _matched(record: Record, pattern: re.Pattern[str]) -> str | None:
+    names = (record.id, record.path.name if isinstance(record, ClipRecord) else "")
     match = next(filter(None, map(pattern.search, names)), None)
     if match is None:
         return None
@@ -270,17 +272,18 @@ def _told_section(checkpoint: Checkpoint, data: StrPath | None, split: str) -> d
     return dict(splits[split])
 
 
-def _records(checkpoint: Checkpoint, section: Mapping[str, Any], *, where: str) -> Any:
+def _records(checkpoint: Checkpoint, section: Mapping[str, Any], *, where: str) -> Dataset[Record]:
     """The data set, its labels numbered as the checkpoint's classes are."""
     part, args = DATA.part(section, where=where)
     args.pop("class_names", None)
     given = {"class_names": checkpoint.class_names} if "class_names" in accepted(part) else {}
-    return build(part, args, where=where, **given)
+    records: Dataset[Record] = build(part, args, where=where, **given)
+    return records
 
 
-def _notes_of(checkpoint: Checkpoint, section: Mapping[str, Any], records: Any, split: str) -> list[str]:
+def _notes_of(checkpoint: Checkpoint, section: Mapping[str, Any], records: Dataset[Record], split: str) -> list[str]:
     """Returns the notes of the data, with those that training kept about the same data."""
-    notes = list(getattr(records, "notes", ()))
+    notes = list(records.notes)
     if section == checkpoint.record.get("data", {}).get(split):
         kept = [note for note in checkpoint.record.get("notes", {}).get(split, ()) if note not in notes]
         for note in kept:  # about the training data, too, which is not read here
@@ -290,7 +293,13 @@ def _notes_of(checkpoint: Checkpoint, section: Mapping[str, Any], records: Any, 
 
 
 def _loader_of(
-    records: Any, pipeline: Any, fit: Mapping[str, Any], world: World, *, batch_size: int, num_workers: int | None
+    records: Dataset[Record],
+    pipeline: Pipeline,
+    fit: Mapping[str, Any],
+    world: World,
+    *,
+    batch_size: int,
+    num_workers: int | None,
 ) -> EvalLoader:
     """Returns this process's share of the samples, decoded as in training where nothing else is said."""
     return EvalLoader(

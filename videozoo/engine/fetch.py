@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import get_worker_info
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import Record
 from videozoo.engine.crash_file import CrashFile
 from videozoo.errors import DataError, DecodeError, TrainingError, VideoZooError, counted
 from videozoo.io.isolation import current_journal
 from videozoo.transforms.tensors import collate
 
-__all__ = ["Bad", "Batch", "Fetcher", "Key", "Pipeline", "Records", "name_of", "sample_rng"]
+__all__ = ["Bad", "Batch", "Fetcher", "Key", "Pipeline", "sample_rng"]
 
 Batch = dict[str, Any]
 Bad = tuple[str, str]  # (id of a record, why it cannot be used)
@@ -30,25 +31,12 @@ Pipeline = Callable[..., Mapping[str, Any]]  # (record, rng) -> sample
 TRIES = 20  # faults in a row after which a training batch gives up
 
 
-class Records(Protocol):
-    """A data set: a sequence of records, each with an `id`; nothing in it is decoded."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Any: ...
-
-
 def sample_rng(seed: int, epoch: int, index: int, *, tries: int = 0) -> np.random.Generator:
     """The generator of everything that is random in one sample; a replacement has its own."""
     return np.random.default_rng((seed, epoch, index, tries))
 
 
-def name_of(record: Any) -> str:
-    """The file of a record, or its id where it has none."""
-    return str(os.fspath(getattr(record, "path", record.id)))
-
-
-class Fetcher(Dataset[Any]):
+class Fetcher(torch.utils.data.Dataset[Any]):
     """Makes the batch of a list of keys; worker processes get a copy.
 
     Args:
@@ -61,7 +49,7 @@ class Fetcher(Dataset[Any]):
 
     def __init__(
         self,
-        records: Records,
+        records: Dataset[Record],
         pipeline: Pipeline,
         *,
         seed: int,
@@ -118,7 +106,7 @@ class Fetcher(Dataset[Any]):
                 with self._noted(place, record), self._timed(record):
                     sample = self.pipeline(record, sample_rng(self.seed, epoch, index, tries=tries), **given)
             except DataError as error:
-                bad.append((str(record.id), str(error)))
+                bad.append((record.id, str(error)))
                 faults.add(str(error))
                 if len(faults) == TRIES:
                     break
@@ -132,7 +120,7 @@ class Fetcher(Dataset[Any]):
         )
 
     @contextlib.contextmanager
-    def _noted(self, index: int, record: Any) -> Iterator[None]:
+    def _noted(self, index: int, record: Record) -> Iterator[None]:
         """Notes the sample until the block ends, where it can be read after a crash."""
         worker = get_worker_info()
         slot = worker.id if worker else 0
@@ -140,7 +128,7 @@ class Fetcher(Dataset[Any]):
         try:
             with contextlib.ExitStack() as notes:
                 if worker is None:
-                    notes.enter_context(current_journal().reading(name_of(record)))
+                    notes.enter_context(current_journal().reading(record.location))
                     if self.crash_file is not None:
                         notes.enter_context(self.crash_file.noting(index))
                 yield
@@ -148,7 +136,7 @@ class Fetcher(Dataset[Any]):
             self.at_index[slot] = -1
 
     @contextlib.contextmanager
-    def _timed(self, record: Any) -> Iterator[None]:
+    def _timed(self, record: Record) -> Iterator[None]:
         """Cuts off what takes longer than the limit."""
         if not (
             self.timeout_s > 0 and hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
@@ -169,11 +157,11 @@ class Fetcher(Dataset[Any]):
 
     def crashed(self, index: int, how: str = "") -> str:
         """Why a sample that crashed its process is given up."""
-        return str(DecodeError(name_of(self.records[index]), f"it crashed the decoder{f' ({how})' if how else ''}"))
+        return str(DecodeError(self.records[index].location, f"it crashed the decoder{f' ({how})' if how else ''}"))
 
-    def too_slow(self, record: Any) -> str:
+    def too_slow(self, record: Record) -> str:
         """Why a record over its time is given up."""
         return (
-            f"{name_of(record)}: took longer than {self.timeout_s:g} s to decode and was cut off; re-encode it, "
+            f"{record.location}: took longer than {self.timeout_s:g} s to decode and was cut off; re-encode it, "
             "remove it from the list, or raise fit.decode_timeout_s"
         )

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from videozoo.engine.loader import Key, Records, TrainLoader
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import Record
+from videozoo.engine.loader import Key, TrainLoader
 from videozoo.engine.multigrid import Grid, GridPlan
 
 __all__ = ["GridLoader", "GridPipeline"]
@@ -38,7 +40,7 @@ class GridLoader(TrainLoader):
 
     def __init__(
         self,
-        records: Records,
+        records: Dataset[Record],
         pipeline_on: Callable[[Grid], Pipeline],
         *,
         plan: GridPlan,

@@ -11,13 +11,15 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 
-from videozoo.engine.fetch import Bad, Batch, Fetcher, Key, Pipeline, Records, sample_rng
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import Record
+from videozoo.engine.fetch import Bad, Batch, Fetcher, Key, Pipeline, sample_rng
 from videozoo.engine.order import order_of
 from videozoo.engine.stream import Stream
 from videozoo.errors import ConfigError, counted
 from videozoo.transforms.tensors import collate
 
-__all__ = ["Bad", "EvalLoader", "Key", "Records", "TrainLoader", "collate", "sample_rng"]
+__all__ = ["Bad", "EvalLoader", "Key", "TrainLoader", "collate", "sample_rng"]
 
 
 class TrainLoader:
@@ -38,7 +40,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        records: Records,
+        records: Dataset[Record],
         pipeline: Pipeline,
         *,
         batch_size: int,
@@ -127,7 +129,7 @@ class EvalLoader:
 
     def __init__(
         self,
-        records: Records,
+        records: Dataset[Record],
         pipeline: Pipeline,
         *,
         batch_size: int,

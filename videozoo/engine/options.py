@@ -86,18 +86,20 @@ class Fit:
     decode_device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "eval_batch_size", "accumulate", "log_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"fit.{name}: is {value}; it takes a whole number from 1 up")
-        for name in ("num_workers", "keep", "decode_timeout_s", "precise_bn"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes a number from 0 up")
+        counts = {"batch_size": self.batch_size, "accumulate": self.accumulate, "log_every": self.log_every}
+        for name, count in {**counts, "eval_batch_size": self.eval_batch_size}.items():
+            if count is not None and count < 1:
+                raise ConfigError(f"fit.{name}: is {count}; it takes a whole number from 1 up")
+        amounts = {"num_workers": self.num_workers, "keep": self.keep, "precise_bn": self.precise_bn}
+        for name, amount in {**amounts, "decode_timeout_s": self.decode_timeout_s}.items():
+            if amount < 0:
+                raise ConfigError(f"fit.{name}: is {amount}; it takes a number from 0 up")
         if self.decode_timeout_s > MOST_SECONDS:
             raise ConfigError(f"fit.decode_timeout_s: is {self.decode_timeout_s:g}; it takes {MOST_SECONDS} s at most")
-        for name in ("duration", "eval_every", "save_every"):
-            if getattr(self, name).amount == 0:
-                raise ConfigError(f"fit.{name}: is {getattr(self, name)}; it takes more than nothing, e.g. 1ep")
+        lengths = {"duration": self.duration, "eval_every": self.eval_every, "save_every": self.save_every}
+        for name, length in lengths.items():
+            if length.amount == 0:
+                raise ConfigError(f"fit.{name}: is {length}; it takes more than nothing, e.g. 1ep")
         if self.eval_views is not None:
             Views.parse(self.eval_views, where="fit.eval_views")
         if self.batch_size % self.accumulate:

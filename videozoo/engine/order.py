@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import Record
 from videozoo.errors import ConfigError
 
 __all__ = ["Order", "balanced_order", "class_groups", "order_of", "sample_order"]
@@ -14,7 +15,7 @@ __all__ = ["Order", "balanced_order", "class_groups", "order_of", "sample_order"
 Order = Callable[[int, int], np.ndarray]  # (seed, epoch) -> indices, int64 [num_samples]
 
 
-def order_of(sampler: str, records: Any) -> Order:
+def order_of(sampler: str, records: Dataset[Record]) -> Order:
     """The order that `fit.sampler` names, over the samples of a data set.
 
     Raises:
@@ -23,10 +24,12 @@ def order_of(sampler: str, records: Any) -> Order:
     if sampler == "balanced":
         groups = class_groups(records)
         return lambda seed, epoch: balanced_order(seed, epoch, groups, len(records))
-    own = getattr(records, "order", None)  # of shards, say, whose samples are read together
-    if own is not None:
-        return lambda seed, epoch: own(np.random.default_rng((seed, epoch)))
-    return lambda seed, epoch: sample_order(seed, epoch, len(records))
+
+    def order(seed: int, epoch: int) -> np.ndarray:
+        own = records.order(np.random.default_rng((seed, epoch)))
+        return own if own is not None else sample_order(seed, epoch, len(records))
+
+    return order
 
 
 def sample_order(seed: int, epoch: int, num_samples: int) -> np.ndarray:
@@ -50,7 +53,7 @@ def balanced_order(seed: int, epoch: int, groups: Sequence[np.ndarray], num_samp
     return rng.permutation(np.concatenate(draws))
 
 
-def class_groups(records: Any) -> list[np.ndarray]:
+def class_groups(records: Dataset[Record]) -> list[np.ndarray]:
     """The indices of the samples of each class that has any; a sample of several classes is in several groups.
 
     Samples without a label (nothing to be seen, in multi-label data) are a group of their own.
@@ -60,7 +63,7 @@ def class_groups(records: Any) -> list[np.ndarray]:
     """
     members: dict[int, list[int]] = {}
     for index in range(len(records)):
-        for label in getattr(records[index], "labels", ()) or (-1,):
+        for label in records[index].labels or (-1,):
             members.setdefault(label, []).append(index)
     if set(members) <= {-1}:
         raise ConfigError("fit.sampler: 'balanced' needs samples with class labels, this data has none; take 'uniform'")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 
 from videozoo.config.check import build
 from videozoo.config.recipe import Recipe
+from videozoo.contracts.record import ClipRecord, Record
 from videozoo.engine.distributed import join_world
 from videozoo.engine.loader import TrainLoader, collate, sample_rng
 from videozoo.engine.options import Fit
@@ -24,8 +25,10 @@ from videozoo.engine.run import prepare_run
 from videozoo.engine.stopwatch import Stopwatch
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.key_frames import key_frame_distance
-from videozoo.io.reader import VideoReader
+from videozoo.io.process import num_cores
+from videozoo.io.reader import Frames, VideoReader
 from videozoo.report.profile import COMPUTE, PREPARE, Footage, Profile
+from videozoo.transforms.input import ClipPipeline
 
 __all__ = ["profile_data"]
 
@@ -69,9 +72,9 @@ def profile_data(recipe: Recipe, *, num_steps: int = 20, warmup_steps: int = 5, 
             num_samples=trainer.loader.batch_size,
             num_steps=num_steps,
             num_workers=fit.num_workers,
-            num_cores=_num_cores(),
+            num_cores=num_cores(),
             device=world.device.type,
-            footage=_footage(trainer.loader, trainer.input_spec),
+            footage=_footage(trainer.loader),
         )
 
 
@@ -100,7 +103,7 @@ class _TimedReader:
     def __init__(self, reader: VideoReader, watch: Stopwatch):
         self._reader, self._watch = reader, watch
 
-    def frames_at(self, times_s: Any) -> Any:
+    def frames_at(self, times_s: Sequence[float]) -> Frames:
         with self._watch("decode"):
             return self._reader.frames_at(times_s)
 
@@ -126,8 +129,10 @@ def _prepare_seconds(loader: TrainLoader, *, first_step: int, num_samples: int) 
     return {f"{name}_s": watch.seconds.get(name, 0.0) * scale for name in PREPARE}
 
 
-def _timed_sample(pipeline: Any, record: Any, rng: Any, watch: Stopwatch) -> Mapping[str, Any]:
-    if not hasattr(pipeline, "open"):  # reading cannot be told from the rest
+def _timed_sample(
+    pipeline: Callable[..., Mapping[str, Any]], record: Record, rng: np.random.Generator, watch: Stopwatch
+) -> Mapping[str, Any]:
+    if not (isinstance(pipeline, ClipPipeline) and isinstance(record, ClipRecord)):  # reading and the rest are one
         with watch("decode"):
             return dict(pipeline(record, rng))
     before_s = watch.seconds.get("decode", 0.0)
@@ -135,7 +140,7 @@ def _timed_sample(pipeline: Any, record: Any, rng: Any, watch: Stopwatch) -> Map
         reader = pipeline.open(record)
     opened_s = watch.seconds["decode"] - before_s
     with reader, watch("transform"):
-        sample: dict[str, Any] = pipeline(record, rng, reader=_TimedReader(reader, watch))
+        sample = pipeline(record, rng, reader=cast(VideoReader, _TimedReader(reader, watch)))
     watch.seconds["transform"] -= watch.seconds["decode"] - before_s - opened_s
     return sample
 
@@ -147,15 +152,17 @@ def _keys(loader: TrainLoader, first_step: int) -> Iterator[tuple[int, int]]:
                 yield epoch, index
 
 
-def _footage(loader: TrainLoader, input_spec: Any, *, num_videos: int = 8) -> Footage | None:
+def _footage(loader: TrainLoader, *, num_videos: int = 8) -> Footage | None:
     pipeline = loader.pipeline
-    if not hasattr(pipeline, "open"):
+    if not isinstance(pipeline, ClipPipeline):
         return None
-    augment = input_spec.augment
-    largest = augment.short_side_range_px[1] if augment.short_side_range_px else input_spec.short_side_px
+    scaled = pipeline.spec.augment.short_side_range_px
+    largest = scaled[1] if scaled else pipeline.spec.short_side_px
     sides, distances = [], []
     for _, index in itertools.islice(_keys(loader, 0), num_videos):
         record = loader.records[index]
+        if not isinstance(record, ClipRecord):
+            return None
         try:
             with pipeline.open(record) as reader:
                 sides.append(min(reader.info.width_px, reader.info.height_px))
@@ -167,7 +174,3 @@ def _footage(loader: TrainLoader, input_spec: Any, *, num_videos: int = 8) -> Fo
         return None
     gop = round(statistics.median(distances)) if distances else None
     return Footage(round(statistics.median(sides)), largest, gop)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

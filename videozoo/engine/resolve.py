@@ -11,10 +11,12 @@ import numpy as np
 
 from videozoo.config.check import accepted, build
 from videozoo.config.recipe import Recipe
+from videozoo.contracts.dataset import Dataset
 from videozoo.contracts.features import FeatureRecipe
+from videozoo.contracts.input import InputSpec, Pipeline
+from videozoo.contracts.record import Record
 from videozoo.data.check import notes_of
 from videozoo.data.registry import datasets
-from videozoo.engine.fetch import Pipeline
 from videozoo.engine.options import Fit
 from videozoo.engine.sizes import model_sizes
 from videozoo.errors import ConfigError, DataError, WidthError
@@ -31,8 +33,8 @@ MOST_OPENED = 100  # samples that are tried for the width of their features
 class Split:
     """A data set and the pipeline that makes samples of its records."""
 
-    records: Any
-    pipeline: Any
+    records: Dataset[Record]
+    pipeline: Pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +51,11 @@ class ResolvedRun:
     recipe: Recipe
     fit: Fit
     record: Mapping[str, Any]
-    input_spec: Any
+    input_spec: InputSpec
     class_names: tuple[str, ...]
     train: Split
     val: Split | None
-    pipeline_of: Callable[[Any], Pipeline]
+    pipeline_of: Callable[[InputSpec], Pipeline]
 
     @property
     def notes(self) -> Mapping[str, Sequence[str]]:
@@ -78,13 +80,13 @@ def resolve(recipe: Recipe) -> ResolvedRun:
     records = _build_records(recipe, "train")
     class_names = tuple(records.class_names)
     record["model"] |= model_sizes(recipe, input_spec)
-    multi_label = bool(getattr(records, "multi_label", False))
+    multi_label = records.multi_label
     record["task"] = _task_of(recipe, record["task"], records, multi_label=multi_label)
-    if (made_by := getattr(records, "feature_recipe", None)) is not None:
+    if (made_by := records.feature_recipe) is not None:
         record["features"] = dict(made_by)
     num_classes = len(class_names) if multi_label else None
 
-    def split(name: str, records: Any, pipeline: Any) -> Split:
+    def split(name: str, records: Dataset[Record], pipeline: Pipeline) -> Split:
         advice = "give features of that width, or say theirs in the recipe's input"
         check_width(records, pipeline, where=f"{recipe.source}: data.{name}", advice=advice)
         return Split(records, pipeline)
@@ -109,7 +111,7 @@ def resolve(recipe: Recipe) -> ResolvedRun:
     )
 
 
-def _task_of(recipe: Recipe, args: Mapping[str, Any], records: Any, *, multi_label: bool) -> dict[str, Any]:
+def _task_of(recipe: Recipe, args: Mapping[str, Any], records: Dataset[Record], *, multi_label: bool) -> dict[str, Any]:
     """The task's arguments with those that only the data can tell."""
     part: Any = tasks.get(recipe.name_of("task"))
     if multi_label and "multi_label" in accepted(part):
@@ -117,7 +119,7 @@ def _task_of(recipe: Recipe, args: Mapping[str, Any], records: Any, *, multi_lab
     return dict(part.fill_in(args, records))
 
 
-def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | None = None) -> Any:
+def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | None = None) -> Dataset[Record]:
     if split not in recipe.data:
         raise ConfigError(f"{recipe.source}: data.{split}: is missing; say where the samples are")
     args = dict(recipe.data[split])
@@ -128,16 +130,17 @@ def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | N
     given = {}
     if "class_names" in accepted(part) and "class_names" not in args:
         given["class_names"] = class_names
-    return build(part, args, where=where, **given)
+    records: Dataset[Record] = build(part, args, where=where, **given)
+    return records
 
 
-def _extractor_of(records: Any) -> dict[str, Any]:
+def _extractor_of(records: Dataset[Record]) -> dict[str, Any]:
     """What makes the features of these records, to stand in the checkpoints whole."""
-    path = getattr(records, "extractor", None)
+    path = records.extractor
     return {} if path is None else {"extractor": checkpoint.extractor_payload(checkpoint.read(path))}
 
 
-def check_features(recipe: Mapping[str, Any] | None, records: Any, *, where: str) -> None:
+def check_features(recipe: Mapping[str, Any] | None, records: Dataset[Record], *, where: str) -> None:
     """Refuses records whose features were made by another recipe than the one that a model is trained on.
 
     Where one of the two is not known, nothing can be said.
@@ -145,13 +148,13 @@ def check_features(recipe: Mapping[str, Any] | None, records: Any, *, where: str
     Raises:
         DataError: they differ; the message names both.
     """
-    theirs = getattr(records, "feature_recipe", None)
+    theirs = records.feature_recipe
     if recipe is not None and theirs is not None:
         expected = FeatureRecipe.from_dict(recipe, where=where)
         expected.check_same(FeatureRecipe.from_dict(theirs, where=where), where=where)
 
 
-def check_width(records: Any, pipeline: Any, *, where: str, advice: str) -> None:
+def check_width(records: Dataset[Record], pipeline: Pipeline, *, where: str, advice: str) -> None:
     """Refuses records whose features are of another width than the input's, by the first that can be read.
 
     Raises:
@@ -163,8 +166,7 @@ def check_width(records: Any, pipeline: Any, *, where: str, advice: str) -> None
         try:
             pipeline(record, np.random.default_rng(0))
         except WidthError as error:
-            store = getattr(record, "store", None)
-            file = "" if store is None else f"{store.place(getattr(record, 'key', record.id))}: "
+            file = "" if record.location == record.id else f"{record.location}: "
             raise DataError(f"{where}: {file}{error}; {advice}") from error
         except DataError:  # one that is missing or damaged; the run says so in its place
             continue

@@ -155,7 +155,7 @@ def build_loaders(resolved: ResolvedRun, world: World) -> Loaders:
     train = TrainLoader(resolved.train.records, on_device(resolved.train.pipeline), **batching)
     val = None
     if resolved.val is not None:
-        views = Views.parse(fit.eval_views or str(getattr(resolved.input_spec, "views", "1x1")))
+        views = Views.parse(fit.eval_views or resolved.input_spec.views)
         batch_size = views.videos_per_batch(fit.eval_batch_size or train.micro_batch_size)
         val = EvalLoader(resolved.val.records, on_device(resolved.val.pipeline), batch_size=batch_size, **sharing)
     horizon = Horizon(

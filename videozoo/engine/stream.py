@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from videozoo.engine.fetch import TRIES, Batch, Fetcher, Key, name_of
+from videozoo.engine.fetch import TRIES, Batch, Fetcher, Key
 from videozoo.errors import TrainingError, VideoZooError, counted
 from videozoo.io.isolation import signal_name
 
@@ -156,7 +156,7 @@ class Stream:
         place = "between two samples"
         self._lost_in_a_row += 1
         if index >= 0:
-            place = f"at {name_of(self.fetcher.records[index])}"
+            place = f"at {self.fetcher.records[index].location}"
             self._kills[index] += exit_code == -signal.SIGKILL
             if exit_code != -signal.SIGKILL or self._kills[index] > 1:
                 self.fetcher.given_up[index] = self.fetcher.crashed(index, how)

@@ -6,12 +6,18 @@ import dataclasses
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 
-__all__ = ["ProcessMark"]
+__all__ = ["ProcessMark", "num_cores"]
 
 INITIAL_NAMESPACE = "4026531836"  # Linux gives the pid namespace outside all containers this number
 UNKNOWN = "0"  # the start of a process where /proc does not tell it
+
+
+def num_cores() -> int:
+    """Returns the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True)

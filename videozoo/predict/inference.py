@@ -18,8 +18,8 @@ from videozoo.contracts.backend import Outputs
 from videozoo.contracts.features import Features
 from videozoo.contracts.input import Batch, Pipeline, Sample
 from videozoo.contracts.network import Network
-from videozoo.contracts.record import ClipRecord, Record
-from videozoo.contracts.video import Span, VideoInfo
+from videozoo.contracts.record import ClipRecord, FeatureRecord
+from videozoo.contracts.video import VideoInfo
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.reader import VideoReader
 from videozoo.predict.prediction import Place
@@ -141,23 +141,21 @@ class FeatureContent(Content):
 
     def sample(self, place: Place | None) -> Sample:
         content = self.features if place is None else self.features.between(place.start_s, place.end_s)
-        return self.pipeline(FeatureVideo(self.name, Path(self.name), content))
+        return self.pipeline(FeatureVideo(self.name, Path(self.name), content, content.duration_s))
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureVideo(Record):
+class FeatureVideo(FeatureRecord):
     """One video's features as the record of a data set without truth, for an evaluation pipeline."""
 
     id: str
     path: Path
     content: Features = dataclasses.field(repr=False)
-    labels: tuple[int, ...] | None = None
-    segments: tuple[Span, ...] = ()
-    captions: tuple[str, ...] = ()
+    duration_s: float | None
 
     @property
-    def duration_s(self) -> float | None:
-        return self.content.duration_s
+    def location(self) -> str:
+        return str(self.path)
 
     def features(self) -> Features:
         return self.content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 __all__ = ["COMPUTE", "PREPARE", "Footage", "Profile", "Verdict", "verdict"]
 
@@ -60,9 +61,19 @@ class Profile:
         return self.step_s - self.wait_s
 
     @property
+    def compute(self) -> dict[str, float]:
+        """The seconds of a step by what the model does in them."""
+        return {"forward": self.forward_s, "backward": self.backward_s, "optimizer": self.optimizer_s}
+
+    @property
+    def prepare(self) -> dict[str, float]:
+        """One worker's seconds for a step by what is done to its samples."""
+        return {"decode": self.decode_s, "transform": self.transform_s, "collate": self.collate_s}
+
+    @property
     def prepare_s(self) -> float:
         """One worker's work for a step."""
-        return self.decode_s + self.transform_s + self.collate_s
+        return sum(self.prepare.values())
 
     @property
     def engine_s(self) -> float:
@@ -82,10 +93,14 @@ class Verdict:
     text: str
 
 
+def _longest(seconds: Mapping[str, float]) -> str:
+    return max(seconds, key=lambda name: seconds[name])
+
+
 def verdict(found: Profile) -> Verdict:
     """What holds up the run that was measured."""
     if found.wait_share < LITTLE:
-        part = max(COMPUTE, key=lambda name: getattr(found, f"{name}_s"))
+        part = _longest(found.compute)
         faster = "fit.precision=bf16" if found.device != "cpu" else "a GPU"
         return Verdict(
             "model",
@@ -100,7 +115,7 @@ def verdict(found: Profile) -> Verdict:
             "workers", f"{waiting}: set fit.num_workers={min(needed, found.num_cores)}, it is {found.num_workers}{rest}"
         )
     held = f"{waiting}, and {found.num_workers} workers on {found.num_cores} cores are all there can be"
-    part = max(PREPARE, key=lambda name: getattr(found, f"{name}_s"))
+    part = _longest(found.prepare)
     footage = found.footage
     if part == "collate":
         return Verdict(

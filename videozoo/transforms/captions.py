@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from videozoo.contracts.features import Features
 from videozoo.contracts.input import Batch, Form, InputSpec
-from videozoo.contracts.record import Holds
+from videozoo.contracts.record import FeatureRecord, Holds, Truth
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.transforms.registry import register_input
 
-__all__ = ["CaptionsInput", "CaptionsPipeline", "StretchRecord"]
-
-
-class StretchRecord(Protocol):
-    """What a data set of captions gives, and a video that is to be described.
-
-    A record may have `start_s` and `end_s`, the stretch of its video; `captions` and `words`, what was said of it; and
-    `video`, whose stretch it is.
-    """
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def duration_s(self) -> float | None: ...
-
-    def features(self) -> Features:
-        """What a network saw of the video."""
+__all__ = ["CaptionsInput", "CaptionsPipeline"]
 
 
 @register_input
@@ -48,12 +31,13 @@ class CaptionsInput(InputSpec):
     max_rows: int = 1000
 
     takes: ClassVar[Holds] = "features"
+    learns_from: ClassVar[Truth] = "captions"
     gives: ClassVar[frozenset[str]] = frozenset({"id", "features", "mask", "words"})
 
     def __post_init__(self) -> None:
-        for name in ("feature_dim", "max_rows"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
+        for name, value in (("feature_dim", self.feature_dim), ("max_rows", self.max_rows)):
+            if value < 1:
+                raise ConfigError(f"input.{name}: is {value}; it must be at least 1")
 
     def train_pipeline(self, *, num_classes: int | None = None) -> CaptionsPipeline:
         """Records to training samples: one of a record's captions, at random."""
@@ -108,7 +92,7 @@ class CaptionsPipeline:
     spec: CaptionsInput
     training: bool
 
-    def __call__(self, record: StretchRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
+    def __call__(self, record: FeatureRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """The sample of `record`.
 
         Raises:
@@ -122,22 +106,21 @@ class CaptionsPipeline:
             )
         if not len(features):
             raise DataError(f"{record.id}: its features have no rows; extract them again")
-        start_s, end_s = getattr(record, "start_s", None), getattr(record, "end_s", None)
+        start_s, end_s = record.start_s, record.end_s
         segment = (start_s, end_s) if start_s is not None and end_s is not None else None
         rows, times_s = self._rows(record, features, segment)
         sample = {"id": record.id, "features": [features.values[rows]]}
         if not self.training:
-            about = {"video": getattr(record, "video", record.id), "segment": segment, "times_s": [times_s]}
-            return {**sample, **about, "references": tuple(getattr(record, "captions", ()))}
+            about = {"video": record.video or record.id, "segment": segment, "times_s": [times_s]}
+            return {**sample, **about, "references": record.captions}
         if rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
-        words = getattr(record, "words", ())
-        if not words:
+        if not record.words:
             raise DataError(f"{record.id}: nothing is said of it; training needs a caption")
-        return {**sample, "words": list(words[int(rng.integers(len(words)))])}
+        return {**sample, "words": list(record.words[int(rng.integers(len(record.words)))])}
 
     def _rows(
-        self, record: StretchRecord, features: Features, segment: tuple[float, float] | None
+        self, record: FeatureRecord, features: Features, segment: tuple[float, float] | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Which rows are read, and their times if they are known."""
         known = features.stride_s is not None or features.duration_s is not None or record.duration_s is not None

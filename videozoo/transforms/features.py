@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from videozoo.contracts.input import Batch, Form, InputSpec
-from videozoo.contracts.record import Holds
+from videozoo.contracts.record import FeatureRecord, Holds
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.io.features import QUANTISED_RANGE
 from videozoo.transforms.labels import multi_hot
@@ -17,20 +17,6 @@ from videozoo.transforms.registry import register_input
 __all__ = ["FeaturePipeline", "FeatureRecord", "FeaturesInput"]
 
 HALF_BIN = QUANTISED_RANGE / 512
-
-
-class FeatureRecord(Protocol):
-    """What a data set of features gives: where a sample lies, and how to read it.
-
-    A record of one modality may have `features() -> io.features.Features` instead of `read`, with `labels` where there
-    are some; its sound, if stored, is the second modality.
-    """
-
-    @property
-    def id(self) -> str: ...
-
-    def read(self) -> tuple[str, list[np.ndarray], tuple[int, ...] | None]:
-        """(the video's own id, one array `[t d]` a modality, labels)."""
 
 
 @register_input
@@ -140,7 +126,7 @@ class FeaturePipeline:
         """
         if self.training and rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
-        id_, modalities, labels = record.read() if hasattr(record, "read") else _as_modalities(record, self.spec)
+        id_, modalities, labels = record.read(with_sound=len(self.spec.feature_dims) > 1)
         widths = tuple(part.shape[1] for part in modalities)
         if widths != self.spec.feature_dims:
             raise WidthError(
@@ -163,12 +149,3 @@ class FeaturePipeline:
         if labels is not None and self.num_classes is not None:
             sample["label"] = multi_hot(labels, self.num_classes, where=record.id)
         return sample
-
-
-def _as_modalities(record: Any, spec: FeaturesInput) -> tuple[str, list[np.ndarray], tuple[int, ...] | None]:
-    """What `read` of a record gives, from its `features()`."""
-    features = record.features()
-    modalities = [features.values]
-    if len(spec.feature_dims) == 2 and features.audio is not None:
-        modalities.append(features.audio)
-    return record.id, modalities, getattr(record, "labels", None)

@@ -108,11 +108,18 @@ class ClipInput(InputSpec):
     gives: ClassVar[frozenset[str]] = frozenset({"id", "video", "label"})
 
     def __post_init__(self) -> None:
-        for name in ("num_frames", "frame_stride", "segment_frames", "short_side_px", "crop_px"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
-            if getattr(self, name) > MOST:
-                raise ConfigError(f"input.{name}: is {getattr(self, name)}; it can be {MOST} at most")
+        sizes = {
+            "num_frames": self.num_frames,
+            "frame_stride": self.frame_stride,
+            "segment_frames": self.segment_frames,
+            "short_side_px": self.short_side_px,
+            "crop_px": self.crop_px,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ConfigError(f"input.{name}: is {size}; it must be at least 1")
+            if size > MOST:
+                raise ConfigError(f"input.{name}: is {size}; it can be {MOST} at most")
         if self.num_frames % self.segment_frames:
             raise ConfigError(
                 f"input.num_frames: {self.num_frames} is no multiple of segment_frames={self.segment_frames}; "
@@ -173,8 +180,12 @@ class ClipInput(InputSpec):
         return {**batch, "video": arrays.normalize(video, self.mean, self.std)}
 
     def model_sizes(self) -> dict[str, Any]:
-        sizes = {name: getattr(self, name) for name in ("num_frames", "segment_frames", "crop_px")}
-        return {**sizes, "num_segments": self.num_frames // self.segment_frames}
+        return {
+            "num_frames": self.num_frames,
+            "segment_frames": self.segment_frames,
+            "crop_px": self.crop_px,
+            "num_segments": self.num_frames // self.segment_frames,
+        }
 
     def sample(self, num_ticks: int, *, num_clips: int = 1, rng: np.random.Generator | None = None) -> sample.Indices:
         """The ticks `[num_clips num_frames]` that make clips, out of `num_ticks` of them."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from videozoo.contracts.features import Features
 from videozoo.contracts.input import Batch, Form, InputSpec
 from videozoo.contracts.intervals import interval_iou, interval_overlap
-from videozoo.contracts.record import Holds
+from videozoo.contracts.record import Candidates, FeatureRecord, Holds, Truth
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.transforms.registry import register_input
 
 __all__ = [
-    "Candidates",
     "MomentsInput",
     "MomentsPipeline",
-    "QueryRecord",
     "Windows",
     "fits",
     "mean_rows",
@@ -27,32 +25,6 @@ __all__ = [
 ]
 
 SHORTEST_S = 0.05
-
-
-class QueryRecord(Protocol):
-    """What a data set of sentences gives; `moment` is None where nobody knows when it is."""
-
-    id: str
-    video: str
-    sentence: str
-    moment: tuple[float, float] | None
-    duration_s: float | None
-
-    def features(self) -> Features:
-        """What the extractor saw of the video."""
-
-
-class Candidates(Protocol):
-    """The windows of a video before anything is computed: times `[n 2]`, and `look`, which gives features `[m 3d]`."""
-
-    @property
-    def times_s(self) -> np.ndarray: ...
-
-    @property
-    def duration_s(self) -> float: ...
-
-    def look(self, times_s: np.ndarray) -> np.ndarray:
-        """What stands for some of the windows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +57,7 @@ class MomentsInput(InputSpec):
     """
 
     takes: ClassVar[Holds] = "features"
+    learns_from: ClassVar[Truth] = "moments"
     gives: ClassVar[frozenset[str]] = frozenset({"id", "windows", "window", "moment", "sentence", "video"})
 
     window_s: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
@@ -96,8 +69,7 @@ class MomentsInput(InputSpec):
     max_outside: float = 0.15
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "eval_window_s"):
-            lengths = getattr(self, name)
+        for name, lengths in (("window_s", self.window_s), ("eval_window_s", self.eval_window_s)):
             if lengths is not None and not (lengths and min(lengths) >= SHORTEST_S):
                 raise ConfigError(f"input.{name}: is {lengths}; give lengths of {SHORTEST_S} s or more")
         if not 0 <= self.overlap < 1:
@@ -188,47 +160,42 @@ class MomentsPipeline:
     spec: MomentsInput
     training: bool
 
-    def __call__(self, record: QueryRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
+    def __call__(self, record: FeatureRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """The sample of `record`.
 
         Raises:
             DataError: its features cannot be used, its moment begins after the video's end, or in training nobody
                 knows its moment.
         """
-        if not hasattr(record, "sentence"):
+        if record.sentence is None:
             raise DataError(f"{record.id}: comes without a sentence; ask a grounding run with `videozoo search`")
-        features = None if hasattr(record, "candidates") else record.features()  # what is wrong with them names them
+        cut = record.candidates(context_s=self.spec.context_s, feature_dim=self.spec.feature_dim)
+        found = cut if cut is not None else record.features()  # errors of its features name the record already
         try:
-            return self._sample(record, features, rng)
+            return self._sample(record, self._candidates(record, found) if isinstance(found, Features) else found, rng)
         except DataError as error:
             kind = WidthError if isinstance(error, WidthError) else DataError
             raise kind(f"{record.id}: {error}") from error
 
-    def _sample(
-        self, record: QueryRecord, features: Features | None, rng: np.random.Generator | None
-    ) -> dict[str, Any]:
-        if features is None:  # of data sets whose windows were cut by others
-            found: Candidates = record.candidates(self.spec)  # type: ignore[attr-defined]
-        else:
-            found = self.spec.candidates(features, record.duration_s, training=self.training)
-            if record.moment is not None and record.moment[0] >= found.duration_s:
-                raise DataError(
-                    f"its moment begins at {record.moment[0]:g} s, the video ends at {found.duration_s:g} s; correct it"
-                )
-        sample: dict[str, Any] = {"id": record.id, "video": record.video, "sentence": record.sentence}
-        moment = record.moment
-        moments: Sequence[tuple[float, float]] = getattr(record, "moments", ())
+    def _candidates(self, record: FeatureRecord, features: Features) -> Candidates:
+        found = self.spec.candidates(features, record.duration_s, training=self.training)
+        if record.moments and record.moments[0][0] >= found.duration_s:
+            raise DataError(
+                f"its moment begins at {record.moments[0][0]:g} s, the video ends at {found.duration_s:g} s; correct it"
+            )
+        return found
+
+    def _sample(self, record: FeatureRecord, found: Candidates, rng: np.random.Generator | None) -> dict[str, Any]:
+        sample: dict[str, Any] = {"id": record.id, "video": record.video or record.id, "sentence": record.sentence}
+        moments = record.moments
         if not self.training:
-            truth: dict[str, Any] = {"moments": list(moments)} if moments else {}
-            if moment is not None:
-                truth["moment"] = np.array(moment, np.float64)
+            truth = {"moments": list(moments), "moment": np.array(moments[0], np.float64)} if moments else {}
             return {**sample, **truth, "candidates": _all(found)}
         if rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
-        if moment is None:
+        if not moments:
             raise DataError("nobody knows its moment; training needs it")
-        if len(moments) > 1:
-            moment = moments[int(rng.integers(len(moments)))]
+        moment = moments[int(rng.integers(len(moments))) if len(moments) > 1 else 0]
         window = found.times_s[self._choose(found.times_s, np.array(moment), rng)]
         sample["moment"] = np.array(moment, np.float64)
         return {**sample, "windows": found.look(window[None])[0], "window": window}

@@ -5,34 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from videozoo.contracts.features import Features
 from videozoo.contracts.input import Batch, Form, InputSpec
-from videozoo.contracts.record import Holds
+from videozoo.contracts.record import FeatureRecord, Holds, Truth
+from videozoo.contracts.video import Span
 from videozoo.errors import ConfigError, DataError, WidthError
 from videozoo.transforms.registry import register_input
-from videozoo.types import Span
 
-__all__ = ["ClassTrack", "Extent", "SegmentRecord", "SnippetPipeline", "SnippetsInput", "Timeline", "segments_within"]
-
-
-class SegmentRecord(Protocol):
-    """What a data set of segments gives, and a video that is to be searched for some.
-
-    A record may have `segments`, the truth, and `covered_s`, the part of the video that its features are about.
-    """
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def duration_s(self) -> float | None: ...
-
-    def features(self) -> Features:
-        """What a network saw of the video."""
+__all__ = ["ClassTrack", "Extent", "SnippetPipeline", "SnippetsInput", "Timeline", "segments_within"]
 
 
 class Extent(NamedTuple):
@@ -103,12 +87,14 @@ class SnippetsInput(InputSpec):
     crop_range: tuple[float, float] | None = None
 
     takes: ClassVar[Holds] = "features"
+    learns_from: ClassVar[Truth] = "segments"
     gives: ClassVar[frozenset[str]] = frozenset({"id", "features", "timeline", "spans"})
 
     def __post_init__(self) -> None:
-        for name in ("num_snippets", "feature_dim", "num_points"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"input.{name}: is {getattr(self, name)}; it must be at least 1")
+        counts = {"num_snippets": self.num_snippets, "feature_dim": self.feature_dim, "num_points": self.num_points}
+        for name, value in counts.items():
+            if value < 1:
+                raise ConfigError(f"input.{name}: is {value}; it must be at least 1")
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"input.overlap: is {self.overlap}; it is a share from 0, below 1")
         if self.snippet_s is not None and not self.snippet_s > 0:
@@ -185,7 +171,7 @@ class SnippetPipeline:
     spec: SnippetsInput
     training: bool
 
-    def __call__(self, record: SegmentRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
+    def __call__(self, record: FeatureRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
         """The sample of `record`.
 
         Raises:
@@ -196,11 +182,11 @@ class SnippetPipeline:
         features = record.features()
         rows = self._rows(record, features)
         evenly = features.stride_s is None  # spread over what was covered; else the rows know their times
-        covered_s = (getattr(record, "covered_s", None) if evenly else None) or record.duration_s
+        covered_s = (record.covered_s if evenly else None) or record.duration_s
         times_s = features.times_s(covered_s, where=str(record.id))
         row_s = features.stride_s if features.stride_s is not None else 2 * float(times_s[0])
         covered_s = covered_s or features.duration_s or float(times_s[-1]) + row_s / 2
-        spans = tuple(getattr(record, "segments", ()))
+        spans = record.segments
         if self.training and rng is not None:
             extents = [self.spec.draw_extent(covered_s, row_s, spans, rng)]
         else:
@@ -215,7 +201,7 @@ class SnippetPipeline:
             "spans": spans,
         }
 
-    def _rows(self, record: SegmentRecord, features: Features) -> np.ndarray:
+    def _rows(self, record: FeatureRecord, features: Features) -> np.ndarray:
         wanted = self.spec.rows
         if wanted != "features" and features.scores is None:
             raise DataError(
