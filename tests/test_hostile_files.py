@@ -137,7 +137,7 @@ def test_json_with_a_field_of_another_type(tmp_path, reader, content, said):
 def test_json_of_the_right_form(tmp_path):
     (tmp_path / "f.jsonl").write_text(json.dumps(QVHIGHLIGHTS) + "\n")
     (record,) = qvhighlights(tmp_path / "f.jsonl", features=with_features(tmp_path))
-    assert (record.moments, record.duration_s) == (((0.0, 1.0),), 9.0)
+    assert (record.moments, record.duration_s) == (((0.0, 1.0), (2.0, 3.0)), 9.0)
 
 
 # ---- recipes, records and logs of runs ---------------------------------------------------------------------
