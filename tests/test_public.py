@@ -74,6 +74,16 @@ def test_names_without_torch():
     without_torch(f"import videozoo\nfor name in {names}: getattr(videozoo, name)")
 
 
+@pytest.mark.parametrize("call", ["Task", "VideoModel", "load('a.pt')", "create_model('tsm')", "load_card('tsm.k400')"])
+def test_calls_that_need_torch_say_so(call):
+    without_torch(
+        f"import videozoo\n"
+        f"try: videozoo.{call}\n"
+        f"except videozoo.MissingPackageError as error: assert \"pip install 'videozoo[torch]'\" in str(error), error\n"
+        f"else: raise AssertionError('no error')"
+    )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_docs_import_public_names_only(page):
     tree = python_of(page)

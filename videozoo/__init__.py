@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from videozoo.errors import require
 from videozoo.version import __version__
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ _NAMES_OF = {
     "types": ("ParamRule",),
     "weights.cards": ("load_card",),
 }
+_TORCH_MODULES = ("Task", "VideoModel")  # the names that cannot be imported without torch
 _HOME_OF = {name: f"videozoo.{module}" for module, names in _NAMES_OF.items() for name in names}
 
 __all__ = [
@@ -158,6 +160,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'videozoo' has no attribute '{name}'")
+    if name in _TORCH_MODULES:
+        require("torch", extra="torch", purpose=f"videozoo.{name}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 

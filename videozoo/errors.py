@@ -4,7 +4,7 @@
     ├── ConfigError          a recipe, an override or an argument
     ├── DataError            a data set, a list file, an annotation
     │   ├── DecodeError      one video file; carries its path and the decoder's reason
-    │   └── WidthError       features of another width than a model takes
+    │   └── WidthError       features whose width does not fit the model
     ├── WeightsError         a checkpoint, a weight file, a download
     ├── TrainingError        a run that had to stop
     └── MissingPackageError  an optional package (also an ImportError)
@@ -70,7 +70,10 @@ class DecodeError(DataError):
 
 
 class WidthError(DataError):
-    """Features are of another width than the model takes; where one sample's are, those of all of them may be."""
+    """Features have a different width than the model expects.
+
+    If one sample is affected, assume the whole data set is.
+    """
 
 
 class WeightsError(VideoZooError):

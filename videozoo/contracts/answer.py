@@ -109,7 +109,7 @@ class Answer(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Labels(Answer):
-    """One score a class for one sample; probabilities unless the task says otherwise."""
+    """One score for each class; probabilities, unless the task defines other scores."""
 
     scores: np.ndarray  # [k]
     names: Sequence[str]

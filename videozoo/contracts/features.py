@@ -59,12 +59,12 @@ class FeatureRecipe:
         object.__setattr__(self, "input", json.loads(json.dumps(dict(self.input))))  # as it comes back from a file
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain values; `from_dict` takes them back."""
+        """Returns the recipe as plain values; `from_dict` takes them back."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, where: str = "feature recipe") -> Self:
-        """The recipe of plain values.
+        """Returns the recipe in plain values, as `to_dict` gives them.
 
         Raises:
             DataError: a value is missing, unknown or out of range.
@@ -75,7 +75,7 @@ class FeatureRecipe:
         return checked(values, cls, where=where, advice=ADVICE)
 
     def describe(self) -> str:
-        """The recipe in a line, for messages."""
+        """Returns the recipe in one line, for messages."""
         more = f", PCA {self.pca[:8]}" if self.pca else ""
         more += ", with sound" if self.audio else ""
         more += ", quantised" if self.quantised else ""
@@ -85,10 +85,10 @@ class FeatureRecipe:
         )
 
     def check_same(self, other: FeatureRecipe, *, where: str) -> None:
-        """Refuses `other`, the recipe of what lies at `where`, when it is not this one.
+        """Refuses `other`, the recipe of the features at `where`, if it differs from this one.
 
         Raises:
-            DataError: they differ; the message names both, and in what.
+            DataError: they differ; the message names both recipes and the differing values.
         """
         if self == other:
             return
@@ -151,10 +151,10 @@ class Features:
         return int(self.values.shape[1])
 
     def times_s(self, duration_s: float | None = None, *, where: str = "features") -> np.ndarray:
-        """The middle of each row's window `[t]`, in seconds of the video.
+        """Returns the middle of each row's window `[t]`, in seconds of the video.
 
         Args:
-            duration_s: of the video, for files that do not say it.
+            duration_s: of the video, for files that do not state it.
             where: begins the error message, such as the id of the video.
 
         Raises:
@@ -171,7 +171,7 @@ class Features:
         return (rows + 0.5) * length_s / len(rows)
 
     def between(self, start_s: float, end_s: float) -> Self:
-        """The rows whose middle lies in there, or the nearest one, as those of a video of its own."""
+        """Returns the rows whose middle is in this stretch, or else the nearest row, as those of a separate video."""
         times_s = self.times_s()
         rows = np.flatnonzero((times_s >= start_s) & (times_s < end_s))
         if not rows.size:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class ClipDataset(Dataset[ClipRecord]):
-    """The samples of a data set, nothing decoded, and what their label indices are called.
+    """A data set of clips: records, class names and notes. Nothing is decoded.
 
     Attributes:
         class_names: the name of label 0, 1, ...

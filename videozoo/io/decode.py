@@ -17,7 +17,7 @@ DECODERS = ("auto", "pyav", "torchcodec")
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """What the file says of itself; its first frame is decoded, so that a file which passes can be opened.
+    """Returns the properties of a video file; decodes its first frame to check that it can be read.
 
     Raises:
         DecodeError: there is no such file, or no video in it.
@@ -29,10 +29,10 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
 def open_video(
     path: str | os.PathLike[str], *, decoder: Decoder = "auto", num_threads: int = 1, device: str = "cpu"
 ) -> VideoReader:
-    """A reader of the file's frames, to be used in a `with` statement.
+    """Returns a reader of the file's frames, for use in a `with` statement.
 
     Args:
-        decoder: "auto" is PyAV, which is always there; "torchcodec" needs its package and FFmpeg's libraries.
+        decoder: "auto" is PyAV, which is always installed; "torchcodec" needs its package and FFmpeg's libraries.
         num_threads: decoding threads; one by default, so that loader workers share the cores evenly.
         device: "cuda" decodes on the GPU by TorchCodec, and frames stay there.
 

@@ -75,7 +75,7 @@ def from_parts(parts: Parts, *, where: str) -> Features:
 
 
 class FeatureStore:
-    """The features of many videos, read when asked for; picklable, so that loader workers can have it.
+    """The stored features of many videos, read on demand; picklable for loader workers.
 
     Args:
         path: a folder with one npz, npy or csv file a video (or one packed file), or a packed parquet, HDF5 or npz
@@ -113,7 +113,7 @@ class FeatureStore:
 
     @functools.cached_property
     def dim(self) -> int:
-        """Width of a row, in all files."""
+        """Width of a row, equal in all files."""
         return self.recipe.dim if self.recipe is not None else self._features(self.ids[0]).dim
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class FeatureStore:
         return id_ in self._known
 
     def has(self, video: Path) -> bool:
-        """Whether there are features of a video file: of this one, not of another with its name."""
+        """Returns whether this very video file has features; one of the same name does not count."""
         return self._sources.find(video, self._named_like(video)) is not None
 
     def id_of(self, video: Path) -> str:
@@ -145,11 +145,11 @@ class FeatureStore:
         return [name for name in (video.stem, video.name, video.with_suffix("").as_posix()) if name in self]
 
     def place(self, id_: str) -> str:
-        """The file of a video's features, for messages."""
+        """Returns the file of a video's features, for messages."""
         return self._file.place(id_)
 
     def read(self, id_: str) -> Features:
-        """The features of the video `id_`.
+        """Returns the features of the video `id_`.
 
         Raises:
             DataError: there are none of it, they are damaged, of another width or another recipe than the rest.

@@ -24,10 +24,10 @@ TIME_SLACK_S = 0.0005
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """Decoded frames with the times at which they come on screen.
+    """Decoded frames with their presentation times.
 
     data: uint8 [t h w c], RGB, upright; an array, or a tensor of a reader that decodes on a GPU.
-    times_s: of the frames themselves, from the video's first frame; not the times that were asked for.
+    times_s: of the frames themselves, counted from the video's first frame; requested times may differ.
     """
 
     data: Any
@@ -65,7 +65,7 @@ class VideoReader(abc.ABC):
     @property
     @abc.abstractmethod
     def num_frames(self) -> int:
-        """How many frames the file presents, exactly.
+        """The exact number of frames that the file presents.
 
         Raises:
             DecodeError: the file cannot be read to its end.
@@ -78,20 +78,20 @@ class VideoReader(abc.ABC):
 
     @abc.abstractmethod
     def frames_at(self, times_s: Sequence[float]) -> Frames:
-        """For each time the frame on screen then: the last one that starts at or before it.
+        """Returns the frame on screen at each time: the last one that starts at or before it.
 
-        Times in any order, also more than once; those outside the video give its first or last frame.
+        Times may come in any order and repeat; times outside the video give its first or last frame.
 
         Raises:
-            DecodeError: a frame that was asked for cannot be decoded.
+            DecodeError: one of these frames cannot be decoded.
         """
 
     def frames_by_index(self, indices: Sequence[int]) -> Frames:
-        """The frames with these indices in presentation order; any order, also more than once.
+        """Returns the frames with these indices, counted in presentation order; in any order, also repeated.
 
         Raises:
             DataError: an index is outside 0..num_frames-1.
-            DecodeError: a frame that was asked for cannot be decoded.
+            DecodeError: one of these frames cannot be decoded.
         """
         for index in indices:
             if not 0 <= index < self.num_frames:
@@ -103,20 +103,20 @@ class VideoReader(abc.ABC):
 
     @abc.abstractmethod
     def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
-        """(time_s, what `picture` takes) of each frame from start_s on, independent of other reads.
+        """Yields (time_s, source) of each frame from start_s on, independent of other reads.
 
-        For who needs the pictures of few of them: see `stream`.
+        `picture` turns a source into pixels, for callers that need few of them; see `stream`.
         """
 
     @abc.abstractmethod
     def picture(self, source: Any) -> Any:
-        """The uint8 [h w c], upright RGB, of one of `sources`."""
+        """Returns the picture of one of `sources`: uint8 [h w c], upright RGB."""
 
     def stream(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[float, Any]]:
-        """Every frame with start_s <= time < end_s as (time_s, uint8 [h w c]), in bounded memory.
+        """Yields every frame with start_s <= time < end_s as (time_s, uint8 [h w c]), in bounded memory.
 
         Raises:
-            DecodeError: the next frame cannot be decoded; those before it have been yielded.
+            DecodeError: the next frame cannot be decoded; all earlier frames have been yielded.
         """
         check_times(self.info.path, [start_s] if end_s is None else [start_s, end_s])
         for time_s, source in self.sources(start_s):
@@ -125,7 +125,7 @@ class VideoReader(abc.ABC):
             yield time_s, self.picture(source)
 
     def windows(self, *, window_s: float, stride_s: float, fps: float | None = None) -> Iterator[Frames]:
-        """Windows [k * stride_s, k * stride_s + window_s) over the whole video; each frame is decoded once.
+        """Yields the windows [k * stride_s, k * stride_s + window_s) of the whole video; each frame is decoded once.
 
         The last window is the first that reaches the end; it may hold fewer frames. Memory holds one window.
 

@@ -11,14 +11,14 @@ __all__ = ["Metric"]
 
 
 class Metric(Protocol):
-    """Counts over samples; merging two halves gives exactly what one pass over both would."""
+    """Computes scores over samples; merging two parts equals one pass over both."""
 
     def update(self, predictions: Sequence[Any], batch: Mapping[str, Any]) -> None:
-        """Adds one batch: typed predictions beside the batch that holds the truth."""
+        """Adds one batch: the predictions, and the batch with the ground truth."""
 
     def merge(self, other: Self) -> None:
-        """Adds what another process counted."""
+        """Adds the counts of another process."""
 
     def compute(self) -> dict[str, float]:
-        """The scores by name, each in its published unit."""
+        """Returns the scores by name, each in its published unit."""
         ...

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from videozoo.config.check import accepted, build
 from videozoo.config.registry import Registry
-from videozoo.errors import ConfigError
+from videozoo.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from videozoo.models.model import VideoModel
@@ -20,12 +20,12 @@ models = Registry("model", "videozoo.models", decorator="register_model")
 register_model = models.register
 """Registers a model: a `VideoModel` subclass, or a function that returns one."""
 
-# what an input says of the size of the model that takes it
+# arguments of an input that determine the size of its model
 OF_INPUT = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim", "feature_dims")
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the models that match a shell-style pattern."""
+    """Returns the names of the models that match a shell-style pattern."""
     return fnmatch.filter(models.names(), pattern)
 
 
@@ -39,12 +39,14 @@ def sizes_of_input(name: str, input_args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def create_model(name: str, **args: Any) -> VideoModel:
-    """The model `name` with checked arguments, e.g. `create_model("tsm", num_segments=8, num_classes=10)`.
+    """Returns the model `name` with checked arguments, e.g. `create_model("tsm", num_segments=8, num_classes=10)`.
 
     Raises:
         ConfigError: no such model, or an argument it does not take; the nearest name is suggested. A value that it
             cannot have.
+        MissingPackageError: torch is not installed.
     """
+    require("torch", extra="torch", purpose=f"model {name}")
     for key, value in args.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"model {name}.{key}: is {value}; needs a finite number")

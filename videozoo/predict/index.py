@@ -62,7 +62,7 @@ class IndexedVideo:
 
 @dataclasses.dataclass(frozen=True)
 class VideoIndex:
-    """The videos that a run has looked at, each once, by path.
+    """The embedded windows of videos, made by one run; each video once, by path.
 
     On disk it is one parquet file with a row a window, which other programs can read, too.
 
@@ -87,7 +87,7 @@ class VideoIndex:
         return of_video, times_s, np.concatenate([video.embedded for video in self.videos])
 
     def check_run(self, run: RunMark, *, where: str) -> None:
-        """Refuses to be asked or added to by another run.
+        """Refuses another run than the one that made the index.
 
         Raises:
             DataError: it is another one; the message names both.
@@ -98,18 +98,18 @@ class VideoIndex:
             )
 
     def with_videos(self, videos: Iterable[IndexedVideo]) -> Self:
-        """The same with `videos` in it; those that it had by the same path are replaced."""
+        """Returns an index with `videos` added; they replace videos of the same path."""
         by_path = {video.path: video for video in self.videos}
         by_path |= {video.path: video for video in videos}
         return dataclasses.replace(self, videos=tuple(by_path.values()))
 
     def without(self, paths: Iterable[str]) -> Self:
-        """The same without the videos at `paths`."""
+        """Returns an index without the videos at `paths`."""
         gone = set(paths)
         return dataclasses.replace(self, videos=tuple(v for v in self.videos if v.path not in gone))
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Writes the parquet file, whole or not at all.
+        """Writes the parquet file, completely or not at all.
 
         Raises:
             MissingPackageError: pyarrow is not installed.
@@ -145,7 +145,7 @@ class VideoIndex:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
-        """The index in a file.
+        """Reads an index from a file.
 
         Raises:
             DataError: there is none, or it is damaged.

@@ -60,7 +60,7 @@ class Window:
         return self.start_s <= span.middle_s < self.end_s
 
     def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
-        """Plain values, ready for JSON; `top` keeps the k best labels."""
+        """Returns plain values, ready for JSON; `top` keeps the k best labels."""
         times: dict[str, Any] = {"start_s": round(self.start_s, 6), "end_s": round(self.end_s, 6)}
         if self.found is not None:
             times["found"] = {"label": self.found.label, "score": round(self.found.score, 6)}
@@ -90,10 +90,10 @@ class Prediction:
 
     @property
     def timeline(self) -> tuple[Window, ...]:
-        """What holds at each moment, as windows that do not overlap, in the order of time; there may be gaps.
+        """The answer at each moment, as windows that do not overlap, in the order of time; there may be gaps.
 
         Sliding windows are cut: each speaks for the times nearest to its middle. Spans that overlap speak together.
-        Without times it is the answer of the whole video, over the whole video.
+        An answer without times gives one window over the whole video.
         """
         if self.over_spans:
             return _strongest(self.windows)
@@ -104,11 +104,11 @@ class Prediction:
 
     @property
     def is_timed(self) -> bool:
-        """Whether the answer says when: it has windows, or is one that has times of its own."""
+        """Whether the answer has times: windows, or times of its own."""
         return bool(self.windows) or self.over_spans or self.answer.is_timed
 
     def spans(self, *, min_score: float = 0.0, top: int = 1) -> tuple[Span, ...]:
-        """What happens when, in the order of time: what tables, subtitles, edit lists and cuts are made of.
+        """Returns the timed events in the order of time; tables, subtitles, edit lists and clips show them.
 
         Sliding windows that follow each other with the same best label are one span; its score is their mean. Of an
         answer that says no times, the `top` best labels are spans over the whole video.
@@ -129,7 +129,7 @@ class Prediction:
         return dataclasses.replace(self, answer=kept)
 
     def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
-        """Plain values, ready for JSON; `top` keeps the k best labels."""
+        """Returns plain values, ready for JSON; `top` keeps the k best labels."""
         return {
             "id": self.id,
             **self.answer.to_dict(top=top),

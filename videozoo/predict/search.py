@@ -41,7 +41,7 @@ class Hit:
         return Span(self.start_s, self.end_s, self.query, self.score)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Returns plain values, ready for JSON."""
         return {
             "video": self.video,
             "start_s": round(self.start_s, 3),
@@ -51,7 +51,7 @@ class Hit:
 
 
 class Searcher:
-    """Looks at videos once, and answers sentences about them.
+    """Embeds videos once, and answers sentences about them.
 
         searcher = load_searcher("runs/tall")
         index = VideoIndex(searcher.run, tuple(searcher.look(path) for path in paths))
@@ -95,7 +95,7 @@ class Searcher:
         )
 
     def ask(self, index: VideoIndex, query: str, *, top: int = 5) -> list[Hit]:
-        """The best moments of all videos, best first; two of one video overlap by less than a half.
+        """Returns the best moments of all videos, best first; two of one video overlap by less than a half.
 
         Raises:
             DataError: the query is empty or says nothing to the encoder, or the index is of another run.

@@ -1,4 +1,4 @@
-"""A task gives a model its meaning: the loss it learns by, the values it predicts, the metrics it is judged by."""
+"""Tasks: a model with its loss, its outputs and their decoder, and its metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Batch", "Task", "to_arrays"]
 
 
 class Task(nn.Module):
-    """Model and meaning in one module; the engine knows this interface and nothing of labels, boxes or model names.
+    """A model with its loss, outputs, decoder and metrics; the engine knows this interface and no labels or boxes.
 
     Attributes:
         recipe_name: the name in recipes, set by the registry.
@@ -51,11 +51,11 @@ class Task(nn.Module):
 
     @classmethod
     def fill_in(cls, args: Mapping[str, Any], records: Dataset[Any]) -> dict[str, Any]:
-        """A recipe's arguments with what only the training data can tell; the answer goes into the record."""
+        """Returns a recipe's arguments completed from the training data; the run's record stores them."""
         return dict(args)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Training: "loss" and its scalar parts, by name."""
+        """Returns "loss" and its scalar parts by name, for training."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
@@ -82,11 +82,11 @@ class Task(nn.Module):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Answer]:
-        """Returns one answer a sample, as evaluation, prediction and serving use it."""
+        """Returns one answer for each sample."""
         return self.decoder(to_arrays(self.outputs(batch)), batch)
 
     def metrics(self) -> list[Metric]:
-        """Fresh metrics for one evaluation; each takes (predictions, batch)."""
+        """Returns fresh metrics for one evaluation; each takes (predictions, batch)."""
         raise NotImplementedError(f"{type(self).__name__}.metrics")
 
 

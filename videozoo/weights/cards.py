@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videozoo.errors import WeightsError, did_you_mean
+from videozoo.errors import WeightsError, did_you_mean, require
 from videozoo.weights.download import Progress, fetch
 
 if TYPE_CHECKING:
@@ -90,14 +90,16 @@ def in_cache() -> Iterator[None]:
 
 
 def load_card(name: str, *, progress: Progress | None = None, refresh: bool = False) -> VideoModel:
-    """The model of a card with its weights, in evaluation mode; downloaded once, then taken from the cache.
+    """Returns the model of a card with its weights, in evaluation mode; downloads the file once and caches it.
 
     Args:
         refresh: downloads the file again.
 
     Raises:
         WeightsError: there is no such card, its model is not in this version, or its file cannot be had or read.
+        MissingPackageError: torch is not installed.
     """
+    require("torch", extra="torch", purpose=f"weights {name}")
     from videozoo.weights.importer import convert
 
     card = find_card(name)
