@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-long corpus lint format docs bench wheel-check clean
+.PHONY: demo test test-long corpus lint format docs bench wheel wheel-check wheel-slim wheel-torch clean
 
 demo: .venv/ready            ## make data, train, evaluate, predict: about 5 minutes on two cores
 	$(BIN)/videozoo demo --out runs/demo
@@ -11,8 +11,8 @@ demo: .venv/ready            ## make data, train, evaluate, predict: about 5 min
 test: .venv/ready            ## the default suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
-test-long: .venv/ready       ## what takes minutes: real kills, several processes, learning
-	$(BIN)/python -m pytest -q -m long
+test-long: .venv/ready       ## what takes minutes: ONNX equality, real kills, several processes, learning
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m long -n 2 --dist worksteal --durations=10
 
 corpus: .venv/ready          ## decode every file of a folder in child processes: real clips, else made ones
 	rm -rf build/corpus && mkdir -p build
@@ -38,13 +38,14 @@ BENCHMARKS := boundary_matching decode gap isolation localization_metrics nextvl
 bench: .venv/ready           ## benchmarks, each a ratio in one run
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-wheel-check: .venv/ready     ## build the wheel, install it alone, run the command from it
-	rm -rf dist build/wheel-venv
+wheel-check: wheel-slim wheel-torch  ## both forms of the wheel, each alone in an environment of its own
+
+wheel: .venv/ready           ## build the wheel into dist/
+	rm -rf dist
 	$(BIN)/uv build -q --wheel --python $(BIN)/python
-	$(BIN)/uv venv -q --python $(BIN)/python build/wheel-venv
-	$(BIN)/uv pip install -q --python build/wheel-venv/bin/python dist/videozoo-*.whl
-	cd build && wheel-venv/bin/videozoo --version && wheel-venv/bin/videozoo list recipes
-	cd build && wheel-venv/bin/videozoo show motion/tsm > /dev/null
+
+wheel-slim wheel-torch: wheel ## install it with the newest dependencies for PYTHON, test it away from the checkout
+	.ci/wheel $(@:wheel-%=%) $(PYTHON)
 
 .venv/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

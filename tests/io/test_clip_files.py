@@ -1,6 +1,7 @@
 """The files that every verb takes from a folder, links, closed folders and unfinished files among them."""
 
 import os
+import pathlib
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,8 @@ def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "scandir", refusing(scandir))
     monkeypatch.setattr(os, "listdir", refusing(listdir))
+    if hasattr(pathlib, "_NormalAccessor"):  # Python 3.10, whose paths hold a listdir of their own
+        monkeypatch.setattr(pathlib._NormalAccessor, "listdir", staticmethod(refusing(listdir)))
 
 
 def test_a_closed_folder_is_one_of_the_videos_and_fails(root, monkeypatch):

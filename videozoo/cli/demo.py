@@ -13,6 +13,7 @@ def demo(
     out: Path = typer.Option(Path("runs/demo"), help="Where everything is written."),
     num_train: int = typer.Option(800, min=8, help="Training clips to make."),
     num_val: int = typer.Option(200, min=8, help="Held-out clips to make."),
+    duration: str = typer.Option(None, help="Length of each training, e.g. 2ep [the recipe's]."),
     seed: int = typer.Option(0, min=0, help="Another seed makes another world."),
 ) -> None:
     """Make a world of moving shapes, train TSM and TSN on it, evaluate, predict: about 5 minutes on two cores."""
@@ -48,10 +49,11 @@ def demo(
     make_untrimmed(out / "long", num_train=0, num_val=1, seed=seed + 1)
     phase(f"made {num_train} + {num_val} clips and a long video in {out}", "synth", started)
 
+    overrides = [f"data.train.path={world / 'train'}", f"data.val.path={world / 'val'}", f"seed={seed}"]
+    overrides += [f"fit.duration={duration}"] if duration is not None else []
     for name in ("tsm", "tsn"):
         started = time.perf_counter()
-        data = [f"data.train.path={world / 'train'}", f"data.val.path={world / 'val'}", f"seed={seed}"]
-        train(load_recipe(f"motion/{name}", data), out / name)
+        train(load_recipe(f"motion/{name}", overrides), out / name)
         phase(f"trained {name}", f"train_{name}", started)
         started = time.perf_counter()
         summary["top1"][name] = round(evaluate_run(out / name).scores["top1"], 2)
