@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from videozoo.contracts.features import FeatureRecipe, Features
     from videozoo.contracts.input import InputSpec, Pipeline
     from videozoo.contracts.network import Network
-    from videozoo.contracts.record import ClipRecord, Record
+    from videozoo.contracts.record import ClipRecord, FeatureRecord, Record
     from videozoo.contracts.video import Span, VideoInfo
     from videozoo.data.dataset import ClipDataset
     from videozoo.data.registry import register_dataset
@@ -60,7 +60,7 @@ _NAMES_OF = {
     "contracts.features": ("FeatureRecipe", "Features"),
     "contracts.input": ("InputSpec", "Pipeline"),
     "contracts.network": ("Network",),
-    "contracts.record": ("ClipRecord", "Record"),
+    "contracts.record": ("ClipRecord", "FeatureRecord", "Record"),
     "contracts.video": ("Span", "VideoInfo"),
     "data.dataset": ("ClipDataset",),
     "data.registry": ("register_dataset",),
@@ -111,6 +111,7 @@ __all__ = [
     "Decoder",
     "Extractor",
     "FeatureRecipe",
+    "FeatureRecord",
     "FeatureStore",
     "Features",
     "Frames",
