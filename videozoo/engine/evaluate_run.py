@@ -24,6 +24,7 @@ from videozoo.errors import ConfigError, DataError
 from videozoo.report.page import write_report
 from videozoo.structured import shown
 from videozoo.tasks.build import task_from_checkpoint
+from videozoo.tasks.fitting import check_data
 from videozoo.tasks.registry import tasks
 from videozoo.transforms.input import Views, build_input
 from videozoo.weights import checkpoint as weights
@@ -89,6 +90,7 @@ def evaluate_run(
         input_spec = build_input(seen_input)
     section = _data_section(checkpoint, data, split, data_args or {})
     records = _records(checkpoint, section, where=f"{checkpoint.path}: data.{split}")
+    check_data(records, input_spec, where=f"{checkpoint.path}: data.{split}")
     check_features(checkpoint.record.get("features"), records, where=f"{checkpoint.path}: data.{split}")
     num_classes = len(checkpoint.class_names) if records.multi_label else None
     pipeline = input_spec.eval_pipeline(views, num_classes=num_classes)

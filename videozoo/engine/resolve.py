@@ -20,6 +20,7 @@ from videozoo.data.registry import datasets
 from videozoo.engine.options import Fit
 from videozoo.engine.sizes import model_sizes
 from videozoo.errors import ConfigError, DataError, WidthError
+from videozoo.tasks.fitting import check_data, check_input
 from videozoo.tasks.registry import tasks
 from videozoo.transforms.input import build_input
 from videozoo.weights import checkpoint
@@ -77,7 +78,9 @@ def resolve(recipe: Recipe) -> ResolvedRun:
     record = recipe.resolved()
     fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
     input_spec = build_input(record["input"])
+    check_input(recipe.name_of("task"), input_spec, where=recipe.source)
     records = _build_records(recipe, "train")
+    check_data(records, input_spec, where=f"{recipe.source}: data.train")
     class_names = tuple(records.class_names)
     record["model"] |= model_sizes(recipe, input_spec)
     multi_label = records.multi_label
@@ -95,6 +98,7 @@ def resolve(recipe: Recipe) -> ResolvedRun:
     val = None
     if "val" in recipe.data:
         val_records = _build_records(recipe, "val", class_names=class_names)
+        check_data(val_records, input_spec, where=f"{recipe.source}: data.val")
         check_features(record.get("features"), val_records, where=f"{recipe.source}: data.val")
         val = split("val", val_records, input_spec.eval_pipeline(fit.eval_views, num_classes=num_classes))
     if notes := notes_of(train.records, val.records if val is not None else None):

@@ -1,0 +1,75 @@
+"""Whether the parts of a recipe fit together: data set, input spec and task, compared before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.input import InputSpec
+from videozoo.contracts.record import Record
+from videozoo.errors import ConfigError
+from videozoo.tasks.registry import tasks
+from videozoo.tasks.task import Task
+from videozoo.transforms.registry import inputs
+
+__all__ = ["check_data", "check_input"]
+
+
+def check_input(task: str, spec: InputSpec, *, where: str) -> None:
+    """Refuses an input spec whose batches lack keys that the task reads.
+
+    Raises:
+        ConfigError: keys are missing; the message names inputs for the task and tasks for the input.
+    """
+    needs = _task(task).needs
+    missing = needs - spec.gives
+    if missing:
+        fitting = [name for name in inputs.names() if needs <= _input(name).gives]
+        others = [name for name in tasks.names() if (keys := _task(name).needs) and keys <= spec.gives]
+        raise ConfigError(
+            f"{where}: task '{task}' needs {_and(missing)}, and input '{spec.recipe_name}' gives "
+            f"{_and(spec.gives - {'id'})}; use {_or(input=fitting, task=others)}"
+        )
+
+
+def check_data(records: Dataset[Record], spec: InputSpec, *, where: str) -> None:
+    """Refuses a data set whose records the input spec cannot read or cannot learn from.
+
+    Raises:
+        ConfigError: it holds clips instead of features, or features instead of clips, or has other annotations.
+    """
+    if records.holds == spec.takes and spec.learns_from in records.truth:
+        return
+    fitting = [name for name in inputs.names() if _reads(_input(name), records)]
+    if records.holds != spec.takes:
+        problem = f"holds {records.holds}, and input '{spec.recipe_name}' takes {spec.takes}"
+    else:
+        problem = f"has {_and(records.truth)}, and input '{spec.recipe_name}' learns from {spec.learns_from}"
+    advice = f"use {_or(input=fitting)}" if fitting else f"use a data set of {spec.takes} with {spec.learns_from}"
+    if records.holds == "clips" and spec.takes == "features":
+        advice += ", or features of the clips, which videozoo extract makes"
+    raise ConfigError(f"{where}: {problem}; {advice}")
+
+
+def _reads(spec: type[InputSpec], records: Dataset[Record]) -> bool:
+    return records.holds == spec.takes and spec.learns_from in records.truth
+
+
+def _task(name: str) -> type[Task]:
+    return cast("type[Task]", tasks.get(name))
+
+
+def _input(name: str) -> type[InputSpec]:
+    return cast("type[InputSpec]", inputs.get(name))
+
+
+def _and(names: Iterable[str]) -> str:
+    *most, last = sorted(names) or ["nothing"]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _or(**names_of: list[str]) -> str:
+    """`input 'a' or 'b' or task 'c'`."""
+    parts = [f"{kind} {' or '.join(map(repr, names))}" for kind, names in names_of.items() if names]
+    return " or ".join(parts) or "parts that fit together"
