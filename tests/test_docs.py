@@ -11,6 +11,8 @@ from tests import rooms
 from tests.test_layers import MAY_IMPORT
 from videozoo.cli.main import app
 from videozoo.config.recipe import list_recipes
+from videozoo.data.registry import datasets
+from videozoo.errors import DataError
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,3 +79,59 @@ def test_page_lists_every_room():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(\w+)/?` \|", page, re.MULTILINE))
     assert listed == set(MAY_IMPORT) - {"version", "types"}
+
+
+FILES = {
+    "lists/a.mp4": "",
+    "lists/b.mp4": "",
+    "lists/e/img_00001.jpg": "",
+    "lists/train.txt": "a.mp4 412\n",
+    "lists/b.txt": "a.mp4 0\nwaving/d.mp4 1\nwaving/e.mp4 1\n",
+    "lists/c.txt": "a.mp4 jugling\n",
+    "lists/d.txt": "a.mp4 3 7\n",
+    "lists/g.txt": "e 0\n",
+    "lists/h.txt": "",
+    "lists/i.txt": "a.mp4 0\nb.mp4 waving\n",
+    "lists/j.txt": "a.mp4 0\nb.mp4 1000000\n",
+    "lists/k.txt": "a.mp4 1 0 0\nb.mp4 0 1 0\n",
+    "lists/l.txt": "path,label\na.mp4,0\n",
+    "clips/train/juggling/a.mp4": "",
+    "clips/val/jugling/a.mp4": "",
+    "mixed/notes.txt": "",
+    "k400/train.csv": "label,youtube_id,time_start,time_end,split\njuggling,abc,0,10,train\n",
+    "k400/v/other.mp4": "",
+    "UCF-101/Archery/a.avi": "",
+    "ucf/classInd.txt": "1 Archery\n2 Bowling\n",
+    "ucf/trainlist01.txt": "Archery/a.avi 2\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "args"),
+    [
+        ("clip_list", {"path": "lists/train.txt", "num_classes": 400}),
+        ("clip_list", {"path": "lists/b.txt"}),
+        ("clip_list", {"path": "lists/c.txt", "class_names": ["juggling", "waving"]}),
+        ("clip_list", {"path": "lists/d.txt"}),
+        ("clip_list", {"path": "lists/g.txt"}),
+        ("clip_list", {"path": "lists/h.txt"}),
+        ("clip_list", {"path": "lists/i.txt"}),
+        ("clip_list", {"path": "lists/j.txt"}),
+        ("clip_list", {"path": "lists/k.txt", "multi_label": True}),
+        ("clip_list", {"path": "lists/l.txt"}),
+        ("clip_folder", {"path": "clips", "subset": "val"}),
+        ("clip_folder", {"path": "clips"}),
+        ("clip_folder", {"path": "mixed"}),
+        ("kinetics_csv", {"path": "k400/train.csv", "video_dir": "k400/v"}),
+        ("ucf101", {"path": "UCF-101", "split_dir": "ucf", "split": 1}),
+    ],
+)
+def test_messages_on_the_data_page_are_those_of_the_program(data, args, tmp_path, monkeypatch):
+    for name, content in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as error:
+        datasets.get(data)(**args)
+    assert str(error.value) in (ROOT / "docs" / "data.md").read_text(encoding="utf-8").splitlines()
