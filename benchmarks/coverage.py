@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from videozoo.contracts.answer import Labels, Segments
+from videozoo.contracts.video import Span
 from videozoo.metrics.classification import MeanAveragePrecision, average_precision
 from videozoo.metrics.detection import DetectionMap
 from videozoo.metrics.interval import wilson_interval
 from videozoo.metrics.parts import Interval
 from videozoo.metrics.proposals import ProposalRecall
 from videozoo.metrics.youtube8m import YouTube8M
-from videozoo.types import Labels, Segments, Span
 
 SIZES = (20, 50, 77, 200, 500, 2000)
 ACCURACIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.985, 0.995)

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from videozoo.contracts.answer import Labels
 from videozoo.metrics.classification import average_precision
 from videozoo.metrics.youtube8m import YouTube8M
-from videozoo.types import Labels
 
 TOP = 20
 BATCH = 500

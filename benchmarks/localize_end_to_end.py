@@ -21,10 +21,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from videozoo.contracts.video import Span
 from videozoo.data.motion import make_untrimmed
 from videozoo.data.motion.labels import segments
 from videozoo.data.motion.script import Script
-from videozoo.types import Span
 
 
 @dataclasses.dataclass(frozen=True)

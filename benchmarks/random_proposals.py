@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from videozoo.contracts.answer import Segments
+from videozoo.contracts.video import Span
 from videozoo.data.segments import AnnotatedVideo, read_annotations
 from videozoo.metrics.localization import Localization
-from videozoo.types import Segments, Span
 
 Draw = Callable[[np.random.Generator, float, int], np.ndarray]
 

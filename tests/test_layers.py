@@ -17,7 +17,6 @@ MAY_IMPORT = {
     "version": set(),
     "structured": set(),
     "contracts": set(),
-    "types": set(),
     "terminal": set(),
     "config": set(),
     "drawing": set(),
@@ -49,7 +48,7 @@ MAY_IMPORT = {
         "predict",
     },
 }
-GROUND = ("errors", "version", "structured", "contracts", "types", "terminal", "config")
+GROUND = ("errors", "version", "structured", "contracts", "terminal", "config")
 
 # Rooms that work without torch: loading any of their modules imports neither torch nor its companions.
 WITHOUT_TORCH = {*GROUND, "drawing", "io", "transforms", "decoding", "metrics", "predict", "loading", "cli"}

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from videozoo.loading import load, load_extractor, load_searcher
     from videozoo.metrics.metric import Metric
     from videozoo.models.model import VideoModel
+    from videozoo.models.param_rule import ParamRule
     from videozoo.models.registry import create_model, list_models, register_model
     from videozoo.predict.extractor import Extractor
     from videozoo.predict.index import VideoIndex
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from videozoo.tasks.registry import register_task
     from videozoo.tasks.task import Task
     from videozoo.transforms.registry import register_input
-    from videozoo.types import ParamRule
     from videozoo.weights.cards import load_card
 
 _NAMES_OF = {
@@ -82,6 +82,7 @@ _NAMES_OF = {
     "loading": ("load", "load_extractor", "load_searcher"),
     "metrics.metric": ("Metric",),
     "models.model": ("VideoModel",),
+    "models.param_rule": ("ParamRule",),
     "models.registry": ("create_model", "list_models", "register_model"),
     "predict.extractor": ("Extractor",),
     "predict.index": ("VideoIndex",),
@@ -91,7 +92,6 @@ _NAMES_OF = {
     "tasks.registry": ("register_task",),
     "tasks.task": ("Task",),
     "transforms.registry": ("register_input",),
-    "types": ("ParamRule",),
     "weights.cards": ("load_card",),
 }
 _TORCH_MODULES = ("Task", "VideoModel")  # the names that cannot be imported without torch

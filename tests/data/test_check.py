@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.activitynet import activitynet
 from videozoo.data.check import folders_like_classes, notes_of, shared_samples
 from videozoo.data.clip_folder import clip_folder
@@ -12,7 +13,6 @@ from videozoo.data.clip_list import clip_list
 from videozoo.data.dataset import ClipDataset, assemble
 from videozoo.errors import DataError
 from videozoo.tasks.classify import Classify
-from videozoo.types import ClipRecord
 
 
 def make(root: Path, *names: str) -> Path:

@@ -5,11 +5,11 @@ import logging
 import pytest
 
 from videozoo.config.check import build
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.clip_folder import clip_folder, split_folder
 from videozoo.data.dataset import ClipDataset
 from videozoo.data.registry import datasets
 from videozoo.errors import ConfigError, DataError
-from videozoo.types import ClipRecord
 
 
 def touch(root, *names):

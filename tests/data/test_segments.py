@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from videozoo.contracts.features import Features
+from videozoo.contracts.video import Span
 from videozoo.data.activitynet import activitynet
 from videozoo.data.segments import read_annotations
 from videozoo.data.thumos14 import thumos14
 from videozoo.errors import DataError
 from videozoo.io.features import write_features
 from videozoo.transforms.snippets import SnippetsInput
-from videozoo.types import Span
 
 
 def official(**videos):

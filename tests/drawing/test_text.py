@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from videozoo.contracts.answer import Labels
+from videozoo.contracts.video import VideoInfo
 from videozoo.drawing import fonts, text
 from videozoo.drawing.fonts import SHIPPED, FontFile, font_of, has_glyph
 from videozoo.drawing.text import draw_text, fit, line_height, text_width, wrap
@@ -20,7 +22,6 @@ from videozoo.predict.prediction import Prediction, Window
 from videozoo.report.clips import draw_clips
 from videozoo.report.curves import RunSummary, plot_curves
 from videozoo.report.page import draw_matrix
-from videozoo.types import Labels, VideoInfo
 
 BUILT_IN = ImageFont.load_default(20)  # Pillow's: Basic Latin
 

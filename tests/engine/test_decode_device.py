@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from videozoo.contracts.record import ClipRecord
 from videozoo.engine import run as engine_run
 from videozoo.engine.distributed import World
 from videozoo.engine.options import Fit
@@ -12,7 +13,6 @@ from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
 from videozoo.transforms.input import ClipInput
 from videozoo.transforms.tensors import resize, resize_rounded
-from videozoo.types import ClipRecord
 
 GPU = World(device=torch.device("cuda", 0))
 FIT = Fit(decode_device="cuda", num_workers=0)

@@ -11,6 +11,7 @@ import torch.multiprocessing as mp
 from PIL import Image
 from torch import nn
 
+from videozoo.contracts.answer import Labels
 from videozoo.engine import evaluate as module
 from videozoo.engine.evaluate import Evaluation, evaluate
 from videozoo.errors import ConfigError, DataError, VideoZooError
@@ -18,7 +19,6 @@ from videozoo.metrics.classification import Classification
 from videozoo.metrics.parts import Matrix
 from videozoo.report.page import draw_matrix, write_report
 from videozoo.tasks.task import Task
-from videozoo.types import Labels
 
 NAMES = ("left", "<b>right</b>", 'up "&" away')
 

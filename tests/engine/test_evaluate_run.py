@@ -10,6 +10,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from videozoo.cli.eval import evaluate_command
+from videozoo.contracts.answer import Labels
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.motion import make_clips
 from videozoo.engine import evaluate_run as module
 from videozoo.engine.evaluate_run import evaluate_run, recordings, report_dir
@@ -17,7 +19,6 @@ from videozoo.errors import ConfigError, DataError, WeightsError
 from videozoo.metrics.classification import Classification
 from videozoo.tasks.task import Task
 from videozoo.transforms.input import ClipInput
-from videozoo.types import ClipRecord, Labels
 from videozoo.weights import checkpoint
 from videozoo.weights.checkpoint import Checkpoint
 

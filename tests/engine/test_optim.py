@@ -9,7 +9,7 @@ from videozoo.config.check import build
 from videozoo.engine.optim import RMSProp, clip_gradients, gradient_norm, parameter_groups
 from videozoo.engine.registry import optimizers
 from videozoo.errors import ConfigError
-from videozoo.types import ParamRule
+from videozoo.models.param_rule import ParamRule
 
 
 @pytest.fixture

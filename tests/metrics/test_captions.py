@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from videozoo.contracts.answer import Caption
 from videozoo.errors import DataError
 from videozoo.metrics import captions, meteor
 from videozoo.metrics.captions import CaptionScores, Pair, bleu, caption_scores, dense_scores
-from videozoo.types import Caption
 
 PAIRS = [
     ("a man is playing a guitar", ["a man plays the guitar", "someone is playing a guitar on a stage"]),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from videozoo.contracts.answer import Labels
 from videozoo.errors import DataError
 from videozoo.metrics.classification import Accuracy, Classification, MeanAveragePrecision, average_precision
 from videozoo.metrics.parts import Matrix, Note, Table
-from videozoo.types import Labels
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from videozoo.contracts.answer import Segments
+from videozoo.contracts.video import Span
 from videozoo.errors import DataError
 from videozoo.metrics.grounding import MomentRecall, first_hits
-from videozoo.types import Segments, Span
 
 
 def answers(*spans):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from videozoo.contracts.video import Span
 from videozoo.errors import DataError
 from videozoo.metrics.detection import THUMOS_TIOUS, DetectionMap, SpottingMap
 from videozoo.metrics.proposals import ProposalRecall, average_recall
-from videozoo.types import Span
 
 
 def batch(**spans):

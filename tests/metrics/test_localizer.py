@@ -1,6 +1,7 @@
+from videozoo.contracts.answer import Segments
+from videozoo.contracts.video import Span
 from videozoo.metrics.localization import Localization
 from videozoo.metrics.parts import Table
-from videozoo.types import Segments, Span
 
 TRUTH = {"a": (Span(0, 10, "x"), Span(20, 30, "y")), "b": (Span(5, 9, "x"),)}
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from videozoo.contracts.answer import Labels
 from videozoo.errors import DataError
 from videozoo.metrics.parts import Note, Table
 from videozoo.metrics.youtube8m import YouTube8M
-from videozoo.types import Labels
 
 
 def seen(scores, truth, *, top_k=20, parts=1):

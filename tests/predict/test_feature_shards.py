@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from videozoo.cli import prepare
 from videozoo.cli.predict import predict
+from videozoo.contracts.answer import Labels
 from videozoo.errors import ConfigError
 from videozoo.io.tfrecord import encode_sequence_example, write_tfrecord
 from videozoo.predict.feature_shards import kaggle_line
 from videozoo.tasks.build import build_task
 from videozoo.transforms.features import FeaturesInput
-from videozoo.types import Labels
 from videozoo.weights import checkpoint
 
 NAMES = ("low", "middle", "high")

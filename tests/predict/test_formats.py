@@ -8,8 +8,8 @@ import re
 
 import pytest
 
+from videozoo.contracts.video import Span, VideoInfo
 from videozoo.predict.formats import CSV_COLUMNS, to_csv, to_edl, to_json, to_srt
-from videozoo.types import Span, VideoInfo
 
 INFO = VideoInfo("clips/match.mp4", 9000.0, 25.0, 225000, 64, 48, 0, "h264", "yuv420p", 0.0, 1)
 SPANS = (

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from videozoo.contracts.answer import Caption, Labels, Segments
+from videozoo.contracts.video import Span, VideoInfo
 from videozoo.errors import ConfigError
 from videozoo.predict import plot
 from videozoo.predict.draw import PALETTE, clock, leaders
 from videozoo.predict.plot import plot_timeline
 from videozoo.predict.prediction import Prediction, Window
-from videozoo.types import Caption, Labels, Segments, Span, VideoInfo
 
 NAMES = ("jumps", "runs", "sits down on a chair that is much too far away to be seen")
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from videozoo.contracts.answer import Answer
+from videozoo.contracts.answer import Answer, Caption, Labels, Segments
+from videozoo.contracts.video import Span, VideoInfo
 from videozoo.errors import DataError
 from videozoo.predict.prediction import Prediction, Window
-from videozoo.types import Caption, Labels, Segments, Span, VideoInfo
 
 INFO = VideoInfo("a.mp4", 4.5, 25.0, 112, 64, 48, 0, "h264", "yuv420p", 0.0, 1000)
 

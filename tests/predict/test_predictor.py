@@ -4,13 +4,14 @@ import torch
 from PIL import Image
 
 from tests.predict.conftest import FPS, LEVELS, NAMES, SPEC, GreyMeter, NameGrey, grey_frames
+from videozoo.contracts.answer import Labels
+from videozoo.contracts.video import VideoInfo
 from videozoo.errors import ConfigError, DataError, DecodeError, WeightsError
 from videozoo.loading import load, load_extractor
 from videozoo.predict import windows
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.windows import window_times
 from videozoo.tasks.network import torch_network
-from videozoo.types import Labels, VideoInfo
 from videozoo.weights import checkpoint
 
 

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from tests.predict.conftest import FPS, LEVELS, NAMES, SPEC, GreyMeter, NameGrey, grey_frames
+from videozoo.contracts.answer import Caption, Segments
+from videozoo.contracts.video import Span
 from videozoo.errors import ConfigError, DecodeError
 from videozoo.io.audio import read_audio
 from videozoo.io.decode import open_video, probe
@@ -12,7 +14,6 @@ from videozoo.predict.prediction import Prediction
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.render import render
 from videozoo.tasks.network import torch_network
-from videozoo.types import Caption, Segments, Span
 
 RATE_HZ = 16000
 

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.predict.conftest import NAMES, SPEC, FindGrey, GreyMeter, NameGrey
+from videozoo.contracts.video import Span
 from videozoo.errors import ConfigError
 from videozoo.predict.predictor import Predictor
 from videozoo.tasks.network import torch_network
-from videozoo.types import Span
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.slim.conftest import NAMES
+from videozoo.contracts.video import Span
 from videozoo.io.decode import open_video
 from videozoo.predict.answers import Answers
 from videozoo.predict.extractor import Extractor
@@ -17,7 +18,6 @@ from videozoo.predict.plot import plot_timeline
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.render import render
 from videozoo.predict.search import Searcher
-from videozoo.types import Span
 
 STORY = (0, 3, 1)
 

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.dataset import ClipDataset
 from videozoo.errors import ConfigError
 from videozoo.layers import loss as losses
 from videozoo.models.model import VideoModel
 from videozoo.tasks.classify import Classify
-from videozoo.types import ClipRecord
 
 NAMES = ("a", "b", "c")
 

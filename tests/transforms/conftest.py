@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from videozoo.types import ClipRecord
+from videozoo.contracts.record import ClipRecord
 
 STEP = 8  # grey levels from one frame to the next
 

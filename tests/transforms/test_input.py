@@ -9,12 +9,12 @@ import torch
 
 from tests.io.test_damage import spoiled
 from tests.transforms.conftest import frame_numbers
+from videozoo.contracts.record import ClipRecord
 from videozoo.errors import ConfigError, DataError, DecodeError
 from videozoo.io.decode import open_video
 from videozoo.transforms.augment import Augment
 from videozoo.transforms.input import ClipInput, build_input
 from videozoo.transforms.registry import inputs
-from videozoo.types import ClipRecord
 
 SMALL = ClipInput(num_frames=4, short_side_px=40, crop_px=32)
 STILL = Augment(crop="center", flip=0.0)

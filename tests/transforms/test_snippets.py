@@ -7,11 +7,11 @@ from numpy.testing import assert_allclose
 
 from videozoo.contracts.features import Features
 from videozoo.contracts.record import FeatureRecord
+from videozoo.contracts.video import Span
 from videozoo.errors import ConfigError, DataError
 from videozoo.transforms.input import build_input
 from videozoo.transforms.snippets import ClassTrack, Extent, SnippetsInput, segments_within
 from videozoo.transforms.tensors import collate
-from videozoo.types import Span
 
 
 def ramp(t, *, stride_s=None, offset_s=None, duration_s=None, **more):

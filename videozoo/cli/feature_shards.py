@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from videozoo.contracts.answer import Labels
     from videozoo.predict.predictor import Predictor
-    from videozoo.types import Labels
 
 __all__ = ["find_records", "predict_records"]
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from videozoo.contracts.features import Features
+    from videozoo.contracts.video import Span
     from videozoo.io.features import FeatureStore
     from videozoo.predict.answers import Answers, Sink
     from videozoo.predict.prediction import Prediction
     from videozoo.predict.predictor import Predictor
-    from videozoo.types import Span
 
 __all__ = ["predict"]
 

@@ -182,9 +182,9 @@ def _read_recipe(name: str) -> dict[str, ClipDataset]:
     """The data sets of a recipe, all with the classes of the first."""
     from videozoo.config.check import accepted, build
     from videozoo.config.recipe import load_recipe
+    from videozoo.contracts.record import ClipRecord
     from videozoo.data.registry import datasets
     from videozoo.errors import ConfigError
-    from videozoo.types import ClipRecord
 
     found: dict[str, ClipDataset] = {}
     for split, args in load_recipe(name).data.items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.dataset import ClipDataset, Subset, assemble, check_val_share, half_of
 from videozoo.data.files import find_readable_clips, some_of
 from videozoo.data.labels import ClassIndex, ClassNames, given_names
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, counted
 from videozoo.io.clip_files import is_passed_over
-from videozoo.types import ClipRecord
 
 __all__ = ["clip_folder", "split_folder", "subset_folders"]
 

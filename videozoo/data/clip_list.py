@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.dataset import ClipDataset, Subset, assemble, check_val_share, half_of
 from videozoo.data.files import check_missing
 from videozoo.data.labels import ClassNames, class_index, columns_message, is_number, one_column_a_class
@@ -15,7 +16,6 @@ from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.io.clip_files import VIDEO_SUFFIXES
 from videozoo.structured import read_lines
-from videozoo.types import ClipRecord
 
 __all__ = ["clip_list", "list_line"]
 

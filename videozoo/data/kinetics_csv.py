@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.dataset import ClipDataset, assemble
 from videozoo.data.files import check_missing, find_stems
 from videozoo.data.labels import ClassNames, class_index
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, did_you_mean
 from videozoo.structured import read_rows, shown
-from videozoo.types import ClipRecord
 
 __all__ = ["kinetics_csv"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from videozoo.contracts.record import ClipRecord
 from videozoo.data.dataset import ClipDataset, assemble
 from videozoo.data.files import check_missing, find_stems
 from videozoo.data.labels import ClassIndex, ClassNames, given_names, is_number, read_class_names
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, counted
 from videozoo.structured import read_lines
-from videozoo.types import ClipRecord
 
 __all__ = ["ucf101"]
 

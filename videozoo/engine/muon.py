@@ -13,8 +13,8 @@ from torch.optim.adamw import adamw
 from videozoo.engine.optim import GroupwiseOptimizer, parameter_groups
 from videozoo.engine.registry import register_optimizer
 from videozoo.engine.sharded import like, whole
+from videozoo.models.param_rule import ParamRule
 from videozoo.tasks.task import Task
-from videozoo.types import ParamRule
 
 __all__ = ["Muon", "muon", "orthogonalized"]
 

@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 from videozoo.engine.registry import register_optimizer
 from videozoo.engine.sharded import local, whole
 from videozoo.errors import ConfigError
+from videozoo.models.param_rule import ParamRule
 from videozoo.tasks.task import Task
-from videozoo.types import ParamRule
 
 __all__ = [
     "GroupwiseOptimizer",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from videozoo.contracts.video import VideoInfo
 from videozoo.errors import ConfigError, did_you_mean
 from videozoo.io.pyav import PyAVReader
 from videozoo.io.reader import Frames, VideoReader
-from videozoo.types import VideoInfo
 
 __all__ = ["DECODERS", "Decoder", "Frames", "VideoReader", "open_video", "probe"]
 

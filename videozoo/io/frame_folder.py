@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from videozoo.contracts.video import VideoInfo
 from videozoo.errors import DataError, counted
 from videozoo.io.limits import check_size
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader
 from videozoo.structured import reading, regular_file, shown
-from videozoo.types import VideoInfo
 
 __all__ = ["IMAGE_SUFFIXES", "FrameFolder", "frame_files"]
 

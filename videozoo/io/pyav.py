@@ -20,12 +20,12 @@ import av.error
 import av.logging
 import numpy as np
 
+from videozoo.contracts.video import VideoInfo
 from videozoo.errors import DecodeError, VideoZooError, counted
 from videozoo.io.ending import Ending, find_ending, size_bytes
 from videozoo.io.limits import check_size, decoder_bound, is_strict
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
-from videozoo.types import VideoInfo
 
 __all__ = ["ONE_THREAD", "PyAVReader", "decoding", "ffmpeg_log", "open_container", "reason_of", "url_to_write"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
+from videozoo.contracts.video import VideoInfo
 from videozoo.errors import DataError, counted
-from videozoo.types import VideoInfo
 
 __all__ = ["TIME_SLACK_S", "Frames", "VideoReader", "check_times", "stack_pictures"]
 

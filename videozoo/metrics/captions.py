@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from videozoo.contracts.answer import Caption
 from videozoo.contracts.intervals import interval_iou
 from videozoo.errors import DataError, MissingPackageError, require
 from videozoo.metrics import meteor
 from videozoo.metrics.interval import jackknife_intervals, left_out, proportions, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval, Part, Table
 from videozoo.sentences.tokens import tokenize
-from videozoo.types import Caption
 
 __all__ = ["CaptionScores", "Pair", "bleu", "caption_scores", "dense_scores"]
 

@@ -13,10 +13,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from videozoo.contracts.answer import Labels
+from videozoo.contracts.ranking import best_first
 from videozoo.errors import DataError
 from videozoo.metrics.interval import batch_units, proportions, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval, Matrix, Note, Part, Table, tie_notes
-from videozoo.types import Labels, best_first
 
 __all__ = [
     "Accuracy",

@@ -10,12 +10,13 @@ import numpy as np
 from typing_extensions import Self
 
 from videozoo.contracts.intervals import interval_iou
+from videozoo.contracts.ranking import best_first
+from videozoo.contracts.video import Span
 from videozoo.errors import DataError, counted
 from videozoo.metrics.interval import batch_units, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval, Note, tie_notes
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
 from videozoo.metrics.segment import group_pairs
-from videozoo.types import Span, best_first
 
 __all__ = ["THUMOS_TIOUS", "DetectionMap", "SpottingMap", "Table", "average_precision", "spotting_precision"]
 

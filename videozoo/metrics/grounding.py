@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from videozoo.contracts.answer import Segments
 from videozoo.contracts.intervals import interval_iou
+from videozoo.contracts.ranking import best_first
 from videozoo.errors import DataError
 from videozoo.metrics.detection import Table as Rows
 from videozoo.metrics.detection import average_precision
 from videozoo.metrics.interval import batch_units, proportions, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval, Part, Table
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
-from videozoo.types import Segments, best_first
 
 __all__ = ["IOUS", "MomentRecall", "first_hits"]
 

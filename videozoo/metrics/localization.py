@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import Self
 
+from videozoo.contracts.answer import Segments
 from videozoo.metrics.detection import THUMOS_TIOUS, DetectionMap, SpottingMap
 from videozoo.metrics.parts import Interval, Note, Part, Table
 from videozoo.metrics.proposals import ACTIVITYNET_TIOUS, ProposalRecall
-from videozoo.types import Segments
 
 __all__ = ["Localization", "Protocol"]
 

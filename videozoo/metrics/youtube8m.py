@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from videozoo.contracts.answer import Labels
+from videozoo.contracts.ranking import best_first
 from videozoo.errors import DataError
 from videozoo.metrics.classification import Ties, average_precision, batch_labels, batch_scores, multi_hot
 from videozoo.metrics.interval import batch_units, proportions, score_intervals, unit_numbers
 from videozoo.metrics.parts import Interval, Part, Table, tie_notes
-from videozoo.types import Labels, best_first
 
 __all__ = ["YouTube8M"]
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.sequence import PeepholeLSTM, masked_softmax, plain_lstm, reverse, split_modalities, zero_padding
 from videozoo.models.model import LinearClassifier
+from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
-from videozoo.types import ParamRule
 
 __all__ = ["AttentionLSTM"]
 

@@ -15,8 +15,8 @@ from videozoo.errors import ConfigError
 from videozoo.layers.gru import GRUCell, run_gru
 from videozoo.layers.sequence import masked_softmax, reverse
 from videozoo.models.model import VideoModel
+from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
-from videozoo.types import ParamRule
 
 __all__ = ["ETS", "Seen"]
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.window_scores import pool_windows, window_scores
-from videozoo.types import ParamRule
+from videozoo.models.param_rule import ParamRule
 
 __all__ = ["DropoutClassifier", "FrameClassifier", "LinearClassifier", "VideoModel", "WindowClassifier"]
 

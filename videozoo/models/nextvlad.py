@@ -15,8 +15,8 @@ from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.sequence import masked_norm, split_modalities, zero_padding
 from videozoo.models.model import LinearClassifier
+from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
-from videozoo.types import ParamRule
 
 __all__ = ["Nextvlad"]
 

@@ -16,8 +16,8 @@ from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.temporal_shift import check_fraction, temporal_shift
 from videozoo.models.model import FrameClassifier
+from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
-from videozoo.types import ParamRule
 
 __all__ = ["PptsmV2"]
 

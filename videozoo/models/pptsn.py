@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from videozoo.models.image_backbone import Pretrained, project_first
+from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
-from videozoo.types import ParamRule
 
 __all__ = ["PPTSN"]
 

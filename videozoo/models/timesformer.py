@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.models.image_backbone import Pretrained, image_backbone
 from videozoo.models.model import LinearClassifier
+from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
-from videozoo.types import ParamRule
 
 __all__ = ["PPTimesformer", "Timesformer", "vision_transformer"]
 

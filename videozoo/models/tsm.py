@@ -17,9 +17,9 @@ from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.temporal_shift import check_fraction, temporal_shift
 from videozoo.models.image_backbone import Pretrained
+from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
-from videozoo.types import ParamRule
 
 __all__ = ["TSM", "shift_residuals"]
 

@@ -19,8 +19,8 @@ from videozoo.errors import ConfigError
 from videozoo.layers.inflate import inflate
 from videozoo.models.image_backbone import Pretrained, image_backbone
 from videozoo.models.model import DropoutClassifier
+from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
-from videozoo.types import ParamRule
 
 __all__ = ["Videoswin"]
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from videozoo.contracts.video import Span
 from videozoo.errors import ConfigError, DataError, did_you_mean
 from videozoo.io.whole_file import write_whole_text
 from videozoo.predict.formats import to_csv, to_edl, to_json, to_srt
 from videozoo.predict.outputs import is_folder
 from videozoo.predict.prediction import Prediction
-from videozoo.types import Span
 
 __all__ = ["FORMATS", "HOLDS_MANY", "AnswerFile", "AnswerStream", "Answers", "Sink", "format_of"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from videozoo.contracts.answer import Labels
+from videozoo.contracts.ranking import best_first
 from videozoo.errors import ConfigError, DataError
 from videozoo.predict.predictor import Predictor
-from videozoo.types import Labels, best_first
 
 __all__ = ["KAGGLE_HEADER", "kaggle_line", "label_records"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from videozoo.contracts.answer import UNNAMED
+from videozoo.contracts.video import Span, VideoInfo
 from videozoo.predict.timecode import Timebase
 from videozoo.terminal import escaped
-from videozoo.types import Span, VideoInfo
 
 __all__ = ["CSV_COLUMNS", "to_csv", "to_edl", "to_json", "to_srt"]
 

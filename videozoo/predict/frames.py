@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from videozoo.contracts.video import VideoInfo
 from videozoo.errors import ConfigError, DataError, DecodeError
 from videozoo.io.decode import VideoReader, open_video
 from videozoo.io.frame_folder import FrameFolder, frame_files
 from videozoo.io.reader import TIME_SLACK_S, Frames, stack_pictures
-from videozoo.types import VideoInfo
 
 __all__ = ["FrameArray", "SlidingReader", "Video", "name_of", "open_source"]
 

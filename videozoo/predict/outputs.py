@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from videozoo.contracts.video import Span
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.cut import copy_cut, cut
 from videozoo.predict.frames import Video, open_source
-from videozoo.types import Span
 
 __all__ = ["check_writable", "cut_spans", "is_folder", "plan_outputs"]
 

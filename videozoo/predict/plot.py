@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from videozoo.contracts.answer import UNNAMED, Lane
+from videozoo.contracts.video import Span
 from videozoo.drawing.text import draw_text, fit, text_width
 from videozoo.errors import ConfigError, counted
 from videozoo.io.whole_file import whole_file
 from videozoo.predict.draw import GREY, PALETTE, RGB, clock, colours, leaders
 from videozoo.predict.prediction import Prediction, Window
-from videozoo.types import Span
 
 __all__ = ["plot_timeline"]
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from videozoo.contracts.video import VideoInfo
 from videozoo.drawing.text import draw_text, text_width, wrap
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.audio import read_audio
@@ -23,7 +24,6 @@ from videozoo.io.remux import add_sound
 from videozoo.predict.draw import GREY, PALETTE, colours, leaders
 from videozoo.predict.frames import Video, open_source
 from videozoo.predict.prediction import Prediction, Window
-from videozoo.types import VideoInfo
 
 __all__ = ["render"]
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from videozoo.contracts.features import Features
 from videozoo.contracts.intervals import interval_iou
+from videozoo.contracts.ranking import best_first
+from videozoo.contracts.video import Span
 from videozoo.decoding.ground import GroundDecoder
 from videozoo.errors import ConfigError
 from videozoo.predict.frames import Video, name_of
@@ -18,7 +20,6 @@ from videozoo.predict.inference import checked
 from videozoo.predict.predictor import Predictor
 from videozoo.sentences.tokens import tokenize
 from videozoo.transforms.moments import MomentsInput
-from videozoo.types import Span, best_first
 
 __all__ = ["Hit", "Searcher"]
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar, overload
 
 from videozoo.contracts.network import Network
+from videozoo.contracts.video import VideoInfo
 from videozoo.io.decode import VideoReader
 from videozoo.predict.frames import SlidingReader
 from videozoo.transforms.input import ClipInput
-from videozoo.types import VideoInfo
 
 __all__ = ["WindowTimes", "chunks", "shared_reader", "window_times"]
 

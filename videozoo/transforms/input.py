@@ -15,6 +15,8 @@ import numpy as np
 
 from videozoo.config.check import build
 from videozoo.contracts.input import Batch, InputSpec
+from videozoo.contracts.record import ClipRecord
+from videozoo.contracts.video import VideoInfo
 from videozoo.errors import ConfigError, DataError
 from videozoo.io import sample
 from videozoo.io.decode import VideoReader, open_video
@@ -25,7 +27,6 @@ from videozoo.transforms.forms import ClipOps, Form, clip_ops
 from videozoo.transforms.geometry import Resize, Snap, scale_box, scaled_size, view_boxes
 from videozoo.transforms.labels import multi_hot
 from videozoo.transforms.registry import inputs, register_input
-from videozoo.types import ClipRecord, VideoInfo
 
 __all__ = ["ClipInput", "ClipPipeline", "Views", "build_input"]
 

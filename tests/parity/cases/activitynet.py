@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tests.parity.rule import load, rel_err
+from videozoo.contracts.video import Span
 from videozoo.metrics.detection import Table, average_precision
 from videozoo.metrics.proposals import average_recall
-from videozoo.types import Span
 
 Segments = dict[str, np.ndarray]
 

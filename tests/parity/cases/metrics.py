@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tests.parity.rule import rel_err
+from videozoo.contracts.answer import Labels
 from videozoo.metrics.classification import Accuracy, MeanAveragePrecision
 from videozoo.metrics.metric import Metric
 from videozoo.metrics.youtube8m import YouTube8M
-from videozoo.types import Labels
 
 __all__ = ["compare", "matches", "scored"]
 

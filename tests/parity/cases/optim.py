@@ -14,8 +14,8 @@ from torch.optim import Optimizer
 from tests.parity.rule import input2, rel_err
 from videozoo.engine import optim
 from videozoo.models.model import VideoModel
+from videozoo.models.param_rule import ParamRule
 from videozoo.tasks.task import Task
-from videozoo.types import ParamRule
 
 NAMES = ("a", "b", "fc_w", "fc_b", "norm_w")
 OWN = (  # what the parameters of the reference run carry themselves

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from tests.parity.rule import load, rel_err
+from videozoo.contracts.answer import Segments
+from videozoo.contracts.video import Span
 from videozoo.decoding.anchors import nms
 from videozoo.metrics.grounding import IOUS, MomentRecall, first_hits
 from videozoo.transforms.moments import fits
-from videozoo.types import Segments, Span
 
 Cfg = Mapping[str, Any]
 RANKS = (1, 5, 10)

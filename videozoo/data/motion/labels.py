@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from videozoo.contracts.video import Span
 from videozoo.data.motion.script import CLASSES, Event, Script
 from videozoo.data.motion.shapes import COLOURS, SHAPES, outline
-from videozoo.types import Span
 
 __all__ = ["TAGS", "boxes", "caption", "segments", "tags"]
 

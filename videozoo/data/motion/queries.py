@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from videozoo.contracts.video import Span
 from videozoo.data.motion.folder import Progress, write_world
 from videozoo.data.motion.script import CLASSES, Event, Script
 from videozoo.data.motion.world import SPLITS, World
-from videozoo.types import Span
 
 __all__ = ["make_queries", "query_spans"]
 

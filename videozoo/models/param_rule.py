@@ -1,15 +1,10 @@
-"""Values that cross the borders between rooms."""
+"""The learning rate and weight decay of some of a model's parameters."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from videozoo.contracts.answer import Caption, Labels, Segments
-from videozoo.contracts.ranking import best_first
-from videozoo.contracts.record import ClipRecord
-from videozoo.contracts.video import Span, VideoInfo
-
-__all__ = ["Caption", "ClipRecord", "Labels", "ParamRule", "Segments", "Span", "VideoInfo", "best_first"]
+__all__ = ["ParamRule"]
 
 
 @dataclasses.dataclass(frozen=True)
