@@ -24,7 +24,7 @@ def code_of(page: Path) -> list[str]:
     """The lines of code blocks with their continuations joined, and the code within sentences."""
     text = page.read_text(encoding="utf-8")
     blocks = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-    shell = "".join(block for kind, block in blocks.findall(text) if not kind)
+    shell = "".join(block for kind, block in blocks.findall(text) if kind in ("", "sh", "console"))
     lines = shell.replace("\\\n", " ").splitlines()
     return lines + re.findall(r"`([^`]+)`", blocks.sub("", text).replace("\n", " "))
 
