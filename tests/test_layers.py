@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "tasks": {"layers", "models", "weights", "sentences", "transforms", "decoding", "metrics"},
     "report": {"drawing", "io", "data", "metrics"},
     "engine": {"report", "layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
-    "predict": {"drawing", "io", "transforms", "decoding", "sentences"},
+    "predict": {"drawing", "io", "transforms", "decoding", "sentences", "data"},
     "loading": {"predict", "tasks"},
     "cli": {
         "loading",

@@ -230,7 +230,7 @@ def test_words_that_do_not_go_together(videozoo_predict, videozoo_find, run, gre
         videozoo_predict(video, "--cut", tmp_path / "cut")
     with pytest.raises(ConfigError, match=r"--segments: .* answers with labels, without times"):
         videozoo_predict(video, "--segments", run)
-    with pytest.raises(ConfigError, match=r"--segments: says where to look, and --window"):
+    with pytest.raises(ConfigError, match=r"--segments: got --window as well, and both choose the stretches"):
         videozoo_predict(video, "--segments", run, "--window", "1")
     with pytest.raises(ConfigError, match=r"--format: there is no 'str'; did you mean 'srt'\?"):
         videozoo_find(video, "--format", "str")

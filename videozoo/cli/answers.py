@@ -1,4 +1,4 @@
-"""Answers on the terminal: what happens when, where an answer says so; else its names with their probabilities."""
+"""Answers on the terminal: timed events, or labels with their probabilities."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from videozoo.predict.answers import Answers
-    from videozoo.predict.prediction import Prediction
+    from videozoo.predict.prediction import Prediction, RecordAnswer
 
 __all__ = ["AnswerTable"]
 
-MOST_ROWS = 50  # of a table of spans; files hold them all
+MOST_ROWS = 50  # of a table; files hold all rows
 
 
 class AnswerTable:
     """Prints answers as they come: rows of one table for several videos with an answer each, else tables for each.
 
+    Of records it prints one table at the end, the first of them.
+
     Args:
-        videos: all that are asked about; the widest name sets the width of its column.
-        num_printed: how many answers a process that crashed has printed already.
+        videos: all videos of the session; the longest name sets the width of its column.
+        num_printed: the number of answers that a process printed before it crashed.
     """
 
     problem: str | None = None
@@ -35,18 +37,40 @@ class AnswerTable:
         self._console, self._answers, self._num_printed = console(), answers, num_printed
         self._is_overview = len(videos) > 1
         widest = max((cell_len(escaped(str(video))) for video in videos), default=0)
+        self._records: list[RecordAnswer] = []
+        self._num_records = 0
         self._name_width = min(max(widest, len("video")), max(self._console.width // 2, 16))
 
-    def add(self, prediction: Prediction) -> None:
-        """Prints one video's answer, at once."""
-        if self._is_overview and not prediction.is_timed:
-            self._console.print(self._row(prediction))
+    def add(self, answered: RecordAnswer) -> None:
+        """Prints one video's answer at once, or keeps one of the first records."""
+        from videozoo.predict.prediction import Prediction
+
+        if not isinstance(answered, Prediction):
+            self._num_records += 1
+            self._records += [answered] if self._num_records <= MOST_ROWS else []
+            return
+        if self._is_overview and not answered.is_timed:
+            self._console.print(self._row(answered))
         else:
-            _print(self._console, prediction, self._answers)
+            _print(self._console, answered, self._answers)
         self._num_printed += 1
 
     def close(self) -> None:
-        """Ends a table; there is nothing to add."""
+        """Prints the table of records."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        if not self._records:
+            return
+        table = Table("video", "labels", box=box.SIMPLE_HEAD, show_edge=False)
+        for record in self._records:
+            labels = ", ".join(f"{name} {score:.0%}" for name, score in record.answer.ranked(top=self._answers.top))
+            table.add_row(Text(record.id), Text(labels))
+        self._console.print(table)
+        if self._num_records > MOST_ROWS:
+            more = f"and {self._num_records - MOST_ROWS} more; write them all with --out answers.json or submission.csv"
+            self._console.print(more, style="dim")
 
     def _row(self, prediction: Prediction) -> Any:
         from rich.text import Text

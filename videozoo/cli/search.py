@@ -57,7 +57,7 @@ def search(
         _print(console(), hits)
     clips: list[Path] = []
     for place, hit in enumerate(hits, start=1) if cut is not None else ():
-        stem = cut / f"{place:02d}-{Path(hit.video).stem}"  # type: ignore[operator]
+        stem = cut / f"{place:02d}-{Path(hit.video).stem}"
         try:
             clips += cut_spans(hit.video, [hit.span], stem)
         except DataError as error:

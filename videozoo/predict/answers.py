@@ -1,8 +1,10 @@
-"""The answers for any number of videos, as text of a format."""
+"""The answers for any number of videos, as text of a format, written as they come."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import textwrap
 import time
 from collections.abc import Callable
@@ -11,21 +13,39 @@ from typing import NamedTuple, Protocol
 
 from videozoo.contracts.video import Span
 from videozoo.errors import ConfigError, DataError, did_you_mean
-from videozoo.io.whole_file import write_whole_text
+from videozoo.io.whole_file import whole_file, write_whole_text
+from videozoo.predict.feature_shards import KAGGLE_HEADER, kaggle_line
 from videozoo.predict.formats import to_csv, to_edl, to_json, to_srt
 from videozoo.predict.outputs import is_folder
-from videozoo.predict.prediction import Prediction
+from videozoo.predict.prediction import Prediction, RecordAnswer
+from videozoo.predict.sources import Sources
 
-__all__ = ["FORMATS", "HOLDS_MANY", "AnswerFile", "AnswerStream", "Answers", "Sink", "format_of"]
+__all__ = [
+    "FORMATS",
+    "HOLDS_MANY",
+    "RECORD_FORMATS",
+    "AnswerFile",
+    "AnswerStream",
+    "Answers",
+    "Format",
+    "Sink",
+    "StreamFile",
+    "format_of",
+]
 
 SAVE_EVERY_S = 60.0
 
 
 @dataclasses.dataclass
 class Answers:
-    """What a run said of videos, and which of them failed and why.
+    """The answers of a run for videos.
 
-    `top` bounds the labels of an answer about a whole video, `min_score` what counts as found over time.
+    Attributes:
+        run: the run, as the user named it.
+        top: how many labels of an answer about a whole video are shown.
+        min_score: the least score of an event over time.
+        found: the answers so far.
+        failed: why the other videos or records have none, by path or id.
     """
 
     run: str
@@ -39,11 +59,11 @@ class Answers:
         return dataclasses.replace(self, found=[prediction], failed={})
 
     def spans(self, prediction: Prediction) -> tuple[Span, ...]:
-        """What happens when, as tables show it."""
+        """Returns the timed events as tables show them."""
         return prediction.spans(min_score=self.min_score, top=self.top)
 
     def timed_spans(self, prediction: Prediction, where: str) -> tuple[Span, ...]:
-        """The same, for what makes no sense without times.
+        """Returns the same for outputs that need times.
 
         Raises:
             ConfigError: the answer is about the whole video only.
@@ -57,7 +77,7 @@ class Answers:
         return self.spans(prediction)
 
     def text(self, format: str) -> str:
-        """The answers in one of FORMATS; nothing where a format for one video has none.
+        """Returns the answers in one of FORMATS; an empty text where a format for one video has no answer.
 
         Raises:
             ConfigError: the format needs times and the answers have none.
@@ -65,7 +85,7 @@ class Answers:
         if not self.found and format not in HOLDS_MANY:
             return ""
         pieces: list[str] = []
-        stream = AnswerStream(self, format, pieces.append)
+        stream = AnswerStream(self, FORMATS[format], pieces.append)
         for prediction in self.found:
             stream.add(prediction)
         stream.close()
@@ -76,12 +96,13 @@ class Sink(Protocol):
     """Takes answers as they come.
 
     Attributes:
-        problem: why they could not be written, once they could not.
+        problem: the reason why they could not be written, if so.
     """
 
-    problem: str | None
+    @property
+    def problem(self) -> str | None: ...
 
-    def add(self, prediction: Prediction) -> None: ...
+    def add(self, answered: RecordAnswer) -> None: ...
 
     def close(self) -> None: ...
 
@@ -95,7 +116,7 @@ class AnswerFile:
         self._answers, self._path, self._format = answers, path, format
         self._saved_s, self._took_s = time.monotonic(), 0.0
 
-    def add(self, prediction: Prediction) -> None:
+    def add(self, answered: RecordAnswer) -> None:
         """Writes the file when the last time is long enough ago: a minute, or a hundred times as long as it takes."""
         if time.monotonic() - self._saved_s > max(SAVE_EVERY_S, 100 * self._took_s):
             self.close()
@@ -113,24 +134,24 @@ class AnswerFile:
 
 
 class AnswerStream:
-    """Writes answers in one of FORMATS as they come, so that nothing is lost when a later video ends the program.
+    """Writes answers in a format as they come, so that nothing is lost when a later video ends the program.
 
     Args:
-        answers: whose `run`, `top` and `min_score` count, and at the end `failed`.
+        answers: gives `run`, `top` and `min_score`, and at the end `failed`.
         write: takes each piece of the text.
         num_written: how many answers a process that crashed has written already.
     """
 
     problem: str | None = None
 
-    def __init__(self, answers: Answers, format: str, write: Callable[[str], object], *, num_written: int = 0):
-        self._answers, self._format, self._write = answers, FORMATS[format], write
+    def __init__(self, answers: Answers, format: Format, write: Callable[[str], object], *, num_written: int = 0):
+        self._answers, self._format, self._write = answers, format, write
         self._num_written = num_written
 
-    def add(self, prediction: Prediction) -> None:
-        """Writes one video's answer, and before the first one the head."""
+    def add(self, answered: RecordAnswer) -> None:
+        """Writes one answer, and before the first one the head."""
         head = self._format.head(self._answers) if not self._num_written else self._format.between
-        self._write(head + self._format.one(self._answers, prediction))
+        self._write(head + self._format.one(self._answers, answered))
         self._num_written += 1
 
     def close(self) -> None:
@@ -139,10 +160,41 @@ class AnswerStream:
         self._write(head + self._format.tail(self._answers, self._num_written > 0))
 
 
-class Format(NamedTuple):
-    """The text of a format in pieces: its head, one for each video, what stands between them, its tail."""
+class StreamFile:
+    """Writes the answers of many records to one file as they come; it appears at the end, also after an error."""
 
-    one: Callable[[Answers, Prediction], str]
+    problem: str | None = None
+
+    def __init__(self, answers: Answers, path: Path, format: Format):
+        self._stack = contextlib.ExitStack()
+        part = self._stack.enter_context(whole_file(path))
+        file = part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+        self._file = self._stack.enter_context(file)
+        self._stream = AnswerStream(answers, format, self._file.write)
+
+    def add(self, answered: RecordAnswer) -> None:
+        """Writes one answer.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        try:
+            self._stream.add(answered)
+        except OSError as error:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def close(self) -> None:
+        """Writes the end and gives the file its name."""
+        with self._stack:
+            if not self._file.closed:
+                self._stream.close()
+
+
+class Format(NamedTuple):
+    """The text of a format in pieces: its head, one for each answer, the text between two of them, its tail."""
+
+    one: Callable[[Answers, RecordAnswer], str]
     head: Callable[[Answers], str] = lambda answers: ""
     between: str = ""
     tail: Callable[[Answers, bool], str] = lambda answers, any_found: ""
@@ -152,8 +204,8 @@ def _json_head(answers: Answers) -> str:
     return '{\n  "run": ' + to_json(answers.run).rstrip() + ',\n  "predictions": ['
 
 
-def _json_one(answers: Answers, prediction: Prediction) -> str:
-    return "\n" + textwrap.indent(to_json(prediction.to_dict(top=answers.top)).rstrip(), "    ")
+def _json_one(answers: Answers, answered: RecordAnswer) -> str:
+    return "\n" + textwrap.indent(to_json(answered.to_dict(top=answers.top)).rstrip(), "    ")
 
 
 def _json_tail(answers: Answers, any_found: bool) -> str:
@@ -161,20 +213,48 @@ def _json_tail(answers: Answers, any_found: bool) -> str:
     return ("\n  ]" if any_found else "]") + ',\n  "failed": ' + failed.replace("\n", "\n  ") + "\n}\n"
 
 
+def _lines_head(answers: Answers) -> str:
+    return '{"run": ' + json.dumps(answers.run) + ', "predictions": [\n'
+
+
+def _lines_one(answers: Answers, answered: RecordAnswer) -> str:
+    return json.dumps(answered.to_dict(top=answers.top), ensure_ascii=False) + "\n"
+
+
+def _lines_tail(answers: Answers, any_found: bool) -> str:
+    failed = [{"id": name, "error": reason} for name, reason in answers.failed.items()]
+    return '], "failed": ' + json.dumps(failed) + "}\n"
+
+
 def _csv_head(answers: Answers) -> str:
     return to_csv(())
 
 
-def _csv_one(answers: Answers, prediction: Prediction) -> str:
+def _csv_one(answers: Answers, answered: RecordAnswer) -> str:
+    prediction = _of_video(answered)
     return to_csv([(prediction.id, answers.spans(prediction))], header=False)
 
 
-def _srt_one(answers: Answers, prediction: Prediction) -> str:
-    return to_srt(answers.timed_spans(prediction, "srt"))
+def _srt_one(answers: Answers, answered: RecordAnswer) -> str:
+    return to_srt(answers.timed_spans(_of_video(answered), "srt"))
 
 
-def _edl_one(answers: Answers, prediction: Prediction) -> str:
+def _edl_one(answers: Answers, answered: RecordAnswer) -> str:
+    prediction = _of_video(answered)
     return to_edl(answers.timed_spans(prediction, "edl"), prediction.info)
+
+
+def _of_video(answered: RecordAnswer) -> Prediction:
+    assert isinstance(answered, Prediction)  # records are written in RECORD_FORMATS
+    return answered
+
+
+def _kaggle_head(answers: Answers) -> str:
+    return f"{KAGGLE_HEADER}\n"
+
+
+def _kaggle_one(answers: Answers, answered: RecordAnswer) -> str:
+    return kaggle_line(answered.id, answered.labels) + "\n"
 
 
 FORMATS: dict[str, Format] = {
@@ -184,14 +264,22 @@ FORMATS: dict[str, Format] = {
     "edl": Format(_edl_one),
 }
 HOLDS_MANY = ("json", "csv")  # videos in a file; the others hold one
+# Of records there may be millions: a line each.
+RECORD_FORMATS: dict[str, Format] = {
+    "json": Format(_lines_one, _lines_head, ",", _lines_tail),
+    "kaggle": Format(_kaggle_one, _kaggle_head),
+}
+_RECORD_ENDINGS = {".json": "json", ".csv": "kaggle"}
 
 
-def format_of(name: str | None, out: Path | None, *, num_videos: int) -> str | None:
-    """The format that is asked for by name, or else by the ending of the file to write; None: neither.
+def format_of(name: str | None, out: Path | None, sources: Sources) -> str | None:
+    """Returns the format that is asked for by name, or else by the ending of the file to write; None: neither.
 
     Raises:
         ConfigError: there is no such format, or it holds one video and there are several for one place.
     """
+    if sources.shards:
+        return _record_format(name, out)
     folder = out is not None and is_folder(out)
     if name is None and out is not None:
         name = "json" if folder else out.suffix.lower().removeprefix(".")
@@ -202,6 +290,16 @@ def format_of(name: str | None, out: Path | None, *, num_videos: int) -> str | N
         return None
     if name not in FORMATS:
         raise ConfigError(f"--format: there is no '{name}'{did_you_mean(name, FORMATS)}")
-    if num_videos > 1 and name not in HOLDS_MANY and not folder:
-        raise ConfigError(f"--format: {name} holds one video, there are {num_videos}; give --out a folder")
+    if len(sources.videos) > 1 and name not in HOLDS_MANY and not folder:
+        raise ConfigError(f"--format: {name} holds one video, there are {len(sources.videos)}; give --out a folder")
+    return name
+
+
+def _record_format(name: str | None, out: Path | None) -> str | None:
+    if name is None and out is not None:
+        name = _RECORD_ENDINGS.get(out.suffix.lower())
+        if name is None:
+            raise ConfigError(f"--out: {out} ends in neither .json nor .csv (Kaggle's form); or give --format")
+    if name is not None and name not in RECORD_FORMATS:
+        raise ConfigError(f"--format: of features there is no '{name}'{did_you_mean(name, RECORD_FORMATS)}")
     return name

@@ -1,38 +1,51 @@
-"""Labels for the videos of feature shards: millions of them, one after the other, and Kaggle's form for them."""
+"""Shards of features as sources of prediction (YouTube-8M's TFRecords, PaddleVideo's pickles), and Kaggle's form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 from videozoo.contracts.answer import Labels
+from videozoo.contracts.dataset import Dataset
 from videozoo.contracts.ranking import best_first
-from videozoo.errors import ConfigError, DataError
-from videozoo.predict.predictor import Predictor
+from videozoo.contracts.record import FeatureRecord
 
-__all__ = ["KAGGLE_HEADER", "kaggle_line", "label_records"]
+__all__ = ["KAGGLE_HEADER", "kaggle_line", "open_shards"]
 
+TFRECORDS = ("*.tfrecord", "*.tfrecord.gz")
+PICKLES = ("*.pkl",)
 KAGGLE_HEADER = "VideoId,LabelConfidencePairs"
 KAGGLE_TOP = 20
 
 
-def label_records(
-    predictor: Predictor, records: Iterable[Any], *, batch_size: int = 64
-) -> Iterator[tuple[str, Labels | DataError]]:
-    """(id, labels) of each record of a feature data set; of one that cannot be used, its own name and why.
+def open_shards(source: str) -> Dataset[FeatureRecord] | None:
+    """Opens the shards that a source names: a file, a folder, a pattern, or a list file whose first line is a shard.
+
+    Returns None where the source names no shards.
 
     Raises:
-        ConfigError: the model takes videos, or its answers are no labels.
+        DataError: a shard is missing or damaged.
     """
-    if not predictor.takes_features:
-        raise ConfigError("predict: these are features, and the model takes videos; give the videos")
-    for id_, answer in predictor.of_records(records, batch_size=batch_size):
-        if not isinstance(answer, Labels | DataError):
-            raise ConfigError(f"predict: the run answers with {answer.kind}; shards need one that tags")
-        yield id_, answer
+    from videozoo.data.youtube8m import youtube8m  # loaded for shards alone
+    from videozoo.data.youtube8m_pkl import youtube8m_pkl
+
+    if _names(source, TFRECORDS):
+        return youtube8m(source)
+    return youtube8m_pkl(source) if _names(source, PICKLES) else None
+
+
+def _names(source: str, patterns: Sequence[str]) -> bool:
+    path = Path(source)
+    if path.is_dir():
+        return any(next(path.glob(pattern), None) is not None for pattern in patterns)
+    name = path.name
+    if path.is_file() and path.suffix in (".list", ".txt"):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            name = file.readline().strip()
+    return name.endswith(tuple(pattern.removeprefix("*") for pattern in patterns))
 
 
 def kaggle_line(id_: str, labels: Labels, *, top: int = KAGGLE_TOP) -> str:
-    """A line of a YouTube-8M submission: the id, and class numbers each with its confidence, the best first."""
+    """Returns a line of a YouTube-8M submission: the id, and class numbers each with its confidence, the best first."""
     order = best_first(labels.scores)[:top]
     return f"{id_}," + " ".join(f"{i} {labels.scores[i]:.6g}" for i in order)

@@ -12,7 +12,7 @@ from videozoo.contracts.answer import Answer, Labels, Segments
 from videozoo.contracts.video import Span, VideoInfo
 from videozoo.errors import DataError
 
-__all__ = ["Place", "Prediction", "Window"]
+__all__ = ["Place", "Prediction", "RecordAnswer", "Window"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,25 +68,35 @@ class Window:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prediction:
-    """The answer for one video.
-
-    `answer` is the task's own typed value over the whole video (`Labels` of a classifier), `windows` the
-    same over time where it was asked for, in the order of their start. With `over_spans` they are not sliding
-    windows but the spans that another run found, possibly none.
-    """
+class RecordAnswer:
+    """The answer for one record of a data set: its id and the task's own typed value."""
 
     id: str
     answer: Answer
-    info: VideoInfo
-    windows: tuple[Window, ...] = ()
-    over_spans: bool = False
-    damaged_frames: int = 0  # of the frames decoded for it; the decoder guessed their pixels
 
     @property
     def labels(self) -> Labels:
         """The answer of a task whose answers are labels."""
         return _as_labels(self.answer)
+
+    def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
+        """Returns plain values, ready for JSON; `top` keeps the k best labels."""
+        return {"id": self.id, **self.answer.to_dict(top=top)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction(RecordAnswer):
+    """The answer for one video.
+
+    `answer` is the task's own typed value over the whole video (`Labels` of a classifier), `windows` the
+    same over time on request, in the order of their start. With `over_spans` they are not sliding
+    windows but the spans that another run found, possibly none.
+    """
+
+    info: VideoInfo
+    windows: tuple[Window, ...] = ()
+    over_spans: bool = False
+    damaged_frames: int = 0  # of the frames decoded for it; the decoder guessed their pixels
 
     @property
     def timeline(self) -> tuple[Window, ...]:
@@ -110,8 +120,8 @@ class Prediction:
     def spans(self, *, min_score: float = 0.0, top: int = 1) -> tuple[Span, ...]:
         """Returns the timed events in the order of time; tables, subtitles, edit lists and clips show them.
 
-        Sliding windows that follow each other with the same best label are one span; its score is their mean. Of an
-        answer that says no times, the `top` best labels are spans over the whole video.
+        Sliding windows that follow each other with the same best label are one span; its score is their mean. Without
+        times in the answer, the `top` best labels are spans over the whole video.
         """
         spans: Iterable[Span]
         if self.over_spans:
@@ -131,8 +141,7 @@ class Prediction:
     def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
         """Returns plain values, ready for JSON; `top` keeps the k best labels."""
         return {
-            "id": self.id,
-            **self.answer.to_dict(top=top),
+            **super().to_dict(top=top),
             "windows": [window.to_dict(top=top) for window in self.windows],
             "info": dataclasses.asdict(self.info),
         }

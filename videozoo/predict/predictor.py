@@ -10,7 +10,7 @@ from videozoo.contracts.answer import Answer
 from videozoo.contracts.features import FeatureRecipe, Features
 from videozoo.contracts.input import Sample
 from videozoo.contracts.network import Network
-from videozoo.contracts.record import Record
+from videozoo.contracts.record import FeatureRecord
 from videozoo.contracts.video import Span, VideoInfo
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.features import is_feature_file, read_features
@@ -111,7 +111,7 @@ class Predictor:
             )
 
     def of_records(
-        self, records: Iterable[Record], *, batch_size: int = 64
+        self, records: Iterable[FeatureRecord], *, batch_size: int = 64
     ) -> Iterator[tuple[str, Answer | DataError]]:
         """Yields (id, answer) of each record of a data set; of one that cannot be used, a DataError is the answer."""
         failed: list[tuple[str, DataError]] = []

@@ -1,21 +1,59 @@
-"""Which videos the words FILES | FOLDER | LIST mean."""
+"""Finds the videos and the shards of features that names of files, folders, lists and patterns mean."""
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from videozoo.contracts.dataset import Dataset
+from videozoo.contracts.record import FeatureRecord
 from videozoo.errors import DataError
 from videozoo.io.clip_files import VIDEO_SUFFIXES, find_clips
 from videozoo.io.frame_folder import frame_files
+from videozoo.predict.feature_shards import open_shards
 
-__all__ = ["LIST_SUFFIXES", "find_videos"]
+__all__ = ["LIST_SUFFIXES", "Sources", "find_sources", "find_videos"]
 
 LIST_SUFFIXES = frozenset({".csv", ".lst", ".txt"})
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The sources of a session.
+
+    Attributes:
+        videos: video files and folders of frames, each once.
+        shards: data sets of the features of many videos, as YouTube-8M stores them.
+        first_shard: the name by which the first of the shards was found.
+    """
+
+    videos: tuple[Path, ...] = ()
+    shards: tuple[Dataset[FeatureRecord], ...] = ()
+    first_shard: str = ""
+
+
+def find_sources(sources: Iterable[str | os.PathLike[str]]) -> Sources:
+    """Finds every video and every shard of features that `sources` name, in their order; see `find_videos`.
+
+    Raises:
+        DataError: a folder, a list or a pattern without any, an address, or a shard that cannot be opened.
+    """
+    videos: dict[Path, None] = {}
+    shards: dict[str, Dataset[FeatureRecord]] = {}
+    for source in sources:
+        name = os.fspath(source)
+        if (opened := open_shards(name)) is not None:
+            shards[name] = opened
+        else:
+            videos.update(dict.fromkeys(_expand(name)))
+    if not videos and not shards:
+        raise DataError("sources: no video was named; give files, folders or a list file")
+    return Sources(tuple(videos), tuple(shards.values()), next(iter(shards), ""))
 
 
 def find_videos(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
