@@ -10,7 +10,8 @@ __all__ = ["interval_iou", "interval_overlap"]
 def interval_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns the length that intervals `[... 2]` share; the leading axes broadcast."""
     shared: np.ndarray = np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0])
-    return np.maximum(shared, 0.0)
+    overlap: np.ndarray = np.maximum(shared, 0.0)
+    return overlap
 
 
 def interval_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -20,4 +21,5 @@ def interval_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     shared = interval_overlap(a, b)
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou

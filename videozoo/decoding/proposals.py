@@ -43,7 +43,8 @@ def overlap_target(segments: np.ndarray, *, num_snippets: int, max_duration: int
     """Each cell's best overlap with an annotated segment, `[d t]` float32."""
     cells = map_segments(num_snippets, max_duration).reshape(-1, 2)
     best = interval_iou(cells[:, None], _clipped(segments)).max(1, initial=0.0)
-    return best.reshape(max_duration, num_snippets).astype(np.float32)
+    scores: np.ndarray = best.reshape(max_duration, num_snippets).astype(np.float32)
+    return scores
 
 
 def boundary_targets(
@@ -69,7 +70,8 @@ def action_target(segments: np.ndarray, *, num_snippets: int) -> np.ndarray:
 def _coverage(windows: np.ndarray, num_snippets: int) -> np.ndarray:
     edges = np.arange(num_snippets + 1) / num_snippets
     snippets = np.stack([edges[:-1], edges[1:]], -1)
-    return (interval_overlap(snippets[:, None], windows).max(1, initial=0.0) * num_snippets).astype(np.float32)
+    overlap: np.ndarray = interval_overlap(snippets[:, None], windows).max(1, initial=0.0) * num_snippets
+    return overlap.astype(np.float32)
 
 
 def _clipped(segments: np.ndarray) -> np.ndarray:
@@ -103,7 +105,8 @@ class Proposals:
 def is_boundary(probs: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
     """Where a sequence `[t]` of probabilities is over `threshold` of its maximum, or above its neighbours."""
     before, after = np.append(-1.0, probs[:-1]), np.append(probs[1:], -1.0)
-    return (probs > threshold * probs.max()) | ((probs > before) & (probs > after))
+    peaks: np.ndarray = (probs > threshold * probs.max()) | ((probs > before) & (probs > after))
+    return peaks
 
 
 def pair_boundaries(
@@ -157,7 +160,8 @@ def proposal_features(
         at = (low - step / 2)[:, None] + (step / num_subsamples)[:, None] * np.arange(num * num_subsamples + 1)
         read = np.interp(at, centres, values)
         windows = np.lib.stride_tricks.sliding_window_view(read, num_subsamples + 1, axis=1)
-        return windows[:, ::num_subsamples].mean(-1)
+        means: np.ndarray = windows[:, ::num_subsamples].mean(-1)
+        return means
 
     low, high = np.asarray(segments, np.float64).T
     reach = (high - low) * boundary_ratio

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from videozoo.config.recipe import Recipe, plain
+from videozoo.contracts.input import InputSpec
 from videozoo.errors import ConfigError
-from videozoo.models.registry import OF_INPUT, sizes_of_input
+from videozoo.models.registry import sizes_of_input
 from videozoo.transforms.input import build_input
 
 __all__ = ["as_run", "model_sizes"]
@@ -26,16 +27,14 @@ def as_run(recipe: Recipe) -> dict[str, Any]:
     return record
 
 
-def model_sizes(recipe: Recipe, input_spec: Any) -> dict[str, Any]:
+def model_sizes(recipe: Recipe, input_spec: InputSpec) -> dict[str, Any]:
     """Returns the sizes that the model takes from the input, unless the recipe says them.
 
     Raises:
         ConfigError: the recipe says one that differs from the input's.
     """
     model = recipe.name_of("model")
-    found = sizes_of_input(
-        model, {key: plain(getattr(input_spec, key)) for key in OF_INPUT if hasattr(input_spec, key)}
-    )
+    found = sizes_of_input(model, {key: plain(value) for key, value in input_spec.model_sizes().items()})
     said = recipe.section("model")
     for name in ("segment_frames", "feature_dim", "feature_dims"):
         ours, theirs = plain(said.get(name)), found.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from videozoo.config.check import accepted, build
@@ -36,9 +36,13 @@ def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
     new_model = functools.partial(create_model, name, **model_args)
     task_args = dict(record["task"])
     part = tasks.get(task_args.pop("name"))
-    given = {"input_spec": lambda: build_input(record["input"]), "new_model": lambda: new_model}
+    given: dict[str, Callable[[], Any]] = {
+        "input_spec": lambda: build_input(record["input"]),
+        "new_model": lambda: new_model,
+    }
     taken = {name: make() for name, make in given.items() if name in accepted(part)}
-    return build(part, task_args, where="task", model=new_model(), class_names=tuple(class_names), **taken)
+    task: Task = build(part, task_args, where="task", model=new_model(), class_names=tuple(class_names), **taken)
+    return task
 
 
 def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:

@@ -135,7 +135,7 @@ class Classify(Task):
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
         video = batch["video"]
         scores: Tensor = self.model(video.flatten(0, 1))
-        return {"scores": scores.unflatten(0, video.shape[:2])}
+        return {"scores": torch.unflatten(scores, 0, video.shape[:2])}
 
     def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:
         """Has "features" too: `features` `[b v d]`, which the classifier sees, and `scores` `[b v k]`."""
@@ -143,7 +143,7 @@ class Classify(Task):
             return super().graph(name, batch)
         video = batch["video"]
         found = self.of_clips(video.flatten(0, 1))
-        return {name: x.unflatten(0, video.shape[:2]) for name, x in found.items()}
+        return {name: torch.unflatten(x, 0, video.shape[:2]) for name, x in found.items()}
 
     def graphs(self, spec: InputSpec) -> dict[str, Graph]:
         if not isinstance(spec, ClipInput):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from videozoo.contracts.input import InputSpec
 from videozoo.errors import ConfigError
 from videozoo.tasks.build import task_from_checkpoint
+from videozoo.transforms.input import ClipInput
 from videozoo.weights import checkpoint
 
 __all__ = ["Distill", "Mutual", "Teacher"]
@@ -72,7 +73,7 @@ class Teacher:
         ConfigError: it names other classes, or looks at other clips.
     """
 
-    def __init__(self, path: str, *, class_names: Sequence[str], input_spec: Any):
+    def __init__(self, path: str, *, class_names: Sequence[str], input_spec: InputSpec):
         saved = checkpoint.read(path)
         task, spec = task_from_checkpoint(saved)
         self.path, self.model = saved.path, task.model.requires_grad_(False)
@@ -87,7 +88,8 @@ class Teacher:
                 f"task.distill.teacher: {saved.path} takes the input {type(spec).__name__}, "
                 f"this recipe gives {type(input_spec).__name__}; both need the same"
             )
-        other = {key: (getattr(spec, key, None), getattr(input_spec, key, None)) for key in SAME}
+        theirs, ours = spec.to_dict(), input_spec.to_dict()
+        other = {key: (theirs.get(key), ours.get(key)) for key in SAME}
         listed = "; ".join(f"input.{key}: {a!r}, {b!r}" for key, (a, b) in other.items() if a != b)
         if listed:
             raise ConfigError(
@@ -95,7 +97,7 @@ class Teacher:
                 "give the student the teacher's values, or train a teacher on the student's"
             )
         self.scale, self.shift = _renormalisation(input_spec, spec)
-        self.flips = getattr(spec, "channel_order", "rgb") != getattr(input_spec, "channel_order", "rgb")
+        self.flips = theirs.get("channel_order") != ours.get("channel_order")
 
     @torch.no_grad()
     def __call__(self, video: Tensor) -> Tensor:
@@ -106,13 +108,13 @@ class Teacher:
         scores: Tensor = self.model(video.flip(-3) if self.flips else video)
         return scores
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+    def __deepcopy__(self, memo: dict[int, object]) -> Teacher:
         return self  # an average of the student needs no copy of it
 
 
-def _renormalisation(student: Any, teacher: Any) -> tuple[Tensor | None, Tensor | None]:
+def _renormalisation(student: InputSpec, teacher: InputSpec) -> tuple[Tensor | None, Tensor | None]:
     """Factor and summand `[c 1 1]`, in the student's channel order, from its normalisation to the teacher's."""
-    if not hasattr(student, "mean"):
+    if not (isinstance(student, ClipInput) and isinstance(teacher, ClipInput)):
         return None, None  # an input that is not normalised
     ours, theirs = ([torch.tensor(spec.mean), torch.tensor(spec.std)] for spec in (student, teacher))
     if student.channel_order != teacher.channel_order:

@@ -91,7 +91,7 @@ class Ground(Task):
         """Returns `fits` `[n 3]`: scores and offsets of all windows of all samples for their sentences."""
         vectors = self.encode(batch["sentence"])
         features = [torch.from_numpy(candidates.features).to(vectors.device) for candidates in batch["candidates"]]
-        embedded = self.model.embed_windows(torch.cat(features)).split([len(rows) for rows in features])
+        embedded = torch.split(self.model.embed_windows(torch.cat(features)), [len(rows) for rows in features])
         return {"fits": torch.cat([self.model.answer(*pair) for pair in zip(embedded, vectors, strict=True)])}
 
     def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ class Localize(Task, Generic[Output]):
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the network's named tuple for the sequences of all videos, `[n ...]` each."""
         features: Tensor = batch["features"]
-        parts = [self._named_answer(chunk) for chunk in features.split(SEQUENCES_AT_ONCE)]
+        parts = [self._named_answer(chunk) for chunk in torch.split(features, SEQUENCES_AT_ONCE)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def answer(self, features: Tensor) -> Output:

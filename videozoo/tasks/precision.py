@@ -40,10 +40,11 @@ def check_precision(precision: str) -> None:
 
 def _is_native(precision: str) -> bool:
     """Whether torch has fast kernels of this precision for the processor."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     kernels = torch.ops.mkldnn
-    return kernels._is_mkldnn_bf16_supported() if precision == "bf16" else kernels._is_mkldnn_fp16_supported()
+    supported = kernels._is_mkldnn_bf16_supported if precision == "bf16" else kernels._is_mkldnn_fp16_supported
+    return bool(supported())
 
 
 @functools.cache

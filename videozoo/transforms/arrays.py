@@ -46,7 +46,8 @@ def size_of(clip: np.ndarray) -> tuple[int, int]:
 
 def pick(clip: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Returns the frames of a clip at `places` `[t]`."""
-    return clip[places]
+    picked: np.ndarray = clip[places]
+    return picked
 
 
 def stack_views(clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -125,7 +126,8 @@ def _resize_opencv(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     columns = (pixels[:, :, left] * (2048 - wx) + pixels[:, :, right] * wx) >> 4
     above = (columns[:, top] * (2048 - wy)) >> 16
     below = (columns[:, bottom] * wy) >> 16
-    return ((above + below + 2) >> 2).astype(np.uint8)
+    resized: np.ndarray = ((above + below + 2) >> 2).astype(np.uint8)
+    return resized
 
 
 def _linear_weights(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -358,7 +358,8 @@ class _Clock:
 
     def times_s(self, ticks: sample.Indices) -> list[float]:
         """The middle of each tick, so that rounding never falls to the frame before."""
-        return (self.start_s + (ticks + 0.5) / self.rate_hz).tolist()
+        times: list[float] = (self.start_s + (ticks + 0.5) / self.rate_hz).tolist()
+        return times
 
 
 def build_input(args: Mapping[str, Any]) -> InputSpec:

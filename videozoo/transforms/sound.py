@@ -35,7 +35,8 @@ def log_mel(signal: np.ndarray) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[::HOP]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
     magnitude = np.abs(np.fft.rfft(frames * hann, FFT))
-    return np.log(magnitude @ _mel_bands() + OFFSET).astype(np.float32)
+    spectra: np.ndarray = np.log(magnitude @ _mel_bands() + OFFSET).astype(np.float32)
+    return spectra
 
 
 def sound_features(path: str | os.PathLike[str], times_s: Sequence[tuple[float, float]]) -> np.ndarray:
@@ -85,6 +86,6 @@ def _mel_bands() -> np.ndarray:
     edges = np.linspace(mel(LOW_HZ), mel(HIGH_HZ), BANDS + 2)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    weights = np.maximum(0.0, np.minimum(rising, falling))
+    weights: np.ndarray = np.maximum(0.0, np.minimum(rising, falling))
     weights[0] = 0.0  # no band hears the constant part
     return weights

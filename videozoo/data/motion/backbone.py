@@ -35,7 +35,8 @@ def frame_features(frames: np.ndarray, kind: FeatureKind) -> np.ndarray:
         WeightsError: "imagenet", and its weights cannot be had.
     """
     mean, std = _frame_statistics(kind)
-    return (_raw_frame_features(frames, kind) - mean) * (SPREAD / std)
+    features: np.ndarray = (_raw_frame_features(frames, kind) - mean) * (SPREAD / std)
+    return features
 
 
 def sound_features(samples: np.ndarray, num_frames: int) -> np.ndarray:
@@ -44,7 +45,8 @@ def sound_features(samples: np.ndarray, num_frames: int) -> np.ndarray:
     They are the log magnitudes of 128 bands of 0..2 kHz, mixed at random: each feature says a little of every pitch.
     """
     mean, std = _sound_statistics()
-    return (_raw_sound_features(samples, num_frames) - mean) * (SPREAD / std)
+    features: np.ndarray = (_raw_sound_features(samples, num_frames) - mean) * (SPREAD / std)
+    return features
 
 
 def _raw_frame_features(frames: np.ndarray, kind: FeatureKind) -> np.ndarray:

@@ -56,7 +56,8 @@ class _Texture:
 
     def __call__(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         waves = np.sin(u[..., None] * self._across + v[..., None] * self._down + self._phase)
-        return waves.mean(axis=-1)
+        pattern: np.ndarray = waves.mean(axis=-1)
+        return pattern
 
 
 def _background(rng: np.random.Generator, size_px: int) -> np.ndarray:
@@ -66,7 +67,8 @@ def _background(rng: np.random.Generator, size_px: int) -> np.ndarray:
     light = _Texture(rng, waves=4, cycles=(0.5, 3))(u, v)
     tint = np.stack([_Texture(rng, cycles=(0.5, 2))(u, v) for _ in range(3)], axis=-1)
     picture = rng.uniform(60, 120) + 30 * light[..., None] + 15 * tint
-    return picture.clip(0, 255).astype(np.float32)
+    clipped: np.ndarray = picture.clip(0, 255).astype(np.float32)
+    return clipped
 
 
 def _draw(frame: np.ndarray, event: Event, state: State, texture: _Texture) -> None:

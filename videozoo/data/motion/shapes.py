@@ -33,31 +33,37 @@ def _box(u: np.ndarray, v: np.ndarray, *, left: float, top: float, right: float,
 
 def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     whole = _box(u, v, left=-0.7, top=-0.7, right=0.7, bottom=0.7)
-    return np.maximum(whole, -_box(u, v, left=-0.22, top=-1.0, right=0.22, bottom=-0.2))
+    distance: np.ndarray = np.maximum(whole, -_box(u, v, left=-0.22, top=-1.0, right=0.22, bottom=-0.2))
+    return distance
 
 
 def _disc(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     notch = np.abs(u) * 0.9 + (v + 0.15) * 0.44  # a wedge that opens upwards
-    return np.maximum(np.hypot(u, v) - 1, -notch)
+    distance: np.ndarray = np.maximum(np.hypot(u, v) - 1, -notch)
+    return distance
 
 
 def _ring(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     whole = np.abs(np.hypot(u, v) - 0.74) - 0.26
-    return np.maximum(whole, -_box(u, v, left=-0.28, top=-1.1, right=0.28, bottom=0.0))
+    distance: np.ndarray = np.maximum(whole, -_box(u, v, left=-0.28, top=-1.1, right=0.28, bottom=0.0))
+    return distance
 
 
 def _triangle(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     side = np.abs(u) * 0.911 - (v + 1) * 0.413  # from (0, -1) to (0.75, 0.65)
-    return np.maximum(side, v - 0.65)
+    distance: np.ndarray = np.maximum(side, v - 0.65)
+    return distance
 
 
 def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     post = _box(u, v, left=-0.25, top=-0.95, right=0.25, bottom=0.95)
-    return np.minimum(post, _box(u, v, left=-0.8, top=-0.55, right=0.8, bottom=-0.05))
+    distance: np.ndarray = np.minimum(post, _box(u, v, left=-0.8, top=-0.55, right=0.8, bottom=-0.05))
+    return distance
 
 
 def _crescent(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.maximum(np.hypot(u, v) - 1, 0.75 - np.hypot(u, v + 0.5))
+    distance: np.ndarray = np.maximum(np.hypot(u, v) - 1, 0.75 - np.hypot(u, v + 0.5))
+    return distance
 
 
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -80,4 +86,5 @@ def outline(shape: str) -> np.ndarray:
     ends = np.stack([axis[np.concatenate([first, last])], axis[np.concatenate([rows, rows])]], axis=1)
     angles = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     outermost = (ends @ np.stack([np.cos(angles), np.sin(angles)])).argmax(axis=0)
-    return ends[np.unique(outermost)]
+    corners: np.ndarray = ends[np.unique(outermost)]
+    return corners
