@@ -32,6 +32,9 @@ def crashing(path, **options):
         log.write(os.path.basename(path) + "\\n")
     if "bad" in os.path.basename(path):
         os.abort()
+    with open({log!r}) as log:
+        if "later" in os.path.basename(path) and log.read().split().count(os.path.basename(path)) > 1:
+            os.abort()
     return healthy(path, **options)
 
 decode.PyAVReader = crashing
@@ -80,6 +83,19 @@ def test_predict_names_the_files_and_answers_for_the_others_once(tmp_path, run, 
     assert sorted(names) == ["a.mp4", "c.mp4", "d.mp4"]
     opened = (tmp_path / "opened").read_text().split()
     assert {opened.count(f"{name}.mp4") for name in ("a", "bad1", "bad2", "c", "d")} == {1}
+
+
+def test_a_crash_while_rendering_costs_the_files_that_read_this_video(tmp_path, run, clips):
+    (clips / "c.mp4").rename(clips / "later.mp4")
+    words = ("predict", run, clips, "--json", "--plot", tmp_path / "p", "--render", tmp_path / "r", "--device", "cpu")
+    done = call(tmp_path, *words)
+    names = [Path(answer["id"]).name for answer in json.loads(done.stdout)["predictions"]]
+    assert sorted(names) == ["a.mp4", "d.mp4", "later.mp4"]
+    assert "1 file could not be written:" in done.stderr
+    assert "later.mp4: it crashed the decoder (signal 6, SIGABRT)" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["a.png", "d.png", "later.png"]
+    assert sorted(path.name for path in (tmp_path / "r").iterdir() if path.suffix == ".mp4") == ["a.mp4", "d.mp4"]
+    assert done.stderr.count("rendered: ") == 2 and done.stderr.count("plotted: ") == 3
 
 
 @pytest.mark.long

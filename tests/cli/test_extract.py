@@ -10,6 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from tests.contract.tiny import TINY
+from tests.io.test_damage import spoiled
 from videozoo.cli.main import app
 from videozoo.data.youtube8m import youtube8m
 from videozoo.errors import ConfigError, DataError
@@ -382,3 +383,10 @@ def test_a_name_that_is_not_utf8(run, clips, tmp_path, format):
     store = FeatureStore(tmp_path / "f")
     assert store.ids == (r"bad\udcff",) and store.id_of(video) == r"bad\udcff"
     assert "1 were there already" in call(run, tmp_path / "v", *args).stdout
+
+
+def test_damage_that_the_decoder_conceals_is_named(run, tmp_path):
+    damaged = spoiled(tmp_path / "bad.mkv", "libx264")
+    result = call(run, damaged, "--out", tmp_path / "f", "--window", "0.4", "--stride", "0.2", "--device", "cpu")
+    assert "damage that the decoder concealed (--strict makes it an error):" in result.stderr
+    assert "bad.mkv: " in result.stderr.splitlines()[-1]

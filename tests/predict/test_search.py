@@ -14,12 +14,17 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from tests.io.test_damage import spoiled
 from tests.predict.conftest import NAMES
+from videozoo.cli import main as command_line
 from videozoo.cli.index import index as index_command
+from videozoo.cli.search import PRINTED
 from videozoo.cli.search import search as search_command
 from videozoo.errors import ConfigError, DataError, MissingPackageError, WeightsError
+from videozoo.io import isolation
 from videozoo.io.decode import probe
 from videozoo.io.features import write_features
+from videozoo.io.isolation import Journal
 from videozoo.loading import load_extractor, load_searcher
 from videozoo.predict.extractor import Extractor
 from videozoo.predict.index import RunMark, VideoIndex
@@ -263,7 +268,7 @@ def test_an_index_of_another_run(write_run, grey_video, tmp_path):
     with pytest.raises(DataError, match=message):
         call("search", out, "it is dim", "--run", second)
     first.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match=r"which is not there; say where it is by --run"):
+    with pytest.raises(DataError, match=r"which does not exist; give its place with --run"):
         call("search", out, "it is dim")
     assert call("search", out, "it is dim", "--run", tmp_path / "moved").exit_code == 0
 
@@ -290,3 +295,36 @@ def test_bad_commands(write_run, words, error, message):
     run = write_run()
     with pytest.raises(error, match=message):
         call(*(run if word == "RUN" else word for word in words))
+
+
+def test_a_crash_costs_the_video_that_was_looked_at(write_run, grey_video, tmp_path, monkeypatch):
+    run, good, bad = write_run(), grey_video("v/a.mp4", [2]), grey_video("v/b.mp4", [2])
+    before = Journal()
+    before._crashed[str(bad)] = "it crashed the decoder (signal 6, SIGABRT)"
+    monkeypatch.setattr(isolation, "_journal", before)
+    assert "search" in command_line._SUPERVISED
+    found = call("search", run, "it is light", tmp_path / "v", "--json", "--cut", tmp_path / "cut")
+    assert found.exit_code == 1 and "b.mp4: it crashed the decoder (signal 6, SIGABRT)" in found.stderr
+    answers = json.loads(found.stdout)
+    assert [Path(hit["video"]).name for hit in answers["hits"]] == ["a.mp4"] and len(answers["clips"]) == 1
+
+    later = Journal()  # of a process that went on after one that crashed while it cut
+    later._crashed[str(good.resolve())] = "it crashed the decoder (signal 6, SIGABRT)"
+    later.results = {str(good): load_searcher(run, device="cpu").look(good), PRINTED: True}
+    monkeypatch.setattr(isolation, "_journal", later)
+    found = call("search", run, "it is light", good, "--cut", tmp_path / "cut")
+    assert found.exit_code == 1 and "a.mp4: it crashed the decoder" in found.stderr
+    assert "probability" not in found.stdout  # it is printed
+
+
+def test_damage_that_the_decoder_conceals_is_named(write_run, grey_video, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDEOZOO_STRICT", "")  # set by --strict, and put back after the test
+    run, healthy, damaged = write_run(), grey_video("a.mp4", [1]), spoiled(tmp_path / "bad.mkv", "libx264")
+    words = (healthy, damaged, "--run", run)
+    found = call("index", *words, "--out", tmp_path / "i.parquet")
+    assert found.exit_code == 0
+    assert "damage that the decoder concealed (--strict makes it an error):" in found.stderr
+    assert re.search(r"bad\.mkv: [1-3] frames?$", found.stderr.strip()) and "a.mp4: " not in found.stderr
+    assert "bad.mkv: " in call("search", run, "it is light", damaged, healthy).stderr
+    found = call("index", *words, "--out", tmp_path / "j.parquet", "--strict")
+    assert found.exit_code == 1 and "1 of 2 videos failed" in found.stderr

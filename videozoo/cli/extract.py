@@ -1,4 +1,4 @@
-"""`videozoo extract`: what a network sees of videos over time, stored for models on features."""
+"""`videozoo extract`: stores the features of videos over time, for models on features."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from videozoo.cli.eval import Precision
-from videozoo.cli.reading import MaxPixels, Strict
+from videozoo.cli.reading import MaxPixels, Strict, print_damage, print_problems
 from videozoo.terminal import console, progress_bars, say
 
 if TYPE_CHECKING:
+    from videozoo.predict.extraction import Extraction
     from videozoo.predict.projection import Projection
 
 __all__ = ["extract"]
@@ -30,7 +31,7 @@ class Format(str, enum.Enum):
 
 
 class Output(str, enum.Enum):
-    """What is stored of a network."""
+    """The values of a network that are stored."""
 
     features = "features"
     scores = "scores"
@@ -39,30 +40,31 @@ class Output(str, enum.Enum):
 def extract(
     run: str = typer.Argument(help="A run directory or weight file of a clip classifier, or timm:NAME."),
     sources: list[str] = typer.Argument(help="Videos, folders of videos or of frames, list files, patterns."),
-    out: Path = typer.Option(help="Folder of the features; what is done there already is left alone."),
+    out: Path = typer.Option(help="Folder of the features; videos that are done already are skipped."),
     format: Format = typer.Option(Format.npz, help="One file a video (npz, npy, csv), or packed."),
-    window: float = typer.Option(None, help="Seconds that a row sees [what a dense clip covers, else 1]."),
-    stride: float = typer.Option(None, help="Seconds from a row to the next [a quarter of the window]."),
-    fps: float = typer.Option(None, help="Rows a second; of timm:NAME, the frames that are looked at [1]."),
-    output: Output = typer.Option(Output.features, help="What the classifier sees, or its class probabilities."),
+    window: float = typer.Option(None, help="Seconds of a row's window [the length of a dense clip, else 1]."),
+    stride: float = typer.Option(None, help="Seconds from one row to the next [a quarter of the window]."),
+    fps: float = typer.Option(None, help="Rows a second; with timm:NAME, frames a second [1]."),
+    output: Output = typer.Option(Output.features, help="The inputs of the classifier, or its class probabilities."),
     pca: str = typer.Option(None, help="Principal components to keep, or an npz file with mean and components."),
-    audio: bool = typer.Option(False, "--audio", help="Also 128 numbers of the sound a row (log-mel)."),
-    frame_rate: float = typer.Option(None, help="Rate of folders of frames, which have none of their own."),
+    audio: bool = typer.Option(False, "--audio", help="Add 128 numbers of the sound to each row (log-mel)."),
+    frame_rate: float = typer.Option(None, help="Frame rate of folders of frames, which have none of their own."),
     batch_size: int = typer.Option(8, min=1, help="Windows that go through the network together."),
     workers: int = typer.Option(2, min=1, help="Videos that are decoded at the same time."),
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
-    precision: Precision = typer.Option(Precision.fp32, help="Of the forward pass."),
+    precision: Precision = typer.Option(Precision.fp32, help="Number format of the forward pass."),
 ) -> None:
-    """Store what a trained network sees of videos over time: the input of models on features.
+    """Store a trained network's features of videos over time: the input of models on features.
 
-    The folder also gets the network itself, so that a model trained on these features takes videos. Stop it whenever
-    you like: called again, it goes on. A file that cannot be read is reported at the end and sets the exit status 1.
+    The folder also gets the network itself, so that a model trained on these features takes videos. A command that
+    was stopped goes on when it is called again. A file that cannot be read is reported at the end and sets the exit
+    status 1.
     """
     import time
 
-    from videozoo.errors import ConfigError, counted
+    from videozoo.errors import ConfigError
     from videozoo.loading import load_extractor
     from videozoo.predict.extraction import extract_all, video_ids
     from videozoo.predict.sources import find_videos
@@ -83,9 +85,8 @@ def extract(
         device=device,
         precision=precision.value,
     )
-    notes = console(stderr=True)
     began_s = time.perf_counter()
-    with progress_bars(notes) as bar:
+    with progress_bars(console(stderr=True)) as bar:
         line = bar.add_task("extracting", total=len(videos))
         done = extract_all(
             extractor,
@@ -98,7 +99,16 @@ def extract(
             num_workers=workers,
             progress=lambda count: bar.update(line, completed=count),
         )
-    took_s = time.perf_counter() - began_s
+    _report(out, done, len(videos), pca_dim, time.perf_counter() - began_s)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+def _report(out: Path, done: Extraction, num_videos: int, pca_dim: int | None, took_s: float) -> None:
+    """Prints the counts and the recipe; then warnings, damage and failures."""
+    from videozoo.errors import counted
+
+    notes = console(stderr=True)
     already = f", {done.skipped} were there already" if done.skipped else ""
     say(f"{out}: {counted(done.extracted, 'video')}, {counted(done.rows, 'row')} in {took_s:.1f} s{already}")
     if done.recipe is not None:
@@ -109,11 +119,8 @@ def extract(
         say(f"the {pca_dim} components keep {done.kept:.1%} of the variance")
     if done.clipped > 0.05:
         notes.print(f"{done.clipped:.0%} of the values lie outside -2..2 and were cut; give --pca, which scales them")
-    if done.failed:
-        notes.print(f"{len(done.failed)} of {len(videos)} videos failed:", style="red")
-        for reason in done.failed.values():
-            notes.print(f"  {reason}", soft_wrap=True)
-        raise typer.Exit(1)
+    print_damage(notes, done.damaged)
+    print_problems(notes, f"{len(done.failed)} of {num_videos} videos failed:", done.failed.values())
 
 
 def _projection(pca: str | None) -> tuple[int | None, Projection | None]:

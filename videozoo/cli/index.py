@@ -1,4 +1,4 @@
-"""`videozoo index`: look at videos once, so that searching them takes no time."""
+"""`videozoo index`: embeds videos once, so that searching them takes no time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from videozoo.cli.reading import MaxPixels
+from videozoo.cli.reading import MaxPixels, Strict, print_damage, print_problems
 from videozoo.terminal import console, progress_bars, say
 
 if TYPE_CHECKING:
@@ -25,16 +25,21 @@ SAVE_EVERY_S = 60.0
 def index(
     sources: list[str] = typer.Argument(help="Videos, folders of videos, list files, patterns."),
     run: Path = typer.Option(..., help="A grounding run (its best checkpoint is taken) or its weight file."),
-    out: Path = typer.Option(..., "--out", "-o", help="The index, a name ending in .parquet; one that is there grows."),
-    features: Path = typer.Option(None, help="What `videozoo extract` wrote of these videos; others are looked at."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="The index, a name ending in .parquet; an existing index is extended."
+    ),
+    features: Path = typer.Option(
+        None, help="Features from `videozoo extract`; videos without stored features are processed."
+    ),
     batch_size: int = typer.Option(64, min=1, help="Windows that go through the network together."),
     max_pixels: MaxPixels = None,
+    strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
 ) -> None:
     """Prepare videos for `videozoo search`.
 
-    Videos that are in the index stay; those whose file has changed since are looked at again, and those whose file is
-    gone are taken out. What is done is saved every minute. A file that cannot be read is reported at the end and sets
+    Videos that are in the index stay; those whose file has changed since are processed again, and those whose file is
+    gone are removed. The index is saved every minute. A file that cannot be read is reported at the end and sets
     the exit status 1; the others are indexed.
     """
     from videozoo.errors import ConfigError, counted, require
@@ -48,7 +53,7 @@ def index(
     if out.suffix != ".parquet":
         raise ConfigError(f"--out {out}: an index is a parquet file; give a name ending in .parquet")
     check_writable(out)
-    require("pyarrow", extra="features", purpose="index of videos")  # said before hours of looking
+    require("pyarrow", extra="features", purpose="index of videos")  # before hours of work
     videos = find_videos(sources)
     with locked(out, is_folder=False):
         found = VideoIndex.read(out) if out.exists() else None
@@ -66,18 +71,17 @@ def index(
     found = found.with_videos(new)
     changed = sum(video.path in states for video in new)
     counts = ((len(new) - changed, "added"), (changed, "had changed"), (len(gone), "gone, taken out"))
-    told = ", ".join([f"{count} {what}" for count, what in counts if count] or ["nothing new"])
-    say(f"{out}: {counted(len(found.videos), 'video')}, {counted(len(found), 'window')} ({told})")
+    changes = ", ".join([f"{count} {change}" for count, change in counts if count] or ["nothing new"])
+    say(f"{out}: {counted(len(found.videos), 'video')}, {counted(len(found), 'window')} ({changes})")
+    notes = console(stderr=True)
+    print_damage(notes, {video.path: video.damaged_frames for video in new if video.damaged_frames})
+    print_problems(notes, f"{len(failed)} of {len(videos)} videos failed:", failed)
     if failed:
-        notes = console(stderr=True)
-        notes.print(f"{len(failed)} of {len(videos)} videos failed:", style="red")
-        for reason in failed:
-            notes.print(f"  {reason}", soft_wrap=True)
         raise typer.Exit(1)
 
 
 def _look(searcher: Searcher, video: Path, *, store: FeatureStore | None, batch_size: int) -> IndexedVideo:
-    """Looks at one video, or at its stored features."""
+    """Embeds one video, or its stored features."""
     known = store.read(store.id_of(video)) if store is not None and store.has(video) else None
     return searcher.look(video, features=known, batch_size=batch_size)
 
@@ -85,7 +89,7 @@ def _look(searcher: Searcher, video: Path, *, store: FeatureStore | None, batch_
 def _look_at_all(
     videos: Sequence[Path], look: Callable[[Path], IndexedVideo], found: VideoIndex, out: Path, *, must_write: bool
 ) -> tuple[list[IndexedVideo], list[str]]:
-    """Looks at videos and adds them to the index on the disk; returns them, and the reasons of those that failed."""
+    """Embeds videos and adds them to the index on the disk; returns them, and the reasons of those that failed."""
     import time
 
     from videozoo.errors import DataError

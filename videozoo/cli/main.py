@@ -74,7 +74,7 @@ app.command("demo", short_help="Make a world, train on it, evaluate, predict: 5 
 
 
 # Jobs over files: one that crashes the decoder is named, and the job goes on without it.
-_SUPERVISED = ("predict", "extract", "index", "eval")
+_SUPERVISED = ("predict", "extract", "index", "search", "eval")
 # A full disk or quota, a file that may not grow, a disk that fails.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

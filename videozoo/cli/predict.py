@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -12,10 +12,9 @@ import typer
 from typer import Option
 
 from videozoo.cli.eval import Precision
-from videozoo.cli.reading import MaxPixels, Strict
+from videozoo.cli.reading import MaxPixels, Strict, print_damage, print_problems
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress
 
     from videozoo.predict.answers import Sink
@@ -143,11 +142,10 @@ def _run(session: Session, plan: Plan, *, on_stdout: str | None) -> None:
         for path in made.paths:
             notes.print(f"{made.verb}: {path}", style="dim", soft_wrap=True)
     failed, unwritten = plan.answers.failed, session.unwritten
-    damaged = [f"{name}: {counted(number, 'frame')}" for name, number in session.damaged.items()]
-    _list(notes, "damage that the decoder concealed (--strict makes it an error):", damaged)
+    print_damage(notes, session.damaged)
     number = counted(len(failed), "video") if plan.sources.shards else f"{len(failed)} of {len(videos)} videos"
-    _list(notes, f"{number} failed:", list(failed.values()))
-    _list(notes, f"{counted(len(unwritten), 'file')} could not be written:", unwritten)
+    print_problems(notes, f"{number} failed:", failed.values())
+    print_problems(notes, f"{counted(len(unwritten), 'file')} could not be written:", unwritten)
 
 
 def _stdout_sinks(plan: Plan, format: str | None) -> list[Sink]:
@@ -186,11 +184,3 @@ class _Paused:
 
         with paused(self._bars):
             self._sink.close()
-
-
-def _list(notes: Console, title: str, reasons: Sequence[str]) -> None:
-    if not reasons:
-        return
-    notes.print(title, style="red")
-    for reason in reasons:
-        notes.print(f"  {reason}", soft_wrap=True)

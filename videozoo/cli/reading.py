@@ -1,14 +1,18 @@
-"""The options of all verbs that read videos; they take effect when they are parsed."""
+"""Options and reports of all verbs that read videos; the options take effect when they are parsed."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from videozoo.io.limits import MAX_PIXELS, set_max_pixels, set_strict
 
-__all__ = ["MaxPixels", "Strict"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["MaxPixels", "Strict", "print_damage", "print_problems"]
 
 
 def _bound(count: int | None) -> int | None:
@@ -30,3 +34,20 @@ MaxPixels = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", callback=_strict, help="Refuse videos with damage that the decoder conceals.")
 ]
+
+
+def print_problems(notes: Console, title: str, reasons: Iterable[str]) -> None:
+    """Prints reasons below a title; nothing without any."""
+    lines = list(reasons)
+    if lines:
+        notes.print(title, style="red")
+    for line in lines:
+        notes.print(f"  {line}", soft_wrap=True)
+
+
+def print_damage(notes: Console, damaged: Mapping[str, int]) -> None:
+    """Prints the number of damaged frames that the decoder concealed, by video."""
+    from videozoo.errors import counted
+
+    lines = (f"{name}: {counted(number, 'frame')}" for name, number in damaged.items())
+    print_problems(notes, "damage that the decoder concealed (--strict makes it an error):", lines)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from videozoo.cli.reading import MaxPixels, Strict, print_damage, print_problems
 from videozoo.terminal import console, progress_bars, write_json
 
 if TYPE_CHECKING:
@@ -18,27 +19,34 @@ if TYPE_CHECKING:
 
 __all__ = ["search"]
 
+PRINTED = "the hits are printed"  # in the journal of a job whose process crashes later
+
 
 def search(
     where: Path = typer.Argument(
         metavar="RUN_OR_INDEX", help="An index (.parquet) of `videozoo index`, or a grounding run, then with VIDEOS."
     ),
     query: str = typer.Argument(help='What happens, in words: "a square moves left".'),
-    sources: list[str] = typer.Argument(None, metavar="[VIDEOS]...", help="Only these; a run looks at them now."),
+    sources: list[str] = typer.Argument(
+        None, metavar="[VIDEOS]...", help="Search these videos only; a run processes them now."
+    ),
     top: int = typer.Option(5, min=1, help="How many moments to show."),
-    run: Path = typer.Option(None, help="The run of the index, where it lies elsewhere by now."),
+    run: Path = typer.Option(None, help="The run of the index, if it was moved."),
     cut: Path = typer.Option(None, help="Write the moments as clips into this folder."),
     as_json: bool = typer.Option(False, "--json", help="Print the answers as JSON on stdout, and nothing else."),
+    max_pixels: MaxPixels = None,
+    strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
 ) -> None:
-    """Find the moments of many videos that a sentence tells of, best first."""
+    """Find the moments of many videos that a sentence describes, best first."""
     from videozoo.errors import DataError, counted
 
     if not query.strip():
         raise DataError("query: is empty; say what to look for in a few words")
 
+    from videozoo.io.isolation import current_journal
     from videozoo.predict.formats import to_json
-    from videozoo.predict.outputs import check_writable, cut_spans
+    from videozoo.predict.outputs import check_writable
 
     if cut is not None:
         check_writable(cut)
@@ -53,15 +61,11 @@ def search(
     if unseen := searcher.unseen(query):
         text = f"no training sentence had: {', '.join(unseen)}; what is meant by them is a guess"
         notes.print(text, style="yellow")
-    if not as_json:
+    journal = current_journal()
+    if not as_json and PRINTED not in journal.results:
         _print(console(), hits)
-    clips: list[Path] = []
-    for place, hit in enumerate(hits, start=1) if cut is not None else ():
-        stem = cut / f"{place:02d}-{Path(hit.video).stem}"
-        try:
-            clips += cut_spans(hit.video, [hit.span], stem)
-        except DataError as error:
-            failed[hit.video] = str(error)
+        journal.keep(PRINTED, True)  # a clip may crash the process
+    clips = _cut(hits, cut, failed) if cut is not None else []
     if as_json:
         answers = {
             "query": query,
@@ -75,15 +79,30 @@ def search(
         write_json(to_json(answers))
     for clip in clips if not as_json else ():
         notes.print(f"cut: {clip}", style="dim", soft_wrap=True)
+    print_damage(notes, {video.path: video.damaged_frames for video in index.videos if video.damaged_frames})
+    print_problems(notes, f"{counted(len(failed), 'video')} failed:", failed.values())
     if failed:
-        notes.print(f"{counted(len(failed), 'video')} failed:", style="red")
-        for reason in failed.values():
-            notes.print(f"  {reason}", soft_wrap=True)
         raise typer.Exit(1)
 
 
+def _cut(hits: Sequence[Hit], folder: Path, failed: dict[str, str]) -> list[Path]:
+    """Writes the moments as clips and returns their paths; `failed` gets the videos that cannot be cut."""
+    from videozoo.errors import DataError
+    from videozoo.io.isolation import current_journal
+    from videozoo.predict.outputs import cut_spans
+
+    clips: list[Path] = []
+    for place, hit in enumerate(hits, start=1):
+        try:
+            with current_journal().reading(hit.video):
+                clips += cut_spans(hit.video, [hit.span], folder / f"{place:02d}-{Path(hit.video).stem}")
+        except DataError as error:
+            failed[hit.video] = str(error)
+    return clips
+
+
 def _open(path: Path, run: Path | None, device: str) -> tuple[Searcher, VideoIndex]:
-    """An index, and the searcher that made it."""
+    """Returns an index and the searcher that made it."""
     from videozoo.errors import DataError
     from videozoo.loading import load_searcher
     from videozoo.predict.index import VideoIndex
@@ -91,14 +110,14 @@ def _open(path: Path, run: Path | None, device: str) -> tuple[Searcher, VideoInd
     index = VideoIndex.read(path)
     place = run if run is not None else Path(index.run.path)
     if not place.exists():
-        raise DataError(f"{path}: is the index of {index.run}, which is not there; say where it is by --run")
+        raise DataError(f"{path}: is the index of {index.run}, which does not exist; give its place with --run")
     searcher = load_searcher(place, device=device)
     index.check_run(searcher.run, where=str(path))
     return searcher, index
 
 
 def _fresh(index: VideoIndex, sources: Sequence[str], path: Path, notes: Console) -> VideoIndex:
-    """The part of an index that is asked for and whose files are there."""
+    """Returns the part of an index that was asked for and whose files exist."""
     from videozoo.errors import DataError
     from videozoo.predict.sources import find_videos
 
@@ -123,8 +142,9 @@ def _fresh(index: VideoIndex, sources: Sequence[str], path: Path, notes: Console
 def _look(
     where: Path, run: Path | None, sources: Sequence[str], device: str, notes: Console, failed: dict[str, str]
 ) -> tuple[Searcher, VideoIndex]:
-    """A run's searcher, and what it sees of the videos."""
+    """Returns a run's searcher and the index of the videos."""
     from videozoo.errors import ConfigError, DataError
+    from videozoo.io.isolation import current_journal
     from videozoo.loading import load_searcher
     from videozoo.predict.index import VideoIndex
     from videozoo.predict.sources import find_videos
@@ -137,13 +157,19 @@ def _look(
         raise ConfigError(f"{where}: is a run; name the videos to look at, or an index (.parquet) instead of the run")
     videos = find_videos(sources)
     searcher = load_searcher(where, device=device)
-    looked = []
+    looked, journal = [], current_journal()
     with progress_bars(notes) as bar:
-        for video in bar.track(videos, description="looking"):
+        for video in bar.track(videos, description="processing"):
+            seen = journal.results.get(str(video))
             try:
-                looked.append(searcher.look(video))
+                if seen is None:
+                    with journal.reading(video):
+                        seen = searcher.look(video)
+                    journal.keep(video, seen)
             except DataError as error:
                 failed[str(video)] = str(error)
+            else:
+                looked.append(seen)
     return searcher, VideoIndex(searcher.run).with_videos(looked)
 
 

@@ -56,6 +56,7 @@ class Extraction:
         kept: share of the variance that a projection fitted now has left.
         renamed: videos that are stored by another id than was asked for, which belongs to another file, by this id.
         recipe: how the features were made.
+        damaged: the number of damaged frames that the decoder concealed, by path.
         clipped: share of the values that lay outside of what tfrecord's bytes stand for.
     """
 
@@ -66,6 +67,7 @@ class Extraction:
     kept: float | None = None
     renamed: dict[str, Path] = dataclasses.field(default_factory=dict)
     clipped: float = 0.0
+    damaged: dict[str, int] = dataclasses.field(default_factory=dict)
     recipe: FeatureRecipe | None = None
 
 
@@ -204,13 +206,14 @@ def _extract_all(
             with current_journal().reading(video):
                 there.check_replaceable(id_, video)
                 source = SourceMark.of(video) if video.exists() else None
-                features = extractor(
-                    video,
-                    fps=fps if video.is_dir() else None,
-                    batch_size=batch_size,
-                    raw=is_raw,
-                    progress=lambda done, total: tell(id_, done / total),
-                )
+                with open_source(video, fps=fps if video.is_dir() else None) as reader:
+                    features = extractor(
+                        reader,
+                        batch_size=batch_size,
+                        raw=is_raw,
+                        progress=lambda done, total: tell(id_, done / total),
+                    )
+                    damaged_frames = reader.damaged_frames
         except DataError as error:
             with lock:
                 result.failed[str(video)] = str(error)
@@ -219,6 +222,7 @@ def _extract_all(
                 there.write(id_, features, source, is_raw=is_raw)
                 result.extracted += 1
                 result.rows += len(features)
+                result.damaged |= {str(video): damaged_frames} if damaged_frames else {}
         tell(id_, 1.0)
 
     pool = ThreadPoolExecutor(num_workers)
