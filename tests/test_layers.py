@@ -11,7 +11,8 @@ from videozoo.errors import TORCH_EXTRA
 
 ROOT = Path(__file__).parent.parent / "videozoo"
 
-# room -> the rooms it may import, besides itself; every room may import those of GROUND before it
+# room -> the rooms it may import, besides itself; every room may import those of GROUND before it; after a change
+# `python -m tests.rooms` draws the picture in docs/architecture.md anew
 MAY_IMPORT = {
     "errors": set(),
     "version": set(),
