@@ -94,6 +94,7 @@ def test_modalities_with_lengths_of_their_own():
         ((2, 3, 5), (2, 4), r"net: the mask has shape \(2, 4\); needs \[b t\] = \(2, 3\), or one more axis of 2"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_other_shapes(shape, mask_shape, message):
     mask = None if mask_shape is None else torch.ones(mask_shape, dtype=torch.bool)
     with pytest.raises(ConfigError, match=message):

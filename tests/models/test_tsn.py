@@ -111,6 +111,7 @@ def test_only_imagenet_is_a_pretrained_start():
         create_model("tsn", pretrained="coco")
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_an_image_is_not_a_clip():
     with pytest.raises(ConfigError, match=r"tsn: the input has shape \(2, 3, 32, 32\); needs clips \[b t c h w\]"):
         narrow()(torch.randn(2, 3, 32, 32))

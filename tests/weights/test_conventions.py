@@ -10,8 +10,9 @@ from videozoo.errors import WeightsError
 from videozoo.models import create_model
 from videozoo.weights import convert
 from videozoo.weights.bring import bring
-from videozoo.weights.conventions import CONVENTIONS, needed_args
+from videozoo.weights.conventions import needed_args
 from videozoo.weights.exporter import foreign_state
+from videozoo.weights.keymap import SOURCES, ports
 
 # of a model that is computed otherwise than the project's
 OTHERS = {
@@ -29,11 +30,14 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize(("source", "name"), CONVENTIONS)
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [(source, name) for source in SOURCES for name, port in ports(source).items() if port.conventions],
+)
 def test_the_arguments_that_are_told_are_all_that_it_needs(source, name):
     with torch.device("meta"):
         args = needed_args(create_model(name, **OTHERS[name]), source=source)
-        assert len(args) == len(CONVENTIONS[source, name])
+        assert len(args) == len(ports(source)[name].conventions)
         assert needed_args(create_model(name, **{**OTHERS[name], **args}), source=source) == {}
 
 

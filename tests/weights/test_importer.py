@@ -19,7 +19,7 @@ from videozoo.errors import WeightsError
 from videozoo.models import create_model
 from videozoo.weights import convert
 from videozoo.weights.importer import SOURCES, key_map, read_foreign
-from videozoo.weights.keymap import is_linear_weight
+from videozoo.weights.keymap import is_linear_weight, ports
 
 
 def foreign(model, source="paddlevideo"):
@@ -115,7 +115,7 @@ def test_long_stages_count_their_blocks(depth, blocks):
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source_has_its_maps(source):
     pytest.importorskip(f"videozoo.weights.{source}")
-    assert __import__(f"videozoo.weights.{source}", fromlist=["KEY_MAPS"]).KEY_MAPS
+    assert ports(source)
 
 
 def test_half_precision_weights_are_read(pair):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from videozoo.errors import ConfigError
+from videozoo.shapes import Float
 
 __all__ = ["BoundaryMatching", "matching_weights"]
 
@@ -84,7 +85,7 @@ class BoundaryMatching(nn.Module):
         for name, value in {**parts, "values": values[order].astype(np.float32)}.items():
             self.register_buffer(f"{way}_{name}", torch.from_numpy(value), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b _ _ t"]:
         b, _, t = x.shape
         if t != self.num_snippets:
             raise ConfigError(

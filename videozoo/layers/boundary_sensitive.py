@@ -8,12 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from videozoo.shapes import Float
+
 __all__ = ["boundary_sensitive"]
 
 
 def boundary_sensitive(
-    action: Tensor,
-    segments: Tensor,
+    action: Float[Tensor, "b t"],
+    segments: Float[Tensor, "... n 2"],
     *,
     num_action: int = 16,
     num_boundary: int = 8,

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videozoo.shapes import Float
+
 __all__ = ["Conv3d"]
 
 
@@ -24,7 +26,7 @@ class Conv3d(nn.Conv3d):
         in_time = (self.kernel_size[0], self.stride[0], self.padding[0])
         self.is_spatial = in_time == (1, 1, 0) and self.padding_mode == "zeros"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "... _ _ _ _"]) -> Float[Tensor, "... _ _ _ _"]:
         is_clips = x.ndim == 5 and x.is_contiguous(memory_format=torch.channels_last_3d)
         if not (self.is_spatial and is_clips):
             return super().forward(x)

@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videozoo.shapes import Bool, Float
+
 __all__ = ["alignment_loss", "offset_loss"]
 
 
-def alignment_loss(scores: Tensor, *, ignore: Tensor | None = None) -> Tensor:
+def alignment_loss(scores: Float[Tensor, "b b"], *, ignore: Bool[Tensor, "b b"] | None = None) -> Float[Tensor, ""]:
     """Logistic loss of all pairs `[b b]` (sentences, windows), of which those on the diagonal belong together.
 
     Paper: TALL, arXiv:1705.02101, eq. 3, as its code has it: the mean over b^2 pairs, where each of the diagonal weighs
@@ -26,6 +28,6 @@ def alignment_loss(scores: Tensor, *, ignore: Tensor | None = None) -> Tensor:
     return loss.mean()
 
 
-def offset_loss(offsets: Tensor, truth: Tensor) -> Tensor:
+def offset_loss(offsets: Float[Tensor, "b 2"], truth: Float[Tensor, "b 2"]) -> Float[Tensor, ""]:
     """Mean absolute difference of offsets `[b 2]` of start and end (eq. 4)."""
     return (offsets - truth).abs().mean()

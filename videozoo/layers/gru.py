@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from videozoo.layers.sequence import run_steps
+=======
+from videozoo.shapes import Float
+>>>>>>> a3e7cee (Shapes in the annotations of models, layers and clip transforms, checked in the test run; ports of other projects and usual recipes live with the model; strict types there)
 
 __all__ = ["GRUCell", "run_gru"]
 
@@ -25,14 +29,14 @@ class GRUCell(nn.Module):
         self.gates = nn.Linear(hidden_size, 2 * hidden_size)
         self.candidate = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, inputs: Tensor, state: Tensor) -> Tensor:
+    def forward(self, inputs: Float[Tensor, "b _"], state: Float[Tensor, "b h"]) -> Float[Tensor, "b h"]:
         of_gates, of_candidate = inputs.split([2 * self.hidden_size, self.hidden_size], dim=-1)
         update, reset = (of_gates + self.gates(state)).sigmoid().chunk(2, dim=-1)
         candidate = torch.tanh(of_candidate + self.candidate(reset * state))
         return state + update * (candidate - state)
 
 
-def run_gru(cell: GRUCell, inputs: Tensor) -> Tensor:
+def run_gru(cell: GRUCell, inputs: Float[Tensor, "b t _"]) -> Float[Tensor, "b t _"]:
     """The states `[b t h]` of a cell that starts at zero, over projected inputs `[b t 3h]`."""
     start = inputs.new_zeros(inputs.shape[0], cell.hidden_size)
     return run_steps(lambda state, row: (cell(row, state[0]),), (start,), inputs)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videozoo.shapes import Float, Int
+
 __all__ = [
     "asymmetric_loss",
     "balanced_weights",
@@ -26,7 +28,9 @@ __all__ = [
 # ---- one label a sample: targets are distributions [b k] -------------------------------------------------
 
 
-def soft_cross_entropy(scores: Tensor, targets: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def soft_cross_entropy(
+    scores: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, weights: Float[Tensor, " k"] | None = None
+) -> Float[Tensor, ""]:
     """Mean cross-entropy of scores `[b k]` against distributions `[b k]`; computed in float32 or wider.
 
     Args:
@@ -36,7 +40,13 @@ def soft_cross_entropy(scores: Tensor, targets: Tensor, *, weights: Tensor | Non
     return -(_weighted(targets, weights) * F.log_softmax(_wide(scores), dim=-1)).sum(-1).mean()
 
 
-def focal_loss(scores: Tensor, targets: Tensor, *, gamma: float = 2.0, weights: Tensor | None = None) -> Tensor:
+def focal_loss(
+    scores: Float[Tensor, "b k"],
+    targets: Float[Tensor, "b k"],
+    *,
+    gamma: float = 2.0,
+    weights: Float[Tensor, " k"] | None = None,
+) -> Float[Tensor, ""]:
     """Cross-entropy that samples which are right already weigh less in: -(1 - p)^gamma log p.
 
     Paper: Focal Loss, arXiv:1708.02002, equation 4, with a soft-max; `weights` take the place of its alpha.
@@ -48,7 +58,9 @@ def focal_loss(scores: Tensor, targets: Tensor, *, gamma: float = 2.0, weights: 
 # ---- any number of labels: targets are 0..1 for each class [b k] -----------------------------------------
 
 
-def binary_cross_entropy(scores: Tensor, targets: Tensor, *, weights: Tensor | None = None) -> Tensor:
+def binary_cross_entropy(
+    scores: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, weights: Float[Tensor, " k"] | None = None
+) -> Float[Tensor, ""]:
     """Mean over samples and classes of the cross-entropy of independent answers.
 
     Args:
@@ -57,18 +69,24 @@ def binary_cross_entropy(scores: Tensor, targets: Tensor, *, weights: Tensor | N
     return F.binary_cross_entropy_with_logits(_wide(scores), targets, pos_weight=weights)
 
 
-def binary_focal_loss(scores: Tensor, targets: Tensor, *, gamma: float = 2.0, weights: Tensor | None = None) -> Tensor:
+def binary_focal_loss(
+    scores: Float[Tensor, "b k"],
+    targets: Float[Tensor, "b k"],
+    *,
+    gamma: float = 2.0,
+    weights: Float[Tensor, " k"] | None = None,
+) -> Float[Tensor, ""]:
     """`focal_loss` of independent answers: arXiv:1708.02002, equation 4, for presence and absence."""
     return asymmetric_loss(scores, targets, gammas=(gamma, gamma), margin=0.0, weights=weights)
 
 
 def asymmetric_loss(
-    scores: Tensor,
-    targets: Tensor,
+    scores: Float[Tensor, "b k"],
+    targets: Float[Tensor, "b k"],
     *,
     gammas: tuple[float, float] = (0.0, 4.0),
     margin: float = 0.05,
-    weights: Tensor | None = None,
+    weights: Float[Tensor, " k"] | None = None,
 ) -> Tensor:
     """Binary cross-entropy in which the many classes that are absent, and easily told to be, count for little.
 
@@ -103,7 +121,7 @@ def balanced_weights(counts: Sequence[int]) -> list[float]:
 # ---- targets ---------------------------------------------------------------------------------------------
 
 
-def smooth_targets(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
+def smooth_targets(labels: Int[Tensor, " b"], num_classes: int, smoothing: float = 0.0) -> Float[Tensor, "b k"]:
     """Distributions `[b k]` for indices `[b]`: 1 - smoothing on the class, the rest spread over all k."""
     one_hot = F.one_hot(labels, num_classes).to(torch.get_default_dtype())
     return one_hot * (1 - smoothing) + smoothing / num_classes
@@ -123,7 +141,9 @@ def mixed_targets(targets: Tensor, others: Tensor, share: float | Tensor) -> Ten
 # ---- networks that learn from each other -----------------------------------------------------------------
 
 
-def distillation(scores: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+def distillation(
+    scores: Float[Tensor, "b k"], teacher: Float[Tensor, "b k"], *, temperature: float = 1.0
+) -> Float[Tensor, ""]:
     """T^2 KL(teacher || student) of the distributions that scores `[b k]` make at a temperature T, mean over samples.
 
     Paper: Distilling the Knowledge in a Neural Network, arXiv:1503.02531, section 2. T^2 keeps the size of the
@@ -133,19 +153,21 @@ def distillation(scores: Tensor, teacher: Tensor, *, temperature: float = 1.0) -
     return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(-1).mean()
 
 
-def binary_distillation(scores: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+def binary_distillation(
+    scores: Float[Tensor, "b k"], teacher: Float[Tensor, "b k"], *, temperature: float = 1.0
+) -> Float[Tensor, ""]:
     """`distillation` of independent answers: the mean over samples and classes."""
     scores, teacher = _wide(scores) / temperature, _wide(teacher) / temperature
     return temperature**2 * _binary_divergence(teacher, scores)
 
 
-def binary_symmetric_divergence(scores: Tensor, others: Tensor) -> Tensor:
+def binary_symmetric_divergence(scores: Float[Tensor, "b k"], others: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
     """`symmetric_divergence` of independent answers: the mean over samples and classes."""
     scores, others = _wide(scores), _wide(others)
     return (_binary_divergence(scores, others) + _binary_divergence(others, scores)) / 2
 
 
-def symmetric_divergence(scores: Tensor, others: Tensor) -> Tensor:
+def symmetric_divergence(scores: Float[Tensor, "b k"], others: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
     """Mean of both Kullback-Leibler divergences between two networks' scores `[b k]`."""
     p, q = F.log_softmax(scores, dim=-1), F.log_softmax(others, dim=-1)
     return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean() / 2

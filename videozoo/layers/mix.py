@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from videozoo.errors import ConfigError
+from videozoo.shapes import Float, Int, Num
 
 __all__ = ["CutBox", "Mix", "Mixed", "cutmix", "draw_box", "mixup"]
 
@@ -36,7 +37,7 @@ class Mixed(NamedTuple):
     lam: float
 
 
-def mixup(video: Tensor, lam: float, perm: Tensor) -> Tensor:
+def mixup(video: Float[Tensor, "b t c h w"], lam: float, perm: Int[Tensor, " b"]) -> Float[Tensor, "b t c h w"]:
     """`lam * video + (1 - lam) * video[perm]`.
 
     Paper: mixup, arXiv:1710.09412, section 2.
@@ -44,7 +45,9 @@ def mixup(video: Tensor, lam: float, perm: Tensor) -> Tensor:
     return video * lam + video[perm] * (1 - lam)
 
 
-def cutmix(video: Tensor, perm: Tensor, box: CutBox, *, box_in_time: bool = False) -> tuple[Tensor, float]:
+def cutmix(
+    video: Num[Tensor, "b t c h w"], perm: Int[Tensor, " b"], box: CutBox, *, box_in_time: bool = False
+) -> tuple[Num[Tensor, "b t c h w"], float]:
     """`video` `[b t c h w]` with `box` of every frame taken from `video[perm]`, and the share kept.
 
     Paper: CutMix, arXiv:1905.04899, section 3.1; VideoMix, arXiv:2012.03457: one rectangle for all frames.

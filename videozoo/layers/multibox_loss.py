@@ -6,11 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videozoo.shapes import Float, Int
+
 __all__ = ["multibox_losses"]
 
 
 def multibox_losses(
-    offsets: Tensor, scores: Tensor, *, offset_target: Tensor, class_target: Tensor, negatives: int = 3
+    offsets: Float[Tensor, "b n 2"],
+    scores: Float[Tensor, "b n k"],
+    *,
+    offset_target: Float[Tensor, "b n 2"],
+    class_target: Int[Tensor, "b n"],
+    negatives: int = 3,
 ) -> dict[str, Tensor]:
     """ "loss" = "offset" + "class", each a mean over the anchors that are not background.
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from videozoo.shapes import Float
+
 __all__ = ["balanced_log_loss", "banded_regression_loss", "bmn_losses", "bsn_proposal_loss", "bsn_temporal_losses"]
 
 EPS = 1e-6
@@ -70,14 +72,14 @@ def banded_regression_loss(
 
 
 def bmn_losses(
-    iou: Tensor,
-    match: Tensor,
-    start: Tensor,
-    end: Tensor,
+    iou: Float[Tensor, "b d t"],
+    match: Float[Tensor, "b d t"],
+    start: Float[Tensor, "b t"],
+    end: Float[Tensor, "b t"],
     *,
-    overlap: Tensor,
-    start_target: Tensor,
-    end_target: Tensor,
+    overlap: Float[Tensor, "b d t"],
+    start_target: Float[Tensor, "b t"],
+    end_target: Float[Tensor, "b t"],
     draws: Sequence[Tensor] | None = None,
     full_bands_take_all: bool = False,
 ) -> dict[str, Tensor]:
@@ -100,7 +102,7 @@ def bmn_losses(
     return {"loss": total, "boundary": boundary, "regression": regression, "match": matching}
 
 
-def bsn_temporal_losses(probs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def bsn_temporal_losses(probs: Float[Tensor, "b 3 t"], targets: Float[Tensor, "b 3 t"]) -> dict[str, Tensor]:
     """The sum over start, end and action of their balanced log losses; both `[b 3 t]` (arXiv:1806.02964, 3.4)."""
     parts = [balanced_log_loss(probs[:, i], targets[:, i] > 0.5, extra_negatives=1) for i in range(3)]
     return {"loss": torch.stack(parts).sum(), "start": parts[0], "end": parts[1], "action": parts[2]}

@@ -24,8 +24,8 @@ class ConvNorm3d(nn.Sequential):
         stride: tuple[int, int, int] = (1, 1, 1),
     ):
         super().__init__()
-        padding = tuple(k // 2 for k in kernel)
-        self.conv = Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+        self.conv = Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
         self.norm = nn.BatchNorm3d(out_channels)
 
 

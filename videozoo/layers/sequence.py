@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
+from videozoo.shapes import Bool, Float
 
 __all__ = [
     "PeepholeLSTM",
@@ -29,7 +30,7 @@ S = TypeVar("S", bound=tuple[Tensor, ...])
 
 
 def split_modalities(
-    x: Tensor, mask: Tensor | None, feature_dims: tuple[int, ...], *, where: str
+    x: Float[Tensor, "b t _"], mask: Bool[Tensor, "b t ..."] | None, feature_dims: tuple[int, ...], *, where: str
 ) -> list[tuple[Tensor, Tensor | None]]:
     """Features `[b t sum(feature_dims)]` as one (features, mask) a modality.
 
@@ -54,19 +55,21 @@ def split_modalities(
     return [(part, mask[..., i]) for i, part in enumerate(parts)]
 
 
-def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+def masked_softmax(scores: Float[Tensor, "b t k"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t k"]:
     """Soft-max over time of scores `[b t k]`; padding gets exactly 0."""
     if mask is not None:
         scores = scores.masked_fill(~mask.unsqueeze(-1), torch.finfo(scores.dtype).min)
     return zero_padding(scores.softmax(dim=1), mask)
 
 
-def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
+def zero_padding(x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:
     """`x` `[b t d]` with zeros where the mask says padding, whatever stood there."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
-def masked_norm(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
+def masked_norm(
+    norm: nn.BatchNorm1d, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None
+) -> Float[Tensor, "b t d"]:
     """Batch normalisation of frames `[b t d]` whose statistics are those of real frames alone."""
     if mask is None or not norm.training:
         y: Tensor = norm(x.flatten(0, 1))
@@ -76,7 +79,7 @@ def masked_norm(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:
     return out
 
 
-def reverse(x: Tensor, mask: Tensor | None) -> Tensor:
+def reverse(x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:
     """Each sequence `[t d]` of the batch back to front, its padding still behind it; twice is nothing."""
     if mask is None:
         return x.flip(1)
@@ -147,7 +150,7 @@ class PeepholeLSTM(nn.Module):
             nn.init.uniform_(weight, -(hidden_size**-0.5), hidden_size**-0.5)
         nn.init.zeros_(self.inputs.bias)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+    def forward(self, x: Float[Tensor, "b t d"]) -> tuple[Float[Tensor, "b t _"], None]:
         of_input, of_forget, of_output = self.peepholes.unbind()
 
         def step(state: tuple[Tensor, Tensor], gates: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,17 +8,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from videozoo.errors import ConfigError
+from videozoo.shapes import Float
 
 __all__ = ["aggregate", "set_norm_splits", "split_batch_norm"]
 
 
 def split_batch_norm(
-    x: Tensor,
-    split_mean: Tensor,
-    split_var: Tensor,
+    x: Float[Tensor, "b c ..."],
+    split_mean: Float[Tensor, "n c"],
+    split_var: Float[Tensor, "n c"],
     *,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    weight: Float[Tensor, " c"] | None = None,
+    bias: Float[Tensor, " c"] | None = None,
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
@@ -49,7 +50,9 @@ def split_batch_norm(
     return y if bias is None else y + bias.view(shape)
 
 
-def aggregate(split_mean: Tensor, split_var: Tensor) -> tuple[Tensor, Tensor]:
+def aggregate(
+    split_mean: Float[Tensor, "n c"], split_var: Float[Tensor, "n c"]
+) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     """(mean, variance) `[c]` of all parts together, from theirs `[n c]`."""
     return split_mean.mean(0), split_var.mean(0) + split_mean.var(0, correction=0)
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videozoo.errors import ConfigError
+from videozoo.shapes import Float
 
 __all__ = ["check_fraction", "temporal_shift"]
 
@@ -17,7 +18,7 @@ def check_fraction(fraction: float) -> None:
         raise ConfigError(f"shift_fraction: got {fraction}; needs 0 (no shift) to 0.5 (every channel)")
 
 
-def temporal_shift(x: Tensor, num_frames: int, fraction: float = 1 / 8) -> Tensor:
+def temporal_shift(x: Float[Tensor, "n c h w"], num_frames: int, fraction: float = 1 / 8) -> Float[Tensor, "n c h w"]:
     """Frames in which the first channels come from the frame before and the next ones from the frame after.
 
     Paper: TSM, arXiv:1811.08383, section 3.2 (the bi-directional shift). The first `int(c * fraction)`

@@ -16,6 +16,7 @@ from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.sequence import masked_softmax, split_modalities
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
+from videozoo.shapes import Bool, Float
 
 __all__ = ["AttentionCluster"]
 
@@ -71,10 +72,12 @@ class AttentionCluster(LinearClassifier):
         self.num_features = hidden_dims[1]
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None) -> Float[Tensor, "b k"]:
         return self.forward_head(self.forward_features(x, mask))
 
-    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward_features(
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None
+    ) -> Float[Tensor, "b _"]:
         parts = split_modalities(x, mask, self.feature_dims, where=self.name)
         pooled = [cluster(*part) for cluster, part in zip(self.clusters, parts, strict=True)]
         x = torch.tanh(self.fc1(self.dropout(torch.cat(pooled, dim=-1))))

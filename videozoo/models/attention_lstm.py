@@ -15,6 +15,7 @@ from videozoo.layers.sequence import PeepholeLSTM, masked_softmax, plain_lstm, r
 from videozoo.models.model import LinearClassifier
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
+from videozoo.shapes import Bool, Float
 
 __all__ = ["AttentionLSTM"]
 
@@ -65,10 +66,12 @@ class AttentionLSTM(LinearClassifier):
         self.num_features = hidden_dims[1]
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None) -> Float[Tensor, "b k"]:
         return self.forward_head(self.forward_features(x, mask))
 
-    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward_features(
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None
+    ) -> Float[Tensor, "b _"]:
         parts = split_modalities(x, mask, self.feature_dims, where=self.name)
         x = torch.cat([reader(*part) for reader, part in zip(self.readers, parts, strict=True)], dim=-1)
         return torch.tanh(self.fc2(torch.relu(self.fc1(x))))

@@ -14,6 +14,7 @@ from videozoo.errors import ConfigError
 from videozoo.layers.boundary_matching import BoundaryMatching
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["BMN", "BMNOutput"]
 
@@ -109,7 +110,7 @@ class BMN(VideoModel):
                 nn.init.kaiming_normal_(module.weight)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> BMNOutput:
+    def forward(self, x: Float[Tensor, "b t d"]) -> BMNOutput:
         if x.ndim != 3 or x.shape[1:] != self.input_shape:
             raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs features {self.input_shape}")
         base = self.base(x.transpose(1, 2))
@@ -118,5 +119,5 @@ class BMN(VideoModel):
         iou, match = self.confidence(segments).sigmoid().unbind(1)
         return BMNOutput(iou, match, start, end)
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b _"]:
         return self.base(x.transpose(1, 2)).mean(2)

@@ -17,6 +17,7 @@ from videozoo.errors import ConfigError
 from videozoo.layers.boundary_sensitive import boundary_sensitive
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["BSN", "BSNOutput", "BsnPem", "BsnTem"]
 
@@ -58,11 +59,11 @@ class BsnTem(VideoModel):
         )
         self.head = nn.Conv1d(hidden_dim, 3, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b 3 t"]:
         _check(self, x)
         return self.head(self.base(x.transpose(1, 2))).sigmoid()
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b _"]:
         return self.base(x.transpose(1, 2)).mean(2)
 
 
@@ -92,11 +93,11 @@ class BsnPem(VideoModel):
         self.hidden = nn.Linear(feature_dim, hidden_dim) if hidden_layer else None
         self.head = nn.Linear(self.num_features, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
         _check(self, x)
         return (0.1 * self.head(self._hidden(x)).squeeze(-1)).sigmoid()  # 0.1 slows both layers, as in the paper's code
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b _"]:
         return self._hidden(x).mean(1)
 
     def _hidden(self, x: Tensor) -> Tensor:
@@ -151,19 +152,19 @@ class BSN(VideoModel):
         segments = torch.from_numpy(map_segments(num_snippets, max_duration)).float()  # [d t 2]
         self.register_buffer("segments", segments, persistent=False)
 
-    def forward(self, x: Tensor) -> BSNOutput:
+    def forward(self, x: Float[Tensor, "b t d"]) -> BSNOutput:
         start, end, action = self.tem(x).unbind(1)
         cells = self.get_buffer("segments")
         iou = self.rate(action, cells.flatten(0, 1)).unflatten(1, cells.shape[:2])
         return BSNOutput(start, end, action, iou)
 
-    def rate(self, action: Tensor, segments: Tensor) -> Tensor:
+    def rate(self, action: Float[Tensor, "b t"], segments: Float[Tensor, "... n 2"]) -> Float[Tensor, "b n"]:
         """The overlap `[b n]` that each segment `[n 2]` or `[b n 2]`, in shares of the sequence, promises."""
         described = boundary_sensitive(action.detach(), segments, **self.points)
         overlap: Tensor = self.pem(described)
         return overlap
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b _"]:
         return self.tem.forward_features(x)
 
 

@@ -17,6 +17,7 @@ from videozoo.errors import ConfigError
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["CTCN", "CTCNOutput"]
 
@@ -92,14 +93,14 @@ class CTCN(VideoModel):
         self.scores = nn.Sequential(_rows(pyramid_dim, pyramid_dim, 3, bias=True))
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor) -> CTCNOutput:
+    def forward(self, x: Float[Tensor, "b t d"]) -> CTCNOutput:
         levels = self.forward_levels(x)
         offsets = torch.cat([_by_anchor(self.offsets(self.dropout(level)), 2) for level in levels], 1)
         width = self.num_classes + 1
         scores = torch.cat([_by_anchor(self.scores(self.dropout(level)), width) for level in levels], 1)
         return CTCNOutput(10 * offsets.sigmoid() - 5, scores)
 
-    def forward_levels(self, x: Tensor) -> list[Tensor]:
+    def forward_levels(self, x: Float[Tensor, "b t d"]) -> list[Float[Tensor, "b _ _ _"]]:
         """The pyramid, finest first: maps `[b c t d]` with t from a quarter of the snippets down to a 512th."""
         if x.ndim != 3 or x.shape[1:] != self.input_shape:
             raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs features {self.input_shape}")
@@ -117,7 +118,7 @@ class CTCN(VideoModel):
             fine.append(smooth(merged))
         return [*reversed(fine), *coarse]
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b _"]:
         return self.forward_levels(x)[-1].mean((2, 3))
 
     def reset_classifier(self, num_classes: int) -> None:

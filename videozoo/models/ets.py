@@ -17,6 +17,7 @@ from videozoo.layers.sequence import masked_softmax, reverse
 from videozoo.models.model import VideoModel
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
+from videozoo.shapes import Bool, Float, Int
 
 __all__ = ["ETS", "Seen"]
 
@@ -96,17 +97,24 @@ class ETS(VideoModel):
         self.reset_classifier(num_classes)
         self.param_rules = (ParamRule(r"^embed\.bias$", weight_decay=0.0),)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, words: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "b t d"],
+        mask: Bool[Tensor, "b t"] | None = None,
+        words: Int[Tensor, "b _"] | None = None,
+    ) -> Float[Tensor, "b _ _"]:
         if words is None:
             words = torch.full((x.shape[0], 1), START, dtype=torch.int64, device=x.device)
         scores, _ = self.write(self.encode(x, mask), words)
         return scores
 
-    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward_features(
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None
+    ) -> Float[Tensor, "b _"]:
         """Features `[b t d]` to the mean of what was read, by attention: `[b num_features]`."""
         return self._pooled(*self._read(x, mask))
 
-    def encode(self, x: Tensor, mask: Tensor | None = None) -> Seen:
+    def encode(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Seen:
         """What the writer needs of features `[b t d]`.
 
         Raises:
@@ -115,7 +123,7 @@ class ETS(VideoModel):
         states, mask = self._read(x, mask)
         return Seen(states, self.keys(states), mask, torch.tanh(self.first(self._pooled(states, mask))))
 
-    def write(self, seen: Seen, words: Tensor) -> tuple[Tensor, Tensor]:
+    def write(self, seen: Seen, words: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b n _"], Float[Tensor, "b n _"]]:
         """Scores `[b n v]` and attention `[b n t]` for words `[b n]` that are known beforehand."""
         inputs = self.word_inputs(self.words(words.clamp(min=0)))
         state, states, shares = seen.first, [], []
@@ -125,7 +133,9 @@ class ETS(VideoModel):
             shares.append(attention)
         return self.head(self.dropout(torch.stack(states, dim=1))), torch.stack(shares, dim=1)
 
-    def step(self, word: Tensor, state: Tensor, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+    def step(
+        self, word: Int[Tensor, " b"], state: Float[Tensor, "b h"], seen: Seen
+    ) -> tuple[Float[Tensor, "b _"], Float[Tensor, "b h"], Float[Tensor, "b _"]]:
         """(scores `[b v]`, new state `[b h]`, attention `[b t]`) after one more word `[b]`."""
         state, attention = self._next(self.word_inputs(self.words(word)), state, seen)
         return self.head(state), state, attention

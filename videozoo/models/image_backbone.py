@@ -19,6 +19,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from videozoo.errors import ConfigError, WeightsError
+from videozoo.shapes import Float
 
 __all__ = ["Pretrained", "image_backbone", "image_maps", "project_first"]
 
@@ -49,7 +50,7 @@ def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[st
     return backbone
 
 
-def image_maps(backbone: nn.Module, images: Tensor) -> Tensor:
+def image_maps(backbone: nn.Module, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
     """Returns the last feature maps `[n c h w]` of a timm network, before it pools images `[n c h w]`.
 
     Tokens of transformers are put back on their grid; class tokens and the like are left out.

@@ -10,6 +10,7 @@ from torch import Tensor
 from videozoo.layers.sequence import split_modalities, zero_padding
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
+from videozoo.shapes import Bool, Float
 
 __all__ = ["MeanPool"]
 
@@ -35,10 +36,12 @@ class MeanPool(LinearClassifier):
         self.num_features = sum(feature_dims)
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None) -> Float[Tensor, "b k"]:
         return self.forward_head(self.forward_features(x, mask))
 
-    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward_features(
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None
+    ) -> Float[Tensor, "b _"]:
         means = []
         for part, known in split_modalities(x, mask, self.feature_dims, where=self.name):
             num_frames = part.shape[1] if known is None else known.sum(1, keepdim=True)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.window_scores import pool_windows, window_scores
 from videozoo.models.param_rule import ParamRule
+from videozoo.shapes import Float
 
 __all__ = ["DropoutClassifier", "FrameClassifier", "LinearClassifier", "VideoModel", "WindowClassifier"]
 
@@ -25,7 +26,9 @@ class VideoModel(nn.Module):
         num_features: width of the features.
         input_shape: shape of one sample without the batch axis, e.g. (8, 3, 224, 224) for clips `[t c h w]`.
         is_classifier: whether `forward` gives one score a class; detectors and localizers give a tuple of their own.
+        segment_frames: consecutive frames of a segment, where clips are made of segments.
         open_blocks: whether `forward` calls the parts of its blocks, not the blocks themselves.
+        usual_recipe: the recipe whose input and averaging imported weights get, but for sizes, which the model has.
         param_rules: groups of parameters that learn at another rate, or with another decay, by the model's paper.
     """
 
@@ -34,14 +37,16 @@ class VideoModel(nn.Module):
     num_features: int
     input_shape: tuple[int, ...]
     is_classifier: bool = True
+    segment_frames: int = 1
     open_blocks: bool = False
+    usual_recipe: str = "k400/tsm_r50_8f"
     param_rules: Sequence[ParamRule] = ()
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Clips `[b t c h w]` to pooled features `[b num_features]`."""
+    def forward_features(self, x: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:
+        """Returns the pooled features `[b num_features]` of clips `[b t c h w]`."""
         raise NotImplementedError(f"{type(self).__name__}.forward_features")
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b ..."]) -> Float[Tensor, "b _ _ _ _"]:
         """Returns the last feature maps `[b c t h w]` of clips `[b t c h w]`, before they are pooled.
 
         Time and space are those of the network's last stage.
@@ -51,7 +56,7 @@ class VideoModel(nn.Module):
         """
         raise ConfigError(f"{self.name}: has no feature maps over space and time; take a model of clips, e.g. tsm")
 
-    def forward_head(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         """Returns the class scores `[b num_classes]` of features `[b num_features]`.
 
         Raises:
@@ -59,7 +64,7 @@ class VideoModel(nn.Module):
         """
         raise ConfigError(f"{self.name}: gives no class scores of pooled features; take a classifier, e.g. tsm")
 
-    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_both(self, x: Float[Tensor, "b ..."]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """Returns the features `[b num_features]` and the class scores `[b num_classes]` of clips."""
         return self.forward_features(x), self(x)
 
@@ -78,13 +83,13 @@ class LinearClassifier(VideoModel):
     head: nn.Module
     head_std: float | None = 0.01
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         return self.forward_head(self.forward_features(x))
 
-    def forward_head(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         return self.head(features)
 
-    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_both(self, x: Float[Tensor, "b ..."]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         features = self.forward_features(x)
         return features, self.forward_head(features)
 
@@ -101,7 +106,7 @@ class DropoutClassifier(LinearClassifier):
 
     dropout: nn.Module
 
-    def forward_head(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         return self.head(self.dropout(features)) if self.num_classes else features
 
 
@@ -110,14 +115,14 @@ class FrameClassifier(DropoutClassifier):
 
     num_segments: int
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         features = self.forward_frames(x)
         return self.head(self.dropout(features).mean(1)) if self.num_classes else features.mean(1)
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         return self.forward_frames(x).mean(1)
 
-    def forward_frames(self, x: Tensor) -> Tensor:
+    def forward_frames(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t d"]:
         """Returns the features of each frame [b t num_features] of clips [b t c h w].
 
         Raises:
@@ -125,14 +130,14 @@ class FrameClassifier(DropoutClassifier):
         """
         return self.pool_images(self.forward_image_maps(self._images(x))).unflatten(0, (-1, self.num_segments))
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         return self.forward_image_maps(self._images(x)).unflatten(0, (-1, self.num_segments)).transpose(1, 2)
 
-    def forward_image_maps(self, x: Tensor) -> Tensor:
+    def forward_image_maps(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
         """Returns the last maps [b*t c h w] of the frames of whole clips, one after the other [b*t c h w]."""
         raise NotImplementedError(f"{type(self).__name__}.forward_image_maps")
 
-    def pool_images(self, maps: Tensor) -> Tensor:
+    def pool_images(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Returns the features [b*t num_features] of frames with these maps [b*t c h w]."""
         raise NotImplementedError(f"{type(self).__name__}.pool_images")
 
@@ -157,20 +162,20 @@ class WindowClassifier(DropoutClassifier):
 
     window: int | None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         return self.forward_both(x)[1]
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         return self.forward_windows(x).mean((1, 2))
 
-    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_both(self, x: Float[Tensor, "b ..."]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         return self.score_windows(self.forward_windows(x))
 
-    def forward_windows(self, x: Tensor) -> Tensor:
+    def forward_windows(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ d"]:
         """Returns the features [b h' w' c] of each window of clips [b t c h w]; frames of the crop's size have one."""
         return pool_windows(self.forward_maps(x), self.window)
 
-    def score_windows(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+    def score_windows(self, windows: Float[Tensor, "b _ _ d"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """Returns the features and class scores of window features `[b h' w' c]`."""
         features = windows.mean((1, 2))
         return features, window_scores(self.dropout(windows), self.head) if self.num_classes else features

@@ -18,6 +18,7 @@ from videozoo.errors import ConfigError
 from videozoo.layers.conv3d import Conv3d
 from videozoo.models.model import DropoutClassifier
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["Memory", "Movinet"]
 
@@ -230,6 +231,7 @@ class Movinet(DropoutClassifier):
     """
 
     head_std = None
+    usual_recipe = "k400/movinet_a0_50f"
 
     def __init__(
         self,
@@ -262,13 +264,13 @@ class Movinet(DropoutClassifier):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.reset_classifier(num_classes)
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         return self._features(x, {})
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         return self._maps(x, {})
 
-    def stream(self, x: Tensor, memory: Memory) -> Tensor:
+    def stream(self, x: Float[Tensor, "b t c h w"], memory: Memory) -> Float[Tensor, "b k"]:
         """Scores after one more chunk [b t 3 h w] of a video; `memory` is empty at its start and changed here."""
         if not self.is_causal:
             raise ConfigError(f"{self.name}: sees later frames, so it cannot run on a stream; say is_causal: true")

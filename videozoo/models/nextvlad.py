@@ -17,6 +17,7 @@ from videozoo.layers.sequence import masked_norm, split_modalities, zero_padding
 from videozoo.models.model import LinearClassifier
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
+from videozoo.shapes import Bool, Float
 
 __all__ = ["Nextvlad"]
 
@@ -84,10 +85,12 @@ class Nextvlad(LinearClassifier):
         self.num_features = hidden_dim
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None) -> Float[Tensor, "b k"]:
         return self.forward_head(self.forward_features(x, mask))
 
-    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward_features(
+        self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None
+    ) -> Float[Tensor, "b _"]:
         if x.shape[-1] == len(self.feature_scale):
             x = x * self.feature_scale
         parts = split_modalities(x, mask, self.feature_dims, where=self.name)
@@ -103,7 +106,7 @@ class Nextvlad(LinearClassifier):
             nn.init.kaiming_normal_(self.head.weight)  # type: ignore[arg-type]
         self.param_rules = (ParamRule(r"^(?!head\.)", weight_decay=0.0),)  # the paper decays the classifier alone
 
-    def set_eigenvalues(self, eigenvalues: Tensor) -> None:
+    def set_eigenvalues(self, eigenvalues: Float[Tensor, ...]) -> None:
         """Scales the first modality by sqrt(eigenvalue) + 1e-4, which takes YouTube-8M's whitening back.
 
         Raises:

@@ -20,6 +20,7 @@ from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
 from videozoo.models.image_backbone import Pretrained, image_backbone
 from videozoo.models.model import WindowClassifier
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["Nonlocal", "NonlocalBlock"]
 
@@ -105,6 +106,8 @@ class Nonlocal(WindowClassifier):
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
+    usual_recipe = "k400/nonlocal_i3d_r50_8f"
+
     def __init__(
         self,
         *,
@@ -176,7 +179,7 @@ class Nonlocal(WindowClassifier):
                 )
             self._inflate(image_backbone(f"resnet{depth}", pretrained=pretrained))
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         if x.shape[1] % 2 and isinstance(self.time_pool, nn.MaxPool3d):
             raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number")
         x = self.stem(x.transpose(1, 2))

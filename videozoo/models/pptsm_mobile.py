@@ -18,6 +18,7 @@ from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.temporal_shift import check_fraction, temporal_shift
 from videozoo.models.model import FrameClassifier
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["PptsmMobile"]
 
@@ -142,10 +143,10 @@ class PptsmMobile(FrameClassifier):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         self.reset_classifier(num_classes)
 
-    def forward_image_maps(self, x: Tensor) -> Tensor:
+    def forward_image_maps(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
         return self.widen(self.blocks(self.stem(x)))
 
-    def pool_images(self, maps: Tensor) -> Tensor:
+    def pool_images(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         return self.last(maps.mean((2, 3), keepdim=True)).flatten(1)
 
 

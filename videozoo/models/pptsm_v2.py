@@ -18,6 +18,7 @@ from videozoo.layers.temporal_shift import check_fraction, temporal_shift
 from videozoo.models.model import FrameClassifier
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["PptsmV2"]
 
@@ -153,7 +154,7 @@ class PptsmV2(FrameClassifier):
                 ParamRule(r"^attention\.fc\.bias$", lr_scale=10, weight_decay=0.0),
             )
 
-    def forward_image_maps(self, x: Tensor) -> Tensor:
+    def forward_image_maps(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
         x = self.stem(x)
         for i, stage in enumerate(self.stages):
             if i == SHIFTED_STAGE:
@@ -161,7 +162,7 @@ class PptsmV2(FrameClassifier):
             x = stage(x)
         return x
 
-    def pool_images(self, maps: Tensor) -> Tensor:
+    def pool_images(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         return F.relu(self.last(maps.mean((2, 3), keepdim=True))).flatten(1)
 
 

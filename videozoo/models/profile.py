@@ -51,7 +51,7 @@ def profile(model: VideoModel) -> Profile:
     clip = torch.zeros(1, *model.input_shape, device=device)
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = [
-        module.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: _shape(out)}))  # type: ignore[misc]
+        module.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: _shape(out)}))
         for name, module in model.named_modules()
         if name
     ]

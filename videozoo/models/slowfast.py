@@ -15,6 +15,7 @@ from videozoo.layers.resnet3d import BLOCKS_BY_DEPTH, Bottleneck3d, ConvNorm3d
 from videozoo.layers.window_scores import pool_windows
 from videozoo.models.model import WindowClassifier
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["Slowfast"]
 
@@ -53,6 +54,8 @@ class Slowfast(WindowClassifier):
     Raises:
         ConfigError: `num_frames` is no multiple of `alpha`, or `width` none of `beta`.
     """
+
+    usual_recipe = "k400/slowfast_r50_4x16"
 
     def __init__(
         self,
@@ -102,14 +105,16 @@ class Slowfast(WindowClassifier):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.reset_classifier(num_classes)
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         slow, fast = self.path_maps(*self.split_paths(x))
         return torch.cat([slow, fast.unflatten(2, (-1, self.alpha)).mean(3)], 1)
 
-    def forward_windows(self, x: Tensor) -> Tensor:
+    def forward_windows(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ d"]:
         return self.path_windows(*self.split_paths(x))
 
-    def split_paths(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def split_paths(
+        self, x: Float[Tensor, "b t c h w"]
+    ) -> tuple[Float[Tensor, "b c _ h w"], Float[Tensor, "b c t h w"]]:
         """Returns clips [b t c h w] as the slow path's frames [b c t/alpha h w] and the fast path's [b c t h w]."""
         num_frames = x.shape[1]
         if num_frames % self.alpha:
@@ -122,15 +127,19 @@ class Slowfast(WindowClassifier):
         places = torch.linspace(0, num_frames - 1, num_frames // self.alpha, device=x.device).long()
         return fast.index_select(2, places), fast
 
-    def forward_paths(self, slow: Tensor, fast: Tensor) -> Tensor:
+    def forward_paths(self, slow: Float[Tensor, "b c _ h w"], fast: Float[Tensor, "b c _ h w"]) -> Float[Tensor, "b k"]:
         """Returns the scores of two paths `[b c t h w]`; the fast one has alpha times the frames."""
         return self.score_windows(self.path_windows(slow, fast))[1]
 
-    def path_windows(self, slow: Tensor, fast: Tensor) -> Tensor:
+    def path_windows(
+        self, slow: Float[Tensor, "b c _ h w"], fast: Float[Tensor, "b c _ h w"]
+    ) -> Float[Tensor, "b _ _ d"]:
         """Returns the features [b h' w' c] of each window of two paths [b c t h w]."""
         return torch.cat([pool_windows(path, self.window) for path in self.path_maps(slow, fast)], -1)
 
-    def path_maps(self, slow: Tensor, fast: Tensor) -> tuple[Tensor, Tensor]:
+    def path_maps(
+        self, slow: Float[Tensor, "b c _ h w"], fast: Float[Tensor, "b c _ h w"]
+    ) -> tuple[Float[Tensor, "b _ _ _ _"], Float[Tensor, "b _ _ _ _"]]:
         """Returns the last maps of each of two paths [b c t h w], each with its own channels and frames."""
         slow, fast = self.slow_stem(slow), self.fast_stem(fast)
         for lateral, slow_stage, fast_stage in zip(self.laterals, self.slow_stages, self.fast_stages, strict=True):

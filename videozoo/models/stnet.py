@@ -17,6 +17,7 @@ from videozoo.layers.inflate import inflate
 from videozoo.models.image_backbone import Pretrained, image_backbone
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["Stnet"]
 
@@ -119,12 +120,12 @@ class Stnet(LinearClassifier):
         self.num_features = head_width
         self.reset_classifier(num_classes)
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         maps = self.forward_maps(x)
         segments = self.backbone.global_pool(maps.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, maps.shape[2]))
         return self.xception(segments.transpose(1, 2).unsqueeze(-1))
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         if x.ndim != 5 or x.shape[1] % self.segment_frames:
             raise ConfigError(
                 f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] in whole segments of "

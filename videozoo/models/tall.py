@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["Tall"]
 
@@ -65,7 +66,7 @@ class Tall(VideoModel):
         for embedding in (self.window, self.sentence):
             nn.init.normal_(embedding.weight, std=init_std)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b 3"]:
         if x.ndim != 2 or x.shape[-1] != self.input_shape[0]:
             raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs [b, {self.input_shape[0]}]")
         windows, sentences = x.split([3 * self.feature_dim, self.sentence_dim], dim=-1)
@@ -75,14 +76,14 @@ class Tall(VideoModel):
         scores: Tensor = self.head(hidden.relu())
         return scores
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b _"]:
         return self.embed_windows(x[:, : 3 * self.feature_dim])
 
-    def embed_windows(self, windows: Tensor) -> Tensor:
+    def embed_windows(self, windows: Float[Tensor, "... d"]) -> Float[Tensor, "... _"]:
         """Features `[w, 3 * feature_dim]` to unit vectors `[w, embed_dim]`."""
         return F.normalize(self.window(self.norm(windows)), dim=-1)
 
-    def embed_sentences(self, sentences: Tensor) -> Tensor:
+    def embed_sentences(self, sentences: Float[Tensor, "... d"]) -> Float[Tensor, "... _"]:
         """Vectors `[s, sentence_dim]` to unit vectors `[s, embed_dim]`."""
         return F.normalize(self.sentence(sentences), dim=-1)
 

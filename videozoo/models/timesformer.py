@@ -17,6 +17,7 @@ from videozoo.models.image_backbone import Pretrained, image_backbone
 from videozoo.models.model import LinearClassifier
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["PPTimesformer", "Timesformer", "vision_transformer"]
 
@@ -90,6 +91,7 @@ class Timesformer(LinearClassifier):
     """
 
     head_std = 0.02
+    usual_recipe = "k400/timesformer_b16_8f"
 
     def __init__(
         self,
@@ -120,11 +122,11 @@ class Timesformer(LinearClassifier):
                 nn.init.normal_(self.time_embed, std=time_std)
         self.reset_classifier(num_classes)
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         cls, _ = self._tokens(x)
         return self.backbone.norm(cls)
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         _, patches = self._tokens(x)
         grid = self.backbone.patch_embed.grid_size
         return self.backbone.norm(patches).permute(0, 3, 2, 1).unflatten(3, grid)
@@ -162,6 +164,8 @@ class PPTimesformer(Timesformer):
 
     Input, output, args: as for `timesformer`.
     """
+
+    usual_recipe = "k400/pptimesformer_b16_8f"
 
     def __init__(
         self,

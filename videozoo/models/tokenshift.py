@@ -15,6 +15,7 @@ from videozoo.models.image_backbone import Pretrained
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.models.timesformer import vision_transformer
+from videozoo.shapes import Float
 
 __all__ = ["Tokenshift"]
 
@@ -41,6 +42,7 @@ class Tokenshift(LinearClassifier):
 
     head_std = 0.02
     open_blocks = True
+    usual_recipe = "ucf101/tokenshift_b16_8f"
 
     def __init__(
         self,
@@ -61,10 +63,10 @@ class Tokenshift(LinearClassifier):
         self.num_features = int(self.backbone.num_features)
         self.reset_classifier(num_classes)
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         return self.backbone.norm(self._tokens(x)[:, :, 0]).mean(1)
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         patches = self.backbone.norm(self._tokens(x)[:, :, 1:])
         return patches.permute(0, 3, 1, 2).unflatten(3, self.backbone.patch_embed.grid_size)
 
@@ -84,7 +86,7 @@ class Tokenshift(LinearClassifier):
         return tokens.unflatten(0, (b, t))
 
 
-def shift_class_tokens(tokens: Tensor, num_frames: int) -> Tensor:
+def shift_class_tokens(tokens: Float[Tensor, "n m d"], num_frames: int) -> Float[Tensor, "n m d"]:
     """Tokens [b*t n d] whose first one has traded channels with its neighbours in time."""
     cls = tokens[:, 0].unflatten(0, (-1, num_frames))
     quarter = cls.shape[-1] // 4

@@ -20,6 +20,7 @@ from videozoo.models.image_backbone import Pretrained
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
+from videozoo.shapes import Float
 
 __all__ = ["TSM", "shift_residuals"]
 
@@ -93,7 +94,7 @@ class TSM(TSN):
             ParamRule(r"^head\.bias$", lr_scale=10, weight_decay=0.0),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b k"]:
         features = self.forward_frames(x)
         return self.head(self.dropout(features).mean(1)) if self.num_classes else features.mean(1)
 

@@ -13,6 +13,7 @@ from videozoo.errors import ConfigError
 from videozoo.models.image_backbone import Pretrained, image_backbone, image_maps
 from videozoo.models.model import DropoutClassifier
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["TSN"]
 
@@ -60,15 +61,15 @@ class TSN(DropoutClassifier):
         self.dropout: nn.Module = nn.Dropout(dropout)
         self.reset_classifier(num_classes)
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         return self.forward_frames(x).mean(1)
 
-    def forward_frames(self, x: Tensor) -> Tensor:
+    def forward_frames(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t d"]:
         """Returns the features of each frame `[b t num_features]` of clips `[b t c h w]`."""
         self._check(x)
         return self.backbone(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         self._check(x)
         return image_maps(self.backbone, x.flatten(0, 1)).unflatten(0, (-1, x.shape[1])).transpose(1, 2)
 

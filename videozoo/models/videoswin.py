@@ -21,6 +21,7 @@ from videozoo.models.image_backbone import Pretrained, image_backbone
 from videozoo.models.model import DropoutClassifier
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
+from videozoo.shapes import Float
 
 __all__ = ["Videoswin"]
 
@@ -201,6 +202,8 @@ class Videoswin(DropoutClassifier):
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
+    usual_recipe = "k400/videoswin_small_32f"
+
     def __init__(
         self,
         *,
@@ -263,10 +266,10 @@ class Videoswin(DropoutClassifier):
             ParamRule(r"relative_position_bias_table", weight_decay=0.0),
         )
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b d"]:
         return self._tokens(x).mean((1, 2, 3))
 
-    def forward_maps(self, x: Tensor) -> Tensor:
+    def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         return self._tokens(x).movedim(-1, 1)
 
     def _tokens(self, x: Tensor) -> Tensor:
@@ -286,7 +289,7 @@ class Videoswin(DropoutClassifier):
             if name == "patch_embed.proj.weight":
                 value = inflate(value, self.patch_embed.patch[0])
             if name.endswith("relative_position_bias_table"):
-                value = value.repeat(2 * self.layers[0].window[0] - 1, 1)  # type: ignore[operator, index]
+                value = value.repeat(2 * self.layers[0].window[0] - 1, 1)  # type: ignore[index]
             stage = re.match(r"layers\.(\d)\.downsample", name)
             name = f"layers.{int(stage[1]) - 1}{name[len('layers.0') :]}" if stage else name
             state[name] = value

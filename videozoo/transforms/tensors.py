@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from videozoo.errors import ConfigError
+from videozoo.shapes import Float, Num
 from videozoo.transforms import collate as batches
 from videozoo.transforms.geometry import Box, Resize
 
@@ -36,34 +37,34 @@ __all__ = [
 ]
 
 
-def clip_of(frames: Any) -> Tensor:
+def clip_of(frames: Any) -> Num[Tensor, "_ _ _ _"]:
     """Returns a reader's frames `[t h w c]` as a clip `[t c h w]`, without a copy where torch takes their layout."""
     return _tensor_of(frames).permute(0, 3, 1, 2)
 
 
-def frames_of(clip: Tensor) -> Any:
+def frames_of(clip: Num[Tensor, "t c h w"]) -> Any:
     """Returns a clip as frames `[t h w c]`: an array, or a tensor where the clip is on another device."""
     frames = clip.permute(0, 2, 3, 1)
     return frames if clip.is_cuda else frames.contiguous().numpy()
 
 
-def size_of(clip: Tensor) -> tuple[int, int]:
+def size_of(clip: Num[Tensor, "t c h w"]) -> tuple[int, int]:
     """Returns (height, width) of a clip's frames."""
     height, width = clip.shape[-2:]
     return height, width
 
 
-def pick(clip: Tensor, places: np.ndarray) -> Tensor:
+def pick(clip: Num[Tensor, "t c h w"], places: np.ndarray) -> Num[Tensor, "_ c h w"]:
     """Returns the frames of a clip at `places` `[t]`."""
     return clip[_tensor_of(places)]
 
 
-def stack_views(clips: Sequence[Tensor]) -> Tensor:
+def stack_views(clips: Sequence[Num[Tensor, "t c h w"]]) -> Num[Tensor, "_ t c h w"]:
     """Returns clips of one shape as `[v t c h w]`, contiguous."""
     return torch.stack(list(clips)).contiguous()
 
 
-def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "torch") -> Tensor:
+def resize(clip: Num[Tensor, "t c h w"], size: tuple[int, int], *, method: Resize = "torch") -> Num[Tensor, "t c _ _"]:
     """`clip` at `size` (height, width), bilinear.
 
     Args:
@@ -84,7 +85,7 @@ def resize(clip: Tensor, size: tuple[int, int], *, method: Resize = "torch") -> 
     return _resize_pillow(clip, size) if method == "pillow" else _resize_opencv(clip, size)
 
 
-def resize_rounded(clip: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_rounded(clip: Num[Tensor, "t c h w"], size: tuple[int, int]) -> Num[Tensor, "t c _ _"]:
     """Resizes by method "torch" where torch has no kernel for bytes, which is on GPUs."""
     resized = _resize_area(clip.float(), size)
     return resized.round_().clamp_(0, 255).to(torch.uint8) if clip.dtype == torch.uint8 else resized
@@ -125,20 +126,25 @@ def _linear_weights(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
     return before.clamp(min=0), (before + 1).clamp(max=source - 1), weight
 
 
-def crop(clip: Tensor, box: Box) -> Tensor:
+def crop(clip: Num[Tensor, "t c h w"], box: Box) -> Num[Tensor, "t c _ _"]:
     """The part of `clip` inside `box`."""
     part = clip[..., box.top : box.top + box.height, box.left : box.left + box.width]
     return part.flip(-1) if box.flip else part
 
 
-def flip(clip: Tensor) -> Tensor:
+def flip(clip: Num[Tensor, "t c h w"]) -> Num[Tensor, "t c h w"]:
     """Mirrors each frame, left to right."""
     return clip.flip(-1)
 
 
 def color_jitter(
-    clip: Tensor, *, brightness: float = 1.0, contrast: float = 1.0, saturation: float = 1.0, hue: float = 0.0
-) -> Tensor:
+    clip: Num[Tensor, "t c h w"],
+    *,
+    brightness: float = 1.0,
+    contrast: float = 1.0,
+    saturation: float = 1.0,
+    hue: float = 0.0,
+) -> Num[Tensor, "t c h w"]:
     """`clip` with its colours changed by factors (1 changes nothing) and its hue shifted by turns."""
     from torchvision.transforms.v2 import functional as TF  # half of the package's import time, seldom used
 
@@ -151,7 +157,9 @@ def color_jitter(
     return TF.adjust_hue(clip, hue) if hue else clip
 
 
-def normalize(video: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalize(
+    video: Num[Tensor, "... c h w"], mean: Sequence[float], std: Sequence[float]
+) -> Float[Tensor, "... c h w"]:
     """`(video / 255 - mean) / std` of `[... c h w]` in 0..255, as float32; mean and std are of 0..1."""
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
     shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)

@@ -13,34 +13,11 @@ from videozoo.models.model import VideoModel
 from videozoo.models.registry import models, sizes_of_input
 from videozoo.weights.conventions import fitting_model, told_args
 from videozoo.weights.importer import Match, count_classes, match
-from videozoo.weights.keymap import Tensors
+from videozoo.weights.keymap import Tensors, ports
 
 __all__ = ["Brought", "bring", "usual_input"]
 
-HALF_NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
-IMAGENET_NORM = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-SQUASHED = {"force_ratio": 4 / 3}  # every frame to 4:3, whatever its shape
-
 KNOWN = ("model", "task", "input", "data", "seed")
-
-# Whose input and averaging are the usual ones of a model, but for frames and pixels, which follow from its arguments.
-USUAL = {
-    "movinet": "k400/movinet_a0_50f",
-    "nonlocal": "k400/nonlocal_i3d_r50_8f",
-    "pptimesformer": "k400/pptimesformer_b16_8f",
-    "slowfast": "k400/slowfast_r50_4x16",
-    "timesformer": "k400/timesformer_b16_8f",
-    "tokenshift": "ucf101/tokenshift_b16_8f",
-    "videoswin": "k400/videoswin_small_32f",
-}
-USUAL_ELSE = "k400/tsm_r50_8f"
-# Where a project trained the same model on another input.
-OF_SOURCE: dict[tuple[str, str], dict[str, Any]] = {
-    ("mmaction2", "slowfast"): IMAGENET_NORM,
-    ("mmaction2", "timesformer"): HALF_NORM,
-    **{("paddlevideo", name): SQUASHED for name in ("movinet", "pptsm", "pptsm_mobile", "pptsm_v2")},
-    **{("paddlevideo1", name): SQUASHED for name in ("stnet", "tsm", "tsn")},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +101,7 @@ def bring(
         usual = sections["input"]
     else:
         usual = usual_input(model, source=source)
-        average = _usual_recipe(name).sections["task"].get("average", "score")
+        average = load_recipe(model.usual_recipe).sections["task"].get("average", "score")
         sections.setdefault("task", {"name": "classify", "average": average})
     sections |= {"model": {"name": name, **model_args}, "input": {**usual, **(input_args or {})}}
     described = Recipe(
@@ -143,13 +120,11 @@ def usual_input(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, 
     if len(model.input_shape) != 4:
         raise ConfigError(f"import: {model.name} takes no clips; give a recipe whose input it is to have with --recipe")
     num_frames, _, height, _ = model.input_shape
-    usual = {key: value for key, value in _usual_recipe(model.name).sections["input"].items() if key != "augment"}
+    usual = {key: value for key, value in load_recipe(model.usual_recipe).sections["input"].items() if key != "augment"}
     short_side_px = round(height * usual["short_side_px"] / usual["crop_px"])
     sizes = {"num_frames": num_frames, "crop_px": height, "short_side_px": short_side_px}
-    if hasattr(model, "segment_frames"):
-        sizes["segment_frames"] = int(model.segment_frames)  # type: ignore[arg-type]
-    return {"name": "clip", **usual, **OF_SOURCE.get((source, model.name), {}), **sizes}
-
-
-def _usual_recipe(name: str) -> Recipe:
-    return load_recipe(USUAL.get(name, USUAL_ELSE))
+    if model.segment_frames > 1:
+        sizes["segment_frames"] = model.segment_frames
+    port = ports(source).get(model.name)
+    differs = {} if port is None else port.input
+    return {"name": "clip", **usual, **differs, **sizes}

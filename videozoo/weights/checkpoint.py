@@ -266,7 +266,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     open_weights(path).close()  # which says what is wrong when it is not damage
     with (
         reading(path, advice="it was cut short or damaged", error=WeightsError),
-        safetensors.safe_open(path, framework="pt") as file,  # type: ignore[no-untyped-call]
+        safetensors.safe_open(path, framework="pt") as file,
     ):
         header = file.metadata() or {}
         model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

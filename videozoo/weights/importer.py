@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +20,10 @@ from videozoo.io.unpickle import DO_NOT_TRUST, open_weights, unpickle_arrays
 from videozoo.models.model import VideoModel
 from videozoo.structured import shown
 from videozoo.weights.conventions import needed_args
-from videozoo.weights.keymap import KeyMap, Tensors
+from videozoo.weights.keymap import SOURCES, KeyMap, Tensors, ports
 from videozoo.weights.torch_file import TORCH_DAMAGE, TorchFileRefused, is_legacy, is_zip, read_torch
 
 __all__ = ["SOURCES", "Match", "convert", "count_classes", "key_map", "match", "read_foreign"]
-
-SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", "timesformer")
 
 LONGEST_HEADER = 100_000_000  # of a safetensors file, in bytes
 NOT_FINITE = "with values that are not finite"
@@ -125,16 +122,16 @@ def key_map(model: VideoModel, *, source: str) -> KeyMap:
     """
     if source not in SOURCES:
         raise WeightsError(f"source '{source}': not a known project{did_you_mean(source, SOURCES)}")
-    maps = importlib.import_module(f"videozoo.weights.{source}").KEY_MAPS
-    if model.name not in maps:
-        raise WeightsError(f"source '{source}': no key map for the model '{model.name}'; it has: {', '.join(maps)}")
+    known = ports(source)
+    if model.name not in known:
+        raise WeightsError(f"source '{source}': no key map for the model '{model.name}'; it has: {', '.join(known)}")
     if args := needed_args(model, source=source):
         given = ", ".join(f"{key}={value}" for key, value in args.items())
         raise WeightsError(
             f"source '{source}': its {model.name} computes something else than this one, whatever the weights are; "
             f"build the model with {given}"
         )
-    return maps[model.name](model)
+    return known[model.name].key_map(model)
 
 
 def read_foreign(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import nn
 
-__all__ = ["KeyMap", "Rename", "Tensors"]
+__all__ = ["SOURCES", "Convention", "KeyMap", "Port", "Rename", "Tensors", "ports"]
+
+SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", "timesformer")
+
+Convention = Callable[[Any], Mapping[str, Any]]
+"""From a model to the arguments that it would have to be built with to compute the project's network; mostly none."""
 
 Tensors = Mapping[str, np.ndarray]
 Rename = tuple[str, str | Callable[["re.Match[str]"], str]]
@@ -61,6 +68,30 @@ class KeyMap:
             if re.search(pattern, name):
                 return self.writers[pattern](value)
         return value.T if self.linear_in_out and is_linear_weight(name, model) else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """How a project's network becomes a model of ours; each project's file has one for each model in `PORTS`.
+
+    key_map: its names for the tensors of a built model.
+    conventions: what its network computes otherwise, which no tensor tells.
+    read_names: from its tensors' names to arguments of the model that only they tell.
+    input: fields of the input that it was trained on, where they differ from the model's usual recipe.
+    """
+
+    key_map: Callable[[Any], KeyMap]
+    conventions: Sequence[Convention] = ()
+    read_names: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
+    input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def ports(source: str) -> Mapping[str, Port]:
+    """Returns the project's ports by our models' names; none for a project that is not in `SOURCES`."""
+    if source not in SOURCES:
+        return {}
+    found: Mapping[str, Port] = importlib.import_module(f"videozoo.weights.{source}").PORTS
+    return found
 
 
 def _renamed(name: str, renames: Sequence[Rename]) -> str:

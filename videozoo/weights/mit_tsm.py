@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from videozoo.models.model import VideoModel
-from videozoo.weights.keymap import KeyMap, Rename
+from videozoo.weights.keymap import KeyMap, Port, Rename
 from videozoo.weights.shift_order import swap_shifted_channels, wrapped_by_shift
 
-__all__ = ["KEY_MAPS"]
+__all__ = ["PORTS"]
 
 NAMES: list[Rename] = [(r"^backbone\.", "base_model."), (r"^head\.", "new_fc.")]
 CLEANING: list[Rename] = [(r"^module\.", ""), (r"^base_model\.fc\.", "new_fc.")]  # its name in models without dropout
@@ -28,4 +28,7 @@ def tsm(model: VideoModel) -> KeyMap:
     )
 
 
-KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {"tsm": tsm, "tsn": tsn}
+PORTS: Mapping[str, Port] = {
+    "tsm": Port(tsm),
+    "tsn": Port(tsn),
+}

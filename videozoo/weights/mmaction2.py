@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from videozoo.models.model import VideoModel
-from videozoo.weights.keymap import KeyMap, Rename
+from videozoo.weights.conventions import bias_prefix
+from videozoo.weights.keymap import KeyMap, Port, Rename
 from videozoo.weights.shift_order import swap_shifted_channels, wrapped_by_shift
 
-__all__ = ["KEY_MAPS"]
+__all__ = ["PORTS"]
 
 CLEANING: list[Rename] = [(r"^module\.", "")]
 HEAD: Rename = (r"^head\.", "cls_head.fc_cls.")
@@ -98,10 +100,33 @@ def videoswin(model: VideoModel) -> KeyMap:
     )
 
 
-KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
-    "slowfast": slowfast,
-    "timesformer": timesformer,
-    "tsm": tsm,
-    "tsn": tsn,
-    "videoswin": videoswin,
+HALF_NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
+IMAGENET_NORM = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def _bare_laterals(names: Sequence[str]) -> Mapping[str, Any]:
+    has_laterals = any("_lateral.conv." in name for name in names)
+    return {"lateral_norm": False} if has_laterals and not any("_lateral.bn." in name for name in names) else {}
+
+
+def _strided_frames(model: Any) -> Mapping[str, Any]:
+    return {} if model.slow_frames == "strided" else {"slow_frames": "strided"}
+
+
+def _whole_frame(model: Any) -> Mapping[str, Any]:
+    """It matters to frames larger than the crop alone, as in the published test."""
+    return {} if model.window is None else {"pooling": "frame"}
+
+
+PORTS: Mapping[str, Port] = {
+    "slowfast": Port(
+        slowfast,
+        conventions=(_strided_frames, _whole_frame),
+        read_names=_bare_laterals,
+        input=IMAGENET_NORM,
+    ),
+    "timesformer": Port(timesformer, input=HALF_NORM),
+    "tsm": Port(tsm),
+    "tsn": Port(tsn),
+    "videoswin": Port(videoswin, conventions=(bias_prefix,)),
 }

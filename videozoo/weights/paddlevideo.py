@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
+from timm.models.resnet import BasicBlock
 from torch import nn
 
 from videozoo.models.model import VideoModel
 from videozoo.models.pptsm_mobile import V2
-from videozoo.weights.keymap import KeyMap, Rename
+from videozoo.weights.conventions import bias_prefix, dropout_at_inference
+from videozoo.weights.keymap import KeyMap, Port, Rename
 
-__all__ = ["KEY_MAPS", "NORM_STATS", "resnet_block_letters"]
+__all__ = ["NORM_STATS", "PORTS", "resnet_block_letters"]
 
 NORM_STATS: list[Rename] = [(r"\.running_mean$", "._mean"), (r"\.running_var$", "._variance")]
 
@@ -232,19 +236,61 @@ def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
     return chr(ord("a") + block)
 
 
-KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
-    "attention_lstm": attention_lstm,
-    "bmn": bmn,
-    "movinet": movinet,
-    "pptimesformer": vision_transformer,
-    "pptsm": resnet_d,
-    "pptsm_mobile": pptsm_mobile,
-    "pptsm_v2": pptsm_v2,
-    "pptsn": resnet_d,
-    "slowfast": slowfast,
-    "timesformer": vision_transformer,
-    "tokenshift": vision_transformer,
-    "tsm": resnet,
-    "tsn": resnet,
-    "videoswin": videoswin,
+SQUASHED = {"force_ratio": 4 / 3}  # every frame to 4:3, whatever its shape
+
+
+def _shift_by_frames(model: Any) -> Mapping[str, Any]:
+    """PaddleVideo 2.x shifts fewer channels in longer clips."""
+    fraction = 1 / model.num_segments
+    return {} if math.isclose(model.shift_fraction, fraction) else {"shift_fraction": fraction}
+
+
+def _projected_first(model: Any) -> Mapping[str, Any]:
+    """Of PaddleVideo's ResNet-D 18 and 34; in deeper ones that block widens, and so has a projection anyway."""
+    stage = getattr(model.backbone, "layer1", None)
+    return {"first_projection": True} if stage is not None and stage[0].downsample is None else {}
+
+
+def _strided_shortcuts(model: Any) -> Mapping[str, Any]:
+    """Of PaddleVideo's PP-TSM 18 and 34."""
+    is_shallow = isinstance(next(iter(getattr(model.backbone, "layer1", ())), None), BasicBlock)
+    return {"shortcuts": "strided"} if is_shallow and model.shortcuts != "strided" else {}
+
+
+PORTS: Mapping[str, Port] = {
+    "attention_lstm": Port(attention_lstm),
+    "bmn": Port(bmn),
+    "movinet": Port(movinet, input=SQUASHED),
+    "pptimesformer": Port(vision_transformer),
+    "pptsm": Port(
+        resnet_d,
+        conventions=(
+            _shift_by_frames,
+            _strided_shortcuts,
+        ),
+        input=SQUASHED,
+    ),
+    "pptsm_mobile": Port(
+        pptsm_mobile,
+        conventions=(
+            _shift_by_frames,
+            dropout_at_inference,
+        ),
+        input=SQUASHED,
+    ),
+    "pptsm_v2": Port(
+        pptsm_v2,
+        conventions=(
+            _shift_by_frames,
+            dropout_at_inference,
+        ),
+        input=SQUASHED,
+    ),
+    "pptsn": Port(resnet_d, conventions=(_projected_first,)),
+    "slowfast": Port(slowfast),
+    "timesformer": Port(vision_transformer),
+    "tokenshift": Port(vision_transformer),
+    "tsm": Port(resnet, conventions=(_shift_by_frames,)),
+    "tsn": Port(resnet),
+    "videoswin": Port(videoswin, conventions=(bias_prefix,)),
 }

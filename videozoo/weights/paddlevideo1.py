@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -11,10 +13,11 @@ from torch import nn
 from videozoo.errors import WeightsError
 from videozoo.models.model import VideoModel
 from videozoo.weights import paddlevideo
-from videozoo.weights.keymap import KeyMap, Rename, Tensors
-from videozoo.weights.paddlevideo import resnet_block_letters
+from videozoo.weights.conventions import dropout_at_inference
+from videozoo.weights.keymap import KeyMap, Port, Rename, Tensors
+from videozoo.weights.paddlevideo import SQUASHED, resnet_block_letters
 
-__all__ = ["KEY_MAPS", "NAMED_NORM", "resnet_names"]
+__all__ = ["NAMED_NORM", "PORTS", "resnet_names"]
 
 NAMED_NORM: list[Rename] = [  # `bn..` with the name of its layer
     (r"(\bbn\w*)\.weight$", r"\1_scale"),
@@ -339,11 +342,13 @@ def ets(model: VideoModel) -> KeyMap:
 
     def gates(name: str, state: Tensors) -> np.ndarray:
         width = state[name].shape[0]
-        return state[name].reshape(-1)[: 2 * width**2].reshape(width, 2 * width).T
+        both: np.ndarray = state[name].reshape(-1)[: 2 * width**2].reshape(width, 2 * width).T
+        return both
 
     def candidate(name: str, state: Tensors) -> np.ndarray:
         width = state[name].shape[0]
-        return state[name].reshape(-1)[2 * width**2 :].reshape(width, width).T
+        last: np.ndarray = state[name].reshape(-1)[2 * width**2 :].reshape(width, width).T
+        return last
 
     return KeyMap(
         [
@@ -364,20 +369,31 @@ def ets(model: VideoModel) -> KeyMap:
     )
 
 
-KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {
-    "attention_cluster": attention_cluster,
-    "attention_lstm": attention_lstm,
-    "bmn": bmn,
-    "bsn": bsn,
-    "bsn_pem": bsn_pem,
-    "bsn_tem": bsn_tem,
-    "ctcn": ctcn,
-    "ets": ets,
-    "nextvlad": nextvlad,
-    "nonlocal": nonlocal_net,
-    "slowfast": slowfast,
-    "stnet": stnet,
-    "tall": tall,
-    "tsm": resnet,
-    "tsn": resnet,
+def _shift_an_eighth(model: Any) -> Mapping[str, Any]:
+    return {} if math.isclose(model.shift_fraction, 1 / 8) else {"shift_fraction": 1 / 8}
+
+
+PORTS: Mapping[str, Port] = {
+    "attention_cluster": Port(attention_cluster, conventions=(dropout_at_inference,)),
+    "attention_lstm": Port(attention_lstm, conventions=(dropout_at_inference,)),
+    "bmn": Port(bmn),
+    "bsn": Port(bsn),
+    "bsn_pem": Port(bsn_pem),
+    "bsn_tem": Port(bsn_tem),
+    "ctcn": Port(ctcn),
+    "ets": Port(ets),
+    "nextvlad": Port(nextvlad, conventions=(dropout_at_inference,)),
+    "nonlocal": Port(nonlocal_net, conventions=(dropout_at_inference,)),
+    "slowfast": Port(slowfast),
+    "stnet": Port(stnet, input=SQUASHED),
+    "tall": Port(tall),
+    "tsm": Port(
+        resnet,
+        conventions=(
+            _shift_an_eighth,
+            dropout_at_inference,
+        ),
+        input=SQUASHED,
+    ),
+    "tsn": Port(resnet, input=SQUASHED),
 }

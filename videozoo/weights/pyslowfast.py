@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from videozoo.models.model import VideoModel
-from videozoo.weights.keymap import KeyMap, Rename
+from videozoo.weights.keymap import KeyMap, Port, Rename
 
-__all__ = ["KEY_MAPS"]
+__all__ = ["PORTS"]
 
 BLOCKS: list[Rename] = [
     (r"\.([abc])\.conv\b", r".branch2.\1"),
@@ -52,4 +53,11 @@ def nonlocal_net(model: VideoModel) -> KeyMap:
     )
 
 
-KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {"nonlocal": nonlocal_net, "slowfast": slowfast}
+def _padded_stem(model: Any) -> Mapping[str, Any]:
+    return {} if model.stem_padding == 1 else {"stem_padding": 1}
+
+
+PORTS: Mapping[str, Port] = {
+    "nonlocal": Port(nonlocal_net, conventions=(_padded_stem,)),
+    "slowfast": Port(slowfast),
+}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from videozoo.models.model import VideoModel
-from videozoo.weights.keymap import KeyMap
+from videozoo.weights.keymap import KeyMap, Port
 
-__all__ = ["KEY_MAPS"]
+__all__ = ["PORTS"]
 
 
 def timesformer(model: VideoModel) -> KeyMap:
@@ -15,4 +15,6 @@ def timesformer(model: VideoModel) -> KeyMap:
     return KeyMap([(r"^backbone\.", ""), (r"^", "model.")], cleaning=[(r"^module\.", "")])
 
 
-KEY_MAPS: Mapping[str, Callable[[VideoModel], KeyMap]] = {"timesformer": timesformer}
+PORTS: Mapping[str, Port] = {
+    "timesformer": Port(timesformer),
+}
