@@ -231,7 +231,7 @@ def test_the_shift_of_others_goes_the_other_way_round_and_scores_agree(source, b
         found = model(clip)
         unswapped = convert(create_model("tsn", backbone=backbone, num_classes=5), _as_tsn(net), source="mit_tsm")
         assert not torch.allclose(unswapped.eval()(clip), expected, rtol=1e-3)  # the shift matters
-    assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert_close(found, expected, rtol=3e-4, atol=1e-4)  # scores of hundreds, after a hundred layers in float32
 
 
 def _as_tsn(net):

@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
 from videozoo.layers.sequence import run_steps
-=======
 from videozoo.shapes import Float
->>>>>>> a3e7cee (Shapes in the annotations of models, layers and clip transforms, checked in the test run; ports of other projects and usual recipes live with the model; strict types there)
 
 __all__ = ["GRUCell", "run_gru"]
 
