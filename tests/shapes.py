@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
+import videozoo
+
 __all__ = ["checked", "install"]
 
-PACKAGES = ("videozoo.layers", "videozoo.models", "videozoo.transforms.tensors")
+PACKAGES = ("videozoo.layers.", "videozoo.models.", "videozoo.transforms.tensors")
+TRACED = ("videozoo.layers.gru", "videozoo.layers.sequence", "videozoo.models.ets")  # scans: torch traces no checks
 
 _check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as type checkers read annotations
 
@@ -22,5 +26,10 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def install() -> None:
-    """Checks the packages as they are imported, which they must not be yet."""
-    install_import_hook(PACKAGES, "tests.shapes.checked")
+    """Checks the modules as they are imported, which they must not be yet."""
+    found = []
+    for path in ("layers", "models", "transforms"):
+        folder = [f"{videozoo.__path__[0]}/{path}"]
+        found += [f"videozoo.{path}.{module.name}" for module in pkgutil.iter_modules(folder)]
+    modules = [name for name in found if name.startswith(PACKAGES) and name not in TRACED]
+    install_import_hook(modules, "tests.shapes.checked")

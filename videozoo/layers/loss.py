@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videozoo.shapes import Float, Int
+from videozoo.shapes import Float, Int, Num
 
 __all__ = [
     "asymmetric_loss",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def soft_cross_entropy(
-    scores: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, weights: Float[Tensor, " k"] | None = None
+    scores: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, weights: Num[Tensor, " k"] | None = None
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy of scores `[b k]` against distributions `[b k]`; computed in float32 or wider.
 
@@ -45,7 +45,7 @@ def focal_loss(
     targets: Float[Tensor, "b k"],
     *,
     gamma: float = 2.0,
-    weights: Float[Tensor, " k"] | None = None,
+    weights: Num[Tensor, " k"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy that samples which are right already weigh less in: -(1 - p)^gamma log p.
 
@@ -59,7 +59,7 @@ def focal_loss(
 
 
 def binary_cross_entropy(
-    scores: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, weights: Float[Tensor, " k"] | None = None
+    scores: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, weights: Num[Tensor, " k"] | None = None
 ) -> Float[Tensor, ""]:
     """Mean over samples and classes of the cross-entropy of independent answers.
 
@@ -74,7 +74,7 @@ def binary_focal_loss(
     targets: Float[Tensor, "b k"],
     *,
     gamma: float = 2.0,
-    weights: Float[Tensor, " k"] | None = None,
+    weights: Num[Tensor, " k"] | None = None,
 ) -> Float[Tensor, ""]:
     """`focal_loss` of independent answers: arXiv:1708.02002, equation 4, for presence and absence."""
     return asymmetric_loss(scores, targets, gammas=(gamma, gamma), margin=0.0, weights=weights)
@@ -86,7 +86,7 @@ def asymmetric_loss(
     *,
     gammas: tuple[float, float] = (0.0, 4.0),
     margin: float = 0.05,
-    weights: Float[Tensor, " k"] | None = None,
+    weights: Num[Tensor, " k"] | None = None,
 ) -> Tensor:
     """Binary cross-entropy in which the many classes that are absent, and easily told to be, count for little.
 
