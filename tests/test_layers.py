@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "errors": set(),
     "version": set(),
     "structured": set(),
+    "shapes": set(),
     "contracts": set(),
     "terminal": set(),
     "config": set(),
@@ -49,7 +50,7 @@ MAY_IMPORT = {
         "predict",
     },
 }
-GROUND = ("errors", "version", "structured", "contracts", "terminal", "config")
+GROUND = ("errors", "version", "shapes", "structured", "contracts", "terminal", "config")
 
 # Rooms that work without torch: loading any of their modules imports neither torch nor its companions.
 WITHOUT_TORCH = {*GROUND, "drawing", "io", "transforms", "decoding", "metrics", "predict", "loading", "cli"}
