@@ -6,9 +6,11 @@ They know every kind of backend; what they return knows none.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videozoo.config.uses import import_modules
 from videozoo.contracts.backend import Precision
 from videozoo.contracts.network import Network
 from videozoo.errors import ConfigError, require
@@ -20,17 +22,28 @@ from videozoo.predict.search import Searcher
 __all__ = ["load", "load_extractor", "load_searcher", "open_network"]
 
 
-def open_network(source: str | os.PathLike[str], *, device: str = "auto", precision: Precision = "fp32") -> Network:
+def open_network(
+    source: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    allow_code: Sequence[str] = (),
+) -> Network:
     """Opens the network of a run directory or a weight file (.pt, .safetensors), or "timm:NAME".
 
+    Args:
+        allow_code: modules with parts of your own, imported first. A checkpoint that needs others is refused.
+
     Raises:
-        WeightsError: there is no such file, it is damaged, or does not fit its own record.
-        ConfigError: an option that this machine does not take.
+        WeightsError: there is no such file, it is damaged, does not fit its own record, or needs code that is not
+            allowed.
+        ConfigError: an option that this machine does not take, or a module that cannot be imported.
         MissingPackageError: torch is not installed.
     """
     require("torch", extra="torch", purpose=f"{os.fspath(source)}")
     from videozoo.tasks.network import open_torch
 
+    import_modules(allow_code, where="allow_code")
     return open_torch(source, device=device, precision=precision)
 
 
@@ -40,6 +53,7 @@ def load(
     device: str = "auto",
     precision: Precision = "fp32",
     views: str | None = None,
+    allow_code: Sequence[str] = (),
 ) -> Predictor:
     """Returns the predictor of a run directory or a weight file (.pt, .safetensors); see `Predictor`.
 
@@ -47,16 +61,25 @@ def load(
         device: "cpu", "cuda", "cuda:1" ...; "auto" takes the accelerator of this machine, else the CPU.
         precision: "bf16" and "fp16" compute in mixed precision.
         views: the protocol, "clips x crops" as in "10x3"; None takes the one that the weights carry.
+        allow_code: modules with parts of your own, imported first, e.g. ["my_package.my_parts"]. A checkpoint that
+            needs others is refused.
 
     Raises:
-        WeightsError: there is no such file, it is damaged, or does not fit its own record.
-        ConfigError: an option that this machine or the model's input does not take.
+        WeightsError: there is no such file, it is damaged, does not fit its own record, or needs code that is not
+            allowed.
+        ConfigError: an option that this machine or the model's input does not take, or a module that cannot be
+            imported.
     """
-    return Predictor(open_network(path, device=device, precision=precision), views=views)
+    return Predictor(open_network(path, device=device, precision=precision, allow_code=allow_code), views=views)
 
 
 def load_extractor(
-    source: str | os.PathLike[str], *, device: str = "auto", precision: Precision = "fp32", **options: Any
+    source: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    allow_code: Sequence[str] = (),
+    **options: Any,
 ) -> Extractor:
     """Returns the extractor of a clip classifier's run or weight file, or of "timm:NAME"; see `Extractor` for options.
 
@@ -64,17 +87,17 @@ def load_extractor(
         WeightsError: no such weights, or they do not fit.
         ConfigError: the weights are no clip classifier, or an argument is out of range.
     """
-    return Extractor(open_network(source, device=device, precision=precision), **options)
+    return Extractor(open_network(source, device=device, precision=precision, allow_code=allow_code), **options)
 
 
-def load_searcher(run: str | os.PathLike[str], *, device: str = "auto") -> Searcher:
-    """Returns the searcher of a grounding run or its weight file.
+def load_searcher(run: str | os.PathLike[str], *, device: str = "auto", allow_code: Sequence[str] = ()) -> Searcher:
+    """Returns the searcher of a grounding run or its weight file; see `load` for `allow_code`.
 
     Raises:
         WeightsError: there is no such file, or it is damaged.
         ConfigError: the run answers no sentences.
     """
-    network = open_network(run, device=device)
+    network = open_network(run, device=device, allow_code=allow_code)
     if network.task != "ground":
         raise ConfigError(
             f"{run}: is a run of '{network.task}', which takes no query; train one of `ground`, e.g. motion/tall"

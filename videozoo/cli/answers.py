@@ -82,9 +82,10 @@ class AnswerTable:
         label.width = max(self._console.width // 5, 12)
         table.columns[2].width = len("probability")
         rest.style = "dim"
-        (name, score), *others = _ranked(prediction, self._answers)
+        best, *others = _ranked(prediction, self._answers) or [None]
         then = ", ".join(f"{other} {share:.0%}" for other, share in others)
-        table.add_row(Text(prediction.id), Text(name), f"{score:.1%}", Text(then))
+        shown = (Text(best[0]), f"{best[1]:.1%}") if best is not None else (Text("nothing was found", "yellow"), "")
+        table.add_row(Text(prediction.id), *shown, Text(then))
         return table
 
 
@@ -101,7 +102,7 @@ def _print(console: Console, prediction: Prediction, answers: Answers) -> None:
         table = _table(("label", "left"), ("probability", "right"), ("", "left"))
         for name, score in _ranked(prediction, answers):
             table.add_row(Text(name), f"{score:.1%}", bar_of(score))
-        console.print(table)
+        console.print(table if table.row_count else Text("nothing was found", "yellow"))
     if prediction.windows:
         console.print(_windows(prediction))
     elif prediction.is_timed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from videozoo.cli.reading import MaxPixels, Strict
+from videozoo.cli.reading import AllowCode, MaxPixels, Strict
 from videozoo.terminal import console, paused, progress_bars, write_json
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def evaluate_command(
     views: str = typer.Option(None, help="Clips x crops a video, e.g. 10x3 [as the run's input says]."),
     batch_size: int = typer.Option(None, min=1, help="Samples a batch [as in training, over the views]."),
     num_workers: int = typer.Option(None, min=0, help="Processes that decode [as in training]."),
+    allow_code: AllowCode = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),

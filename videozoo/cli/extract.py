@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from videozoo.cli.eval import Precision
-from videozoo.cli.reading import MaxPixels, Strict, print_damage, print_problems
+from videozoo.cli.reading import AllowCode, MaxPixels, Strict, print_damage, print_problems
 from videozoo.terminal import console, progress_bars, say
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def extract(
     frame_rate: float = typer.Option(None, help="Frame rate of folders of frames, which have none of their own."),
     batch_size: int = typer.Option(8, min=1, help="Windows that go through the network together."),
     workers: int = typer.Option(2, min=1, help="Videos that are decoded at the same time."),
+    allow_code: AllowCode = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),

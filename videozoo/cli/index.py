@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from videozoo.cli.reading import MaxPixels, Strict, print_damage, print_problems
+from videozoo.cli.reading import AllowCode, MaxPixels, Strict, print_damage, print_problems
 from videozoo.terminal import console, progress_bars, say
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def index(
         None, help="Features from `videozoo extract`; videos without stored features are processed."
     ),
     batch_size: int = typer.Option(64, min=1, help="Windows that go through the network together."),
+    allow_code: AllowCode = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),

@@ -7,6 +7,8 @@ import sys
 
 import typer
 
+from videozoo.cli.reading import AllowCode
+
 __all__ = ["Kind", "list_parts", "show"]
 
 PIPED_WIDTH = 240  # addresses stay whole, for grep
@@ -35,7 +37,7 @@ _HOMES = {
 }
 
 
-def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list.")) -> None:
+def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list."), allow_code: AllowCode = None) -> None:
     """List the recipes, models and other parts that a recipe may name."""
     import importlib
 

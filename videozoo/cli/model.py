@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from videozoo.cli.reading import AllowCode
+
 __all__ = ["info"]
 
 
@@ -12,6 +14,7 @@ def info(
     args: list[str] = typer.Argument(None, help="Its arguments: key=value, e.g. backbone=resnet18"),
     depth: int = typer.Option(2, min=0, help="How deep the table of layers goes; 0 leaves it out."),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON on stdout, and nothing else."),
+    allow_code: AllowCode = None,
 ) -> None:
     """Count a model's parameters, operations and activations for one clip, by a forward pass on the CPU."""
     import dataclasses

@@ -12,7 +12,7 @@ import typer
 from typer import Option
 
 from videozoo.cli.eval import Precision
-from videozoo.cli.reading import MaxPixels, Strict, print_damage, print_problems
+from videozoo.cli.reading import AllowCode, MaxPixels, Strict, print_damage, print_problems
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -80,6 +80,7 @@ def predict(
     fps: FrameRate = None,
     views: Views = None,
     batch_size: BatchSize = 8,
+    allow_code: AllowCode = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     device: Device = "auto",

@@ -12,7 +12,7 @@ from videozoo.io.limits import MAX_PIXELS, set_max_pixels, set_strict
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["MaxPixels", "Strict", "print_damage", "print_problems"]
+__all__ = ["AllowCode", "MaxPixels", "Strict", "print_damage", "print_problems"]
 
 
 def _bound(count: int | None) -> int | None:
@@ -25,6 +25,18 @@ def _strict(strict: bool) -> bool:
     return strict
 
 
+def _allow(modules: list[str] | None) -> list[str] | None:
+    if modules:
+        from videozoo.config.uses import import_modules
+
+        import_modules(modules, where="--allow-code")
+    return modules
+
+
+AllowCode = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--allow-code", callback=_allow, help="Import this module, with parts of your own; may be repeated."),
+]
 MaxPixels = Annotated[
     Optional[int],  # noqa: UP045 (typer reads it on Python 3.10)
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from videozoo.cli.reading import MaxPixels, Strict, print_damage, print_problems
+from videozoo.cli.reading import AllowCode, MaxPixels, Strict, print_damage, print_problems
 from videozoo.terminal import console, progress_bars, write_json
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def search(
     run: Path = typer.Option(None, help="The run of the index, if it was moved."),
     cut: Path = typer.Option(None, help="Write the moments as clips into this folder."),
     as_json: bool = typer.Option(False, "--json", help="Print the answers as JSON on stdout, and nothing else."),
+    allow_code: AllowCode = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from videozoo.cli.reading import AllowCode
 from videozoo.terminal import say
 
 __all__ = ["train"]
@@ -18,6 +19,7 @@ def train(
     out: Path = typer.Option(..., "--out", "-o", help="The run directory."),
     resume: bool = typer.Option(False, "--resume", help="Go on where the run in --out stopped."),
     init: Path = typer.Option(None, "--init", help="A checkpoint or run to start the weights from."),
+    allow_code: AllowCode = None,
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
     """Train a model; SIGTERM or Ctrl-C save first, --resume then goes on as if nothing had happened."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from videozoo.cli.arguments import read_arguments
+from videozoo.cli.reading import AllowCode
 from videozoo.terminal import console, say
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def export_weights(
     format: Format = typer.Option(Format.safetensors, "--format", help="safetensors, or paddle with original names."),
     source: Source = typer.Option(Source.paddlevideo, "--source", help="Whose names: paddlevideo or paddlevideo1."),
     out: Path = typer.Option(..., "--out", "-o", help="The file to write."),
+    allow_code: AllowCode = None,
 ) -> None:
     """Publish a run's weights, for videozoo or for PaddleVideo."""
     from videozoo.errors import ConfigError, counted

@@ -132,7 +132,7 @@ def _sentence(message: str) -> str:
 
 
 def _hints(part: Callable[..., Any]) -> dict[str, Any]:
-    target = part.__init__ if inspect.isclass(part) else part  # type: ignore[misc]
+    target = part.__init__ if inspect.isclass(part) else part
     try:
         return typing.get_type_hints(target)
     except NameError:  # an annotation that exists for the type checker only

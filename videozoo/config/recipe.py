@@ -14,6 +14,7 @@ from typing import Any
 
 from videozoo.config.check import bind
 from videozoo.config.registry import Registry
+from videozoo.config.uses import import_modules, module_names
 from videozoo.errors import ConfigError, did_you_mean
 from videozoo.structured import parse_yaml, read_yaml, shown
 
@@ -78,7 +79,7 @@ class Recipe:
     A recipe of steps holds in `steps` a recipe for each, by name and in their order; its own sections are what they
     have in common. A step with `init` starts with the weights of that earlier step.
 
-    `source` says where it came from, for error messages.
+    `source` says where it came from, for error messages; `uses` names the modules of parts of one's own.
     """
 
     source: str
@@ -87,6 +88,7 @@ class Recipe:
     seed: int = 0
     steps: Mapping[str, Recipe] = dataclasses.field(default_factory=dict)
     init: str | None = None
+    uses: tuple[str, ...] = ()
 
     def section(self, name: str) -> dict[str, Any]:
         """A copy of one section's values; empty when the recipe leaves it out."""
@@ -98,7 +100,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as it was written, with overrides applied."""
-        return {**{k: dict(v) for k, v in self.sections.items()}, "data": dict(self.data), "seed": self.seed}
+        sections = {name: dict(args) for name, args in self.sections.items()}
+        return {**sections, "data": dict(self.data), "seed": self.seed, **self._own_code()}
 
     def resolved(self) -> dict[str, Any]:
         """Every value of every section, defaults filled in, as plain YAML types; this is what checkpoints carry.
@@ -115,8 +118,10 @@ class Recipe:
         for name, section in SECTIONS.items():
             record[name] = self._resolve(section, self.section(name), where=name)
         record["data"] = {split: self._resolve(DATA, args, where=f"data.{split}") for split, args in self.data.items()}
-        record["seed"] = self.seed
-        return record
+        return {**record, "seed": self.seed, **self._own_code()}
+
+    def _own_code(self) -> dict[str, list[str]]:
+        return {"uses": list(self.uses)} if self.uses else {}
 
     def _resolve(self, section: Section, args: dict[str, Any], *, where: str) -> dict[str, Any]:
         part, rest = section.part(args, where=f"{self.source}: {where}")
@@ -129,10 +134,11 @@ class Recipe:
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of that path or packaged name, or the default recipe for a folder of class folders.
 
-    `overrides` are `key=value` with a dotted key, the value read as YAML: `optim.lr=0.01`.
+    The modules that it `uses` are imported. `overrides` are `key=value` with a dotted key, the value read as YAML:
+    `optim.lr=0.01`.
 
     Raises:
-        ConfigError: no such recipe, bad YAML, or a key that no recipe has.
+        ConfigError: no such recipe, bad YAML, a key that no recipe has, or a module that cannot be imported.
     """
     path = Path(recipe)
     if os.path.isdir(path):  # noqa: PTH112 (False for names that no file can have)
@@ -148,7 +154,9 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         for step in _steps_saying(found, override.partition("=")[0]):
             _override(step, override)  # else the step's own value would win over it
     _check_names(found, where=source)
-    return _with_steps(found, source=source) if "steps" in found else _recipe(found, source=source)
+    read = _with_steps(found, source=source) if "steps" in found else _recipe(found, source=source)
+    import_modules(read.uses, where=f"{source}: uses", folder=path.parent if path.is_file() else None)
+    return read
 
 
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -250,7 +258,8 @@ def _with_steps(found: dict[str, Any], *, source: str) -> Recipe:
         steps[str(name)] = dataclasses.replace(step, init=init)
     first = next(iter(steps.values()))
     shared = {key: value for key, value in first.sections.items() if key in common}
-    return Recipe(source, shared, first.data, first.seed, steps)
+    uses = tuple(dict.fromkeys(name for step in steps.values() for name in step.uses))
+    return Recipe(source, shared, first.data, first.seed, steps, uses=uses)
 
 
 def laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,7 +275,7 @@ def laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
 
 
 def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
-    known = [*SECTIONS, "data", "seed"]
+    known = [*SECTIONS, "data", "seed", "uses"]
     found = {key: value for key, value in found.items() if key not in ("features", "notes")}  # a run's record has them
     for key in found:
         if key not in known:
@@ -274,6 +283,7 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
     for key in ("model", "data"):
         if key not in found:
             raise ConfigError(f"{source}: {key}: is missing; a recipe needs the sections model and data")
+    uses = module_names(found.pop("uses", ()), where=f"{source}: uses")
     for key, value in found.items():
         if key != "seed" and not isinstance(value, dict):
             raise ConfigError(f"{source}: {key}: should be a mapping `name: ...`; got {shown(value)}")
@@ -288,7 +298,7 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
         raise ConfigError(f"{source}: seed: should be a whole number from 0 up; got {shown(seed)}")
     if seed >= 1 << 63:
         raise ConfigError(f"{source}: seed: should be below 2**63; got {shown(seed)}")
-    return Recipe(source, found, data, seed)
+    return Recipe(source, found, data, seed, uses=uses)
 
 
 def _override(found: dict[str, Any], override: str) -> None:

@@ -35,14 +35,25 @@ class Registry:
         self._entries: dict[str, Callable[..., Any]] = {}
 
     def register(self, part: T) -> T:
-        """Decorator: enters a function or class under its own name, in lower case with underscores."""
+        """Enters a function or class under its own name, in lower case with underscores; used as a decorator.
+
+        Raises:
+            ConfigError: another part has this name, also one that is not imported yet.
+        """
         name = self._name_of(part.__name__)
-        known = self._entries.get(name)
-        if known is not None and known.__module__ != part.__module__:
-            raise ConfigError(f"{self.kind} '{name}': defined in {known.__module__} and in {part.__module__}")
+        self._check_free(name, part)
         self._entries[name] = part
         part.recipe_name = name  # type: ignore[attr-defined]  # what error messages call it
         return part
+
+    def _check_free(self, name: str, part: Callable[..., Any]) -> None:
+        """Refuses a name that is taken. A definition that runs again (in a notebook) replaces itself."""
+        known = self._entries.get(name)
+        home = self._found().get(name) if known is None else known.__module__
+        if home in (None, part.__module__) and (known is None or known.__qualname__ == part.__qualname__):
+            return
+        places = f"{home} and in {part.__module__}" if home != part.__module__ else f"{home} twice"
+        raise ConfigError(f"{self.kind} '{name}': is defined in {places}; rename one of them")
 
     def names(self) -> list[str]:
         """All names, sorted; parts registered by a user's own code are among them."""

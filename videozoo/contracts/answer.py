@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -32,11 +33,23 @@ class Lane:
         name: shown to the left of the row.
         times_s: middles of the stretches, rising, in seconds of the video.
         values: one for each of `times_s`, 0 or more; the largest is drawn darkest.
+
+    Raises:
+        DataError: no times, or values that do not fit them.
     """
 
     name: str
     times_s: Sequence[float]
     values: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not len(self.times_s) or np.shape(self.values) != (len(self.times_s),):
+            raise DataError(
+                f"lane '{self.name}': has values of shape {np.shape(self.values)} at {len(self.times_s)} times; "
+                "needs one each, and one at least"
+            )
+        if not (np.isfinite(self.values).all() and np.min(self.values) >= 0 and np.all(np.diff(self.times_s) > 0)):
+            raise DataError(f"lane '{self.name}': needs finite values from 0 up, at times that rise")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +58,10 @@ class BoxMark:
 
     Attributes:
         text: written at the rectangle's upper edge.
-        color_key: marks of one key have one color, e.g. the id of a track.
+        color_key: marks of one key have one color, e.g. the id of a track; without one it is the text.
+
+    Raises:
+        DataError: the sides are not finite numbers, or in another order.
     """
 
     left_px: float
@@ -54,6 +70,11 @@ class BoxMark:
     bottom_px: float
     text: str = ""
     color_key: str = ""
+
+    def __post_init__(self) -> None:
+        sides = (self.left_px, self.top_px, self.right_px, self.bottom_px)
+        if not all(map(math.isfinite, sides)) or self.left_px > self.right_px or self.top_px > self.bottom_px:
+            raise DataError(f"box mark: needs left <= right and top <= bottom; got left, top, right, bottom = {sides}")
 
 
 class Answer(abc.ABC):
@@ -106,6 +127,14 @@ class Answer(abc.ABC):
         """Returns the marks to draw on the frame at `time_s`."""
         return ()
 
+    def as_labels(self) -> Labels:
+        """Returns the answer as one score a class.
+
+        Raises:
+            DataError: it is of another kind.
+        """
+        raise DataError(f"prediction: holds {self.kind}, not labels; read its `answer`")
+
 
 @dataclasses.dataclass(frozen=True)
 class Labels(Answer):
@@ -128,6 +157,9 @@ class Labels(Answer):
     @property
     def best(self) -> str:
         return self.top(1)[0][0]
+
+    def as_labels(self) -> Labels:
+        return self
 
     def ranked(self, *, top: int | None = None) -> list[tuple[str, float]]:
         return self.top(len(self.names) if top is None else top)

@@ -82,7 +82,9 @@ def evaluate_run(
             the weights are as they were trained.
         DataError: the data cannot be read, or has no labels.
     """
-    checkpoint = _with_task_args(weights.read(run), task_args or {})
+    saved = weights.read(run)
+    saved.check_code()
+    checkpoint = _with_task_args(saved, task_args or {})
     task, input_spec = task_from_checkpoint(checkpoint)
     seen_input = {**checkpoint.section("input"), **(input_args or {})}
     if input_args:

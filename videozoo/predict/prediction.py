@@ -50,7 +50,7 @@ class Window:
     @property
     def labels(self) -> Labels:
         """The answer of a task whose answers are labels."""
-        return _as_labels(self.answer)
+        return self.answer.as_labels()
 
     def events(self) -> tuple[Span, ...]:
         """Returns the timed events of its answer; an answer without times holds for the whole window."""
@@ -77,7 +77,7 @@ class RecordAnswer:
     @property
     def labels(self) -> Labels:
         """The answer of a task whose answers are labels."""
-        return _as_labels(self.answer)
+        return self.answer.as_labels()
 
     def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
         """Returns plain values, ready for JSON; `top` keeps the k best labels."""
@@ -196,9 +196,3 @@ def _moments(stretches: Sequence[Any]) -> Iterator[tuple[float, float, list[Any]
         active = [stretch for stretch in active if stretch.end_s > start_s]
         if active:
             yield start_s, end_s, active
-
-
-def _as_labels(answer: Answer) -> Labels:
-    if not isinstance(answer, Labels):
-        raise DataError(f"prediction: holds {answer.kind}, not labels; read its `answer`")
-    return answer

@@ -13,15 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from videozoo.contracts.answer import BoxMark
 from videozoo.contracts.video import VideoInfo
-from videozoo.drawing.text import draw_text, text_width, wrap
+from videozoo.drawing.text import draw_text, fit, text_width, wrap
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.audio import read_audio
 from videozoo.io.cut import at_rate, steady_fps
 from videozoo.io.encode import write_video
 from videozoo.io.reader import TIME_SLACK_S
 from videozoo.io.remux import add_sound
-from videozoo.predict.draw import GREY, PALETTE, colours, leaders
+from videozoo.predict.draw import GREY, PALETTE, RGB, colours, leaders
 from videozoo.predict.frames import Video, open_source
 from videozoo.predict.prediction import Prediction, Window
 
@@ -39,8 +40,8 @@ def render(video: Video, prediction: Prediction, out_path: str | os.PathLike[str
 
     Answers over time (windows, segments, sentences) follow the time, and a strip along the upper edge shows the best
     label of each moment and where in the video one is; where nothing was found the picture is left alone. What is too
-    long for a row is written in lines, like a subtitle. Frames are upright and of even size, small ones enlarged; the
-    sound is kept as it is. One frame is held at a time.
+    long for a row is written in lines, like a subtitle. An answer's rectangles (`Answer.marks_at`) lie on the picture.
+    Frames are upright and of even size, small ones enlarged; the sound is kept as it is. One frame is held at a time.
 
     Raises:
         DecodeError: the video cannot be read to its end.
@@ -100,7 +101,9 @@ class _Overlay:
         self.length_s = max([prediction.info.duration_s, *(window.end_s for window in self.timeline)])
         is_whole = len(self.timeline) == 1 and self.timeline[0].end_s - self.timeline[0].start_s >= self.length_s
         self.moving = bool(prediction.windows) or not is_whole
+        self.whole = None if prediction.windows or prediction.over_spans else prediction.answer
         self.colour = colours(leaders(self.timeline, len(PALETTE)))
+        self.mark_colour: dict[str, RGB] = {}
         self.text_px = min(max(round(min(size) / 20), 15), 54)
         self.row_px = round(self.text_px * 1.7)
         self.pad_px = max(4, self.text_px // 3)
@@ -112,18 +115,51 @@ class _Overlay:
     def draw(self, frame: np.ndarray, time_s: float) -> np.ndarray:
         """Returns the frame, uint8 `[h w c]`, with its answers drawn on it."""
         picture = np.array(frame)  # drawn on
+        scale = (self.size[0] / picture.shape[1], self.size[1] / picture.shape[0])
         if picture.shape[1::-1] != self.size:
             picture = np.array(Image.fromarray(picture).resize(self.size, Image.Resampling.BILINEAR))
-        else:
-            picture = picture.copy()
         index = bisect.bisect_right(self.starts_s, time_s + TIME_SLACK_S) - 1
-        if index >= 0 and time_s < self.timeline[index].end_s - TIME_SLACK_S:
+        holds = index >= 0 and time_s < self.timeline[index].end_s - TIME_SLACK_S
+        answer = self.timeline[index].answer if holds and self.whole is None else self.whole
+        if answer is not None and (marks := answer.marks_at(time_s)):
+            picture = self._draw_marks(picture, marks, scale)
+        if holds:
             panel = self._panel(index)
             under = picture[self.size[1] - len(panel.share) :]
             under[:] = (under * panel.share + panel.light) >> 8
         if self.moving:
             self._draw_playhead(picture, time_s)
         return picture
+
+    def _draw_marks(self, picture: np.ndarray, marks: Sequence[BoxMark], scale: tuple[float, float]) -> np.ndarray:
+        """Draws rectangles with their text above them, or inside where there is no room."""
+        image = Image.fromarray(picture)
+        pen = ImageDraw.Draw(image)
+        width, height = self.size
+        line_px = max(2, self.text_px // 8)
+        for mark in marks:
+            left, right = (min(max(x * scale[0], -line_px), width + line_px) for x in (mark.left_px, mark.right_px))
+            top, bottom = (min(max(y * scale[1], -line_px), height + line_px) for y in (mark.top_px, mark.bottom_px))
+            if right < 0 or left >= width or bottom < 0 or top >= height:
+                continue
+            colour = self._colour_of(mark)
+            pen.rectangle((left, top, right, bottom), outline=colour, width=line_px)
+            text = fit(mark.text, width - 2 * self.pad_px, self.text_px)
+            if not text:
+                continue
+            tag_px = text_width(text, self.text_px) + 2 * self.pad_px
+            x = min(max(left, 0), width - tag_px)
+            y = top - self.row_px if top >= self.row_px else max(top, 0)
+            pen.rectangle((x, y, x + tag_px, y + self.row_px), colour)
+            self._write(pen, x + self.pad_px, y + self.row_px / 2, text, "lm")
+        return np.array(image)
+
+    def _colour_of(self, mark: BoxMark) -> RGB:
+        """Returns the colour of the mark's key: that of the label of this name, or the next of the palette."""
+        key = mark.color_key or mark.text
+        if key in self.colour:
+            return self.colour[key]
+        return self.mark_colour.setdefault(key, PALETTE[len(self.mark_colour) % len(PALETTE)])
 
     def _draw_panel(self, index: int) -> _Panel:
         """The rows of one window."""

@@ -49,8 +49,10 @@ def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
     """(task with its weights, in eval mode and with the channels last; input spec).
 
     Raises:
-        WeightsError: the weights do not fit the model that the checkpoint's own record describes, or are not finite.
+        WeightsError: the weights do not fit the model that the checkpoint's own record describes, or are not finite; or
+            it needs code of a user's own that is not imported.
     """
+    checkpoint.check_code()
     checkpoint.check_finite()
     record: dict[str, Any] = {name: checkpoint.section(name) for name in ("model", "task", "input")}
     only_training = tasks.get(record["task"]["name"]).training_args  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ __all__ = ["network_from_checkpoint", "open_torch", "torch_network"]
 
 TIMM = "timm:"
 ARRAYS = "pca."  # begins the names of further arrays beside the weights
-STORED = ("name", "model", "task", "input")  # sections of the record that a written network keeps
+STORED = ("name", "model", "task", "input", "uses")  # sections of the record that a written network keeps
 
 
 def open_torch(source: str | os.PathLike[str], *, device: str = "auto", precision: Precision = "fp32") -> Network:

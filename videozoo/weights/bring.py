@@ -17,7 +17,7 @@ from videozoo.weights.keymap import Tensors, ports
 
 __all__ = ["Brought", "bring", "usual_input"]
 
-KNOWN = ("model", "task", "input", "data", "seed")
+KNOWN = ("model", "task", "input", "data", "seed", "uses")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +109,7 @@ def bring(
         sections={"optim": {"lr": 1.0}, **sections},
         data=loaded.data if loaded is not None else {},
         seed=loaded.seed if loaded is not None else 0,
+        uses=loaded.uses if loaded is not None else (),
     )
     # how these weights were trained is only known where a recipe says it
     record = {key: value for key, value in described.resolved().items() if key in (*KNOWN, *sections)}

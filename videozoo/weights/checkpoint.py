@@ -22,6 +22,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
+from videozoo.config.uses import check_imported, module_names
 from videozoo.errors import WeightsError
 from videozoo.io.unpickle import open_weights
 from videozoo.io.whole_file import whole_file
@@ -67,6 +68,15 @@ class Checkpoint:
     step: int
     resume: Mapping[str, Any]
     extractor: Checkpoint | None = None
+
+    def check_code(self) -> None:
+        """Refuses a record that names modules of a user's own which nobody has imported; imports nothing.
+
+        Raises:
+            WeightsError: it does; the message says how to allow them.
+        """
+        names = module_names(self.record.get("uses", ()), where=f"{self.path}: record: uses", error=WeightsError)
+        check_imported(names, where=str(self.path), error=WeightsError)
 
     def section(self, name: str) -> dict[str, Any]:
         """Returns a copy of one section of the record, such as `model` with its `name`.
