@@ -25,7 +25,7 @@ def module_names(value: Any, *, where: str, error: type[VideoZooError] = ConfigE
     if not isinstance(value, list | tuple) or len(value) > MOST:
         raise error(f"{where}: should be a list of modules, e.g. [my_package.my_parts]; got {shown(value)}")
     for name in value:
-        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+        if not (isinstance(name, str) and _is_dotted(name)) or name.endswith(".py"):
             raise error(f"{where}: {shown(name)} is not the name of a module; write e.g. my_package.my_parts")
     return tuple(dict.fromkeys(value))
 
@@ -71,6 +71,10 @@ def check_imported(modules: Sequence[str], *, where: str, error: type[VideoZooEr
             f"{where}: needs code that is not part of videozoo: {', '.join(missing)}; if you trust it, add {options}, "
             f"in Python allow_code={missing}"
         )
+
+
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
 
 
 def _broken(name: str, error: Exception, *, where: str) -> ConfigError:

@@ -7,6 +7,7 @@ at is given up like any other broken sample. The batches begin again where they 
 from __future__ import annotations
 
 import collections
+import itertools
 import multiprocessing.connection
 import signal
 import threading
@@ -81,7 +82,8 @@ class Stream:
                 self._close()
 
     def _open(self, first: int) -> None:
-        fetcher = self.fetcher
+        fetcher, rest = self.fetcher, iter(self.keys_from(first))
+        keys = itertools.chain(list(itertools.islice(rest, 1)), rest)  # an error in them comes before workers start
         with warnings.catch_warnings():
             # a worker takes no lock that another thread may hold while it is forked
             warnings.filterwarnings("ignore", message=".*use of fork.*", category=DeprecationWarning)
@@ -90,7 +92,7 @@ class Stream:
             loader = DataLoader(
                 fetcher,
                 batch_size=None,
-                sampler=self.keys_from(first),
+                sampler=keys,
                 collate_fn=_same,
                 num_workers=fetcher.num_workers,
                 timeout=CHECK_EVERY_S if fetcher.num_workers else 0,
