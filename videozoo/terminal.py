@@ -139,12 +139,20 @@ def _console_class() -> type[Console]:
     return Escaping
 
 
-def progress_bars(notes: Console, *, name: str = "{task.description}") -> Progress:
-    """Returns progress bars on a terminal, and nothing elsewhere; `name` stands before each."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def progress_bars(notes: Console, *, name: str = "{task.description}", in_bytes: bool = False) -> Progress:
+    """Returns progress bars on a terminal, and nothing elsewhere; `name` stands before each.
 
-    columns = (TextColumn(name, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal, redirect_stdout=False)
+    Args:
+        in_bytes: shows sizes and the rate of a download instead of counts and the time left.
+    """
+    from rich import progress
+
+    texts: tuple[progress.ProgressColumn, ...] = (progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+    if in_bytes:
+        texts = (progress.DownloadColumn(), progress.TransferSpeedColumn())
+    columns = (progress.TextColumn(name, markup=False), progress.BarColumn(), *texts)
+    is_shown = notes.is_terminal
+    return progress.Progress(*columns, console=notes, transient=True, disable=not is_shown, redirect_stdout=False)
 
 
 @contextlib.contextmanager

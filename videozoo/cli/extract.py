@@ -65,15 +65,11 @@ def extract(
     """
     import time
 
-    from videozoo.errors import ConfigError
     from videozoo.loading import load_extractor
     from videozoo.predict.extraction import extract_all, video_ids
     from videozoo.predict.sources import find_videos
 
-    if fps is not None and stride is not None:
-        raise ConfigError(f"--fps: got {fps:g} with --stride {stride:g}, which says the same; give one of them")
-    if fps is not None and not fps > 0:
-        raise ConfigError(f"--fps: got {fps:g}; needs a rate above 0")
+    _check_rate(fps, stride)
     videos = video_ids(find_videos(sources))
     pca_dim, projection = _projection(pca)
     extractor = load_extractor(
@@ -103,6 +99,15 @@ def extract(
     _report(out, done, len(videos), pca_dim, time.perf_counter() - began_s)
     if done.failed:
         raise typer.Exit(1)
+
+
+def _check_rate(fps: float | None, stride: float | None) -> None:
+    from videozoo.errors import ConfigError
+
+    if fps is not None and stride is not None:
+        raise ConfigError(f"--fps: got {fps:g} with --stride {stride:g}; both set the distance of rows, give one")
+    if fps is not None and not fps > 0:
+        raise ConfigError(f"--fps: got {fps:g}; needs a rate above 0")
 
 
 def _report(out: Path, done: Extraction, num_videos: int, pca_dim: int | None, took_s: float) -> None:

@@ -68,22 +68,33 @@ def search(
         journal.keep(PRINTED, True)  # a clip may crash the process
     clips = _cut(hits, cut, failed) if cut is not None else []
     if as_json:
-        answers = {
-            "query": query,
-            "run": searcher.run.path,
-            "videos": len(index.videos),
-            "windows": len(index),
-            "hits": [hit.to_dict() for hit in hits],
-            "clips": [str(clip) for clip in clips],
-            "failed": [{"id": name, "error": reason} for name, reason in failed.items()],
-        }
-        write_json(to_json(answers))
+        write_json(to_json(_answers(query, searcher, index, hits, clips, failed)))
     for clip in clips if not as_json else ():
         notes.print(f"cut: {clip}", style="dim", soft_wrap=True)
     print_damage(notes, {video.path: video.damaged_frames for video in index.videos if video.damaged_frames})
     print_problems(notes, f"{counted(len(failed), 'video')} failed:", failed.values())
     if failed:
         raise typer.Exit(1)
+
+
+def _answers(
+    query: str,
+    searcher: Searcher,
+    index: VideoIndex,
+    hits: Sequence[Hit],
+    clips: Sequence[Path],
+    failed: dict[str, str],
+) -> dict[str, object]:
+    """Returns everything that was found as plain values, ready for JSON."""
+    return {
+        "query": query,
+        "run": searcher.run.path,
+        "videos": len(index.videos),
+        "windows": len(index),
+        "hits": [hit.to_dict() for hit in hits],
+        "clips": [str(clip) for clip in clips],
+        "failed": [{"id": name, "error": reason} for name, reason in failed.items()],
+    }
 
 
 def _cut(hits: Sequence[Hit], folder: Path, failed: dict[str, str]) -> list[Path]:

@@ -10,7 +10,7 @@ import typer
 
 from videozoo.cli.arguments import read_arguments
 from videozoo.cli.reading import AllowCode
-from videozoo.terminal import console, say
+from videozoo.terminal import console, progress_bars, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,12 +184,9 @@ def _read(file: str, card: Card | None, *, refresh: bool) -> tuple[Path, dict[st
 
 
 def _download(card: Card, *, refresh: bool) -> Path:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
     from videozoo.weights.cards import download
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+    with progress_bars(console(stderr=True), in_bytes=True) as bar:
         shown = bar.add_task(card.name, total=None)
         return download(
             card,

@@ -1,9 +1,10 @@
-"""The features of many videos, written to a folder: resumable, and with what makes the same features beside them."""
+"""Extracts the features of many videos into a folder, resumably, and stores the extractor with them."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import shutil
@@ -47,7 +48,7 @@ VIDEOS_PER_SHARD = 100
 
 @dataclasses.dataclass
 class Extraction:
-    """What became of the videos.
+    """The result of an extraction.
 
     Attributes:
         extracted: number of them that were extracted now, with `rows` windows in all.
@@ -140,7 +141,7 @@ def extract_all(
         pca_dim: principal components to keep, fitted over all of `videos`; those of an earlier call stand.
         fps: rate of folders of frames.
         num_workers: videos that are decoded at the same time, by a thread each; they take turns at the network.
-        progress: is told how many videos are done, in fractions.
+        progress: called with the number of videos done, in fractions.
 
     Raises:
         DataError: `out_dir` holds features of another recipe, or cannot be written.
@@ -191,17 +192,9 @@ def _extract_all(
     done_already = {id_ for id_, video in videos.items() if there.is_done(id_, video)}
     result.skipped = sum(id_ in there.ids for id_ in done_already)
     todo = {id_: video for id_, video in videos.items() if id_ not in done_already}
-    lock, stop = threading.Lock(), threading.Event()
-    shares = {id_: float(id_ not in todo) for id_ in videos}
+    lock = threading.Lock()
 
-    def tell(id_: str, share: float) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt  # who asked has been told already
-        shares[id_] = share
-        if progress is not None:
-            progress(sum(shares.values()))
-
-    def extract(id_: str, video: Path) -> None:
+    def extract(id_: str, video: Path, tell: Callable[[float], None]) -> None:
         try:
             with current_journal().reading(video):
                 there.check_replaceable(id_, video)
@@ -211,7 +204,7 @@ def _extract_all(
                         reader,
                         batch_size=batch_size,
                         raw=is_raw,
-                        progress=lambda done, total: tell(id_, done / total),
+                        progress=lambda done, total: tell(done / total),
                     )
                     damaged_frames = reader.damaged_frames
         except DataError as error:
@@ -223,15 +216,8 @@ def _extract_all(
                 result.extracted += 1
                 result.rows += len(features)
                 result.damaged |= {str(video): damaged_frames} if damaged_frames else {}
-        tell(id_, 1.0)
 
-    pool = ThreadPoolExecutor(num_workers)
-    try:
-        for done in [pool.submit(extract, id_, video) for id_, video in todo.items()]:
-            done.result()
-    finally:
-        stop.set()  # a video may last for hours
-        pool.shutdown(cancel_futures=True)
+    _in_threads(extract, todo, num_done=len(done_already), num_workers=num_workers, progress=progress)
     if _holds_features(there.parts):
         extractor = there.finish(extractor, result, pca_dim)
     elif there.parts.is_dir():
@@ -239,6 +225,38 @@ def _extract_all(
     if result.extracted or result.skipped:
         result.recipe = extractor.recipe
     return result
+
+
+def _in_threads(
+    extract: Callable[[str, Path, Callable[[float], None]], None],
+    videos: Mapping[str, Path],
+    *,
+    num_done: int,
+    num_workers: int,
+    progress: Callable[[float], None] | None,
+) -> None:
+    """Calls `extract` for each video; `progress` gets the number of videos done, in fractions, from `num_done` on."""
+    stop = threading.Event()
+    shares = dict.fromkeys(videos, 0.0)
+
+    def tell(id_: str, share: float) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt  # the caller has had the first one
+        shares[id_] = share
+        if progress is not None:
+            progress(num_done + sum(shares.values()))
+
+    def work(id_: str, video: Path) -> None:
+        extract(id_, video, functools.partial(tell, id_))
+        tell(id_, 1.0)
+
+    pool = ThreadPoolExecutor(num_workers)
+    try:
+        for done in [pool.submit(work, id_, video) for id_, video in videos.items()]:
+            done.result()
+    finally:
+        stop.set()  # a video may last for hours
+        pool.shutdown(cancel_futures=True)
 
 
 def _settled(extractor: Extractor, videos: Mapping[str, Path], fps: float | None) -> Extractor:
@@ -254,7 +272,7 @@ def _settled(extractor: Extractor, videos: Mapping[str, Path], fps: float | None
 
 
 class _Place:
-    """What lies in the folder of features already: what is done, and raw parts that wait to be finished."""
+    """The folder of features: those that are done already, and raw parts that wait to be finished."""
 
     def __init__(self, folder: Path, format: Format):
         self.folder, self.format = folder, format

@@ -47,7 +47,7 @@ def open_source(video: Video, *, fps: float | None = None) -> VideoReader:
 
 
 def name_of(video: Video) -> str:
-    """What messages and results call a video: its path, or "frames"."""
+    """Returns the name of a video in messages and results: its path, or "frames"."""
     return os.fspath(video) if isinstance(video, str | os.PathLike) else "frames"
 
 

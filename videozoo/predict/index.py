@@ -1,4 +1,4 @@
-"""What a grounding run keeps of many videos, so that a question about all of them is one product of matrices."""
+"""The embedded windows of many videos, so that a query about all of them is one product of matrices."""
 
 from __future__ import annotations
 
@@ -135,10 +135,10 @@ class VideoIndex:
             ],
             names=COLUMNS,
         )
-        told = {"format": FORMAT, "version": VERSION, "run": dataclasses.asdict(self.run)}
+        described = {"format": FORMAT, "version": VERSION, "run": dataclasses.asdict(self.run)}
         as_bytes = {n: os.fsencode(v.path).hex() for n, v in zip(names, self.videos, strict=True) if n != v.path}
-        told |= {"not_utf8": as_bytes} if as_bytes else {}
-        table = table.replace_schema_metadata({"videozoo": json.dumps(told)})
+        described |= {"not_utf8": as_bytes} if as_bytes else {}
+        table = table.replace_schema_metadata({"videozoo": json.dumps(described)})
         plain = [name for name in COLUMNS if name != "embedding"]
         with whole_file(path, writer_errors=(arrow.ArrowException,)) as part:
             parquet.write_table(table, part, use_dictionary=plain)
@@ -157,20 +157,22 @@ class VideoIndex:
         arrow, parquet = _packages()
         with reading(regular_file(path, kind="index"), advice=AGAIN):
             table = parquet.read_table(path, use_threads=False)
-            described = (table.schema.metadata or {}).get(b"videozoo", b"{}")
-        told = checked(parse_json(described, where=path, advice=AGAIN), _Description, where=path, advice=AGAIN)
-        if told.get("format") != FORMAT or tuple(table.column_names) != COLUMNS:
+            metadata = (table.schema.metadata or {}).get(b"videozoo", b"{}")
+        described = checked(parse_json(metadata, where=path, advice=AGAIN), _Description, where=path, advice=AGAIN)
+        if described.get("format") != FORMAT or tuple(table.column_names) != COLUMNS:
             raise DataError(f"{path}: is a parquet file, but no index of videos; make one with `videozoo index`")
-        if told.get("version", VERSION) > VERSION:
-            raise DataError(f"{path}: has version {told['version']}, this videozoo reads {VERSION}; upgrade it")
+        if described.get("version", VERSION) > VERSION:
+            raise DataError(f"{path}: has version {described['version']}, this videozoo reads {VERSION}; upgrade it")
         with reading(path, advice=f"is no whole index: {AGAIN}"):
-            as_bytes = told.get("not_utf8", {})
+            as_bytes = described.get("not_utf8", {})
             videos = _videos(table, arrow.types)
-            return cls(RunMark(**told["run"]), tuple(_at_bytes(video, as_bytes.get(video.path)) for video in videos))
+            return cls(
+                RunMark(**described["run"]), tuple(_at_bytes(video, as_bytes.get(video.path)) for video in videos)
+            )
 
 
 def _at_bytes(video: IndexedVideo, path: str | None) -> IndexedVideo:
-    """The video with its true path, where that is no UTF-8 and stands in hexadecimal beside the table."""
+    """Returns the video with its true path, which the metadata hold in hexadecimal where it is not UTF-8."""
     return video if path is None else dataclasses.replace(video, path=os.fsdecode(bytes.fromhex(path)))
 
 

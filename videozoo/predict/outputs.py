@@ -1,4 +1,4 @@
-"""What is written for each video, and where: names that do not collide, places that can be written to, clips."""
+"""Places of the files for each video: names that do not collide, checks that they can be written; and clips."""
 
 from __future__ import annotations
 

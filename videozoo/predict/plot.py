@@ -44,7 +44,7 @@ def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, t
     A strip at the top shows the best label of each moment; below, each of the `top` labels that win most has a lane
     with its probability from 0 to 100 % over time. Of segments each name has a lane (eight names, or `top` if that is
     more), each segment a bar as high as its score. A sentence that knows where its words come from has a lane for each
-    word, the darker the more it looked at that moment.
+    word, the darker the larger its attention at that moment.
     """
     if top < 1:
         raise ConfigError(f"top: should be at least 1; got {top}")
@@ -181,7 +181,7 @@ class _Page:
                 draw_text(self.pen, ((x0 + x1) / 2, level + 8), score, INK, 20, anchor="mt")
 
     def _word(self, word: str, y: int, weights: np.ndarray, times_s: Sequence[float]) -> None:
-        """How far a word looked at each moment, from white to dark."""
+        """Draws the attention of a word over time, from white to dark."""
         height = WORD_PX - 4
         middles = [0.0, *((a + b) / 2 for a, b in itertools.pairwise(times_s)), self.end_s]
         for (start_s, end_s), weight in zip(itertools.pairwise(middles), weights.tolist(), strict=True):

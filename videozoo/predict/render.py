@@ -92,7 +92,7 @@ class _Panel(NamedTuple):
 
 
 class _Overlay:
-    """What is drawn on the frames; a picture is made for each window, and only blended into each frame."""
+    """Draws on frames: one picture for each window, blended into each of its frames."""
 
     def __init__(self, prediction: Prediction, size: tuple[int, int], top: int):
         self.size = size

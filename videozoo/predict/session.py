@@ -56,7 +56,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a session is to do, checked before any weights are read.
+    """The work of a session, checked before any weights are read.
 
     Attributes:
         answers: the answers, none so far.
