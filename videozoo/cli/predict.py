@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional, TypeAlias
 
 import typer
 from typer import Option
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
-Number, Place = Optional[float], Optional[Path]
+Number: TypeAlias = Optional[float]
+Place: TypeAlias = Optional[Path]
 
 Run = Annotated[Path, typer.Argument(help="A run directory (its best checkpoint is taken) or a weight file.")]
 Sources = Annotated[
