@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.engine.test_resume import same
+from tests.engine.toy import sharing
 from videozoo.cli.prepare import app
 from videozoo.data import shards as shards_module
 from videozoo.data.clip_folder import clip_folder
@@ -68,8 +69,10 @@ def test_the_same_samples_as_from_the_files(place):
 def test_any_step_on_any_process_from_any_start(place):
     pipeline = ClipInput(num_frames=2, short_side_px=24, crop_px=24).train_pipeline()
 
-    def loader(**sharing):
-        return TrainLoader(shards(place / "tars", shuffle_shards=2), pipeline, batch_size=4, seed=7, **sharing)
+    def loader(**changes):
+        return TrainLoader(
+            shards(place / "tars", shuffle_shards=2), pipeline, batch_size=4, seed=7, **sharing(**changes)
+        )
 
     whole = list(loader().steps(0, 5))
     for ours, theirs in zip(whole[2:], loader(num_workers=1).steps(2, 5), strict=True):

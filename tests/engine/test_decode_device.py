@@ -24,12 +24,14 @@ def test_it_takes_the_training_process():
 
 
 def test_it_takes_a_gpu():
-    with pytest.raises(ConfigError, match=r"fit\.decode_device: is cuda, and this run is on cpu; set it to cpu"):
+    with pytest.raises(ConfigError, match=r"fit\.decode_device: is cuda but the run is on cpu; set it to cpu"):
         engine_run._decoding(FIT, ClipInput(), World())
 
 
 def test_it_takes_what_a_gpu_can_scale():
-    with pytest.raises(ConfigError, match=r"fit\.decode_device: is cuda, where only .* input\.resize torch or float"):
+    with pytest.raises(
+        ConfigError, match=r"fit\.decode_device: is cuda, which supports only .* input\.resize torch or float"
+    ):
         engine_run._decoding(FIT, ClipInput(resize="pillow"), GPU)
 
 

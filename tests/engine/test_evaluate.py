@@ -127,7 +127,7 @@ def test_precision_sets_the_autocast_of_predict():
     ("loader", "message"),
     [
         ([*batches(), *batches()], "v0: was scored twice"),
-        (batches(bad=[("v0", "broken")]), "v0: came twice in one evaluation"),
+        (batches(bad=[("v0", "broken")]), "v0: was scored twice in one evaluation"),
         (
             batches(0, bad=[("a", "moov atom not found")]),
             "none of 1 sample could .* first is a: moov atom not found",
@@ -143,7 +143,7 @@ def test_what_cannot_be_scored_is_an_error(loader, message):
 
 def test_a_sample_that_never_came_is_an_error():
     assert run(batches(), num_total=6).num_total == 6
-    with pytest.raises(DataError, match="6 of 7 samples came out of the loader"):
+    with pytest.raises(DataError, match="the loader gave 6 of 7 samples"):
         run(batches(), num_total=7)
 
 
@@ -152,7 +152,7 @@ def test_a_task_that_answers_too_little_is_named():
         def predict(self, batch):
             return super().predict(batch)[1:]
 
-    with pytest.raises(VideoZooError, match=r"Short\.predict gave 1 values for 2 samples"):
+    with pytest.raises(VideoZooError, match=r"Short\.predict returned 1 values for 2 samples"):
         run(batches(), Short())
 
 

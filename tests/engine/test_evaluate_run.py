@@ -14,7 +14,7 @@ from videozoo.contracts.answer import Labels
 from videozoo.contracts.record import ClipRecord
 from videozoo.data.motion import make_clips
 from videozoo.engine import evaluate_run as module
-from videozoo.engine.evaluate_run import evaluate_run, recordings, report_dir
+from videozoo.engine.evaluate_run import EvalOptions, evaluate_run, recordings, report_dir
 from videozoo.errors import ConfigError, DataError, WeightsError
 from videozoo.metrics.classification import Classification
 from videozoo.tasks.task import Task
@@ -68,7 +68,7 @@ def run(world, tmp_path, monkeypatch):
 
 def test_a_run_is_scored_on_its_own_data_and_reported_beside_it(run, world):
     path, task = run
-    found = evaluate_run(path, device="cpu")
+    found = evaluate_run(path, EvalOptions(device="cpu"))
     num_val = len(list((world / "val").rglob("*.mp4")))
     assert found.scores["top1"] == 100
     assert (found.num_scored, found.num_total) == (num_val, num_val)
@@ -85,7 +85,7 @@ def test_a_run_is_scored_on_its_own_data_and_reported_beside_it(run, world):
 def test_more_views_make_smaller_batches(run):
     path, task = run
     done = []
-    evaluate_run(path, device="cpu", views="2x3", progress=lambda *counts: done.append(counts))
+    evaluate_run(path, EvalOptions(device="cpu", views="2x3"), progress=lambda *counts: done.append(counts))
     assert {shape[:2] for shape in task.shapes[:-1]} == {(2, 6)}
     total = sum(shape[0] for shape in task.shapes)
     assert done[-1] == (total, total)
@@ -94,7 +94,7 @@ def test_more_views_make_smaller_batches(run):
 
 def test_another_input_than_in_training(run):
     path, task = run
-    evaluate_run(path, device="cpu", input_args={"num_frames": 3, "crop_px": 24}, batch_size=9)
+    evaluate_run(path, EvalOptions(device="cpu", input_args={"num_frames": 3, "crop_px": 24}, batch_size=9))
     assert task.shapes == [(9, 1, 3, 3, 24, 24)]
     report = json.loads((path / "eval" / "val-num_frames=3-crop_px=24" / "report.json").read_text())
     assert report["protocol"]["input"]["num_frames"] == 3
@@ -142,7 +142,7 @@ def test_other_data_is_numbered_by_the_names_of_the_checkpoint(run, world, tmp_p
     path, _ = run
     shutil.copytree(world / "val" / NAMES[2], tmp_path / "mine" / NAMES[2])
     (tmp_path / "mine" / NAMES[2] / "cut.mp4").write_bytes(b"not a video")
-    found = evaluate_run(path, data=tmp_path / "mine", device="cpu", out=tmp_path / "out")
+    found = evaluate_run(path, EvalOptions(data=tmp_path / "mine", device="cpu"), out=tmp_path / "out")
     assert found.scores["top1"] == 100
     (metric,) = found.metrics
     assert {o.truth for o in metric.metric.outcomes.values()} == {2}
@@ -154,12 +154,12 @@ def test_other_data_is_numbered_by_the_names_of_the_checkpoint(run, world, tmp_p
 
 def test_data_with_splits_inside_and_list_files(run, world, tmp_path):
     path, _ = run
-    train = evaluate_run(path, data=world, split="train", device="cpu")
+    train = evaluate_run(path, EvalOptions(data=world, split="train", device="cpu"))
     assert train.num_total == len(list((world / "train").rglob("*.mp4")))
     videos = sorted((world / "val").rglob("*.mp4"))[:2]
     lines = [f"{v.relative_to(world / 'val')} {v.parent.name}\n" for v in videos]
     (world / "val" / "some.txt").write_text("".join(lines))
-    assert evaluate_run(path, data=world / "val" / "some.txt", device="cpu").num_scored == 2
+    assert evaluate_run(path, EvalOptions(data=world / "val" / "some.txt", device="cpu")).num_scored == 2
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_the_weights_have_learned_stays(tmp_path, trained, key, value):
     saved = Checkpoint(tmp_path / "best.pt", {"task": trained}, ("a",), {}, step=1, resume={})
     assert module._with_task_args(saved, {key: trained[key]}).record["task"] == trained
     with pytest.raises(
-        ConfigError, match=rf"task\.{key}: is {value!r}; the weights have learned with '?{trained[key]}"
+        ConfigError, match=rf"task\.{key}: is {value!r} but the weights were trained with '?{trained[key]}"
     ):
         module._with_task_args(saved, {key: value})
 
@@ -182,26 +182,28 @@ def test_what_the_weights_have_learned_stays(tmp_path, trained, key, value):
 def test_where_reports_go(run, world):
     path, _ = run
     changes = {"task_args": {"average": "prob"}, "data_args": {"path": "/" + "a/" * 50 + "b.txt", "fps": 25}}
-    named = report_dir(path, input_args={"num_frames": 3}, **changes).name
+    named = report_dir(path, EvalOptions(input_args={"num_frames": 3}, **changes)).name
     assert named.startswith("val-num_frames=3-average=prob-") and named.endswith("_a_b.txt-fps=25")
-    assert len(report_dir(path, input_args={str(i): "x" * 99 for i in range(9)}).name) == 200
+    assert len(report_dir(path, EvalOptions(input_args={str(i): "x" * 99 for i in range(9)})).name) == 200
     assert report_dir(path) == path / "eval" / "val"
-    assert report_dir(path / "best.pt", views="10x3", split="test") == path / "eval" / "test-10x3"
-    assert report_dir(path, data=world) == path / "eval" / "world"
-    assert report_dir(path, data=world / "val.txt") == path / "eval" / "world-val"  # not the run's own "val"
-    assert report_dir(path, data=world, split="train", views="1x3") == path / "eval" / "world-train-1x3"
+    assert report_dir(path / "best.pt", EvalOptions(views="10x3", split="test")) == path / "eval" / "test-10x3"
+    assert report_dir(path, EvalOptions(data=world)) == path / "eval" / "world"
+    assert (
+        report_dir(path, EvalOptions(data=world / "val.txt")) == path / "eval" / "world-val"
+    )  # not the run's own "val"
+    assert report_dir(path, EvalOptions(data=world, split="train", views="1x3")) == path / "eval" / "world-train-1x3"
 
 
 def test_what_is_not_there_is_named(run, tmp_path):
     path, _ = run
     with pytest.raises(ConfigError, match=r"its recipe has no data\.test, only val; choose another --split"):
-        evaluate_run(path, split="test", device="cpu")
+        evaluate_run(path, EvalOptions(split="test", device="cpu"))
     with pytest.raises(DataError, match="nowhere: there is no such folder or list file"):
-        evaluate_run(path, data=tmp_path / "nowhere", device="cpu")
+        evaluate_run(path, EvalOptions(data=tmp_path / "nowhere", device="cpu"))
     with pytest.raises(WeightsError, match="there is no such file or run directory"):
-        evaluate_run(tmp_path / "no_run", device="cpu")
+        evaluate_run(tmp_path / "no_run", EvalOptions(device="cpu"))
     with pytest.raises(ConfigError, match="views: is '10'; write clips x crops"):
-        evaluate_run(path, views="10", device="cpu")
+        evaluate_run(path, EvalOptions(views="10", device="cpu"))
 
 
 def test_a_reason_that_many_samples_share_is_told_once(run, monkeypatch):
@@ -259,7 +261,7 @@ def test_recordings_by_a_column_or_a_pattern(group_by, groups):
 
 
 def test_recordings_that_cannot_be_found_are_named():
-    with pytest.raises(DataError, match=r"jump/cam2_0001: does not match 'cam1', the recording it is grouped by"):
+    with pytest.raises(DataError, match=r"jump/cam2_0001: does not match 'cam1', so its recording is unknown"):
         recordings(CLIPS, "cam1")
     with pytest.raises(ConfigError, match=r"group_by: '\(' is neither a column .*; the data has the columns camera$"):
         recordings(CLIPS, "(")

@@ -42,7 +42,7 @@ def world(tmp_path):
 def test_two_processes_in_one_folder(world, tmp_path, resume):
     run(tmp_path / "tiny.yaml", tmp_path / "run", "fit.duration=1st")
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    message = r"run: process \d+ is writing to it" if resume else r"run: is not empty; go on with that run by --resume"
+    message = r"run: process \d+ is writing to it" if resume else r"run: is not empty; continue that run with --resume"
     with locked(tmp_path / "run"), pytest.raises(ConfigError, match=message):
         run(tmp_path / "tiny.yaml", tmp_path / "run", "fit.duration=1st", resume=resume)
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
@@ -51,7 +51,11 @@ def test_two_processes_in_one_folder(world, tmp_path, resume):
 @pytest.mark.parametrize(("owner", "name"), [(TensorBoard, "write"), (TensorBoard, "close"), (RunLog, "close")])
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch, owner, name):
     monkeypatch.setattr(owner, name, full)
-    step, advice = (3, "no checkpoint was saved yet, --resume begins anew") if name == "write" else (12, "go on with")
+    step, advice = (
+        (3, "no checkpoint was saved yet, --resume starts from the beginning")
+        if name == "write"
+        else (12, "continue with")
+    )
     with pytest.raises(
         TrainingError, match=rf"^step {step}: the log in .*run cannot be written \(.*No space.*{advice}"
     ):

@@ -15,7 +15,7 @@ from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.contracts.features import Features
 from videozoo.data.feature_dataset import FeatureDataset, StoredRecord
 from videozoo.data.registry import datasets
-from videozoo.engine.evaluate_run import evaluate_run
+from videozoo.engine.evaluate_run import EvalOptions, evaluate_run
 from videozoo.engine.resolve import check_width
 from videozoo.engine.run import train
 from videozoo.engine.sizes import model_sizes
@@ -148,15 +148,18 @@ def test_features_of_another_width_are_refused_at_the_start(place, recipe, tmp_p
     with pytest.raises(
         DataError,
         match=r"^tiny: data\.train: \S*near/0\.npz: 0: features of the widths \(32,\); the "
-        r"recipe says input\.feature_dims=\(16,\); give features of that width, or say theirs in the recipe's input$",
+        r"recipe says input\.feature_dims=\(16,\); give features of that width, or "
+        r"set their width in the recipe's input$",
     ):
         train(wide, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
     train(recipe(), tmp_path / "run", progress=False)
     for index, values in enumerate(np.zeros((4, 3, 5), np.float32)):
         write_features(tmp_path / "narrow", str(index), Features(values))
-    with pytest.raises(DataError, match=r"data\.val: \S*narrow/0\.npz: 0: .*widths \(5,\).*; give features as the run"):
-        evaluate_run(tmp_path / "run", device="cpu", data_args={"path": str(tmp_path / "narrow")})
+    with pytest.raises(
+        DataError, match=r"data\.val: \S*narrow/0\.npz: 0: .*widths \(5,\).*; give features like those of the training"
+    ):
+        evaluate_run(tmp_path / "run", EvalOptions(device="cpu", data_args={"path": str(tmp_path / "narrow")}))
 
 
 def test_a_sample_that_is_missing_does_not_tell_the_width(place, recipe):
@@ -174,7 +177,7 @@ def test_the_model_is_as_wide_as_the_input_says(recipe):
     assert model_sizes(nextvlad, spec) == {"num_frames": 5, "feature_dims": [32]}
     nextvlad.sections["model"]["feature_dims"] = [1024, 128]
     with pytest.raises(
-        ConfigError, match=r"model\.feature_dims: is \[1024, 128\], input\.feature_dims is \[32\]; write"
+        ConfigError, match=r"model\.feature_dims: is \[1024, 128\] but input\.feature_dims is \[32\]; set"
     ):
         model_sizes(nextvlad, spec)
 
@@ -186,19 +189,19 @@ def test_validation_on_other_features_is_refused(recipe, tmp_path):
 
 def test_evaluation_on_other_features_is_refused(place, recipe, tmp_path):
     train(recipe(), tmp_path / "run", progress=False)
-    assert evaluate_run(tmp_path / "run", device="cpu").num_scored == 4
+    assert evaluate_run(tmp_path / "run", EvalOptions(device="cpu")).num_scored == 4
     saved = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
     saved["record"]["data"]["val"]["path"] = str(place / "far")
     torch.save(saved, tmp_path / "run" / "best.pt")
     with pytest.raises(DataError, match=r"data\.val: .*2 s every 0\.5 s; expected .*1 s"):
-        evaluate_run(tmp_path / "run", device="cpu")
+        evaluate_run(tmp_path / "run", EvalOptions(device="cpu"))
 
 
 def test_a_run_goes_on_with_the_same_features_only(place, recipe, tmp_path):
     train(recipe(), tmp_path / "run", progress=False)
     same = train(recipe(), tmp_path / "run", resume=True, progress=False)
     assert same.step == 2
-    with pytest.raises(ConfigError, match=r"was written by another recipe; .*features\.window_s: 1\.0, 2\.0"):
+    with pytest.raises(ConfigError, match=r"was written with a different recipe; .*features\.window_s: 1\.0, 2\.0"):
         train(recipe(train="far", val="far"), tmp_path / "run", resume=True, progress=False)
 
 

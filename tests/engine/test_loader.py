@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.toy import ToyPipeline, ToyRecords
-from videozoo.engine.loader import EvalLoader, TrainLoader, collate, sample_rng
+from tests.engine.toy import ToyPipeline, ToyRecords, sharing
+from videozoo.engine.loader import EvalLoader, TrainLoader, Workers, collate, sample_rng
 from videozoo.engine.order import sample_order
 from videozoo.engine.stream import explain
 from videozoo.errors import ConfigError, DataError, TrainingError
@@ -19,7 +19,7 @@ from videozoo.report.evaluation import by_reason
 
 
 def train_loader(num=26, *, pipeline=None, **args):
-    return TrainLoader(ToyRecords(num), pipeline or ToyPipeline(), **{"batch_size": 6, "seed": 3, **args})
+    return TrainLoader(ToyRecords(num), pipeline or ToyPipeline(), **sharing(**{"batch_size": 6, "seed": 3, **args}))
 
 
 def videos(loader, start=0, stop=10):
@@ -82,10 +82,10 @@ def test_the_rest_of_an_epoch_is_dropped_and_another_each_time():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"num": 5}, r"fit\.batch_size: is 6, the training data has only 5 samples"),
+        ({"num": 5}, r"fit\.batch_size: 6 is more than the training data has \(5 samples\)"),
         (
             {"world_size": 4},
-            r"is 6, which 4 processes with fit\.accumulate 1 cannot share evenly; .*multiple of 4",
+            r"6 cannot be shared evenly by 4 processes with fit\.accumulate 1; give a multiple of 4",
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_replacements_have_noise_of_their_own():
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_nothing_but_broken_records(num_workers):
     loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(broken=tuple(range(26))))
-    with pytest.raises(TrainingError, match=r"^training data: 20 samples in a row cannot be used, the last is videos"):
+    with pytest.raises(TrainingError, match=r"^training data: 20 samples in a row cannot be used, the last: videos"):
         ids(loader)
 
 
@@ -140,7 +140,7 @@ def test_a_fault_that_many_records_share_counts_once():
     ((why, lost),) = by_reason(dict(batch["bad"]).items()).items()
     assert why == "no features of video '0'" and len(lost) > 20
     per_video = 2
-    with pytest.raises(TrainingError, match=r"\d\d samples in a row cannot be used, the last is no features of video"):
+    with pytest.raises(TrainingError, match=r"\d\d samples in a row cannot be used, the last: no features of video"):
         next(train_loader(num=64, pipeline=pipeline).steps(0, 1))
 
 
@@ -152,9 +152,7 @@ def test_evaluation_sees_each_sample_once_and_names_the_others(world_size, num_w
             ToyRecords(26),
             ToyPipeline(broken=(3, 4, 25)),
             batch_size=2,
-            num_workers=num_workers,
-            rank=rank,
-            world_size=world_size,
+            **sharing(num_workers=num_workers, rank=rank, world_size=world_size),
         )
         for rank in range(world_size)
     ]
@@ -178,7 +176,7 @@ def test_a_slow_record_is_cut_off(num_workers):
     loader = train_loader(num_workers=num_workers, pipeline=ToyPipeline(hang=(3,)), timeout_s=0.2)
     (bad,) = [b for (batch,) in loader.steps(0, 4) for b in batch["bad"]]
     assert bad[0] == "toy3"
-    assert bad[1].startswith("videos/toy3.mp4: took longer than 0.2 s to decode and was cut off; re-encode it")
+    assert bad[1].startswith("videos/toy3.mp4: took longer than 0.2 s to decode; re-encode it")
 
 
 @pytest.mark.long
@@ -213,7 +211,7 @@ def test_a_crash_in_a_worker_is_a_broken_record(die_by):
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_crash_in_evaluation_leaves_one_sample_out(num_workers):
     pipeline = ToyPipeline(die=(0, 4, 25), die_by=signal.SIGSEGV)
-    loader = EvalLoader(ToyRecords(26), pipeline, batch_size=4, num_workers=num_workers)
+    loader = EvalLoader(ToyRecords(26), pipeline, batch_size=4, workers=Workers(num_workers))
     for _ in range(2):  # the second time nothing crashes any more
         batches = list(loader)
         assert [i for b in batches for i in b["id"]] == [f"toy{i}" for i in range(26) if i not in (0, 4, 25)]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.engine.test_resume import assert_same_runs, kill_at, same
-from tests.engine.toy import ToyRecords
+from tests.engine.toy import ToyRecords, sharing
 from videozoo.config.recipe import load_recipe
 from videozoo.data.motion import make_clips
 from videozoo.engine import run as engine_run
@@ -109,9 +109,9 @@ class Pipeline:
         return {"id": record.id, "video": torch.zeros(frames, 1, side, side), "noise": rng.normal()}
 
 
-def make_loader(**sharing):
+def make_loader(**changes):
     plan = plan_grids(Multigrid(), Horizon(20, 5, 4), num_frames=4, crop_px=8)
-    return GridLoader(ToyRecords(23), Pipeline, plan=plan, **{"batch_size": 4, "seed": 5, **sharing})
+    return GridLoader(ToyRecords(23), Pipeline, plan=plan, **sharing(**{"batch_size": 4, "seed": 5, **changes}))
 
 
 def test_batches_have_the_plans_shape_and_every_epoch_all_samples():
@@ -167,9 +167,9 @@ def test_processes_and_micro_batches_share_a_step():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"long": False, "short": False}, r"fit\.multigrid: has neither long nor short cycles"),
-        ({"epoch_factor": 0.0}, r"fit\.multigrid\.epoch_factor: is 0\.0; it takes a number above 0"),
-        ({"cycles": 0}, r"fit\.multigrid\.cycles: is 0; it takes a whole number from 1 up"),
+        ({"long": False, "short": False}, r"fit\.multigrid: long and short are both false"),
+        ({"epoch_factor": 0.0}, r"fit\.multigrid\.epoch_factor: is 0\.0; must be above 0"),
+        ({"cycles": 0}, r"fit\.multigrid\.cycles: is 0; must be 1 or more"),
     ],
 )
 def test_mistakes(options, message):
@@ -219,5 +219,5 @@ def test_a_recipe_with_it_killed_and_resumed_is_undisturbed(recipe, tmp_path, mo
 
 def test_features_have_no_grid(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(engine_run, "ClipInput", int)
-    with pytest.raises(ConfigError, match=r"fit\.multigrid: makes clips shorter and smaller, input 'clip' has none"):
+    with pytest.raises(ConfigError, match=r"fit\.multigrid: needs clips, but input 'clip' has none"):
         train(recipe, tmp_path / "run", progress=False)

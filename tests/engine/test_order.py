@@ -58,7 +58,7 @@ def test_samples_of_several_classes_and_of_none():
 
 
 def test_data_without_labels():
-    with pytest.raises(ConfigError, match=r"fit\.sampler: 'balanced' needs samples with class labels, this data has"):
+    with pytest.raises(ConfigError, match=r"fit\.sampler: 'balanced' needs class labels and this data has"):
         order_of("balanced", records((), ()))
 
 

@@ -91,7 +91,7 @@ def test_without_evaluation(tmp_path):
 
 
 def test_negative():
-    with pytest.raises(ConfigError, match=r"fit\.precise_bn: is -1; it takes a number from 0 up"):
+    with pytest.raises(ConfigError, match=r"fit\.precise_bn: is -1; must be 0 or more"):
         make_trainer.__globals__["Fit"](precise_bn=-1)
 
 

@@ -45,15 +45,18 @@ def test_more_workers():
     """2.6 s of work in every 0.5 s of computing takes six workers and some room."""
     assert told(num_workers=2, num_cores=16) == (
         "workers",
-        "50% of the time is spent waiting for data: set fit.num_workers=7, it is 2",
+        "50% of the time is spent waiting for data: set fit.num_workers=7 (now 2)",
     )
-    assert "set fit.num_workers=4, it is 0; all 7 that it takes" in told(num_workers=0)[1]
+    assert "set fit.num_workers=4 (now 0); 7 would be needed" in told(num_workers=0)[1]
 
 
 def test_files_that_are_too_large():
     kind, text = told(footage=Footage(short_side_px=1080, wanted_px=256, gop_frames=10))
     assert kind == "size" and "1080 px are decoded for a short side of 256 px" in text
-    assert "videozoo prepare reencode SRC OUT --short-side 256" in text and "4 workers on 4 cores are all" in text
+    assert (
+        "videozoo prepare reencode SRC OUT --short-side 256" in text
+        and "more than 4 workers do not help on 4 cores" in text
+    )
     assert told(footage=Footage(1080, 256, 10), decode_s=0.2, transform_s=2.0)[0] == "size"
 
 

@@ -92,7 +92,7 @@ def test_the_input_says_how_many_frames_a_segment_has(recipe):
     spec = ClipInput(num_frames=6, segment_frames=3, crop_px=32, short_side_px=32)
     assert model_sizes(load_recipe(path), spec) == {"segment_frames": 3, "num_segments": 2, "crop_px": 32}
     said = load_recipe(path, ["model.segment_frames=2"])
-    with pytest.raises(ConfigError, match=r"model\.segment_frames: is 2, input\.segment_frames is 3; write it in the"):
+    with pytest.raises(ConfigError, match=r"model\.segment_frames: is 2 but input\.segment_frames is 3; set it in the"):
         model_sizes(said, spec)
 
 
@@ -165,7 +165,7 @@ def test_an_option_that_has_come_since_was_at_its_default(recipe, tmp_path, now,
 def test_a_directory_in_use_is_not_touched(recipe, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"run: is not empty; go on with that run by --resume"):
+    with pytest.raises(ConfigError, match=r"run: is not empty; continue that run with --resume"):
         run(recipe, tmp_path / "run")
     with pytest.raises(ConfigError, match=r"tiny\.yaml: is a file; give a folder"):
         run(recipe, recipe)
@@ -188,7 +188,7 @@ def test_init_drops_another_head_and_says_so(recipe, world, tmp_path, capsys):
     train(load_recipe(recipe, [*fewer, *small]), tmp_path / "run", init=tmp_path / "four" / "last.pt")
     out = capsys.readouterr().err
     assert "starting with the weights of" in out
-    assert "left out, because there were 4 classes and now are 2: " in out and "weight" in out
+    assert "left out, because the number of classes changed from 4 to 2: " in out and "weight" in out
     old, new = (checkpoint.read(tmp_path / name / "last.pt").model for name in ("four", "run"))
     kept = [k for k in old if old[k].shape == new[k].shape and "running" not in k and "num_batches" not in k]
     assert len(kept) == len([k for k in old if "running" not in k and "num_batches" not in k]) - 2
@@ -213,13 +213,14 @@ def test_init_from_another_model(recipe, tmp_path):
     run(recipe, tmp_path / "one")
     wide = "model.backbone_args={channels: [8, 8, 16, 24], stem_width: 8}"
     with pytest.raises(
-        WeightsError, match=r"the weights of another model \(tsm\): \d+ of another shape: .* more; .*backbone is"
+        WeightsError,
+        match=r"the weights of a different model \(tsm\): \d+ with a different shape: .* more; .*backbone is",
     ):
         run(recipe, tmp_path / "two", wide, init=tmp_path / "one")
 
 
 def test_notes_of_the_data_are_kept_and_reported(recipe, world, tmp_path, caplog):
-    from videozoo.engine.evaluate_run import evaluate_run
+    from videozoo.engine.evaluate_run import EvalOptions, evaluate_run
 
     run(recipe, tmp_path / "run", f"data.val.path={world / 'train'}")
     note = "8 of 8 validation samples are training samples too: "
@@ -232,7 +233,7 @@ def test_notes_of_the_data_are_kept_and_reported(recipe, world, tmp_path, caplog
     evaluate_run(tmp_path / "run")
     assert f"data.val: {note}" in caplog.text
     assert note in (tmp_path / "run" / "eval" / "val" / "report.html").read_text()
-    assert evaluate_run(tmp_path / "run", data=world / "val").protocol["data notes"] == []
+    assert evaluate_run(tmp_path / "run", EvalOptions(data=world / "val")).protocol["data notes"] == []
 
 
 @pytest.mark.parametrize("number", [3, 7])
@@ -267,7 +268,7 @@ def test_a_broken_training_video_is_replaced_and_listed(recipe, world, tmp_path)
     ("override", "error", "message"),
     [
         ("data.train.path=/nowhere", DataError, r"/nowhere: there is no such folder"),
-        ("fit.batch_size=9", ConfigError, r"fit\.batch_size: is 9, the training data has only 8 samples"),
+        ("fit.batch_size=9", ConfigError, r"fit\.batch_size: 9 is more than the training data has \(8 samples\)"),
         ("fit.device=gpu", ConfigError, r"fit\.device: there is no device 'gpu'; write auto, cpu"),
         ("schedule.name=cosin", VideoZooError, r"there is no 'cosin'; did you mean 'cosine'\?"),
     ],
@@ -326,9 +327,9 @@ def test_channels_last_spares_models_that_it_would_break(narrow, last):
     from tests.engine.toy import ToyModel, ToyTask
     from videozoo.engine.distributed import World
     from videozoo.engine.options import Fit
-    from videozoo.engine.run import _place
+    from videozoo.engine.run import _prepare_for_device
 
     model = ToyModel()
     model.shortcut = torch.nn.Conv2d(4 if narrow else 8, 8, 1, stride=2)
-    _place(ToyTask(model, "abc"), Fit(channels_last=True), World())
+    _prepare_for_device(ToyTask(model, "abc"), Fit(channels_last=True), World())
     assert model.conv.weight.is_contiguous(memory_format=torch.channels_last) == last

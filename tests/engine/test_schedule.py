@@ -105,11 +105,19 @@ def test_warmup_has_no_jump(name):
 @pytest.mark.parametrize(
     ("name", "args", "message"),
     [
-        ("multistep", {"milestones": ["8ep", "4ep"]}, r"schedule\.milestones: \['8ep', '4ep'\] do not rise"),
-        ("multistep", {"milestones": ["8ep"], "factors": [1.0]}, r"schedule\.factors: 1 for 1 milestones"),
+        (
+            "multistep",
+            {"milestones": ["8ep", "4ep"]},
+            r"schedule\.milestones: \['8ep', '4ep'\] are not in ascending order",
+        ),
+        (
+            "multistep",
+            {"milestones": ["8ep"], "factors": [1.0]},
+            r"schedule\.factors: has 1 values for 1 milestones; give 2",
+        ),
         ("multistep", {"milestones": ["8"]}, r"schedule\.milestones\.0: should be a duration"),
-        ("step", {"every": "0st"}, r"schedule\.every: 0st is less than a step"),
-        ("onecycle", {"peak_at": 1.0}, r"schedule\.peak_at: is 1\.0; it takes a part of the run"),
+        ("step", {"every": "0st"}, r"schedule\.every: 0st is less than one step"),
+        ("onecycle", {"peak_at": 1.0}, r"schedule\.peak_at: is 1\.0; must be between 0 and 1"),
         ("cosine", {"warm_up": "1ep"}, r"schedule\.warm_up: .* did you mean 'warmup'\?"),
     ],
 )

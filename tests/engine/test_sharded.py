@@ -112,7 +112,7 @@ def test_every_model_learns_in_shards(name, world, monkeypatch):
         torch.manual_seed(1)
         sum(out.square().mean() for out in tree_leaves(net(x))).backward()
     for a, b in zip(plain.parameters(), cut.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, sharded.whole(b.grad))
+        torch.testing.assert_close(a.grad, sharded.full_tensor(b.grad))
 
 
 def test_blocks_are_members_of_lists():
@@ -154,16 +154,16 @@ def test_an_optimizer_is_saved_whole_and_cut_again(make, world):
         sharded.shard(net, optimizer, world=world)
     after_steps(plain, plain_optimizer, 3)
     after_steps(cut, cut_optimizer, 2)
-    sharded.load_whole(again, sharded.whole_state(cut, world=world))
-    sharded.load_optimizer(again_optimizer, sharded.whole_optimizer(cut_optimizer, world=world))
+    sharded.load_full_state_dict(again, sharded.full_state_dict(cut, world=world))
+    sharded.load_optimizer(again_optimizer, sharded.full_optimizer_state_dict(cut_optimizer, world=world))
     after_steps(again, again_optimizer, 1)
-    state = sharded.whole_optimizer(again_optimizer, world=world)
+    state = sharded.full_optimizer_state_dict(again_optimizer, world=world)
     for value in state["state"].values():
         assert not any(isinstance(v, DTensor) for v in value.values())
-    torch.testing.assert_close(sharded.whole_state(again, world=world), dict(plain.state_dict()))
+    torch.testing.assert_close(sharded.full_state_dict(again, world=world), dict(plain.state_dict()))
     torch.testing.assert_close(state["state"], plain_optimizer.state_dict()["state"])
 
 
 def test_fp16_is_refused():
-    with pytest.raises(ConfigError, match=r"fit\.precision: is fp16, whose loss scale fit\.parallel=fsdp does"):
+    with pytest.raises(ConfigError, match=r"fit\.precision: is fp16; fit\.parallel=fsdp does not support"):
         Fit(parallel="fsdp", precision="fp16")

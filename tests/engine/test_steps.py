@@ -90,12 +90,12 @@ def test_killed_and_resumed_is_undisturbed(recipe, whole, tmp_path, monkeypatch,
 
 
 def test_a_folder_in_use(recipe, whole):
-    with pytest.raises(ConfigError, match=r"run: is not empty; go on with that run by --resume"):
+    with pytest.raises(ConfigError, match=r"run: is not empty; continue that run with --resume"):
         run(recipe, whole)
 
 
 def test_what_cannot_begin_leaves_nothing(recipe, tmp_path):
-    with pytest.raises(ConfigError, match=r"fit\.batch_size: is 99"):
+    with pytest.raises(ConfigError, match=r"fit\.batch_size: 99"):
         train(load_recipe(recipe, ["fit.batch_size=99"]), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

@@ -66,8 +66,8 @@ def test_not_finite_stops_before_the_optimizer_moves(tmp_path, what):
     with pytest.raises(
         TrainingError,
         match=r"^step \d+: .*(loss nan|grad_norm (nan|inf)).*: not finite \(fp32, samples toy\d+, .*\); "
-        r"lower optim\.lr, .*; (no checkpoint was saved yet, --resume begins anew|go on with --resume from .*last\.pt "
-        r"\(step 4\))$",
+        r"lower optim\.lr, .*; (no checkpoint was saved yet, --resume starts from the beginning|"
+        r"continue with --resume from .*last\.pt \(step 4\))$",
     ) as caught:
         trainer.run()
     assert ("toy4" in str(caught.value)) == (what == "loss")
@@ -135,7 +135,7 @@ def test_disk_full_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(
         TrainingError,
         match=r"^step 5: .*best\.pt: cannot be written \(.*[Nn]o space left on device\).*"
-        r"go on with --resume from .*last\.pt \(step 4\)",
+        r"continue with --resume from .*last\.pt \(step 4\)",
     ):
         trainer.run()
     assert checkpoint.read(tmp_path / "run" / "last.pt").step == 4

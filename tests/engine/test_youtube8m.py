@@ -10,6 +10,7 @@ import torch
 from tests.engine.test_resume import assert_same_runs
 from videozoo.config.recipe import Recipe
 from videozoo.data.youtube8m import youtube8m
+from videozoo.engine.distributed import World
 from videozoo.engine.evaluate_run import evaluate_run
 from videozoo.engine.loader import TrainLoader
 from videozoo.engine.run import train
@@ -89,7 +90,7 @@ def test_ranks_share_each_batch(shards):
     data = youtube8m(shards, num_classes=3, shuffle_shards=2)
     pipeline = FeaturesInput(num_frames=5, feature_dims=(6, 4)).train_pipeline(num_classes=3)
     alone = TrainLoader(data, pipeline, batch_size=6, seed=1)
-    parts = [TrainLoader(data, pipeline, batch_size=6, seed=1, rank=rank, world_size=2) for rank in (0, 1)]
+    parts = [TrainLoader(data, pipeline, batch_size=6, seed=1, world=World(rank=rank, size=2)) for rank in (0, 1)]
     for step in range(6):
         assert alone.keys(step)[0] == [key for part in parts for key in part.keys(step)[0]]
 

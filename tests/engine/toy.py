@@ -21,7 +21,7 @@ from videozoo.contracts.dataset import Dataset
 from videozoo.contracts.record import Record
 from videozoo.engine.distributed import World
 from videozoo.engine.duration import Duration, Horizon
-from videozoo.engine.loader import EvalLoader, TrainLoader
+from videozoo.engine.loader import EvalLoader, TrainLoader, Workers
 from videozoo.engine.optim import sgd
 from videozoo.engine.options import Fit
 from videozoo.engine.run_files import RunFiles
@@ -142,6 +142,13 @@ class ToyEvaluator:
         return {}
 
 
+def sharing(
+    *, num_workers: int = 0, timeout_s: float = 0.0, rank: int = 0, world_size: int = 1, **others: Any
+) -> dict[str, Any]:
+    """Returns loader arguments with `workers` and `world` made from plain numbers."""
+    return {"workers": Workers(num_workers, timeout_s=timeout_s), "world": World(rank=rank, size=world_size), **others}
+
+
 def make_trainer(
     out_dir: Path,
     *,
@@ -178,10 +185,8 @@ def make_trainer(
         batch_size=options.batch_size,
         seed=3,
         accumulate=options.accumulate,
-        num_workers=options.num_workers,
-        timeout_s=options.decode_timeout_s,
-        rank=world.rank,
-        world_size=world.size,
+        workers=Workers(options.num_workers, timeout_s=options.decode_timeout_s),
+        world=world,
     )
     horizon = Horizon(steps, loader.steps_per_epoch, options.batch_size)
     return Trainer(

@@ -9,7 +9,7 @@ import yaml
 import videozoo
 from videozoo.config.recipe import load_recipe
 from videozoo.contracts.features import Features
-from videozoo.engine.evaluate_run import evaluate_run
+from videozoo.engine.evaluate_run import EvalOptions, evaluate_run
 from videozoo.engine.run import train
 from videozoo.errors import ConfigError
 from videozoo.io.features import write_features
@@ -53,7 +53,7 @@ def run(tmp_path_factory):
 
 def test_it_tells_both_in_their_order(run):
     root, _ = run
-    found = evaluate_run(root / "run", device="cpu")
+    found = evaluate_run(root / "run", EvalOptions(device="cpu"))
     assert found.num_scored == 24
     assert found.scores["exact"] >= 90 and found.scores["bleu1"] > 95
     assert found.scores["dense_bleu1"] > 95
@@ -65,7 +65,7 @@ def test_what_a_finished_run_leaves_free(run):
     told = json.loads((root / "val.json").read_text(encoding="utf-8"))
     (root / "few.json").write_text(json.dumps(dict(list(told.items())[:5])), encoding="utf-8")
     changes = {"task_args": {"beam_size": 1, "dense_ious": []}, "data_args": {"path": str(root / "few.json")}}
-    found = evaluate_run(root / "run", device="cpu", **changes)
+    found = evaluate_run(root / "run", EvalOptions(device="cpu", **changes))
     assert found.num_scored == 5 and "dense_bleu1" not in found.scores
     (report,) = (root / "run/eval").glob("val-beam_size=1-dense_ious=*-path=*few.json/report.json")
     protocol = json.loads(report.read_text(encoding="utf-8"))["protocol"]
@@ -79,17 +79,23 @@ def test_what_a_finished_run_leaves_free(run):
         ({"task_args": {"beam_sze": 5}}, r"task\.beam_sze: caption takes no such argument; did you mean 'beam_size'\?"),
         ({"task_args": {"beam_size": 0}}, r"task\.beam_size: is 0; it must be at least 1"),
         ({"task_args": {"beam_size": "wide"}}, r"task\.beam_size: input should be a valid integer.*got 'wide'"),
-        ({"task_args": {"label_smoothing": 0.1}}, r"task\.label_smoothing: matters in training only; leave it out"),
-        ({"task_args": {"name": "tag"}}, r"task\.name: is 'tag'; the weights have learned with 'caption', train anew"),
+        ({"task_args": {"label_smoothing": 0.1}}, r"task\.label_smoothing: affects training only; leave it out"),
+        (
+            {"task_args": {"name": "tag"}},
+            r"task\.name: is 'tag' but the weights were trained with 'caption', train anew",
+        ),
         ({"input_args": {"feature_dim": 8}}, r"input\.feature_dim: is 8; the shape of the weights is that of 4, train"),
         ({"data_args": {"pth": "x"}}, r"data\.val\.pth: activitynet_captions takes no .* did you mean 'path'\?"),
-        ({"data_args": {"class_names": ["a"]}}, r"data\.val\.class_names: the classes are the 8 that the weights have"),
+        (
+            {"data_args": {"class_names": ["a"]}},
+            r"data\.val\.class_names: cannot change after training; the weights have 8",
+        ),
         ({"data_args": {"name": "msrvt"}}, r"data\.val\.name: data set: there is no 'msrvt'; did you mean 'msr"),
         ({"data_args": {"name": "msrvtt"}}, r"data\.val\.path: msrvtt needs it and the recipe does not say it"),
         ({"split": "test", "data_args": {"path": "x"}}, r"has no data\.test, only train, val; choose another --split"),
         (
             {"data": "run", "data_args": {"name": "x"}},
-            r"data\.val\.name: --data says the format, too; give data\.val\.p",
+            r"data\.val\.name: --data also sets the format; give data\.val\.p",
         ),
     ],
 )
@@ -97,13 +103,13 @@ def test_what_it_does_not_leave_free(run, monkeypatch, changes, message):
     root, _ = run
     monkeypatch.chdir(root)
     with pytest.raises(ConfigError, match=message):
-        evaluate_run(root / "run", device="cpu", **changes)
+        evaluate_run(root / "run", EvalOptions(device="cpu", **changes))
 
 
 def test_a_split_that_the_recipe_does_not_have(run):
     root, _ = run
     section = {"name": "activitynet_captions", "path": str(root / "val.json"), "features": str(root / "features")}
-    assert evaluate_run(root / "run", device="cpu", split="test", data_args=section).num_scored == 24
+    assert evaluate_run(root / "run", EvalOptions(device="cpu", split="test", data_args=section)).num_scored == 24
 
 
 def test_the_checkpoint_writes_sentences_of_features(run):

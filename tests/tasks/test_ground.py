@@ -5,7 +5,7 @@ import yaml
 
 from videozoo.config.recipe import load_recipe
 from videozoo.contracts.features import Features
-from videozoo.engine.evaluate_run import evaluate_run
+from videozoo.engine.evaluate_run import EvalOptions, evaluate_run
 from videozoo.engine.run import train
 from videozoo.errors import ConfigError
 from videozoo.io.features import write_features
@@ -162,5 +162,5 @@ def test_a_run_from_its_recipe(tmp_path):
     assert saved.class_names == WORDS
     task, spec = task_from_checkpoint(saved)
     assert task.encoder.sha256 == saved.record["task"]["encoder_sha256"] and spec.window_s == (2.0,)
-    found = evaluate_run(tmp_path / "run", device="cpu")
+    found = evaluate_run(tmp_path / "run", EvalOptions(device="cpu"))
     assert found.num_scored == 2 and set(found.scores) >= {"r1_iou0.5", "r5_iou0.7", "miou"}

@@ -58,11 +58,21 @@ def evaluate_command(
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON on stdout, and nothing else."),
 ) -> None:
     """Score a trained model: accuracy with its interval, per class, confusions; JSON and an HTML page."""
-    from videozoo.engine.evaluate_run import evaluate_run, report_dir
+    from videozoo.engine.evaluate_run import EvalOptions, evaluate_run, report_dir
 
-    changes = _changes(overrides or (), split=split.value)
-    own = report_dir(run, data=data, split=split.value, views=views, **changes)
-    folder = own if out is None else out
+    changes: dict[str, Any] = _changes(overrides or (), split=split.value)
+    options = EvalOptions(
+        data=data,
+        split=split.value,
+        views=views,
+        **changes,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+        group_by=group_by,
+        precision=precision.value,
+    )
+    folder = report_dir(run, options) if out is None else out
     with progress_bars(console(stderr=True)) as bar:
         task = bar.add_task(f"evaluating {run}", total=None)
 
@@ -72,15 +82,7 @@ def evaluate_command(
 
         evaluate_run(
             run,
-            data=data,
-            split=split.value,
-            views=views,
-            **changes,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            device=device,
-            group_by=group_by,
-            precision=precision.value,
+            options,
             out=folder,
             on_scores=show,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from videozoo.engine.sharded import local
+from videozoo.engine.sharded import local_tensor
 from videozoo.tasks.task import Task
 
 __all__ = ["WeightAverage"]
@@ -15,8 +15,7 @@ __all__ = ["WeightAverage"]
 class WeightAverage:
     """A copy of a task whose weights and batch statistics follow the original's: a = d a + (1 - d) w.
 
-    d is `decay`, or (1 + step) / (10 + step) while that is less, so that the first weights are soon
-    forgotten.
+    d is the smaller of `decay` and (1 + step) / (10 + step); the first weights are thus soon forgotten.
     """
 
     def __init__(self, task: Task, *, decay: float):
@@ -25,7 +24,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, task: Task, *, step: int) -> None:
-        """Takes in the weights after `step` optimizer steps."""
+        """Updates the average with the weights after `step` optimizer steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         averages, values = [], []
         for average, value in zip(_tensors(self.task), _tensors(task), strict=True):
@@ -38,4 +37,4 @@ class WeightAverage:
 
 
 def _tensors(task: Task) -> list[torch.Tensor]:
-    return [*map(local, task.model.parameters()), *task.model.buffers()]
+    return [*map(local_tensor, task.model.parameters()), *task.model.buffers()]

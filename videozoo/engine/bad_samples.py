@@ -1,4 +1,4 @@
-"""Training samples that cannot be used: listed, reported once a reason, and bounded."""
+"""Unusable training samples: listed, reported once per reason, and limited in number."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["BadSamples"]
 
 
 class BadSamples:
-    """The samples of all processes that cannot be used, and why.
+    """The unusable samples of all processes, with the reasons.
 
     Args:
-        num_samples: of the data set.
-        max_share: part of them that may turn out bad before the run stops.
+        num_samples: size of the data set.
+        max_share: largest share of bad samples; above it the run stops.
     """
 
     def __init__(self, files: RunFiles, *, world: World, num_samples: int, max_share: float):
@@ -32,12 +32,12 @@ class BadSamples:
         return len(self.reasons)
 
     def note(self, micro_batches: Sequence[Mapping[str, Any]]) -> None:
-        """Takes in the bad samples of a step of this process."""
+        """Records this process's bad samples of one step."""
         for batch in micro_batches:
             self._new += batch.get("bad", ())
 
     def restore(self, reasons: Mapping[str, str]) -> None:
-        """Goes on from a checkpoint's list."""
+        """Restores the list from a checkpoint."""
         self.reasons = dict(reasons)
 
     def write(self) -> None:
@@ -45,10 +45,10 @@ class BadSamples:
         self._files.write_bad(self.reasons.items())
 
     def settle(self, step: int) -> list[str]:
-        """Joins what every process could not use; returns the lines that say what is new, and writes the list.
+        """Merges the bad samples of all processes, writes the list, and returns one line for each new reason.
 
         Raises:
-            TrainingError: there are too many.
+            TrainingError: more than `max_share` of the samples are bad.
         """
         gathered = [bad for part in self._world.gather(self._new) for bad in part]
         found = {id_: why for id_, why in gathered if id_ not in self.reasons}
@@ -60,7 +60,7 @@ class BadSamples:
         self.write()
         self._check_share(step)
         return [
-            f"cannot be used and is replaced: {why}{f' ({len(ids)} samples)' * (len(ids) > 1)}"
+            f"replaced an unusable sample: {why}{f' ({len(ids)} samples)' * (len(ids) > 1)}"
             for why, ids in by_reason(found.items()).items()
             if why not in known
         ]

@@ -1,4 +1,4 @@
-"""A file that names the sample being decoded, for decoding in the training process: a crash leaves nothing else."""
+"""A file with the index of the sample being decoded; it survives a crash of the training process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NONE = -1
 class CrashFile:
     """Indices as int64 in a file: the sample being decoded (-1 for none), then those known to crash the decoder.
 
-    Written sample by sample, so that it survives the process; it is not flushed to the disk.
+    The file is written before each sample, so it survives the process. It is not flushed to the disk.
 
     Raises:
-        TrainingError: it cannot be written.
+        TrainingError: the file cannot be written.
     """
 
     def __init__(self, path: Path, crashed: Iterable[int] = ()):
@@ -36,7 +36,7 @@ class CrashFile:
 
     @contextlib.contextmanager
     def noting(self, index: int) -> Iterator[None]:
-        """Names `index` in the file until the block ends."""
+        """Keeps `index` in the file until the block ends."""
         os.pwrite(self._file, _packed([index]), 0)
         try:
             yield
@@ -44,7 +44,7 @@ class CrashFile:
             os.pwrite(self._file, _packed([NONE]), 0)
 
     def close(self) -> None:
-        """Closes the file, and removes it if there is nothing to remember."""
+        """Closes the file, and removes it if it lists no crashes."""
         os.close(self._file)
         if not self._crashed:
             self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Training without workers: a decoder that crashes the process leaves the name of its sample to `--resume`."""
+"""Decoder crashes in training without workers: `--resume` skips the samples that crashed the process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["surviving_crashes", "try_out"]
 
 @contextlib.contextmanager
 def surviving_crashes(fetchers: Mapping[str, Fetcher], files: RunFiles, *, world: World) -> Iterator[None]:
-    """Heeds what earlier processes of a run left in its folder, and leaves the same while entered.
+    """Skips the samples that crashed earlier processes of a run, and records the sample being decoded while entered.
 
-    The sample that such a process was decoding when it ended is tried in a worker process: it may have been killed for
-    another reason. Samples of `fetchers` with workers need none of this.
+    The sample that was being decoded when a process ended is tried once in a worker process, because the process may
+    have been killed for another reason. Fetchers with workers do not need this.
     """
     alone = {split: fetcher for split, fetcher in fetchers.items() if not fetcher.num_workers}
     with contextlib.ExitStack() as stack:
@@ -41,7 +41,7 @@ def _left_by_earlier(files: RunFiles, split: str) -> tuple[set[int], set[int]]:
 
 
 def try_out(fetcher: Fetcher, indices: Iterable[int]) -> None:
-    """Decodes samples in a worker process; `fetcher` gives up those that crash it."""
+    """Decodes samples in a worker process; `fetcher` then skips those that crash it."""
     trial = fetcher.fresh(num_workers=1)
     for index in indices:
         keys: list[list[Key]] = [[(0, index)]]

@@ -1,4 +1,4 @@
-"""One process or many: what torchrun says of them, and the few things they tell each other."""
+"""The processes of a run, as torchrun starts them, and the exchange of values between them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["World", "join_world"]
 
 CPU = torch.device("cpu")
 TIMEOUT = timedelta(minutes=30)
-_RUNS = itertools.count()  # of this process; all of them have as many
+_RUNS = itertools.count()  # runs started by this process; the count is the same in all processes
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """This process among all that train the same model."""
+    """This process's rank among the processes that train one model."""
 
     rank: int = 0
     size: int = 1
@@ -35,18 +35,18 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the files and shows the progress."""
+        """Whether this is the process that writes files and shows progress."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of `values` over all processes."""
+        """Returns the mean of `values` over all processes."""
         if self.size > 1:
             dist.all_reduce(values)
             values /= self.size
         return values
 
     def gather(self, value: Any) -> list[Any]:
-        """The `value` of every process, by rank."""
+        """Returns every process's `value`, in order of rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -54,7 +54,7 @@ class World:
         return values
 
     def from_first(self, value: Any) -> Any:
-        """The first process's `value`."""
+        """Returns the first process's `value`."""
         if self.size == 1:
             return value
         values = [value]
@@ -64,13 +64,13 @@ class World:
 
 @contextlib.contextmanager
 def join_world(device: str = "auto", *, where: str = "device") -> Iterator[World]:
-    """The processes that torchrun started, or this one alone; nccl between GPUs, gloo between CPUs.
+    """Joins the processes that torchrun started, over nccl on GPUs and gloo on CPUs; without torchrun, one process.
 
     Args:
-        where: of the device's name, for error messages.
+        where: place of the device's name, for error messages.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not available.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     found = pick_device(device, where=where, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
@@ -82,8 +82,8 @@ def join_world(device: str = "auto", *, where: str = "device") -> Iterator[World
     ours = not dist.is_initialized()
     if ours:
         backend = "nccl" if found.type == "cuda" else "gloo"
-        # torchrun's store outlives a group: a new one must not find the addresses of the last attempt's in it, nor of
-        # the last run's in this process
+        # torchrun's store outlives a process group: a prefix keeps a new group from reading the addresses of an earlier
+        # attempt or of an earlier run in this process
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
         named = f"videozoo/attempt_{attempt}/run_{next(_RUNS)}"

@@ -1,4 +1,4 @@
-"""How long a run is, in optimizer steps."""
+"""The length of a run in optimizer steps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Duration", "Horizon"]
 
 @dataclasses.dataclass(frozen=True)
 class Horizon:
-    """How long a run is: what a schedule needs to know of it."""
+    """The length of a run, as learning-rate schedules need it."""
 
     total_steps: int
     steps_per_epoch: int
     batch_size: int
 
     def steps(self, duration: Duration) -> int:
-        """`duration` in optimizer steps of this run."""
+        """Returns `duration` in optimizer steps of this run."""
         return duration.steps(steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size)

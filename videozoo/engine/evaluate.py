@@ -1,6 +1,6 @@
-"""The evaluation loop: every sample scored exactly once, and what was left out named.
+"""The evaluation loop: scores every sample exactly once and lists the samples without a score.
 
-It knows a task's `predict` and its metrics, and nothing of what they are about.
+It calls a task's `predict` and its metrics, and depends on no particular task.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ def evaluate(
     groups: Mapping[str, str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Scores of `task` over the batches of an evaluation loader.
+    """Returns the scores of `task` over the batches of an evaluation loader.
 
-    With `torch.distributed` initialised, each rank runs its own share and all ranks return the same, merged
-    result. The task's mode (train or eval) is put back afterwards.
+    If `torch.distributed` is initialized, each rank evaluates its share of the samples and all ranks return the same
+    merged result. The task's mode (train or eval) is restored afterwards.
 
     Args:
-        num_total: samples of the data set, to check that the loaders of all ranks left none out.
-        protocol: what the report is to say of how the data came about.
-        groups: the recording of each sample, by id; intervals take samples of one recording as dependent.
+        num_total: size of the data set, to check that the loaders of all ranks give every sample.
+        protocol: the evaluation settings that the report states.
+        groups: the recording of each sample, by id; confidence intervals treat samples of one recording as dependent.
         progress: called with the number of samples done after each batch.
 
     Raises:
-        ConfigError: an unknown precision.
-        DataError: no sample could be scored, one was scored twice, or one never came.
+        ConfigError: the precision is unknown.
+        DataError: no sample could be scored, one was scored twice, or one is missing.
     """
     check_precision(precision)
     device = torch.device(device)
@@ -61,7 +61,7 @@ def evaluate(
     num_seen = len(scored) + len(not_scored)
     _check_once(scored, not_scored)
     if num_total is not None and num_seen != num_total:
-        raise DataError(f"evaluation: {num_seen} of {num_total} samples came out of the loader; it must give each once")
+        raise DataError(f"evaluation: the loader gave {num_seen} of {num_total} samples; it must give each once")
     if not scored:
         first = f"; the first is {not_scored[0][0]}: {not_scored[0][1]}" if not_scored else ""
         raise DataError(f"evaluation: none of {counted(num_seen, 'sample')} could be scored{first}")
@@ -78,7 +78,7 @@ def evaluate(
     )
 
 
-# metrics, ids scored, (id, reason) of the others, damaged frames by id
+# metrics, scored ids, (id, reason) of samples without a score, number of damaged frames by id
 Share = tuple[list[Metric], list[str], list[tuple[str, str]], dict[str, int]]
 
 
@@ -104,8 +104,8 @@ def _run(
                 predictions = task.predict(input_spec.to_device(batch, device))
             if len(predictions) != len(ids):
                 raise VideoZooError(
-                    f"evaluation: {type(task).__name__}.predict gave {len(predictions)} values for "
-                    f"{len(ids)} samples; it must give one each"
+                    f"evaluation: {type(task).__name__}.predict returned {len(predictions)} values for "
+                    f"{len(ids)} samples; it must return one per sample"
                 )
             judged = batch if groups is None else {**batch, "group": [groups[id_] for id_ in ids]}
             for metric in metrics:
@@ -131,14 +131,14 @@ def _over_ranks(share: Share) -> Share:
 
 
 def _scores(metrics: Sequence[Metric]) -> dict[str, float]:
-    """Every metric's scores. The first process computes them for all: METEOR is a program that one run of is enough."""
+    """Returns every metric's scores. METEOR starts a Java program, so only the first process computes them."""
     if not _is_shared():
         return _computed(metrics)
     found: list[Any] = [None]
     if dist.get_rank() == 0:
         try:
             found = [_computed(metrics)]
-        except VideoZooError as error:  # of all, or the others would wait
+        except VideoZooError as error:  # sent to all processes: the others wait for a result
             found = [error]
     dist.broadcast_object_list(found)
     if isinstance(found[0], VideoZooError):
@@ -158,7 +158,7 @@ def _check_once(scored: Sequence[str], not_scored: Sequence[tuple[str, str]]) ->
     seen: set[str] = set()
     for id_ in (*scored, *(id_ for id_, _ in not_scored)):
         if id_ in seen:
-            raise DataError(f"{id_}: came twice in one evaluation; ids must be unique in a data set")
+            raise DataError(f"{id_}: was scored twice in one evaluation; ids must be unique in a data set")
         seen.add(id_)
 
 

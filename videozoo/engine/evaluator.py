@@ -1,4 +1,4 @@
-"""The evaluation of a task while it trains."""
+"""Evaluation of a task during training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Evaluator", "ValidationEvaluator"]
 
 
 class Evaluator(Protocol):
-    """What a trainer asks for scores; every process calls it."""
+    """Scores a task by name for the trainer; every process calls it."""
 
     def __call__(self, task: Task) -> Mapping[str, float]: ...
 
@@ -47,6 +47,6 @@ class ValidationEvaluator:
         return {**found.scores, "num_scored": found.num_scored}
 
     def pictures(self) -> Mapping[str, Callable[[], Image.Image]]:
-        """The confusion matrices of the latest evaluation."""
+        """Returns functions that draw the confusion matrices of the latest evaluation."""
         matrices = [part for part in self._last.parts() if isinstance(part, Matrix)] if self._last is not None else []
         return {matrix.name: functools.partial(draw_matrix, matrix) for matrix in matrices}

@@ -1,4 +1,4 @@
-"""From keys to a batch: the work of a loader process, and the notes of the sample it is at."""
+"""Makes batches from keys, as a loader process does, and records the sample being decoded."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from videozoo.transforms.tensors import collate
 __all__ = ["Bad", "Batch", "Fetcher", "Key", "Pipeline", "sample_rng"]
 
 Batch = dict[str, Any]
-Bad = tuple[str, str]  # (id of a record, why it cannot be used)
-Key = tuple[int, int] | tuple[int, int, int]  # (epoch, index), and the pipeline's variant if it has several
+Bad = tuple[str, str]  # (id of a record, reason why it is unusable)
+Key = tuple[int, int] | tuple[int, int, int]  # (epoch, index), then the pipeline's variant if it has several
 Pipeline = Callable[..., Mapping[str, Any]]  # (record, rng) -> sample
 
-TRIES = 20  # faults in a row after which a training batch gives up
+TRIES = 20  # consecutive faults after which a training batch fails
 
 
 def sample_rng(seed: int, epoch: int, index: int, *, tries: int = 0) -> np.random.Generator:
-    """The generator of everything that is random in one sample; a replacement has its own."""
+    """Returns the random generator of one sample; a replacement sample (`tries` > 0) has its own."""
     return np.random.default_rng((seed, epoch, index, tries))
 
 
 class Fetcher(torch.utils.data.Dataset[Any]):
-    """Makes the batch of a list of keys; worker processes get a copy.
+    """Makes the batch of a list of keys; each worker process holds a copy.
 
     Args:
-        replace: a broken record is replaced by the next of the data set; otherwise it is left out.
+        replace: whether the next record of the data set replaces a broken one; otherwise it is left out.
 
     Attributes:
-        given_up: why a sample is not decoded any more, by index: its decoder hung or crashed.
-        crash_file: without workers, the file that survives a crash of this process.
+        given_up: samples that hung or crashed the decoder, and the reason, by index; they are not decoded again.
+        crash_file: the file that records crashes of this process, for a fetcher without workers.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Fetcher(torch.utils.data.Dataset[Any]):
         self.num_workers, self.timeout_s = num_workers, timeout_s
         self.given_up: dict[int, str] = {}
         self.crash_file: CrashFile | None = None
-        # each worker's sample and its start, in memory that outlives the worker: index (-1 idle) and time
+        # index (-1: idle) and start time of each worker's sample, in memory that outlives the worker
         self.at_index = torch.full((max(num_workers, 1),), -1, dtype=torch.int64)
         self.since_s = torch.zeros(max(num_workers, 1), dtype=torch.float64)
         for notes in (self.at_index, self.since_s):
             notes.share_memory_()  # type: ignore[no-untyped-call]
 
     def fresh(self, *, num_workers: int | None = None) -> Fetcher:
-        """A fetcher with notes of its own, which gives up the same samples."""
+        """Returns a fetcher with its own notes that skips the same samples."""
         other = Fetcher(
             self.records,
             self.pipeline,
@@ -82,7 +82,7 @@ class Fetcher(torch.utils.data.Dataset[Any]):
         return other
 
     def __getitem__(self, keys: Sequence[Key]) -> Batch | VideoZooError:
-        """The batch, or the error that speaks against it: torch would wrap a raised one in a traceback."""
+        """Returns the batch, or the error if there is none: torch would wrap a raised error in a traceback."""
         samples: list[Mapping[str, Any]] = []
         bad: list[Bad] = []
         try:
@@ -96,7 +96,7 @@ class Fetcher(torch.utils.data.Dataset[Any]):
 
     def _sample(self, epoch: int, index: int, bad: list[Bad], variant: int | None = None) -> Mapping[str, Any] | None:
         given = {} if variant is None else {"variant": variant}
-        faults: set[str] = set()  # a hundred sentences of a video without features are one
+        faults: set[str] = set()  # a missing video counts once, however many samples it has
         for tries in range(len(self.records) if self.replace else 1):
             place = (index + tries) % len(self.records)
             record = self.records[place]
@@ -115,13 +115,13 @@ class Fetcher(torch.utils.data.Dataset[Any]):
         if not self.replace:
             return None
         raise TrainingError(
-            f"training data: {counted(tries + 1, 'sample')} in a row cannot be used, the last is {bad[-1][1]}; "
-            "check where the recipe's data.train leads"
+            f"training data: {counted(tries + 1, 'sample')} in a row cannot be used, the last: {bad[-1][1]}; "
+            "check the paths in the recipe's data.train"
         )
 
     @contextlib.contextmanager
     def _noted(self, index: int, record: Record) -> Iterator[None]:
-        """Notes the sample until the block ends, where it can be read after a crash."""
+        """Records the sample until the block ends, so that it is known after a crash."""
         worker = get_worker_info()
         slot = worker.id if worker else 0
         self.since_s[slot], self.at_index[slot] = time.monotonic(), index
@@ -137,7 +137,7 @@ class Fetcher(torch.utils.data.Dataset[Any]):
 
     @contextlib.contextmanager
     def _timed(self, record: Record) -> Iterator[None]:
-        """Cuts off what takes longer than the limit."""
+        """Interrupts decoding that exceeds the time limit."""
         if not (
             self.timeout_s > 0 and hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
         ):
@@ -156,12 +156,12 @@ class Fetcher(torch.utils.data.Dataset[Any]):
             signal.signal(signal.SIGALRM, before)
 
     def crashed(self, index: int, how: str = "") -> str:
-        """Why a sample that crashed its process is given up."""
+        """Returns the reason for skipping a sample that crashed its process."""
         return str(DecodeError(self.records[index].location, f"it crashed the decoder{f' ({how})' if how else ''}"))
 
     def too_slow(self, record: Record) -> str:
-        """Why a record over its time is given up."""
+        """Returns the reason for skipping a record that exceeded the time limit."""
         return (
-            f"{record.location}: took longer than {self.timeout_s:g} s to decode and was cut off; re-encode it, "
+            f"{record.location}: took longer than {self.timeout_s:g} s to decode; re-encode it, "
             "remove it from the list, or raise fit.decode_timeout_s"
         )

@@ -20,7 +20,7 @@ Pipeline = Callable[[Any, np.random.Generator], Mapping[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class GridPipeline:
-    """A pipeline for each grid; what the loader calls `variant` is the number of one."""
+    """A pipeline for each grid; the loader's `variant` is the index of the grid."""
 
     pipelines: tuple[Pipeline, ...]
 
@@ -29,13 +29,13 @@ class GridPipeline:
 
 
 class GridLoader(TrainLoader):
-    """A `TrainLoader` whose batches have the shape that the plan has for the step.
+    """A `TrainLoader` whose batches have the shape of the step's grid.
 
-    Epochs are as long as without multigrid, and a batch may reach over the end of one.
+    Epochs are as long as without multigrid; a batch may extend into the next epoch.
 
     Args:
-        pipeline_on: the pipeline of a grid.
-        split_norms: see `Multigrid`.
+        pipeline_on: returns the pipeline of a grid.
+        split_norms: whether batch norms split large batches; see `Multigrid`.
     """
 
     def __init__(
@@ -67,7 +67,9 @@ class GridLoader(TrainLoader):
         epoch_size = self.steps_per_epoch * self.batch_size
         keys: list[list[Key]] = []
         for micro in range(self.accumulate):
-            first = self.plan.samples_before(step) * self.batch_size + (micro * self.world_size + self.rank) * size
+            first = (
+                self.plan.samples_before(step) * self.batch_size + (micro * self.world.size + self.world.rank) * size
+            )
             places = [divmod(place, epoch_size) for place in range(first, first + size)]
             keys.append([(epoch, int(self._order_of(epoch)[place]), variant) for epoch, place in places])
         return keys

@@ -1,4 +1,4 @@
-"""What a run leaves to read: lines of JSON, TensorBoard events, a progress bar."""
+"""The log of a run: lines of JSON, TensorBoard events, a progress bar."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["ProgressLine", "RunLog", "read_log"]
 
 
 class RunLog:
-    """Appends to log.jsonl of a run directory; a resumed run first forgets what came after its step.
+    """Appends to log.jsonl of a run directory; a resumed run first drops the lines after its step.
 
-    A line is `{"step": ..., name: value, ...}`; each value goes to every sink too.
+    A line is `{"step": ..., name: value, ...}`; every sink receives the values, too.
 
     Args:
         sinks: names of `engine.sinks.SINKS`.
-        record: the resolved recipe, for the sinks that show it.
+        record: the resolved recipe, for sinks that show it.
 
     Raises:
         MissingPackageError: the package of a sink is not installed.
-        OSError: it cannot be written; `write` and `picture` raise it too.
+        OSError: the log cannot be written; `write` and `picture` raise it, too.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class RunLog:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One line, on disk when this returns."""
+        """Writes one line and flushes it."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for sink in self._sinks:
             sink.write(step, values)
 
     def picture(self, step: int, name: str, draw: Callable[[], Image.Image | None]) -> None:
-        """A picture for the sinks; it is not drawn where there are none, and may turn out to be nothing."""
+        """Sends a picture to the sinks; without sinks it is not drawn. `draw` may return None for no picture."""
         image = draw() if self._sinks else None
         if image is not None:
             for sink in self._sinks:
@@ -65,10 +65,10 @@ class RunLog:
         return bool(self._sinks)
 
     def close(self) -> None:
-        """Closes the log and its sinks, all of them whatever fails.
+        """Closes the log and all its sinks, even if closing one fails.
 
         Raises:
-            OSError: something could not be written.
+            OSError: the log or a sink could not be written.
         """
         with contextlib.ExitStack() as stack:
             stack.callback(self._file.close)
@@ -77,7 +77,7 @@ class RunLog:
 
 
 class ProgressLine:
-    """A bar with the time that is left on a terminal, a line every few seconds elsewhere."""
+    """A progress bar with the remaining time on a terminal; otherwise a line every few seconds."""
 
     def __init__(self, total_steps: int, *, start: int = 0, shown: bool = True, every_s: float = 5.0):
         self.shown = shown
@@ -92,14 +92,14 @@ class ProgressLine:
             TimeRemainingColumn(),
             TextColumn("{task.fields[numbers]}"),
             console=self._console,
-            auto_refresh=False,  # no thread: workers are forked while it is up
+            auto_refresh=False,  # no thread: workers are forked while the bar is shown
             disable=not (shown and self._console.is_terminal),
         )
         self._row = self._bar.add_task("", total=total_steps, completed=start, epoch="", numbers="")
         self._numbers = ""
 
     def update(self, step: int, *, epoch: float, numbers: Mapping[str, float] | None = None) -> None:
-        """Moves to `step`; `numbers` are shown until there are new ones."""
+        """Moves the bar to `step`; `numbers` stay until the next ones."""
         if numbers is not None:
             self._numbers = "  ".join(_short(name, value) for name, value in numbers.items())
         now = time.monotonic()
@@ -114,7 +114,7 @@ class ProgressLine:
             self.say(f"epoch {epoch:.1f}  step {step}/{self._total}  {_clock(left_s)} left  {self._numbers}")
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line above the bar."""
         if self.shown:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 

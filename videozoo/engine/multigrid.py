@@ -1,6 +1,6 @@
-"""Multigrid training: fewer frames and pixels in larger batches at first, at the same cost a step.
+"""Multigrid training: begins with fewer frames and pixels in larger batches, at the same cost per step.
 
-Paper: Wu et al., arXiv:1912.00998. Everything here is a function of the step.
+Paper: Wu et al., arXiv:1912.00998. All values are functions of the step.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from videozoo.errors import ConfigError
 
 __all__ = ["Grid", "GridPlan", "Multigrid", "Phase", "clip_on", "long_cycle", "long_grids", "plan_grids", "short_grids"]
 
-# share of the frames and of the side, coarse to fine
+# shares of the frames and of the crop's side, coarse to fine
 LONG = ((0.25, 0.5**0.5), (0.5, 0.5**0.5), (0.5, 1.0), (1.0, 1.0))
 SHORT = (0.5, 0.5**0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Multigrid:
-    """What `fit.multigrid` takes.
+    """The options of `fit.multigrid`.
 
     Args:
-        long: frames and size grow in cycles, one for each stretch between the schedule's milestones, or
-            `cycles` of them in equal parts; what comes after the last is at full size.
-        short: sizes alternate from step to step.
-        epoch_factor: samples of the run, as a multiple of those that `fit.duration` says.
-        scale_lr: the rate grows with the batch of the long cycle, as SGD wants it; Adam and the like do not.
-        cycles: of a schedule without milestones.
-        split_norms: batch norms see as many samples in the long cycle's larger batches as in the recipe's own.
+        long: whether frames and size grow in cycles: one per interval between the schedule's milestones, or `cycles`
+            equal ones. After the last cycle clips have full size.
+        short: whether sizes alternate from step to step.
+        epoch_factor: samples of the run, as a multiple of `fit.duration`.
+        scale_lr: whether the learning rate grows with the batch of the long cycle; true for SGD, false for Adam.
+        cycles: number of long cycles of a schedule without milestones.
+        split_norms: whether batch norms split the long cycle's larger batches into parts of the recipe's batch size.
     """
 
     long: bool = True
@@ -46,16 +46,16 @@ class Multigrid:
 
     def __post_init__(self) -> None:
         if not (self.long or self.short):
-            raise ConfigError("fit.multigrid: has neither long nor short cycles; turn one on, or set it to null")
+            raise ConfigError("fit.multigrid: long and short are both false; set one to true, or set multigrid to null")
         if self.epoch_factor <= 0:
-            raise ConfigError(f"fit.multigrid.epoch_factor: is {self.epoch_factor}; it takes a number above 0")
+            raise ConfigError(f"fit.multigrid.epoch_factor: is {self.epoch_factor}; must be above 0")
         if self.cycles < 1:
-            raise ConfigError(f"fit.multigrid.cycles: is {self.cycles}; it takes a whole number from 1 up")
+            raise ConfigError(f"fit.multigrid.cycles: is {self.cycles}; must be 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The shape of a batch: `batch_factor` times the recipe's samples, each smaller."""
+    """The shape of a batch: `batch_factor` times the recipe's number of samples, each smaller."""
 
     batch_factor: int
     num_frames: int
@@ -64,11 +64,11 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A grid of the long cycle and how long it lasts.
+    """A grid of the long cycle and its length.
 
     Attributes:
-        stage: which stretch between milestones it belongs to.
-        amount: of samples, in the unit of the milestones that it was made from.
+        stage: index of its interval between milestones.
+        amount: number of samples, in the unit of the milestones.
     """
 
     stage: int
@@ -77,7 +77,7 @@ class Phase:
 
 
 def long_grids(num_frames: int, crop_px: int) -> list[Grid]:
-    """The grids of a long cycle, coarse to fine; the last is the recipe's own."""
+    """Returns the grids of a long cycle, coarse to fine; the last has the recipe's shape."""
     grids = []
     for frames_share, side_share in LONG:
         frames, side = max(round(num_frames * frames_share), 1), round(crop_px * side_share)
@@ -86,7 +86,7 @@ def long_grids(num_frames: int, crop_px: int) -> list[Grid]:
 
 
 def short_grids(grid: Grid, crop_px: int) -> list[Grid]:
-    """The grids that steps go through within `grid`, small to large; `crop_px` is the recipe's own."""
+    """Returns the grids of the short cycle within `grid`, small to large; `crop_px` is the recipe's crop."""
     sides = [min(round(crop_px * share), grid.crop_px) for share in SHORT]
     return [
         *(Grid(grid.batch_factor * round((grid.crop_px / side) ** 2), grid.num_frames, side) for side in sides),
@@ -97,14 +97,13 @@ def short_grids(grid: Grid, crop_px: int) -> list[Grid]:
 def long_cycle(
     starts: Sequence[float], length: float, *, cycles: Sequence[Sequence[Grid]], epoch_factor: float
 ) -> list[Phase]:
-    """The phases of a run whose stages begin at `starts`; each but the last goes through all grids.
+    """Returns the phases of a run whose stages begin at `starts`; each but the last goes through all grids.
 
-    A stage's samples are shared so that each of its grids has as many steps; the whole run then takes
-    `epoch_factor` times `length`.
+    The grids of a stage have the same number of steps. The run takes `epoch_factor` times `length`.
 
     Args:
-        length: of the run without multigrid, in the unit of `starts`.
-        cycles: for each grid of the long cycle, the grids of its steps; the last is the long cycle's.
+        length: length of the run without multigrid, in the unit of `starts`.
+        cycles: for each grid of the long cycle, the grids of its short cycle; the last is the long cycle's grid.
     """
     means = [sum(grid.batch_factor for grid in cycle) / len(cycle) for cycle in cycles]
     phases = [
@@ -112,7 +111,7 @@ def long_cycle(
         for stage, (start, end) in enumerate(itertools.pairwise(starts))
         for cycle, mean in zip(cycles, means, strict=True)
     ]
-    # the last stage saves steps as the others do
+    # the last stage saves the same share of steps as the others
     saving = len(cycles) / sum(means) if phases else 1 / means[-1]
     phases.append(Phase(len(starts) - 1, cycles[-1][-1], (length - starts[-1]) * saving * means[-1]))
     scale = epoch_factor * length / sum(phase.amount for phase in phases)
@@ -120,12 +119,13 @@ def long_cycle(
 
 
 class GridPlan:
-    """Which grid a step is on, and where in the data and in the schedule the run then is.
+    """The grid of each step, and its position in the data and in the schedule.
 
     Args:
-        phases: with amounts in steps of the recipe's batch size.
-        starts, length: of the stages, in steps of the run without multigrid.
-        cycles: the grids of the steps of each long grid.
+        phases: phases with amounts in steps of the recipe's batch size.
+        starts: first step of each stage in a run without multigrid.
+        length: number of steps of a run without multigrid.
+        cycles: the grids of the short cycle of each long grid.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class GridPlan:
         *self.first_steps, self.total_steps = itertools.accumulate(steps, initial=0)
         seen = [self._within(i, count) for i, count in enumerate(steps)]
         *self.first_samples, self.total_samples = itertools.accumulate(seen, initial=0)
-        # a phase's part of its stage is that of its samples
+        # a phase takes up its share of the stage's samples
         sums = [sum(p.amount for p in phases if p.stage == stage) for stage in range(len(starts))]
         spans = [
             p.amount / sums[p.stage] * (end - start) if sums[p.stage] else 0.0
@@ -148,36 +148,36 @@ class GridPlan:
         self.places = list(itertools.accumulate(spans, initial=0.0))
 
     def grid(self, step: int) -> Grid:
-        """The shape of a step's batch."""
+        """Returns the shape of a step's batch."""
         phase = self._phase(step)
         cycle = self.cycles[self.phases[phase].grid]
         return cycle[(step - self.first_steps[phase]) % len(cycle)]
 
     def norm_splits(self, step: int) -> int:
-        """Parts of a step's batch that are as large as the batches of the recipe: the factor of the long cycle's."""
+        """Returns the number of parts of a step's batch that have the recipe's batch size."""
         return self.phases[self._phase(step)].grid.batch_factor
 
     def samples_before(self, step: int) -> int:
-        """What earlier steps have seen, in batches of the recipe's size."""
+        """Returns the samples of earlier steps, in batches of the recipe's size."""
         phase = self._phase(step)
         return self.first_samples[phase] + self._within(phase, step - self.first_steps[phase])
 
     def schedule(self, schedule: Schedule, *, scale_lr: bool) -> Schedule:
-        """`schedule`, of the run without multigrid, along this one."""
+        """Returns `schedule`, which is that of a run without multigrid, stretched over this run."""
 
         def factor(step: int) -> float:
             phase = self._phase(step)
             ends = [*self.first_steps[1:], self.total_steps]
             part = (step - self.first_steps[phase]) / (ends[phase] - self.first_steps[phase])
             place = self.places[phase] + part * (self.places[phase + 1] - self.places[phase])
-            # to the step that it is in: a milestone must not be missed by a rounding error
+            # rounding must not make a step miss its milestone
             rate = schedule(int(place + 1e-6))
             return rate * self.phases[phase].grid.batch_factor if scale_lr else rate
 
         return factor
 
     def horizon(self, horizon: Horizon) -> Horizon:
-        """How long this run is, where `horizon` is without multigrid; its epochs have steps on average."""
+        """Returns the length of this run, given that of a run without multigrid; steps per epoch are an average."""
         steps_per_epoch = round(self.total_steps * horizon.steps_per_epoch / self.total_samples)
         batch_size = round(horizon.batch_size * self.total_samples / self.total_steps)
         return Horizon(self.total_steps, max(steps_per_epoch, 1), batch_size)
@@ -194,11 +194,11 @@ class GridPlan:
 def plan_grids(
     options: Multigrid, horizon: Horizon, *, milestones: Sequence[int] = (), num_frames: int, crop_px: int
 ) -> GridPlan:
-    """The plan of a run.
+    """Returns the plan of a run.
 
     Args:
-        horizon: of the run without multigrid.
-        milestones: of its schedule, in steps.
+        horizon: length of the run without multigrid.
+        milestones: milestones of its schedule, in steps.
     """
     length = horizon.total_steps
     starts = [0]
@@ -213,9 +213,9 @@ def plan_grids(
 
 
 def clip_on(spec: Any, grid: Grid) -> Any:
-    """The input spec of a grid: it shows the same stretch of time and the same part of the frame, more coarsely.
+    """Returns the input spec of a grid: the same interval of time and part of the frame at a lower resolution.
 
-    Of a range of scales, only the lower end shrinks with the crop.
+    In a range of scales, only the lower end shrinks with the crop.
     """
     if grid == Grid(1, spec.num_frames, spec.crop_px):
         return spec

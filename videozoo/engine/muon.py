@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal before they are added to the weights."""
+"""Muon: momentum matrices are made orthogonal before they update the weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim.adamw import adamw
 
 from videozoo.engine.optim import GroupwiseOptimizer, parameter_groups
 from videozoo.engine.registry import register_optimizer
-from videozoo.engine.sharded import like, whole
+from videozoo.engine.sharded import full_tensor, shard_like
 from videozoo.models.param_rule import ParamRule
 from videozoo.tasks.task import Task
 
@@ -32,11 +32,11 @@ def muon(
     decay_biases: bool = True,
     groups: Sequence[ParamRule] = (),
 ) -> Optimizer:
-    """Muon for the weights of linear and convolutional layers, AdamW for all others, for one rate.
+    """Muon for the weights of linear and convolutional layers, AdamW for all others, with one learning rate.
 
-    `momentum` is Muon's; `betas` and `eps` are AdamW's, which keeps the classifier (layers called `head`),
-    convolutions in groups, embeddings, norms and biases. Attention from random weights learns in fewer
-    steps than with AdamW (docs/training.md).
+    Muon uses `momentum`, AdamW uses `betas` and `eps`. AdamW updates the classifier (layers named `head`), grouped
+    convolutions, embeddings, norms and biases. Attention from random weights learns in fewer steps than with AdamW
+    (docs/training.md).
     """
     matrices = _matrices(task)
     params = []
@@ -49,14 +49,14 @@ def muon(
 
 
 class Muon(GroupwiseOptimizer):
-    """Muon (Jordan et al. 2024) in groups that have `is_matrix`, AdamW (arXiv:1711.05101) in the others.
+    """Muon (Jordan et al. 2024) in groups with `is_matrix`, AdamW (arXiv:1711.05101) in the others.
 
         m = momentum m + (1 - momentum) g          u = orthogonalized(momentum m + (1 - momentum) g)
         p = p - lr weight_decay p - 0.2 lr sqrt(max(rows, columns)) u
 
-    The factor of section 2.2 of arXiv:2502.16982 gives u the size of AdamW's steps, so that both take one rate. The
-    weights of a convolution are the matrix [channels out, channels in * kernel]. Differs from torch.optim.Muon, which
-    takes matrices only and computes in bfloat16 on every device.
+    The factor of section 2.2 of arXiv:2502.16982 gives u the size of AdamW's steps, so both use one learning
+    rate. The weights of a convolution form the matrix [channels out, channels in * kernel]. Differs from
+    torch.optim.Muon, which accepts matrices only and computes in bfloat16 on every device.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Muon(GroupwiseOptimizer):
             raise ValueError(f"lr={lr}, eps={eps} and weight_decay={weight_decay} must be 0 or more")
         for name, share in shares.items():
             if not 0 <= share < 1:
-                raise ValueError(f"{name}={share} must be in 0..1, without 1")
+                raise ValueError(f"{name}={share} must be 0 or more and less than 1")
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -98,11 +98,11 @@ class Muon(GroupwiseOptimizer):
         if not state:
             state["momentum"] = torch.zeros_like(p)
         momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        ahead = whole(gradient.lerp(momentum, group["momentum"]))  # a process alone cannot turn its rows
+        ahead = full_tensor(gradient.lerp(momentum, group["momentum"]))  # the update needs the full matrix
         update = orthogonalized(ahead.flatten(1)).view_as(ahead).to(p.dtype)
         size = 0.2 * max(ahead.shape[0], ahead[0].numel()) ** 0.5
         p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.sub_(like(update, p), alpha=group["lr"] * size)
+        p.sub_(shard_like(update, p), alpha=group["lr"] * size)
 
     def _adamw(self, params: list[Tensor], group: dict[str, Any]) -> None:
         states = [self.state[p] for p in params]
@@ -129,7 +129,7 @@ class Muon(GroupwiseOptimizer):
 
 
 def orthogonalized(matrix: Tensor, *, num_steps: int = 5) -> Tensor:
-    """A matrix [m n] with all its singular values brought near 1 (between 0.7 and 1.2, but for tiny ones).
+    """Returns a matrix [m n] with its singular values moved close to 1 (0.7..1.2, except for tiny ones).
 
     A Newton-Schulz iteration of fifth order with the coefficients of Jordan et al., in bfloat16 on an accelerator.
     """
@@ -145,7 +145,7 @@ def orthogonalized(matrix: Tensor, *, num_steps: int = 5) -> Tensor:
 
 
 def _matrices(task: Task) -> set[int]:
-    """The ids of the parameters that map features to features."""
+    """Returns the ids of the parameters that map features to features."""
     found: list[Tensor] = []
     for name, module in task.named_modules():
         if name.endswith("head"):  # maps features to scores

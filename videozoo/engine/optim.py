@@ -1,11 +1,11 @@
-"""Optimizers, their groups of parameters, and the clipping of gradients.
+"""Optimizers, parameter groups and gradient clipping.
 
-Each optimizer of the registry takes the task and makes its groups by the same four arguments:
+Each optimizer of the registry takes the task and groups its parameters by the same four arguments:
 
-    weight_decay:  the decay of every parameter that no rule gives another
-    decay_norms:   whether the scales and shifts of normalisation layers decay as well
-    decay_biases:  whether the other biases do
-    groups:        rules for parameters by name; they go before the model's own
+    weight_decay:  the decay of every parameter without a rule
+    decay_norms:   whether scales and shifts of normalization layers decay, too
+    decay_biases:  whether the other biases decay
+    groups:        rules for parameters by name; they take precedence over the model's own rules
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from videozoo.engine.registry import register_optimizer
-from videozoo.engine.sharded import local, whole
+from videozoo.engine.sharded import full_tensor, local_tensor
 from videozoo.errors import ConfigError
 from videozoo.models.param_rule import ParamRule
 from videozoo.tasks.task import Task
@@ -83,7 +83,7 @@ def adamw(
     decay_biases: bool = True,
     groups: Sequence[ParamRule] = (),
 ) -> Optimizer:
-    """Adam with decoupled decay (arXiv:1711.05101): lr * weight_decay of each parameter is taken off it."""
+    """Adam with decoupled decay (arXiv:1711.05101): subtracts lr * weight_decay of each parameter."""
     params = parameter_groups(task, lr, weight_decay, groups, norms=decay_norms, biases=decay_biases)
     return torch.optim.AdamW(params, lr=lr, betas=betas, eps=eps)
 
@@ -108,11 +108,11 @@ def rmsprop(
 
 
 class GroupwiseOptimizer(Optimizer):
-    """An optimizer of our own: `step_group` moves the parameters of one group that have a gradient."""
+    """Base class of optimizers: `step_group` updates the parameters of one group that have a gradient."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Updates every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -126,14 +126,14 @@ class GroupwiseOptimizer(Optimizer):
 
 
 class RMSProp(GroupwiseOptimizer):
-    """RMSProp as Paddle and TensorFlow write it.
+    """RMSProp as in Paddle and TensorFlow.
 
         s = rho s + (1 - rho) g^2        m = rho m + (1 - rho) g  (0 unless centered)
         v = momentum v + lr g / sqrt(s - m^2 + eps)
         p = p - v
 
-    Differs from torch.optim.RMSprop, whose eps is outside the root and whose rate multiplies v: with
-    MoViNet's eps of 1 the two have nothing in common.
+    Differs from torch.optim.RMSprop, whose eps is outside the root and whose rate multiplies v: with MoViNet's eps of
+    1 the two give entirely different updates.
     """
 
     def __init__(
@@ -188,22 +188,22 @@ def parameter_groups(
     norms: bool = False,
     biases: bool = True,
 ) -> list[dict[str, Any]]:
-    """The trainable parameters of a task, those with the same rate and decay together.
+    """Groups the trainable parameters of a task by learning rate and decay.
 
-    Names are those of the model. The first rule that matches wins, `rules` before the model's own; a rule's
-    own decay holds for norms and biases as well. `base_lr` of a group is what its schedule multiplies.
+    Rules match the model's parameter names. The first match wins, `rules` before the model's own. A rule's decay
+    also applies to norms and biases. The schedule multiplies `base_lr` of a group.
 
     Raises:
-        ConfigError: one of `rules` matches nothing.
+        ConfigError: one of `rules` matches no parameter.
     """
     norm_params = {id(p) for module in task.modules() if _is_norm(module) for p in module.parameters(recurse=False)}
-    # a task may hold a second network like its model, whose parameters go by the same rules
+    # a task may hold a second network like its model; the same rules apply to its parameters
     named = [(re.sub(r"^(model|peer)\.", "", name), p) for name, p in task.named_parameters() if p.requires_grad]
     for i, rule in enumerate(rules):
         if not any(re.search(rule.match, name) for name, _ in named):
             raise ConfigError(
-                f"optim.groups.{i}.match: '{rule.match}' matches no trainable parameter of the model, "
-                f"whose names are like '{named[0][0] if named else ''}'"
+                f"optim.groups.{i}.match: '{rule.match}' matches no trainable parameter of the model; "
+                f"parameter names look like '{named[0][0] if named else ''}'"
             )
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, p in named:
@@ -219,16 +219,16 @@ def parameter_groups(
 
 
 def gradient_norm(params: Iterable[Tensor]) -> Tensor:
-    """The global norm of the gradients, a scalar on their device."""
-    return whole(torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None]))
+    """Returns the global norm of the gradients, a scalar on their device."""
+    return full_tensor(torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None]))
 
 
 def clip_gradients(params: Iterable[Tensor], norm: Tensor, largest: float) -> None:
     """Scales the gradients, whose global norm is `norm`, by largest / max(norm, largest)."""
-    gradients = [local(p.grad) for p in params if p.grad is not None]
+    gradients = [local_tensor(p.grad) for p in params if p.grad is not None]
     torch._foreach_mul_(gradients, largest / norm.clamp(min=largest))
 
 
 def _is_norm(module: nn.Module) -> bool:
-    # by name as well: libraries have norms of their own that share no base class
+    # also by name: the norms of some libraries share no base class
     return isinstance(module, nn.LayerNorm | nn.GroupNorm) or "norm" in type(module).__name__.lower()

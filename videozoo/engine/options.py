@@ -1,4 +1,4 @@
-"""How a run is carried out: the `fit` section of a recipe."""
+"""The training options: the `fit` section of a recipe."""
 
 from __future__ import annotations
 
@@ -19,43 +19,42 @@ ONE_EPOCH, TEN_EPOCHS = Duration(1, "ep"), Duration(10, "ep")
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """Length, batch, precision, and what is written when.
+    """The options of training, evaluation, checkpoints and logs.
 
     Args:
         duration: length of the run.
-        batch_size: samples that one optimizer step sees, over all processes and micro-batches: a recipe means
-            the same on one device as on eight.
-        eval_batch_size: samples of an evaluation batch on each process; None takes that of a training
-            micro-batch.
-        accumulate: micro-batches that a process splits its share of a step into, to fit its memory.
-        sampler: "uniform" shows every training sample once an epoch; "balanced" draws as many of every class,
-            those of small classes more than once.
-        num_workers: processes that decode, beside each training process; 0 decodes in the training process.
-        parallel: of several processes, "ddp" gives each the whole model; "fsdp" cuts parameters, gradients and
-            optimizer state up between them (FSDP2), for models that do not fit otherwise.
-        precision: of the forward pass; parameters and optimizer are float32 always.
-        channels_last: convolution weights with the channels last in memory: often faster, on a GPU above all.
-        compile: the model through torch.compile.
-        clip_grad_norm: the largest global norm of a gradient; None does not clip.
-        ema_decay: evaluate and publish a moving average of the weights with this decay; None publishes the
-            weights.
-        sync_bn: batch statistics over all processes.
-        precise_bn: steps whose batches the statistics of batch norms are measured on anew before each evaluation;
-            0 keeps the moving averages.
-        multigrid: smaller clips in larger batches at first, see `engine.multigrid`; None has the same shape all along.
-        eval_every: between evaluations on the split `val`; there is always one at the end.
-        eval_views: of these evaluations, clips x crops: "1x1" is quick where the input asks for 10x3; None takes the
-            input's.
-        save_every: between checkpoints; there is always one at the end.
-        log_every: optimizer steps between lines of the log, each the mean over them.
-        keep: how many older checkpoints are kept as step_N.pt, beside last.pt and best.pt.
-        max_bad_share: part of the training samples that may turn out broken before the run stops.
-        decode_timeout_s: a sample that takes longer is cut off and counted as broken; 0 waits for ever.
-        tensorboard: events in the folder tb/, beside log.jsonl.
-        loggers: where else the log goes: "wandb", "mlflow".
-        device: "auto" takes the accelerator if there is one.
-        decode_device: "cuda" decodes training clips on the GPU that trains, by TorchCodec, and crops and scales them
-            there; takes num_workers=0.
+        batch_size: samples of one optimizer step, over all processes and micro-batches. A recipe thus means the same on
+            one device as on eight.
+        eval_batch_size: samples of an evaluation batch on each process; None uses the size of a training micro-batch.
+        accumulate: number of micro-batches into which a process splits its share of a step to save memory.
+        sampler: "uniform" uses every training sample once an epoch; "balanced" draws the same number from every class
+            and repeats samples of small classes.
+        num_workers: decoding processes per training process; 0 decodes in the training process.
+        parallel: "ddp" gives each process the full model; "fsdp" shards parameters, gradients and optimizer state over
+            the processes (FSDP2), for models that do not fit on one device.
+        precision: number format of the forward pass; parameters and optimizer state are always float32.
+        channels_last: whether convolution weights have their channels last in memory; often faster on a GPU.
+        compile: whether to compile the model with torch.compile.
+        clip_grad_norm: largest global norm of the gradients; None does not clip.
+        ema_decay: decay of a moving average of the weights, which is evaluated and published; None publishes the
+            weights themselves.
+        sync_bn: whether batch norms use statistics over all processes.
+        precise_bn: number of steps whose batches give the batch norm statistics before each evaluation; 0 keeps the
+            moving averages.
+        multigrid: smaller clips in larger batches at first, see `engine.multigrid`; None keeps one shape.
+        eval_every: interval between evaluations on the split `val`; the last step is always evaluated.
+        eval_views: views (clips x crops) of these evaluations, e.g. "1x1" where the input spec has 10x3; None uses the
+            views of the input spec.
+        save_every: interval between checkpoints; the last step is always saved.
+        log_every: optimizer steps per line of the log; a line holds means over them.
+        keep: number of older checkpoints kept as step_N.pt in addition to last.pt and best.pt.
+        max_bad_share: largest share of broken training samples; above it the run stops.
+        decode_timeout_s: time limit for decoding a sample; a slower sample counts as broken. 0 sets no limit.
+        tensorboard: whether to write TensorBoard events to the folder tb/ of the run.
+        loggers: further destinations of the log: "wandb", "mlflow".
+        device: "auto" uses an accelerator if one is available, else the CPU.
+        decode_device: "cuda" decodes, crops and scales clips on the training GPU with TorchCodec; requires
+            num_workers=0.
     """
 
     duration: Duration = TEN_EPOCHS
@@ -89,34 +88,33 @@ class Fit:
         counts = {"batch_size": self.batch_size, "accumulate": self.accumulate, "log_every": self.log_every}
         for name, count in {**counts, "eval_batch_size": self.eval_batch_size}.items():
             if count is not None and count < 1:
-                raise ConfigError(f"fit.{name}: is {count}; it takes a whole number from 1 up")
+                raise ConfigError(f"fit.{name}: is {count}; must be 1 or more")
         amounts = {"num_workers": self.num_workers, "keep": self.keep, "precise_bn": self.precise_bn}
         for name, amount in {**amounts, "decode_timeout_s": self.decode_timeout_s}.items():
             if amount < 0:
-                raise ConfigError(f"fit.{name}: is {amount}; it takes a number from 0 up")
+                raise ConfigError(f"fit.{name}: is {amount}; must be 0 or more")
         if self.decode_timeout_s > MOST_SECONDS:
-            raise ConfigError(f"fit.decode_timeout_s: is {self.decode_timeout_s:g}; it takes {MOST_SECONDS} s at most")
+            raise ConfigError(f"fit.decode_timeout_s: is {self.decode_timeout_s:g}; must be at most {MOST_SECONDS} s")
         lengths = {"duration": self.duration, "eval_every": self.eval_every, "save_every": self.save_every}
         for name, length in lengths.items():
             if length.amount == 0:
-                raise ConfigError(f"fit.{name}: is {length}; it takes more than nothing, e.g. 1ep")
+                raise ConfigError(f"fit.{name}: is {length}; must be above 0, e.g. 1ep")
         if self.eval_views is not None:
             Views.parse(self.eval_views, where="fit.eval_views")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"fit.accumulate: is {self.accumulate}, which does not divide fit.batch_size "
-                f"{self.batch_size}; "
-                "an optimizer step sees batch_size samples, in accumulate micro-batches of equal size"
+                f"{self.batch_size}; an optimizer step splits batch_size samples into accumulate equal micro-batches"
             )
         if self.decode_device == "cuda" and self.num_workers:
             raise ConfigError(
-                f"fit.num_workers: is {self.num_workers}; fit.decode_device=cuda decodes in the training process, set 0"
+                f"fit.num_workers: is {self.num_workers}; fit.decode_device=cuda decodes in the training process; set 0"
             )
         if self.parallel == "fsdp" and self.precision == "fp16":
-            raise ConfigError("fit.precision: is fp16, whose loss scale fit.parallel=fsdp does not have; take bf16")
+            raise ConfigError("fit.precision: is fp16; fit.parallel=fsdp does not support its loss scaling; use bf16")
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
-            raise ConfigError(f"fit.clip_grad_norm: is {self.clip_grad_norm}; it takes a number above 0, or null")
+            raise ConfigError(f"fit.clip_grad_norm: is {self.clip_grad_norm}; must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ConfigError(f"fit.ema_decay: is {self.ema_decay}; it takes a number between 0 and 1, or null")
+            raise ConfigError(f"fit.ema_decay: is {self.ema_decay}; must be between 0 and 1, or null")
         if not 0 <= self.max_bad_share < 1:
-            raise ConfigError(f"fit.max_bad_share: is {self.max_bad_share}; it takes a share, 0..1")
+            raise ConfigError(f"fit.max_bad_share: is {self.max_bad_share}; must be 0 or more and below 1")

@@ -16,10 +16,10 @@ Order = Callable[[int, int], np.ndarray]  # (seed, epoch) -> indices, int64 [num
 
 
 def order_of(sampler: str, records: Dataset[Record]) -> Order:
-    """The order that `fit.sampler` names, over the samples of a data set.
+    """Returns the order of the samples of a data set for a value of `fit.sampler`.
 
     Raises:
-        ConfigError: "balanced", and no sample has a label.
+        ConfigError: the sampler is "balanced" and no sample has a label.
     """
     if sampler == "balanced":
         groups = class_groups(records)
@@ -33,15 +33,15 @@ def order_of(sampler: str, records: Dataset[Record]) -> Order:
 
 
 def sample_order(seed: int, epoch: int, num_samples: int) -> np.ndarray:
-    """Each sample once, shuffled."""
+    """Returns each index once, shuffled."""
     return np.random.default_rng((seed, epoch)).permutation(num_samples)
 
 
 def balanced_order(seed: int, epoch: int, groups: Sequence[np.ndarray], num_samples: int) -> np.ndarray:
-    """`num_samples` draws, as many from each group (to within one), shuffled.
+    """Draws `num_samples` indices, the same number from each group (to within one), shuffled.
 
-    A group is gone through whole before a sample of it comes again. Large groups show another part of
-    themselves in every epoch.
+    A sample is drawn again only after all samples of its group have been drawn. Large groups contribute different
+    samples in every epoch.
     """
     rng = np.random.default_rng((seed, epoch))
     shares = np.full(len(groups), num_samples // len(groups))
@@ -54,9 +54,9 @@ def balanced_order(seed: int, epoch: int, groups: Sequence[np.ndarray], num_samp
 
 
 def class_groups(records: Dataset[Record]) -> list[np.ndarray]:
-    """The indices of the samples of each class that has any; a sample of several classes is in several groups.
+    """Returns the indices of the samples of each class in the data; a sample of several classes is in several groups.
 
-    Samples without a label (nothing to be seen, in multi-label data) are a group of their own.
+    Samples without a label (negatives of multi-label data) form a group of their own.
 
     Raises:
         ConfigError: no sample has a label.
@@ -66,5 +66,5 @@ def class_groups(records: Dataset[Record]) -> list[np.ndarray]:
         for label in records[index].labels or (-1,):
             members.setdefault(label, []).append(index)
     if set(members) <= {-1}:
-        raise ConfigError("fit.sampler: 'balanced' needs samples with class labels, this data has none; take 'uniform'")
+        raise ConfigError("fit.sampler: 'balanced' needs class labels and this data has none; use 'uniform'")
     return [np.array(members[label], dtype=np.int64) for label in sorted(members)]

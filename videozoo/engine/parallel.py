@@ -1,4 +1,4 @@
-"""A task on one process or many: whole in each of them, or cut up between them; and its state in one piece."""
+"""A task on one or several processes, replicated (DDP) or sharded (FSDP), and its full state dict."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["Parallel"]
 
 
 class Parallel:
-    """The task over all processes of a run, with its optimizer and its average.
+    """A task distributed over the processes of a run, with its optimizer and weight average.
 
     Args:
-        kind: "ddp" gives each process the whole model, "fsdp" a part of it.
+        kind: "ddp" gives each process the full model, "fsdp" a shard of it.
 
     Attributes:
-        forward: what a training step calls.
+        forward: the module that a training step calls.
     """
 
     def __init__(self, task: Task, optimizer: Optimizer, average: WeightAverage | None, *, world: World, kind: str):
         self.world = world
         self.forward: nn.Module = task
-        self._whole: Task | None = None  # of a model in shards, what is evaluated
+        self._unsharded: Task | None = None  # unsharded copy for evaluation
         if world.size > 1 and kind == "fsdp":
-            self._whole = copy.deepcopy(task).requires_grad_(False).cpu()
+            self._unsharded = copy.deepcopy(task).requires_grad_(False).cpu()
             sharded.shard(task, optimizer, world=world)
             if average is not None:
                 sharded.shard(average.task, world=world)
@@ -42,29 +42,33 @@ class Parallel:
             self.forward = DistributedDataParallel(task, gradient_as_bucket_view=True)
 
     def sync_gradients(self, now: bool) -> contextlib.AbstractContextManager[Any]:
-        """While entered, gradients are exchanged or, before the last micro-batch, not."""
-        if self._whole is not None:
+        """Exchanges gradients in the backward pass while entered, if `now`: only the last micro-batch does."""
+        if self._unsharded is not None:
             cast(Any, self.forward).set_requires_gradient_sync(now)
         if now or not isinstance(self.forward, DistributedDataParallel):
             return contextlib.nullcontext()
         return self.forward.no_sync()
 
     @contextlib.contextmanager
-    def whole(self, task: Task) -> Iterator[Task]:
-        """`task` on one device; a copy where it is in shards, since processes need not evaluate as many batches."""
-        if self._whole is None:
+    def unsharded(self, task: Task) -> Iterator[Task]:
+        """Gives `task` on one device, a copy if it is sharded: processes may evaluate unequal numbers of batches."""
+        if self._unsharded is None:
             yield task
             return
-        self._whole.load_state_dict(sharded.whole_state(task, world=self.world, everywhere=True))
+        self._unsharded.load_state_dict(sharded.full_state_dict(task, world=self.world, everywhere=True))
         try:
-            yield self._whole.to(self.world.device)
+            yield self._unsharded.to(self.world.device)
         finally:
-            self._whole.cpu()
+            self._unsharded.cpu()
 
     def state_of(self, module: nn.Module) -> dict[str, Tensor]:
-        """The state dict of `module`, whole."""
-        return module.state_dict() if self._whole is None else sharded.whole_state(module, world=self.world)
+        """Returns the full state dict of `module`."""
+        return module.state_dict() if self._unsharded is None else sharded.full_state_dict(module, world=self.world)
 
     def optimizer_state(self, optimizer: Optimizer) -> Mapping[str, Any]:
-        """The state dict of `optimizer`, whole."""
-        return optimizer.state_dict() if self._whole is None else sharded.whole_optimizer(optimizer, world=self.world)
+        """Returns the full state dict of `optimizer`."""
+        return (
+            optimizer.state_dict()
+            if self._unsharded is None
+            else sharded.full_optimizer_state_dict(optimizer, world=self.world)
+        )

@@ -1,4 +1,4 @@
-"""Batch statistics for evaluation, measured on the weights as they are."""
+"""Precise batch norm: statistics for evaluation, measured with the current weights."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ T = TypeVar("T")
 def estimate_statistics(
     module: nn.Module, batches: Iterable[T], *, forward: Callable[[T], object], world: World | None = None
 ) -> None:
-    """Sets the running statistics of the batch norms to the plain averages of those of `batches`.
+    """Sets the running statistics of the batch norms to the plain averages over `batches`.
 
-    What training leaves there is a moving average over weights that have changed since (arXiv:2105.07576,
-    section 3). Batch norms that the model keeps frozen in training stay as they are; so does everything else.
+    Training leaves moving averages over earlier weights there (arXiv:2105.07576, section 3). Frozen batch norms and
+    all other state stay unchanged.
 
     Args:
         forward: runs `module` on a batch.
-        world: the average goes over the batches of all processes.
+        world: the processes; the average covers the batches of all of them.
     """
     was_training = module.training
     module.train()
@@ -48,7 +48,7 @@ def estimate_statistics(
 
 @contextlib.contextmanager
 def _plain_average(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Batch norms average with equal weights from here on, which torch does where momentum is None."""
+    """Makes batch norms average with equal weights while entered (momentum None)."""
     before = [(norm.momentum, int(norm.num_batches_tracked or 0)) for norm in norms]
     for norm in norms:
         norm.momentum = None

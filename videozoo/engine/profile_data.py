@@ -34,11 +34,11 @@ __all__ = ["profile_data"]
 
 
 def profile_data(recipe: Recipe, *, num_steps: int = 20, warmup_steps: int = 5, num_samples: int = 32) -> Profile:
-    """Trains some steps of a recipe, keeps nothing of them, and says where their time went.
+    """Trains some steps of a recipe, discards the result, and returns the time spent on each part of a step.
 
     Args:
-        warmup_steps: before those that are measured.
-        num_samples: that are prepared in this process, to time decoding and transforms apart.
+        warmup_steps: steps before the measured ones.
+        num_samples: samples prepared in this process to time decoding and transforms separately.
 
     Raises:
         ConfigError, DataError, WeightsError: the recipe or its data cannot be used.
@@ -50,7 +50,7 @@ def profile_data(recipe: Recipe, *, num_steps: int = 20, warmup_steps: int = 5, 
         "eval_every": f"{total + 1}st",
         "save_every": f"{total + 1}st",
         "precise_bn": 0,
-        "multigrid": None,  # every step costs the same with it, and is the recipe's own in the end
+        "multigrid": None,  # with multigrid, every step costs the same and the last ones have the recipe's shape
         "tensorboard": False,
         "loggers": (),
     }
@@ -79,7 +79,7 @@ def profile_data(recipe: Recipe, *, num_steps: int = 20, warmup_steps: int = 5, 
 
 
 class _AfterWarmUp(Stopwatch):
-    """Begins with the step after the first `num_steps`, ends with the last step."""
+    """A stopwatch that starts after the first `num_steps` steps."""
 
     def __init__(self, num_steps: int, *, device: torch.device):
         super().__init__(device=device)
@@ -98,7 +98,7 @@ class _AfterWarmUp(Stopwatch):
 
 
 class _TimedReader:
-    """A reader that tells the stopwatch what its frames cost."""
+    """A reader that records the time of its frames with a stopwatch."""
 
     def __init__(self, reader: VideoReader, watch: Stopwatch):
         self._reader, self._watch = reader, watch
@@ -112,14 +112,14 @@ class _TimedReader:
 
 
 def _prepare_seconds(loader: TrainLoader, *, first_step: int, num_samples: int) -> dict[str, float]:
-    """Seconds for a step's samples by what is done to them, in this process, on samples that no step has had yet."""
+    """Returns the seconds of each kind of work for a step's samples, measured in this process on unused samples."""
     watch, samples = Stopwatch(), []
     for epoch, index in itertools.islice(_keys(loader, first_step), num_samples):
         record, rng = loader.records[index], sample_rng(loader.seed, epoch, index)
         try:
             samples.append(_timed_sample(loader.pipeline, record, rng, watch))
         except DataError:
-            continue  # the run has named it
+            continue  # the run has reported it
     num_batches = max(len(samples) // loader.micro_batch_size, 1)
     size = min(loader.micro_batch_size, len(samples))
     for i in range(num_batches if samples else 0):
@@ -132,7 +132,7 @@ def _prepare_seconds(loader: TrainLoader, *, first_step: int, num_samples: int) 
 def _timed_sample(
     pipeline: Callable[..., Mapping[str, Any]], record: Record, rng: np.random.Generator, watch: Stopwatch
 ) -> Mapping[str, Any]:
-    if not (isinstance(pipeline, ClipPipeline) and isinstance(record, ClipRecord)):  # reading and the rest are one
+    if not (isinstance(pipeline, ClipPipeline) and isinstance(record, ClipRecord)):  # reading cannot be timed separately
         with watch("decode"):
             return dict(pipeline(record, rng))
     before_s = watch.seconds.get("decode", 0.0)

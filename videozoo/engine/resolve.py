@@ -1,4 +1,4 @@
-"""From a recipe to all that follows from it before training: read and checked once, here and nowhere else."""
+"""Resolves a recipe before training: reads and checks the recipe and its data, once."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from videozoo.weights import checkpoint
 
 __all__ = ["ResolvedRun", "Split", "check_features", "check_width", "resolve"]
 
-MOST_OPENED = 100  # samples that are tried for the width of their features
+MOST_OPENED = 100  # samples tried when looking for the width of the features
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A data set and the pipeline that makes samples of its records."""
+    """A data set and the pipeline that turns its records into samples."""
 
     records: Dataset[Record]
     pipeline: Pipeline
@@ -40,13 +40,13 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class ResolvedRun:
-    """A recipe with everything that follows from it and from its data.
+    """A recipe with all values derived from it and from its data.
 
     Attributes:
-        record: every value of the recipe and what the data say; recipe.yaml and checkpoints hold it.
+        record: every value of the recipe and of the data; recipe.yaml and checkpoints store it.
         input_spec: builds pipelines and moves batches to the device.
-        train, val: the data; `val` is None where the recipe has none.
-        pipeline_of: the training pipeline of another input spec, on the same data.
+        train, val: the data; `val` is None if the recipe has no such split.
+        pipeline_of: returns the training pipeline of a given input spec on the same data.
     """
 
     recipe: Recipe
@@ -60,16 +60,16 @@ class ResolvedRun:
 
     @property
     def notes(self) -> Mapping[str, Sequence[str]]:
-        """What is suspicious in the data, by split; reports show it."""
+        """Suspicious findings about the data, by split, for reports."""
         return dict(self.record.get("notes", {}))
 
     def extras(self) -> dict[str, Any]:
-        """What prediction needs besides the model: the extractor of a model on features."""
+        """Returns the extractor that prediction needs with a model on features; empty for other models."""
         return _extractor_of(self.train.records)
 
 
 def resolve(recipe: Recipe) -> ResolvedRun:
-    """Reads and checks everything that a run is made of.
+    """Reads and checks the recipe and the data of a run.
 
     Raises:
         ConfigError: the recipe is wrong.
@@ -90,7 +90,7 @@ def resolve(recipe: Recipe) -> ResolvedRun:
     num_classes = len(class_names) if multi_label else None
 
     def split(name: str, records: Dataset[Record], pipeline: Pipeline) -> Split:
-        advice = "give features of that width, or say theirs in the recipe's input"
+        advice = "give features of that width, or set their width in the recipe's input"
         check_width(records, pipeline, where=f"{recipe.source}: data.{name}", advice=advice)
         return Split(records, pipeline)
 
@@ -116,7 +116,7 @@ def resolve(recipe: Recipe) -> ResolvedRun:
 
 
 def _task_of(recipe: Recipe, args: Mapping[str, Any], records: Dataset[Record], *, multi_label: bool) -> dict[str, Any]:
-    """The task's arguments with those that only the data can tell."""
+    """Returns the task's arguments, completed with those that depend on the data."""
     part: Any = tasks.get(recipe.name_of("task"))
     if multi_label and "multi_label" in accepted(part):
         args = {**args, "multi_label": True}
@@ -125,7 +125,7 @@ def _task_of(recipe: Recipe, args: Mapping[str, Any], records: Dataset[Record], 
 
 def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | None = None) -> Dataset[Record]:
     if split not in recipe.data:
-        raise ConfigError(f"{recipe.source}: data.{split}: is missing; say where the samples are")
+        raise ConfigError(f"{recipe.source}: data.{split}: is missing; give a data set")
     args = dict(recipe.data[split])
     where = f"{recipe.source}: data.{split}"
     if "name" not in args:
@@ -139,18 +139,18 @@ def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | N
 
 
 def _extractor_of(records: Dataset[Record]) -> dict[str, Any]:
-    """What makes the features of these records, to stand in the checkpoints whole."""
+    """Returns the extractor of the records' features for the checkpoints."""
     path = records.extractor
     return {} if path is None else {"extractor": checkpoint.extractor_payload(checkpoint.read(path))}
 
 
 def check_features(recipe: Mapping[str, Any] | None, records: Dataset[Record], *, where: str) -> None:
-    """Refuses records whose features were made by another recipe than the one that a model is trained on.
+    """Refuses records whose features were made with a different feature recipe than the model's.
 
-    Where one of the two is not known, nothing can be said.
+    Nothing is checked if either recipe is unknown.
 
     Raises:
-        DataError: they differ; the message names both.
+        DataError: the recipes differ; the message names both.
     """
     theirs = records.feature_recipe
     if recipe is not None and theirs is not None:
@@ -159,10 +159,10 @@ def check_features(recipe: Mapping[str, Any] | None, records: Dataset[Record], *
 
 
 def check_width(records: Dataset[Record], pipeline: Pipeline, *, where: str, advice: str) -> None:
-    """Refuses records whose features are of another width than the input's, by the first that can be read.
+    """Refuses records whose features have a different width than the input; checks the first readable record.
 
     Raises:
-        DataError: they are; the message names the file and both widths.
+        DataError: the widths differ; the message names the file and both widths.
     """
     if pipeline.spec.takes != "features":
         return
@@ -172,6 +172,6 @@ def check_width(records: Dataset[Record], pipeline: Pipeline, *, where: str, adv
         except WidthError as error:
             file = "" if record.location == record.id else f"{record.location}: "
             raise DataError(f"{where}: {file}{error}; {advice}") from error
-        except DataError:  # one that is missing or damaged; the run says so in its place
+        except DataError:  # a missing or damaged sample; the run reports it
             continue
         return

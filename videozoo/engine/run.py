@@ -1,4 +1,4 @@
-"""A run from its recipe: data, model, optimizer and loop put together in a run directory."""
+"""Trains a recipe: builds data, model, optimizer and trainer in a run directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from videozoo.engine.duration import Duration, Horizon
 from videozoo.engine.evaluator import ValidationEvaluator
 from videozoo.engine.fetch import Fetcher
 from videozoo.engine.grid_loader import GridLoader
-from videozoo.engine.loader import EvalLoader, TrainLoader
+from videozoo.engine.loader import EvalLoader, TrainLoader, Workers
 from videozoo.engine.multigrid import GridPlan, clip_on, plan_grids
 from videozoo.engine.options import Fit
 from videozoo.engine.registry import optimizers, schedules
@@ -50,19 +50,18 @@ def train(
     init: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> RunResult:
-    """Trains what a recipe describes; `out_dir` then holds recipe.yaml, log.jsonl, tb/, last.pt and best.pt.
+    """Trains a recipe; `out_dir` then holds recipe.yaml, log.jsonl, tb/, last.pt and best.pt.
 
     Under torchrun every process calls this. If a new run fails before its first step, its folder is removed.
 
     Args:
-        resume: goes on from `last.pt` of `out_dir`; starts from the beginning where there is none yet.
-        init: a checkpoint whose weights the model starts with; its classifier is left out where the number of
-            classes is another.
+        resume: continue from `last.pt` of `out_dir`, or start from the beginning if it does not exist yet.
+        init: checkpoint with the initial weights; its classifier is left out if the number of classes differs.
 
     Raises:
-        ConfigError: the recipe is wrong, `out_dir` is in use and not to be resumed, or another process trains in it.
+        ConfigError: the recipe is wrong, `out_dir` is not empty and `resume` is false, or another process trains in it.
         DataError, WeightsError: a data set or a checkpoint cannot be used.
-        TrainingError: the run had to stop.
+        TrainingError: the run cannot continue.
     """
     out_dir = Path(out_dir)
     fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
@@ -91,7 +90,7 @@ def prepare_run(
     init: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Trainer:
-    """Returns the trainer of a run, ready to `run()`; arguments and errors as for `train`."""
+    """Returns the trainer of a run, ready to `run()`; see `train` for the arguments and errors."""
     fit, recipe, record = resolved.fit, resolved.recipe, resolved.record
     files = RunFiles(out_dir, record=record, extras=resolved.extras(), keep=fit.keep, writes=world.is_first)
     saved = checkpoint.read(files.last) if resume and files.last.is_file() else None
@@ -104,7 +103,7 @@ def prepare_run(
         lines = load_weights(task, checkpoint.read(init))
         if progress and world.is_first:
             print("\n".join(lines), file=sys.stderr)  # noqa: T201
-    task = _place(task.to(world.device), fit, world)
+    task = _prepare_for_device(task.to(world.device), fit, world)
     loaders = build_loaders(resolved, world)
     trainer = Trainer(
         task,
@@ -127,7 +126,7 @@ def prepare_run(
 
 @dataclasses.dataclass(frozen=True)
 class Loaders:
-    """The batches of a run, and what follows from their number: how long it is, and its learning rate."""
+    """The batches of a run, with the run's length and learning-rate schedule."""
 
     train: TrainLoader
     val: EvalLoader | None
@@ -139,17 +138,18 @@ def build_loaders(resolved: ResolvedRun, world: World) -> Loaders:
     """Returns this process's share of a run's batches.
 
     Raises:
-        ConfigError: the batch size, the decoding or the multigrid do not fit the data or the input.
+        ConfigError: the batch size, decode_device or multigrid does not fit the data or the input.
     """
     fit = resolved.fit
     on_device = _decoding(fit, resolved.input_spec, world)
     sharing: dict[str, Any] = {
         "seed": resolved.recipe.seed,
-        "num_workers": fit.num_workers,
-        "timeout_s": fit.decode_timeout_s,
-        "rank": world.rank,
-        "world_size": world.size,
-        "pin_memory": world.device.type == "cuda" and fit.decode_device == "cpu",
+        "workers": Workers(
+            fit.num_workers,
+            timeout_s=fit.decode_timeout_s,
+            pin_memory=world.device.type == "cuda" and fit.decode_device == "cpu",
+        ),
+        "world": world,
     }
     batching = {"batch_size": fit.batch_size, "sampler": fit.sampler, "accumulate": fit.accumulate, **sharing}
     train = TrainLoader(resolved.train.records, on_device(resolved.train.pipeline), **batching)
@@ -178,26 +178,26 @@ def build_loaders(resolved: ResolvedRun, world: World) -> Loaders:
 
 
 def _fetchers(trainer: Trainer) -> dict[str, Fetcher]:
-    """What decodes the samples of a run, by split."""
+    """Returns the fetchers of a run by split."""
     val = {"val": trainer.evaluate.loader} if isinstance(trainer.evaluate, ValidationEvaluator) else {}
     return {"train": trainer.loader.fetcher, **{split: loader.fetcher for split, loader in val.items()}}
 
 
 def _decoding(fit: Fit, input_spec: Any, world: World) -> Callable[[Any], Any]:
-    """What makes a pipeline decode where the recipe says.
+    """Returns a function that makes a pipeline decode on the recipe's `fit.decode_device`.
 
     Raises:
-        ConfigError: nothing can be decoded there.
+        ConfigError: this run or input cannot decode on that device.
         MissingPackageError: TorchCodec is not installed.
     """
     if fit.decode_device == "cpu":
         return lambda pipeline: pipeline
     if world.device.type != "cuda":
-        raise ConfigError(f"fit.decode_device: is cuda, and this run is on {world.device}; set it to cpu")
+        raise ConfigError(f"fit.decode_device: is cuda but the run is on {world.device}; set it to cpu")
     if not isinstance(input_spec, ClipInput) or input_spec.resize not in ("torch", "float"):
         raise ConfigError(
-            "fit.decode_device: is cuda, where only the input 'clip' is made, by input.resize torch or float; "
-            "change that, or set it to cpu"
+            "fit.decode_device: is cuda, which supports only the input 'clip' with input.resize torch or float; "
+            "change the input, or set decode_device to cpu"
         )
     require("torchcodec.decoders", extra="gpu-decode", purpose="fit.decode_device=cuda")
     return lambda pipeline: dataclasses.replace(pipeline, device=str(world.device))
@@ -208,8 +208,8 @@ def _plan_grids(resolved: ResolvedRun, horizon: Horizon) -> GridPlan:
     assert options is not None
     if not isinstance(input_spec, ClipInput):
         raise ConfigError(
-            f"{recipe.source}: fit.multigrid: makes clips shorter and smaller, input '{recipe.name_of('input')}' has "
-            "none; set it to null"
+            f"{recipe.source}: fit.multigrid: needs clips, but input '{recipe.name_of('input')}' has none; "
+            "set it to null"
         )
     milestones = [horizon.steps(Duration.parse(m)) for m in recipe.section("schedule").get("milestones", ())]
     return plan_grids(
@@ -218,10 +218,10 @@ def _plan_grids(resolved: ResolvedRun, horizon: Horizon) -> GridPlan:
 
 
 def load_weights(task: Task, saved: Checkpoint) -> list[str]:
-    """Starts the task's model with a checkpoint's weights; what was left out is told in a line each.
+    """Loads a checkpoint's weights into the task's model, and returns lines that describe the result.
 
     Raises:
-        WeightsError: the checkpoint is of another model; nothing has been loaded.
+        WeightsError: the checkpoint belongs to a different model; no weights have been loaded.
     """
     ours = task.model.state_dict()
     missing = sorted(ours.keys() - saved.model.keys())
@@ -230,25 +230,23 @@ def load_weights(task: Task, saved: Checkpoint) -> list[str]:
     wrong = [] if len(saved.class_names) != len(task.class_names) else head
     wrong += [k for k in head if len(saved.class_names) not in saved.model[k].shape and k not in wrong]
     if missing or unknown or wrong:
-        lists = (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
+        lists = (("missing", missing), ("unknown", unknown), ("with a different shape", wrong))
         faults = "; ".join(f"{len(keys)} {kind}: {some_of(keys)}" for kind, keys in lists if keys)
-        told = saved.section("model")
-        backbone = f" (its backbone is {shown(told['backbone'])})" if told.get("backbone") else ""
+        trained = saved.section("model")
+        backbone = f" (its backbone is {shown(trained['backbone'])})" if trained.get("backbone") else ""
         raise WeightsError(
-            f"{saved.path}: holds the weights of another model ({told['name']}): "
-            f"{faults}; "
-            f"build the model with the arguments that they were trained with{backbone}"
+            f"{saved.path}: holds the weights of a different model ({trained['name']}): {faults}; "
+            f"build the model with the arguments used in training{backbone}"
         )
     task.model.load_state_dict({k: v for k, v in saved.model.items() if k not in head}, strict=False)
     lines = [f"starting with the weights of {saved.path} (step {saved.step})"]
     if head:
         lines.append(
-            f"left out, because there were {len(saved.class_names)} classes and now are "
-            f"{len(task.class_names)}: "
-            f"{', '.join(head)}"
+            f"left out, because the number of classes changed from {len(saved.class_names)} to "
+            f"{len(task.class_names)}: {', '.join(head)}"
         )
     elif saved.class_names != task.class_names:
-        lines.append("its classes have other names, or another order; their weights are kept")
+        lines.append("the class names or their order differ; the classifier's weights are kept")
     return lines
 
 
@@ -265,15 +263,15 @@ def _without_pretrained(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "model": model}
 
 
-def _place(task: Task, fit: Fit, world: World) -> Task:
-    """Prepares the task for its device: memory format, batch norms over all processes, compilation."""
-    shards = fit.parallel == "fsdp" and world.size > 1  # which torch cuts from memory in plain order only
+def _prepare_for_device(task: Task, fit: Fit, world: World) -> Task:
+    """Prepares the task for its device: memory format, sync batch norm, compilation."""
+    shards = fit.parallel == "fsdp" and world.size > 1  # FSDP shards contiguous memory only
     if fit.channels_last and not shards:
         channels_last(task.model, is_trained_on=world.device)
     if fit.sync_bn and world.size > 1:
         if world.device.type != "cuda":
-            raise ConfigError(f"fit.sync_bn: torch has it on GPUs only, this is {world.device}; set it to false")
-        for name, module in list(task.named_children()):  # a second student has statistics, too
+            raise ConfigError(f"fit.sync_bn: requires GPUs but the run is on {world.device}; set it to false")
+        for name, module in list(task.named_children()):  # all networks of the task, e.g. a second student
             convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
             setattr(task, name, convert(module))
     if fit.compile:

@@ -1,4 +1,4 @@
-"""The folder of a run: recipe.yaml, the log, checkpoints and the list of bad samples; and who may write to it."""
+"""The files of a run (recipe, log, checkpoints, list of bad samples) and the lock on its folder."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ BEFORE_THE_FIRST_STEP = ("recipe.yaml", "log.jsonl", "bad_files.txt", "tb", "wan
 
 
 def in_use(out_dir: Path) -> str | None:
-    """Returns why a new run cannot be in `out_dir`; None where it can."""
+    """Returns the reason why `out_dir` cannot hold a new run, or None if it can."""
     if out_dir.exists() and not out_dir.is_dir():
         return f"{out_dir}: is a file; give a folder for the run as --out"
     if out_dir.is_dir() and any(path.name != LOCK_NAME for path in out_dir.iterdir()):
-        return f"{out_dir}: is not empty; go on with that run by --resume, or give another --out"
+        return f"{out_dir}: is not empty; continue that run with --resume, or give another --out"
     return None
 
 
 @contextlib.contextmanager
 def claimed(out_dir: Path, *, world: World, resume: bool) -> Iterator[None]:
-    """Holds the folder of a run against other runs; all processes of this one call it.
+    """Locks the folder of a run against other runs; all processes of this run call it.
 
     Raises:
-        ConfigError: another run writes to it, it is in use and not to be resumed, or it cannot be written.
+        ConfigError: another run writes to the folder, it is not empty and `resume` is false, or it cannot be written.
     """
     with contextlib.ExitStack() as stack:
         problem = claim(out_dir, stack, resume=resume) if world.is_first else None
@@ -49,7 +49,7 @@ def claimed(out_dir: Path, *, world: World, resume: bool) -> Iterator[None]:
 
 
 def claim(out_dir: Path, stack: contextlib.ExitStack, *, resume: bool) -> str | None:
-    """Enters the lock of a run's folder into `stack`, or returns why the run cannot be there."""
+    """Enters the lock of a run's folder into `stack`, or returns the reason why the run cannot use the folder."""
     problem = in_use(out_dir)
     if problem is not None and not (resume and out_dir.is_dir()):
         return problem
@@ -66,19 +66,19 @@ def write_recipe(out_dir: Path, record: Mapping[str, Any]) -> None:
     """Writes the resolved recipe of a run.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: the file cannot be written.
     """
     text = yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True, width=100)
     write_whole_text(out_dir / "recipe.yaml", text, error=ConfigError)
 
 
 class RunFiles:
-    """What a run leaves in its folder; only the first process writes.
+    """The files of a run's folder; only the first process writes them.
 
     Args:
         record: the resolved recipe; stored in every checkpoint.
-        extras: stored unchanged in every checkpoint (the extractor of a model on features, say).
-        keep: older checkpoints kept as step_N.pt.
+        extras: stored unchanged in every checkpoint (e.g. the extractor of a model on features).
+        keep: number of older checkpoints kept as step_N.pt.
         writes: whether this process is the first.
     """
 
@@ -98,24 +98,24 @@ class RunFiles:
 
     @property
     def last(self) -> Path:
-        """The checkpoint that a resumed run begins with."""
+        """The checkpoint from which a run resumes."""
         return self.out_dir / "last.pt"
 
     @property
     def advice(self) -> str:
-        """How to go on after the run had to stop."""
+        """Advice on continuing after a failure."""
         if self.saved_step is None:
-            return "no checkpoint was saved yet, --resume begins anew"
-        return f"go on with --resume from {self.last} (step {self.saved_step})"
+            return "no checkpoint was saved yet, --resume starts from the beginning"
+        return f"continue with --resume from {self.last} (step {self.saved_step})"
 
     # ---- checkpoints ---------------------------------------------------------------------------------------
 
     def save_best(self, step: int, content: Mapping[str, Any]) -> None:
-        """Writes best.pt: what evaluation and prediction need."""
+        """Writes best.pt, which evaluation and prediction load."""
         self._save(step, "best.pt", content)
 
     def save_last(self, step: int, content: Mapping[str, Any]) -> None:
-        """Writes last.pt, which a resumed run begins with, and keeps older ones where they are wanted."""
+        """Writes last.pt, from which a run resumes, and keeps the latest `keep` checkpoints as step_N.pt."""
         self._save(step, self.last.name, content)
         self.saved_step = step
         if self.keep and self.writes:
@@ -131,12 +131,12 @@ class RunFiles:
             raise TrainingError(f"step {step}: {error}; {self.advice}") from error
 
     def _keep(self, step: int) -> None:
-        """Keeps last.pt under its step's name as well, and only the newest of those."""
+        """Keeps last.pt as step_N.pt, and only the newest of those files."""
         kept = self.out_dir / f"step_{step:08}.pt"
         kept.unlink(missing_ok=True)
         try:
             os.link(self.last, kept)
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             shutil.copyfile(self.last, kept)
         for old in sorted(self.out_dir.glob("step_*.pt"))[: -self.keep]:
             old.unlink()
@@ -145,10 +145,10 @@ class RunFiles:
 
     @contextlib.contextmanager
     def logging(self, step: int, *, sinks: Sequence[str] = ()) -> Iterator[None]:
-        """Opens the log, which is cut back to `step`, and closes it at the end.
+        """Opens the log, truncated after `step`, and closes it at the end.
 
         Raises:
-            TrainingError: it cannot be written.
+            TrainingError: the log cannot be written.
         """
         if not self.writes:
             yield
@@ -158,7 +158,7 @@ class RunFiles:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(OSError):  # what stopped the run matters more
+            with contextlib.suppress(OSError):  # the error that stopped the run matters more
                 self._log.close()
             raise
         else:
@@ -168,45 +168,45 @@ class RunFiles:
             self._log = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers of a step."""
+        """Writes values of a step to the log."""
         if self._log is not None:
             with self._stopping(step, f"the log in {self.out_dir}"):
                 self._log.write(step, values)
 
     def picture(self, step: int, name: str, draw: Callable[[], Image.Image | None]) -> None:
-        """Draws a picture for whoever shows the log; nothing is drawn for nobody."""
+        """Sends a picture to the log's sinks; without sinks it is not drawn."""
         if self._log is not None:
             with self._stopping(step, f"the log in {self.out_dir}"):
                 self._log.picture(step, name, draw)
 
     @property
     def shows_pictures(self) -> bool:
-        """Whether pictures of this process are shown anywhere."""
+        """Whether a sink of this process shows pictures."""
         return self._log is not None and self._log.shows_pictures
 
     # ---- lists ---------------------------------------------------------------------------------------------
 
     @property
     def bad_list(self) -> Path:
-        """The list of training samples that cannot be used."""
+        """The file that lists unusable training samples."""
         return self.out_dir / "bad_files.txt"
 
     def write_bad(self, bad: Iterable[Bad]) -> None:
-        """Writes the samples that cannot be used, one a line with the reason."""
+        """Writes the unusable samples with their reasons, one a line."""
         lines = "".join(f"{id_}\t{why}\n" for id_, why in bad)
         if self.writes and (lines or self.bad_list.is_file()):
             write_whole_text(self.bad_list, lines, error=TrainingError)
 
     def crash_file(self, split: str, rank: int) -> Path:
-        """The file that names the sample which a process without workers is decoding."""
+        """Returns the file in which a process without workers records the sample being decoded."""
         return self.out_dir / f".decoding.{split}.{rank}"
 
     def crash_files(self, split: str) -> list[Path]:
-        """Such files of processes that have ended."""
+        """Returns the files of `crash_file` that earlier processes left."""
         return sorted(self.out_dir.glob(f".decoding.{split}.*"))
 
     def clear(self) -> None:
-        """Removes what a run writes before its first step, and the folder if nothing else is in it."""
+        """Removes the files that a run writes before its first step, and the folder if it is then empty."""
         if not self.writes:
             return
         for name in (*BEFORE_THE_FIRST_STEP, *(path.name for path in self.out_dir.glob(".decoding.*"))):
@@ -220,7 +220,7 @@ class RunFiles:
 
     @contextlib.contextmanager
     def _stopping(self, step: int, thing: str) -> Iterator[None]:
-        """Turns a failure to write into the end of the run."""
+        """Turns a failure to write into a TrainingError."""
         try:
             yield
         except OSError as error:

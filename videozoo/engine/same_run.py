@@ -1,4 +1,4 @@
-"""Whether a checkpoint is of the run that is to go on."""
+"""Checks that a checkpoint belongs to the run that resumes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from videozoo.weights.checkpoint import Checkpoint
 
 __all__ = ["check_same_run", "differences"]
 
-# what may change between a run and its resumption: nothing that it computes depends on these
+# options that may change when a run resumes: they do not affect its results
 FREE = {
     "fit.decode_timeout_s",
     "fit.device",
@@ -29,7 +29,7 @@ FREE = {
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """(saved, now) by dotted key, of what differs between two records."""
+    """Returns (saved, now) by dotted key for the differences between two records."""
     found: dict[str, tuple[Any, Any]] = {}
     for key in [*saved, *(k for k in now if k not in saved)]:
         a, b = saved.get(key), now.get(key)
@@ -41,10 +41,10 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 
 
 def check_same_run(saved: Checkpoint, record: Mapping[str, Any], class_names: Sequence[str]) -> None:
-    """Refuses a checkpoint that another recipe wrote.
+    """Refuses a checkpoint that was written with a different recipe.
 
     Raises:
-        ConfigError: it did; the message lists what differs.
+        ConfigError: the recipes differ; the message lists the differences.
     """
     found = {key: pair for key, pair in differences(_completed(saved), record).items() if key not in FREE}
     if saved.class_names != tuple(class_names):
@@ -52,14 +52,14 @@ def check_same_run(saved: Checkpoint, record: Mapping[str, Any], class_names: Se
     if found:
         listed = "; ".join(f"{key}: {shown(before)}, {shown(now)}" for key, (before, now) in found.items())
         raise ConfigError(
-            f"{saved.path}: was written by another recipe; differing (saved, now): {listed}; give the same "
+            f"{saved.path}: was written with a different recipe; differing (saved, now): {listed}; give the same "
             f"recipe and overrides, or start a new run with --init {saved.path}"
         )
 
 
 def _completed(saved: Checkpoint) -> Mapping[str, Any]:
-    """A checkpoint's record, with the defaults of options that have come since it was written."""
+    """Returns a checkpoint's record with the defaults of options added after it was written."""
     try:
         return {**saved.record, **recipe_of(saved.record, source=str(saved.path)).resolved()}
-    except ConfigError:  # one has gone since, and will be named
+    except ConfigError:  # an option has been removed since; the comparison reports it
         return saved.record

@@ -1,10 +1,10 @@
-"""Learning-rate schedules: pure functions of the optimizer step, with nothing to save or restore.
+"""Learning-rate schedules: pure functions of the optimizer step, without state.
 
-A schedule gives the factor of the recipe's rate. Each takes the same warm-up:
+A schedule returns a factor of the recipe's rate. All schedules take the same linear warm-up:
 
-    warmup:        how long the rate rises along a line
+    warmup:        length of the warm-up
     warmup_start:  the factor at step zero
-    warmup_end:    the factor that the line leads to; by default the schedule's own where the warm-up ends
+    warmup_end:    the factor at the end of the warm-up; by default the schedule's factor at that step
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NONE = Duration(0, "ep")
 
 @register_schedule
 def constant(horizon: Horizon, *, warmup: Duration = NONE, warmup_start: float = 0.0) -> Schedule:
-    """The recipe's rate all along."""
+    """A constant rate."""
     return _warmed(lambda step: 1.0, horizon.steps(warmup), warmup_start)
 
 
@@ -39,7 +39,7 @@ def step(
     warmup: Duration = NONE,
     warmup_start: float = 0.0,
 ) -> Schedule:
-    """Times `gamma` after each `every`."""
+    """Multiplies the rate by `gamma` after each `every`."""
     every_steps = _at_least_one(horizon.steps(every), where=f"schedule.every: {every}")
     return _warmed(lambda step: gamma ** (step // every_steps), horizon.steps(warmup), warmup_start)
 
@@ -55,16 +55,16 @@ def multistep(
     warmup_start: float = 0.0,
     warmup_end: float | None = None,
 ) -> Schedule:
-    """Times `gamma` at each milestone; or `factors`, one for each stretch that the milestones part."""
+    """Multiplies the rate by `gamma` at each milestone; or sets `factors`, one per interval between milestones."""
     if factors is None:
         factors = [gamma**i for i in range(len(milestones) + 1)]
     if len(factors) != len(milestones) + 1:
         raise ConfigError(
-            f"schedule.factors: {len(factors)} for {len(milestones)} milestones; it takes one more than milestones"
+            f"schedule.factors: has {len(factors)} values for {len(milestones)} milestones; give {len(milestones) + 1}"
         )
     steps = [horizon.steps(m) for m in milestones]
     if steps != sorted(steps):
-        raise ConfigError(f"schedule.milestones: {[str(m) for m in milestones]} do not rise; write them in order")
+        raise ConfigError(f"schedule.milestones: {[str(m) for m in milestones]} are not in ascending order; sort them")
     return _warmed(
         lambda step: factors[bisect.bisect_right(steps, step)],
         horizon.steps(warmup),
@@ -84,13 +84,13 @@ def cosine(
     warmup_start: float = 0.0,
     warmup_scales: bool = False,
 ) -> Schedule:
-    """Half a cosine from 1 to `end` over the run (arXiv:1608.03983, without restarts).
+    """Decays along half a cosine from 1 to `end` over the run (arXiv:1608.03983, without restarts).
 
     Args:
-        staircase: the cosine moves at whole epochs only.
-        after_warmup: the cosine begins where the warm-up ends; else at step zero, so that the warm-up leads
-            to a point on its way down and never to 1 (PaddleVideo, SlowFast).
-        warmup_scales: the line of the warm-up ends at 1 and multiplies the cosine, instead of leading to it.
+        staircase: whether the cosine changes only at whole epochs.
+        after_warmup: whether the cosine begins at the end of the warm-up. Otherwise it begins at step zero and the
+            warm-up ends on it, below 1 (PaddleVideo, SlowFast).
+        warmup_scales: whether the warm-up rises to 1 and multiplies the cosine, instead of rising to the cosine.
     """
     warmup_steps = horizon.steps(warmup)
     first = warmup_steps if after_warmup else 0
@@ -112,13 +112,13 @@ def onecycle(
     end: float = 4e-6,
     warmup: Duration | None = None,
 ) -> Schedule:
-    """Up from `start` to 1 and down to `end`, each half a cosine (arXiv:1708.07120).
+    """Rises from `start` to 1 and falls to `end`, each along half a cosine (arXiv:1708.07120).
 
     Args:
-        peak_at: where the peak is, as a part of the run; `warmup` says it as a duration.
+        peak_at: position of the peak as a fraction of the run; `warmup` gives it as a duration instead.
     """
     if not 0 <= peak_at < 1:
-        raise ConfigError(f"schedule.peak_at: is {peak_at}; it takes a part of the run, 0..1")
+        raise ConfigError(f"schedule.peak_at: is {peak_at}; must be between 0 and 1")
     peak = horizon.steps(warmup) if warmup is not None else round(peak_at * horizon.total_steps)
 
     def factor(step: int) -> float:
@@ -139,7 +139,7 @@ def exponential(
     warmup: Duration = NONE,
     warmup_start: float = 0.0,
 ) -> Schedule:
-    """Times `gamma` over each `every`, smoothly unless `staircase`."""
+    """Multiplies the rate by `gamma` over each `every`, smoothly unless `staircase`."""
     every_steps = _at_least_one(horizon.steps(every), where=f"schedule.every: {every}")
 
     def factor(step: int) -> float:
@@ -150,9 +150,9 @@ def exponential(
 
 @register_schedule
 def inverse_sqrt(horizon: Horizon, *, warmup: Duration) -> Schedule:
-    """A line up to 1, then 1 / sqrt(step) (arXiv:1706.03762, section 5.3).
+    """Rises linearly to 1, then falls as 1 / sqrt(step) (arXiv:1706.03762, section 5.3).
 
-    Differs: the peak is the recipe's rate. The paper's is that of a rate of (width * warm-up steps) ** -0.5.
+    Differs: the peak is the recipe's rate. The paper's peak is (width * warm-up steps) ** -0.5.
     """
     warmup_steps = _at_least_one(horizon.steps(warmup), where=f"schedule.warmup: {warmup}")
     return lambda step: min((step + 1) / warmup_steps, math.sqrt(warmup_steps / (step + 1)))
@@ -180,5 +180,5 @@ def _half_cosine(first: float, last: float, part: float) -> float:
 
 def _at_least_one(steps: int, *, where: str) -> int:
     if steps < 1:
-        raise ConfigError(f"{where} is less than a step; it takes at least 1st")
+        raise ConfigError(f"{where} is less than one step; give at least 1st")
     return steps

@@ -1,7 +1,7 @@
-"""Parameters in shards over the processes (FSDP2), for models that one device cannot train.
+"""Parameters sharded over the processes (FSDP2), for models too large to train on one device.
 
-Every function here but `local` is a collective: all processes call it together. What is saved is whole, under the same
-names and in the same form as without shards, so that one process reads it.
+Every function here except `local_tensor` is a collective: all processes call it together. Full state dicts have the
+names and the format of an unsharded model, so a single process can read them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,30 @@ from torch.optim import Optimizer
 
 from videozoo.engine.distributed import World
 
-__all__ = ["like", "load_optimizer", "load_whole", "local", "shard", "units", "whole", "whole_optimizer", "whole_state"]
+__all__ = [
+    "full_optimizer_state_dict",
+    "full_state_dict",
+    "full_tensor",
+    "load_full_state_dict",
+    "load_optimizer",
+    "local_tensor",
+    "shard",
+    "shard_like",
+    "units",
+]
 
-MIN_UNIT = 1_000_000  # parameters of a block that is worth an exchange of its own
+MIN_UNIT = 1_000_000  # smallest number of parameters worth sharding as a unit
 
 
 def shard(module: nn.Module, optimizer: Optimizer | None = None, *, world: World) -> None:
-    """Cuts the parameters of `module` up, in place, and those of `optimizer`, which has no state yet, with them.
+    """Shards the parameters of `module` in place, and with them those of `optimizer`, which must not have state yet.
 
-    Each process holds 1/n of the parameters, gradients and optimizer state, and all of one block while it computes.
+    Each process holds 1/n of the parameters, gradients and optimizer state, and gathers one unit at a time to compute.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard  # most of a second to import, which few runs need
+    from torch.distributed.fsdp import fully_shard  # takes most of a second to import, and few runs need it
 
-    # it would go wrong if one were changed in place; no model does, the tests hold each against itself in one piece
+    # in-place changes of such a view would be wrong; tests compare each model with its unsharded self
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     names = {id(p): name for name, p in module.named_parameters()}
     mesh = init_device_mesh(world.device.type, (world.size,))
@@ -43,10 +53,10 @@ def shard(module: nn.Module, optimizer: Optimizer | None = None, *, world: World
 
 
 def units(module: nn.Module, *, min_params: int | None = None) -> Iterator[nn.Module]:
-    """The blocks that are gathered one at a time: members of a list or sequence with at least `min_params` parameters.
+    """Yields the modules that FSDP shards as separate units: list members with at least `min_params` parameters.
 
-    Lists of lists are looked into, and so are the blocks of a model with `open_blocks`; what belongs to no block is
-    gathered with the module itself.
+    Nested lists and the blocks of a model with `open_blocks` are searched. Parameters outside every unit are gathered
+    with the module itself.
     """
     yield from _units(module, min_params=MIN_UNIT if min_params is None else min_params, is_list=False, is_open=False)
 
@@ -59,7 +69,7 @@ def _units(module: nn.Module, *, min_params: int, is_list: bool, is_open: bool) 
         if is_block and not is_open and sum(p.numel() for p in child.parameters()) >= min_params:
             yield child
         else:
-            is_opened = is_block and is_open  # its parts are what its model calls
+            is_opened = is_block and is_open  # its model calls the parts separately
             yield from _units(
                 child,
                 min_params=min_params,
@@ -68,27 +78,27 @@ def _units(module: nn.Module, *, min_params: int, is_list: bool, is_open: bool) 
             )
 
 
-def local(tensor: Any) -> Tensor:
-    """What this process holds of a tensor."""
-    held: Tensor = tensor.to_local() if _is_cut(tensor) else tensor
+def local_tensor(tensor: Any) -> Tensor:
+    """Returns this process's shard of a tensor."""
+    held: Tensor = tensor.to_local() if _is_sharded(tensor) else tensor
     return held
 
 
-def whole(tensor: Any) -> Tensor:
-    """All of a tensor."""
-    gathered: Tensor = tensor.full_tensor() if _is_cut(tensor) else tensor
+def full_tensor(tensor: Any) -> Tensor:
+    """Returns the full tensor."""
+    gathered: Tensor = tensor.full_tensor() if _is_sharded(tensor) else tensor
     return gathered
 
 
-def whole_state(module: nn.Module, *, world: World, everywhere: bool = False) -> dict[str, Tensor]:
-    """The state dict of `module`, whole and on the CPU; empty on all processes but the first, unless `everywhere`.
+def full_state_dict(module: nn.Module, *, world: World, everywhere: bool = False) -> dict[str, Tensor]:
+    """Returns the full state dict of `module` on the CPU; empty except on the first process, unless `everywhere`.
 
-    Buffers, which each process has its own, are those of the first.
+    Buffers are not sharded; those of the first process are returned.
     """
     state: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
-        gathered = whole(value)
-        if everywhere and not _is_cut(value):
+        gathered = full_tensor(value)
+        if everywhere and not _is_sharded(value):
             gathered = gathered.clone()
             dist.broadcast(gathered, src=0)
         if everywhere or world.is_first:
@@ -96,30 +106,30 @@ def whole_state(module: nn.Module, *, world: World, everywhere: bool = False) ->
     return state
 
 
-def load_whole(module: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
-    """Takes a whole state dict, which every process has."""
+def load_full_state_dict(module: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """Loads a full state dict, the same on every process."""
     ours = module.state_dict()
-    module.load_state_dict({k: like(v, ours[k]) if k in ours else v for k, v in state.items()}, strict=strict)
+    module.load_state_dict({k: shard_like(v, ours[k]) if k in ours else v for k, v in state.items()}, strict=strict)
 
 
-def whole_optimizer(optimizer: Optimizer, *, world: World) -> dict[str, Any]:
-    """The state dict of `optimizer`, whole and on the CPU; empty on all processes but the first."""
+def full_optimizer_state_dict(optimizer: Optimizer, *, world: World) -> dict[str, Any]:
+    """Returns the full state dict of `optimizer` on the CPU; empty except on the first process."""
     state = optimizer.state_dict()
     moments = {}
     for index, values in state["state"].items():
-        gathered = {name: whole(v).cpu() if isinstance(v, Tensor) else v for name, v in values.items()}
+        gathered = {name: full_tensor(v).cpu() if isinstance(v, Tensor) else v for name, v in values.items()}
         if world.is_first:
             moments[index] = gathered
     return {**state, "state": moments} if world.is_first else {}
 
 
 def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Takes a whole state dict, which every process has."""
+    """Loads a full state dict, the same on every process."""
     params = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {
         index: {
-            # what has a parameter's shape is cut up as the parameter is; counts of steps are not
-            name: like(value, params[index]) if isinstance(value, Tensor) and value.dim() else value
+            # tensors of a parameter's shape are sharded like the parameter; step counts are not
+            name: shard_like(value, params[index]) if isinstance(value, Tensor) and value.dim() else value
             for name, value in values.items()
         }
         for index, values in state["state"].items()
@@ -127,14 +137,14 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     optimizer.load_state_dict({**state, "state": moments})
 
 
-def _is_cut(tensor: Any) -> bool:
-    """Whether it is a DTensor, without importing what these are."""
+def _is_sharded(tensor: Any) -> bool:
+    """Returns whether `tensor` is a DTensor, without importing that class."""
     return hasattr(tensor, "full_tensor")
 
 
-def like(value: Tensor, target: Any) -> Tensor:
-    """A whole tensor, which every process has, cut up as `target` is."""
-    if not _is_cut(target) or _is_cut(value):
+def shard_like(value: Tensor, target: Any) -> Tensor:
+    """Shards a full tensor, the same on every process, like `target`."""
+    if not _is_sharded(target) or _is_sharded(value):
         return value
     from torch.distributed.tensor import distribute_tensor
 

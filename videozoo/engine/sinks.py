@@ -1,4 +1,4 @@
-"""Where the numbers and pictures of a run go, besides log.jsonl: TensorBoard, Weights & Biases, MLflow."""
+"""Further destinations of a run's values and pictures: TensorBoard, Weights & Biases, MLflow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SINKS", "MLflow", "Sink", "TensorBoard", "WandB"]
 
 
 class Sink(Protocol):
-    """What a place for numbers and pictures offers; made with (out_dir, step that is taken up from, record)."""
+    """Receives values and pictures of a run; constructed with (out_dir, step from which the run starts, record)."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -29,18 +29,18 @@ class Sink(Protocol):
 
 
 class TensorBoard:
-    """Events in tb/ of the run directory; a resumed run hides those after its step.
+    """TensorBoard events in tb/ of the run directory; a resumed run hides the events after its step.
 
-    Written at once and by this thread: the one of torch's SummaryWriter prints a traceback when the disk is full, and
-    it runs while workers are forked.
+    Events are written immediately by the calling thread. The thread of torch's SummaryWriter prints a traceback when
+    the disk is full, and runs while workers are forked.
     """
 
     def __init__(self, out_dir: Path, *, step: int, record: Mapping[str, Any]):
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # seconds to import
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # takes seconds to import
         from tensorboard.summary.writer.record_writer import RecordWriter
         from torch.utils.tensorboard import summary
 
-        self._event, self._summary = Event, cast(Any, summary)  # which has no types
+        self._event, self._summary = Event, cast(Any, summary)  # an untyped function
         folder = out_dir / "tb"
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
@@ -66,7 +66,7 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of wandb.ai, named after the run directory; a resumed run goes on in it."""
+    """A run of wandb.ai, named after the run directory; a resumed run continues it."""
 
     def __init__(self, out_dir: Path, *, step: int, record: Mapping[str, Any]):
         self._wandb: Any = require("wandb", extra="wandb", purpose="fit.loggers: wandb")
@@ -86,7 +86,7 @@ class WandB:
 
 
 class MLflow:
-    """A run of MLflow, named after the run directory, which keeps its id so that a resumed run goes on in it."""
+    """A run of MLflow, named after the run directory. Its id is stored there, so that a resumed run continues it."""
 
     def __init__(self, out_dir: Path, *, step: int, record: Mapping[str, Any]):
         self._mlflow: Any = require("mlflow", extra="mlflow", purpose="fit.loggers: mlflow")

@@ -1,4 +1,4 @@
-"""The model follows the input: its frames, pixels, snippets and feature widths."""
+"""Derives model sizes (frames, pixels, snippets, feature widths) from the input spec."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["as_run", "model_sizes"]
 
 
 def as_run(recipe: Recipe) -> dict[str, Any]:
-    """Returns the record that a run of this recipe has, as far as it is known without the data.
+    """Returns the record of a run of this recipe, without the values that depend on the data.
 
     Raises:
-        ConfigError: a value that the code would not take.
+        ConfigError: a value is not valid.
     """
     if recipe.steps:
         init = {name: {"init": step.init} if step.init is not None else {} for name, step in recipe.steps.items()}
@@ -28,10 +28,10 @@ def as_run(recipe: Recipe) -> dict[str, Any]:
 
 
 def model_sizes(recipe: Recipe, input_spec: InputSpec) -> dict[str, Any]:
-    """Returns the sizes that the model takes from the input, unless the recipe says them.
+    """Returns the model's sizes that follow from the input spec and are not in the recipe.
 
     Raises:
-        ConfigError: the recipe says one that differs from the input's.
+        ConfigError: a size in the recipe differs from the input's.
     """
     model = recipe.name_of("model")
     found = sizes_of_input(model, {key: plain(value) for key, value in input_spec.model_sizes().items()})
@@ -40,7 +40,7 @@ def model_sizes(recipe: Recipe, input_spec: InputSpec) -> dict[str, Any]:
         ours, theirs = plain(said.get(name)), found.get(name)
         if ours is not None and theirs is not None and ours != theirs:
             raise ConfigError(
-                f"{recipe.source}: model.{name}: is {ours}, input.{name} is {theirs}; write it in the input alone, the "
-                "model follows"
+                f"{recipe.source}: model.{name}: is {ours} but input.{name} is {theirs}; set it in the input only, the "
+                "model takes it from there"
             )
     return {name: value for name, value in found.items() if name not in said}

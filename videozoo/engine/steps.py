@@ -1,4 +1,4 @@
-"""A recipe of several steps, run one after the other; what the last one learns is the result."""
+"""Recipes of several steps, run in order; the last step's model is the result."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def train(
     init: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> RunResult:
-    """Trains a recipe of one step or of several; see `engine.run.train` for the arguments and what they raise.
+    """Trains a recipe of one or several steps; see `engine.run.train` for the arguments and errors.
 
-    Each step is a run of its own in `out_dir/<step>`. It starts with the best weights of the step that its `init`
-    names, or with `init` where it names none. At the end the last one's best.pt stands in `out_dir`, too, so that the
-    whole is used like a run of one step.
+    Each step is a separate run in `out_dir/<step>`. It starts from the best weights of the step named by its `init`,
+    or from the argument `init`. The best.pt of the last step is copied to `out_dir`, which is then used like the
+    folder of a single run.
 
-    With `resume` the steps that are done are passed over, the one that was stopped is taken up where it stopped.
+    `resume` skips finished steps and continues the interrupted one.
     """
     if not recipe.steps:
         return run.train(recipe, out_dir, resume=resume, init=init, progress=progress)

@@ -1,4 +1,4 @@
-"""Asking a run to stop: SIGTERM and Ctrl-C are answered at the end of the step."""
+"""Requests to stop a run: SIGTERM and Ctrl-C take effect at the end of the step."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["StopRequest"]
 
 
 class StopRequest:
-    """While entered, the first SIGTERM or SIGINT sets `name`; the second does what it always did."""
+    """Sets `name` on the first SIGTERM or SIGINT while entered; a second signal has its usual effect."""
 
     def __init__(self) -> None:
         self.name: str | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
+        if threading.current_thread() is threading.main_thread():  # Python sets handlers only there
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._on_signal)
         return self

@@ -1,4 +1,4 @@
-"""Where the time goes: seconds by what was done in them."""
+"""Measures the seconds spent on each kind of work."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Stopwatch"]
 
 
 class Stopwatch:
-    """Adds up the seconds of each kind of work; kinds do not overlap.
+    """Sums the seconds of each kind of work; kinds do not overlap.
 
     Args:
-        device: waited for at the end of each piece of work, which then is charged with what it began there; None does
-            not wait, and what a GPU does is charged to whoever asks for its result.
+        device: device to synchronize with at the end of each piece of work, so that the work it started is included.
+            None does not synchronize; GPU work then counts where its result is used.
     """
 
     def __init__(self, *, device: torch.device | None = None):
@@ -34,6 +34,6 @@ class Stopwatch:
             self.seconds[kind] = self.seconds.get(kind, 0.0) + time.perf_counter() - began_s
 
     def take(self) -> dict[str, float]:
-        """The seconds so far; it starts anew."""
+        """Returns the seconds so far, and resets them."""
         taken, self.seconds = self.seconds, {}
         return taken

@@ -1,7 +1,7 @@
-"""The batches of a run of keys, over worker processes that may hang or crash.
+"""The batches of a sequence of keys, over worker processes that may hang or crash.
 
-A worker that hangs in a decoder, or that a decoder crashes, is replaced together with its neighbours; the sample it was
-at is given up like any other broken sample. The batches begin again where they stopped, so that nothing else changes.
+If a decoder hangs or crashes a worker, all workers are replaced and its sample counts as broken. The batches continue
+from the same position, so nothing else changes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from videozoo.io.isolation import signal_name
 
 __all__ = ["Stream", "explain"]
 
-_CUT_OFF = (OSError, EOFError)  # a worker died before its tensors had come
+_CUT_OFF = (OSError, EOFError)  # a worker died before its tensors arrived
 _BROKEN = (RuntimeError, *_CUT_OFF)
-CHECK_EVERY_S = 1.0  # how long a batch is waited for before the workers are looked at
+CHECK_EVERY_S = 1.0  # waiting time for a batch between checks of the workers
 
 
 def explain(error: Exception) -> Exception:
-    """Returns what to raise in place of an error of the worker processes; other errors come back as they are."""
+    """Returns the error to raise in place of an error of the worker processes; other errors are returned unchanged."""
     reason = " ".join(str(error).split())
     if "shared memory" in reason or "Bus error" in reason:
         return _shared_memory_is_full()
@@ -40,9 +40,9 @@ def explain(error: Exception) -> Exception:
 
 
 class Stream:
-    """The batches of a run of keys, begun again where a worker was lost.
+    """The batches of a sequence of keys; it continues after the loss of a worker.
 
-    `keys_from(n)` gives the keys of batch n (a multiple of `granularity`) and of all after it.
+    `keys_from(n)` gives the keys of batch n (a multiple of `granularity`) and of all later batches.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Stream:
         self.num_batches, self.granularity, self.pin_memory = num_batches, granularity, pin_memory
         self.batches: Any = None
         self._deaths = _Deaths(self._workers)
-        self._kills: collections.Counter[int] = collections.Counter()  # by SIGKILL, of a sample's workers
+        self._kills: collections.Counter[int] = collections.Counter()  # workers killed by SIGKILL, by sample
         self._lost_in_a_row = 0
 
     def __iter__(self) -> Generator[Batch, None, None]:
@@ -70,7 +70,7 @@ class Stream:
                     self._open(first)
                     for number in range(first, self.num_batches):
                         batch = self._next()
-                        if batch is None:  # a worker was lost and its sample given up: open anew
+                        if batch is None:  # a worker was lost and its sample given up: reopen
                             break
                         if isinstance(batch, VideoZooError):
                             raise batch
@@ -85,9 +85,9 @@ class Stream:
         fetcher, rest = self.fetcher, iter(self.keys_from(first))
         keys = itertools.chain(list(itertools.islice(rest, 1)), rest)  # an error in them comes before workers start
         with warnings.catch_warnings():
-            # a worker takes no lock that another thread may hold while it is forked
+            # workers acquire no lock that another thread may hold at the fork
             warnings.filterwarnings("ignore", message=".*use of fork.*", category=DeprecationWarning)
-            # the recipe decides; the log's data_wait_share says whether it is right
+            # the recipe decides; the log's data_wait_share shows the effect
             warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
             loader = DataLoader(
                 fetcher,
@@ -96,7 +96,7 @@ class Stream:
                 collate_fn=_same,
                 num_workers=fetcher.num_workers,
                 timeout=CHECK_EVERY_S if fetcher.num_workers else 0,
-                generator=torch.Generator(),  # else its workers' seed is drawn from the global one
+                generator=torch.Generator(),  # otherwise the workers' seed comes from the global generator
                 worker_init_fn=_start_worker if fetcher.num_workers else None,
                 pin_memory=self.pin_memory,
             )
@@ -107,13 +107,13 @@ class Stream:
         workers = self._workers()
         for worker in workers if at_once else ():
             worker.kill()
-        self.batches = None  # asks the workers to end, and waits for some seconds
+        self.batches = None  # asks the workers to exit, and waits some seconds
         for worker in workers:
-            if worker.is_alive():  # they are deaf to SIGTERM
+            if worker.is_alive():  # it ignores SIGTERM
                 worker.kill()
 
     def _next(self) -> Batch | VideoZooError | None:
-        """The next batch; None where a worker was lost."""
+        """Returns the next batch, or None if a worker was lost."""
         while True:
             try:
                 return self._deaths.heeded(lambda: next(self.batches))
@@ -125,7 +125,7 @@ class Stream:
                     raise explain(error) from error
 
     def _give_up_lost(self, *, patience_s: float = 0.0) -> bool:
-        """Gives up the samples of the workers that died or hang; returns whether there are any."""
+        """Gives up the samples of dead or hanging workers; returns whether there were any."""
         if patience_s:
             ending = multiprocessing.connection.wait([worker.sentinel for worker in self._workers()], patience_s)
             for worker in self._workers():
@@ -147,10 +147,11 @@ class Stream:
     def _give_up_crashed(self, index: int, exit_code: int) -> None:
         """Gives up the sample of a dead worker.
 
-        SIGKILL comes from outside, for want of memory as a rule, perhaps another process's: it takes two.
+        SIGKILL usually means that memory ran out, possibly through another process, so a sample is given up only after
+        the second one.
 
         Raises:
-            TrainingError: shared memory is full, or worker after worker dies.
+            TrainingError: shared memory is full, or too many workers die in a row.
         """
         how = signal_name(-exit_code) if exit_code < 0 else f"exit status {exit_code}"
         if exit_code == -signal.SIGBUS:
@@ -173,13 +174,13 @@ class Stream:
 
 
 class _WorkerDied(RuntimeError):
-    """Ends the wait for a batch that will not come."""
+    """Ends the wait for a batch of a dead worker."""
 
 
 class _Deaths:
-    """While entered, the death of a worker interrupts the wait for a batch, and nothing else.
+    """Makes the death of a worker interrupt only the wait for a batch, while entered.
 
-    torch's own handler raises wherever the main thread happens to be: in the middle of an optimizer step, too.
+    torch's own handler raises anywhere in the main thread, even in the middle of an optimizer step.
     """
 
     def __init__(self, workers: Callable[[], Sequence[Any]]):
@@ -188,7 +189,7 @@ class _Deaths:
         self._before: Any = None
 
     def heeded(self, wait: Callable[[], Batch | VideoZooError]) -> Batch | VideoZooError:
-        """Returns what `wait` returns.
+        """Returns the result of `wait`.
 
         Raises:
             RuntimeError: a worker died.
@@ -206,12 +207,12 @@ class _Deaths:
 
     def take_handler(self) -> None:
         """Replaces the handler of SIGCHLD, which torch sets with its first loader."""
-        if threading.current_thread() is threading.main_thread():  # elsewhere there are no handlers, torch's neither
+        if threading.current_thread() is threading.main_thread():  # only there can handlers be set
             signal.signal(signal.SIGCHLD, self._on_child)
 
     def _on_child(self, number: int, frame: FrameType | None) -> None:
-        # Where a batch is waited for, no file is left open. A worker that dies while it sends one leaves half of it in
-        # the pipe, and without this the rest would be waited for for ever.
+        # A worker that dies while it sends a batch leaves part of it in the pipe, and the wait for the rest would
+        # never end.
         is_between = frame is not None and frame.f_code.co_name in ("select", "_recv")
         if self._waits and is_between and self._any():
             raise _WorkerDied
@@ -237,8 +238,8 @@ def _same(batch: Any) -> Any:
 
 
 def _start_worker(worker_id: int) -> None:
-    # Ctrl-C goes to the whole group, and so does what ends a job of Slurm, systemd or Docker: the training process
-    # finishes its step and saves; torch would raise the death of a worker in the middle of it.
+    # Ctrl-C and the signals of Slurm, systemd or Docker reach the whole process group. The training process finishes
+    # its step and saves; without this, the death of a worker would raise in the middle of the step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

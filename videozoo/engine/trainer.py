@@ -1,7 +1,7 @@
-"""The training loop: from a step's micro-batches to moved parameters, and whatever is due after it.
+"""The training loop: optimizer steps, and logging, evaluation and saving between them.
 
-Everything that a step depends on is a function of (seed, step) or is in the checkpoint, so that a run that
-was killed and taken up again is the run that was never stopped.
+All state of a step is either a function of (seed, step) or stored in the checkpoint, so a run that was killed and
+resumed gives the same result as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ MicroBatches = Sequence[Mapping[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """Where a run ended.
+    """The result of a run.
 
     Attributes:
-        scores: of the last evaluation; empty if there was none.
-        best_score, best_step: the best value of the task's `monitor`, and when.
-        stopped_by: name of the signal that ended the run before its time.
-        num_bad: training samples that could not be used.
+        scores: scores of the last evaluation; empty if there was none.
+        best_score, best_step: the best value of the task's `monitor`, and its step.
+        stopped_by: name of the signal that stopped the run early, or None.
+        num_bad: number of unusable training samples.
     """
 
     out_dir: Path
@@ -77,10 +77,10 @@ class Trainer:
     Args:
         input_spec: moves batches to the device: `to_device(batch, device)`.
         files: the run's folder.
-        evaluate: scores by name of a task; None trains without.
+        evaluate: returns the scores of a task by name; None trains without evaluation.
 
     Attributes:
-        stopwatch: adds up the seconds of a step's parts: wait, forward, backward, optimizer; evaluate, save.
+        stopwatch: sums the seconds of a step's parts: wait, forward, backward, optimizer; evaluate, save.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Trainer:
         self.forward = self.parallel.forward
         self.params = [p for group in optimizer.param_groups for p in group["params"]]
 
-        # all of these travel in the checkpoint
+        # checkpoints store all of these
         self.step = 0
         self.evaluated_step = 0
         self.scores: dict[str, float] = {}
@@ -116,10 +116,10 @@ class Trainer:
         self.bad = BadSamples(files, world=self.world, num_samples=len(loader.records), max_share=fit.max_bad_share)
 
     def run(self, *, progress: bool = False) -> RunResult:
-        """Trains from the current step to the end, or until a signal asks to stop.
+        """Trains from the current step to the end, or until a signal requests a stop.
 
         Raises:
-            TrainingError: the run cannot go on; the last checkpoint is as it was.
+            TrainingError: the run cannot continue; the last checkpoint is unchanged.
         """
         self.task.train()
         self.bad.write()
@@ -144,7 +144,7 @@ class Trainer:
 
     def _train(self, steps: Iterator[MicroBatches], stop: StopRequest) -> None:
         first_step, stopped = self.step, False
-        self._evaluate_if_due()  # a stop may have come between a step and its evaluation
+        self._evaluate_if_due()  # the run may have been stopped between a step and its evaluation
         while self.step < self.horizon.total_steps and not stopped:
             began_s = time.perf_counter()
             with self.stopwatch("wait"):
@@ -168,7 +168,7 @@ class Trainer:
     # ---- one step ------------------------------------------------------------------------------------------
 
     def _train_step(self, micro_batches: MicroBatches, stop: StopRequest) -> bool:
-        """One optimizer step; True if any process was asked to stop."""
+        """Performs one optimizer step; returns whether any process was asked to stop."""
         rate = self.schedule(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate
@@ -196,7 +196,7 @@ class Trainer:
         return stopped
 
     def _accumulate_gradients(self, micro_batches: MicroBatches) -> dict[str, Tensor]:
-        """Forward and backward over the step's samples; the mean of the loss and of its parts."""
+        """Runs forward and backward over the step's samples; returns the mean loss and its parts."""
         parts: dict[str, Tensor] = {}
         set_norm_splits(self.task, self.loader.norm_splits(self.step))
         for micro, batch in enumerate(micro_batches):
@@ -216,7 +216,7 @@ class Trainer:
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
     def _agree(self, values: Mapping[str, Tensor], stop: StopRequest) -> tuple[dict[str, float], bool]:
-        """Each value's mean over the processes, and whether one was asked to stop: one exchange, one wait."""
+        """Returns each value's mean over the processes and whether any was asked to stop, in a single exchange."""
         asked = torch.full((), float(stop.name is not None), device=self.world.device)
         numbers = self.world.mean(torch.stack([*values.values(), asked])).tolist()
         return dict(zip(values, numbers[:-1], strict=True)), numbers[-1] > 0
@@ -224,7 +224,7 @@ class Trainer:
     def _check_finite(self, values: Mapping[str, float], micro_batches: MicroBatches) -> None:
         scaled = self.scaler.is_enabled()
         if scaled and math.isfinite(values["loss"]) and self.scaler.get_scale() >= 1:
-            return  # a gradient that overflows is what the scaler is for: it skips the step
+            return  # the scaler handles gradients that overflow: it skips the step
         wrong = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
         if wrong or (scaled and self.scaler.get_scale() < 1):
             ids = [str(i) for batch in micro_batches for i in batch.get("id", ())]
@@ -232,7 +232,7 @@ class Trainer:
             raise TrainingError(
                 f"step {self.step + 1}: {', '.join(wrong) or 'the loss scale fell below 1'}: not finite "
                 f"({self.fit.precision}, samples {named}); lower optim.lr, add a warm-up, set fit.clip_grad_norm, or "
-                f"look at these samples; {self.files.advice}"
+                f"check these samples; {self.files.advice}"
             )
 
     # ---- what is due after a step --------------------------------------------------------------------------
@@ -259,16 +259,16 @@ class Trainer:
         if self.step == self.evaluated_step or not self._is_due(self.fit.eval_every):
             return
         published = self._published_task
-        with self.parallel.whole(published) as task:
+        with self.parallel.unsharded(published) as task:
             if self.fit.precise_bn:
                 self._estimate_statistics(task)
                 for ours, estimated in zip(published.buffers(), task.buffers(), strict=True):
-                    ours.copy_(estimated)  # from the copy, of a model in shards
+                    ours.copy_(estimated)  # the copy of a sharded model
             self.evaluated_step = self.step
             if self.evaluate is None:
                 return
             self.scores = dict(self.evaluate(task))
-        # before anything is written: a full disk loses no score
+        # printed before anything is written: a full disk loses no score
         self._line.say(f"step {self.step}: " + "  ".join(f"{name} {value:.4g}" for name, value in self.scores.items()))
         self.files.log(self.step, {f"val/{name}": score for name, score in self.scores.items()})
         if self.files.shows_pictures:
@@ -281,14 +281,14 @@ class Trainer:
 
     @property
     def _published_task(self) -> Task:
-        """What evaluation and prediction are to see of this step."""
+        """The task that is evaluated and published: the average, if there is one."""
         return self.average.task if self.average is not None else self.task
 
     def _estimate_statistics(self, task: Task) -> None:
-        """Precise batch norm on batches of the steps ahead, which are a function of (seed, step).
+        """Estimates precise batch norm statistics on the batches of the next steps, a function of (seed, step).
 
-        They have the shape that is evaluated, also in a multigrid run. Training goes on from these statistics; it
-        does not read them.
+        The batches have the evaluation shape, even in a multigrid run. Training updates these statistics but does not
+        use them.
         """
 
         def forward(batch: Mapping[str, Any]) -> None:
@@ -303,7 +303,7 @@ class Trainer:
     # ---- the checkpoint ------------------------------------------------------------------------------------
 
     def _published(self) -> dict[str, Any]:
-        """What evaluation and prediction need of this step."""
+        """Returns the checkpoint entries that evaluation and prediction need."""
         model = self.parallel.state_of(self._published_task.model)
         return {"class_names": list(self.task.class_names), "model": model}
 
@@ -312,7 +312,7 @@ class Trainer:
         state_of = self.parallel.state_of
         content = {
             **self._published(),
-            # the weights that learn, where `model` holds their average
+            # the trained weights, where `model` holds their average
             "raw_model": state_of(self.task.model) if self.average is not None else None,
             "task": {k: v for k, v in state_of(self.task).items() if not k.startswith("model.")},
             "optimizer": self.parallel.optimizer_state(self.optimizer),
@@ -326,7 +326,7 @@ class Trainer:
         self.files.save_last(self.step, content)
 
     def restore(self, saved: Checkpoint) -> None:
-        """Takes the run up where a checkpoint left it.
+        """Restores the state of a run from a checkpoint.
 
         Raises:
             WeightsError: the checkpoint holds published weights only.
@@ -335,10 +335,10 @@ class Trainer:
         if "optimizer" not in state:
             raise WeightsError(f"{saved.path}: holds weights only; start a new run with --init {saved.path}")
         raw = state["raw_model"]
-        sharded.load_whole(self.task.model, saved.model if raw is None else raw)
-        sharded.load_whole(self.task, state["task"], strict=False)
+        sharded.load_full_state_dict(self.task.model, saved.model if raw is None else raw)
+        sharded.load_full_state_dict(self.task, state["task"], strict=False)
         if self.average is not None:
-            sharded.load_whole(self.average.task.model, saved.model)
+            sharded.load_full_state_dict(self.average.task.model, saved.model)
         sharded.load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step = self.files.saved_step = saved.step
@@ -352,15 +352,14 @@ class Trainer:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text:
             return TrainingError(
                 f"step {self.step + 1}: out of memory on {self.world.device} with "
-                f"{self.loader.micro_batch_size} "
-                f"samples at a time (fit.batch_size {self.loader.batch_size}, fit.accumulate "
-                f"{self.fit.accumulate}, "
-                f"{counted(self.world.size, 'process')}); raise fit.accumulate to split the batch further, lower "
-                "fit.batch_size, the clip's frames or size, or set fit.precision=bf16"
+                f"{self.loader.micro_batch_size} samples at a time (fit.batch_size {self.loader.batch_size}, "
+                f"fit.accumulate {self.fit.accumulate}, {counted(self.world.size, 'process')}); "
+                "raise fit.accumulate to split the batch further,  lower fit.batch_size, the clip's "
+                "frames or size, or set fit.precision=bf16"
             )
         if self.world.size > 1 and (isinstance(error, dist.DistError) or "by peer" in text):
             return TrainingError(
-                f"step {self.step + 1}: process {self.world.rank} lost the others ({text.partition(chr(10))[0]}); what "
-                f"stopped them is in their output; {self.files.advice}"
+                f"step {self.step + 1}: process {self.world.rank} lost the others ({text.partition(chr(10))[0]}); see "
+                f"their output for the cause; {self.files.advice}"
             )
         return error
