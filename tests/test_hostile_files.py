@@ -153,7 +153,7 @@ RECIPE = "model: {name: tsm}\ndata: {train: {name: clip_list, path: x}}\n"
         (f"{RECIPE}seed: 0x{'f' * 10**5}", "line 3 has a number"),
         (f"{RECIPE}seed: 99999999999999999999", r"seed: should be below 2\*\*63; got 9+"),
         ("model: {name: tsm, path: 2001-99-99}", "data: is missing"),
-        (f"{LAUGHS}\n{RECIPE}seed: *a11", "its aliases stand for more than 200,000 values"),
+        (f"{LAUGHS}\n{RECIPE}seed: *a11", "its aliases expand to more than 200,000 values"),
         (f"a: &a [{', '.join(['1'] * 999)}]\n{RECIPE}seed: *a", "a: a recipe has no such section"),
         (f"{RECIPE}seed: [{', '.join(['1'] * 999)}]", r"seed: should be a whole number from 0 up; got \[1, 1,"),
         (f"{RECIPE}5: 6", "5 is not a name of a section"),

@@ -1,7 +1,7 @@
-"""Structured files from anywhere: JSON, YAML, CSV and plain text, read at bounded cost.
+"""Reads structured files from any source (JSON, YAML, CSV, plain text) at bounded cost.
 
-Every reader of such a file goes through here, so that a damaged or hostile one ends in one line of the caller's class
-of error, whatever the parser below raises: no traceback, no endless wait for a pipe, no message of a million digits.
+All readers of such files use this module. A damaged or hostile file thus raises the caller's error class with a single
+line, whatever the parser raises: no traceback, no endless wait for a pipe, no message of a million digits.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = [
     "shown",
 ]
 
-DELIMITERS = ",;\t"  # of CSV files; the one that the header has most of
+DELIMITERS = ",;\t"  # of CSV files; the most frequent one in the header is used
 MAX_TEXT_BYTES = 1 << 30  # the largest published annotation files have a few hundred megabytes
 MAX_YAML_BYTES = 1 << 20  # a recipe; PyYAML reads about 100 kB a second
-MAX_YAML_NODES = 200_000  # with every alias counted as often as it is used
+MAX_YAML_NODES = 200_000  # every use of an alias counts
 MAX_DEPTH = 60
 MAX_NUMBER_CHARS = 40
 MAX_PATH_CHARS = 400
@@ -64,7 +64,7 @@ Error = type[VideoZooError]
 
 
 class _Short(reprlib.Repr):
-    """`repr` whose cost and length are bounded, whatever the value."""
+    """`repr` with bounded cost and length for any value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Short(reprlib.Repr):
         self.maxstring = self.maxother = MAX_SHOWN_CHARS
 
     def repr_int(self, value: int, level: int) -> str:
-        if value.bit_length() > 128:  # `repr` refuses 5,000 digits, and takes long for fewer
+        if value.bit_length() > 128:  # `repr` refuses 5,000 digits, and is slow below that
             return f"a whole number of about {int(value.bit_length() * 0.30103) + 1:,} digits"
         return repr(value)
 
@@ -84,7 +84,7 @@ _short = _Short()
 
 
 def shown(value: object) -> str:
-    """Returns `repr(value)` for a message: one line, short, and quick whatever the value is."""
+    """Returns `repr(value)` for a message: one short line, fast for any value."""
     return _cut(_short.repr(value), MAX_SHOWN_CHARS)
 
 
@@ -110,10 +110,10 @@ def _cut(text: str, max_chars: int) -> str:
 
 @contextlib.contextmanager
 def reading(where: str | os.PathLike[str], *, advice: str, error: Error = DataError) -> Iterator[None]:
-    """Turns every exception of a parser into one line about `where`; keep nothing but the parser's calls inside.
+    """Turns every exception of a parser into one line about `where`; put only the parser's calls inside.
 
-    A damaged file makes a parser fail in as many ways as it has layers (RecursionError, struct.error, TokenError,
-    DecompressionBombError, a KeyError of a missing field), so that no list of classes is ever complete.
+    Damaged files make the layers of a parser fail in many ways (RecursionError, struct.error, TokenError,
+    DecompressionBombError, a KeyError of a missing field), so no list of exception classes would be complete.
     """
     try:
         yield
@@ -124,10 +124,10 @@ def reading(where: str | os.PathLike[str], *, advice: str, error: Error = DataEr
 
 
 def regular_file(path: str | os.PathLike[str], *, kind: str = "file", error: Error = DataError) -> Path:
-    """Returns `path` if a regular file lies there; a pipe would block its reader, and a device never ends.
+    """Returns `path` if it is a regular file; reading a pipe would block, and a device never ends.
 
     Raises:
-        DataError (or `error`): nothing lies there, or a folder, a pipe, a socket or a device.
+        DataError (or `error`): the path does not exist, or is a folder, a pipe, a socket or a device.
     """
     where = _place(path)
     try:
@@ -148,7 +148,7 @@ def checked(
     """Returns `value` as `shape`, a type of plain values such as a TypedDict; pydantic checks and converts it.
 
     Raises:
-        DataError (or `error`): a field is missing or of another type; the message names it with its value.
+        DataError (or `error`): a field is missing or has a wrong type; the message names it with its value.
     """
     try:
         found: Shape = _adapter(shape).validate_python(value)  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ def read_text(
     """Reads a file of UTF-8 text, with or without a byte order mark.
 
     Raises:
-        DataError (or `error`): there is no such file, it is no regular file, too large, or not UTF-8.
+        DataError (or `error`): the file does not exist, is not a regular file, is too large, or is not UTF-8.
     """
     where = _place(path)
     try:
@@ -184,7 +184,7 @@ def read_text(
     except (OSError, MemoryError) as problem:
         raise error(f"{where}: cannot be read ({reason(problem)}); check its permissions") from problem
     if len(data) > max_bytes:
-        raise error(f"{where}: is longer than {max_bytes:,} bytes; a {kind} is shorter")
+        raise error(f"{where}: is longer than {max_bytes:,} bytes, the limit for a {kind}; correct the path")
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         raise error(f"{where}:{line}: is not UTF-8 text (it has a null byte); save the {kind} as UTF-8")
@@ -209,10 +209,12 @@ def read_rows(
     """Reads (`"file:line"`, cells by column) of each row of a CSV file below its header; missing cells are empty.
 
     Args:
-        columns: that the header must have.
+        columns: required columns.
 
     Raises:
-        DataError (or `error`): as `read_text`, no CSV, a column is missing, or a row has more cells than the header.
+        DataError (or `error`): see `read_text`; or the file is not CSV, lacks a column, or has a row with more cells
+        than
+            the header.
     """
     where = _place(path)
     lines = read_text(path, kind=kind, error=error).splitlines(keepends=True)
@@ -222,7 +224,7 @@ def read_rows(
         header = [name.strip() for name in next(rows, [])]
         body = [(rows.line_num, row) for row in rows if any(row)]
     if missing := [name for name in columns if name not in header]:
-        raise error(f"{where}: has no column '{missing[0]}', but {shown(header)}; needs {', '.join(columns)}")
+        raise error(f"{where}: has no column '{missing[0]}', only {shown(header)}; add {', '.join(missing)}")
     for number, row in body:
         if any(row[len(header) :]):
             raise error(
@@ -261,10 +263,10 @@ def parse_json(
     advice: str = "fetch the file again",
     error: Error = DataError,
 ) -> Any:
-    """Parses JSON; whole numbers have at most 40 digits, and values lie at most 60 deep.
+    """Parses JSON with integers of at most 40 digits and at most 60 levels of nesting.
 
     Raises:
-        DataError (or `error`): it is not JSON, or beyond these bounds.
+        DataError (or `error`): the text is not JSON, or exceeds these limits.
     """
     try:
         found = json.loads(text, parse_int=_whole_number)
@@ -283,7 +285,7 @@ def _whole_number(text: str) -> int:
 
 
 def _check_depth(value: object) -> None:
-    """Refuses what later recursion (a copy, a comparison, a check) could not go through; level by level itself."""
+    """Refuses values nested too deeply for later recursion (a copy, a comparison, a check); it iterates by level."""
     level = [value]
     for _ in range(MAX_DEPTH):
         inner: list[object] = []
@@ -314,10 +316,10 @@ def read_yaml(path: str | os.PathLike[str], *, kind: str = "file", error: Error 
 def parse_yaml(
     text: str, *, where: str | os.PathLike[str], advice: str = "check its indentation", error: Error = DataError
 ) -> Any:
-    """Parses YAML into plain values; aliases are bounded by what they stand for, and no key may stand twice.
+    """Parses YAML into plain values; limits the expanded size of aliases and refuses duplicate keys.
 
     Raises:
-        DataError (or `error`): it is not YAML, or beyond these bounds.
+        DataError (or `error`): the text is not YAML, or exceeds these limits.
     """
     try:
         loader = _Loader(text)
@@ -333,12 +335,12 @@ def parse_yaml(
             loader.dispose()
     except VideoZooError as problem:
         raise error(f"{_place(where)}: {problem}") from None
-    except Exception as problem:  # PyYAML's constructors raise what the types below them raise
+    except Exception as problem:  # PyYAML's constructors raise any exception of the constructed types
         raise error(f"{_place(where)}: is not YAML ({reason(problem)}); {advice}") from problem
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, to which a date is text: no option is a date, and a folder may be named like one."""
+    """PyYAML's safe loader with dates as text: no option is a date, and a folder may be named like one."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own)
         first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
@@ -347,7 +349,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _refuse_bare_keys(node: yaml.MappingNode) -> None:
-    """Refuses a key without a value in braces: `{a:b}` is the one key 'a:b', and nearly always a missing space."""
+    """Refuses a key without a value in braces: `{a:b}` is the single key 'a:b', nearly always for want of a space."""
     for key, value in node.value:
         if isinstance(value, yaml.ScalarNode) and not value.value and value.style is None:
             form = str(key.value).replace(":", ": ", 1) if ":" in str(key.value) else f"{key.value}: value"
@@ -358,10 +360,10 @@ def _refuse_bare_keys(node: yaml.MappingNode) -> None:
 
 
 def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
-    """Counts a node with all below it, aliases as often as they are used; refuses double keys and endless numbers.
+    """Counts a node and its descendants, every use of an alias included; refuses duplicate keys and endless numbers.
 
-    `counts` holds what is counted already, by identity; a node on the way down counts as too many, so that a node
-    that contains itself is refused too.
+    `counts` holds the finished nodes by identity. A node in progress counts as too many, so a node that contains itself
+    is refused, too.
     """
     if id(node) in counts:
         return counts[id(node)]
@@ -377,15 +379,15 @@ def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
         if node.flow_style:
             _refuse_bare_keys(node)
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key, number in keys.items():  # PyYAML keeps the last one without a word
+        for key, number in keys.items():  # PyYAML silently keeps the last one
             if number > 1:
-                raise DataError(f"line {line}: the key {shown(key)} stands twice; keep one")
+                raise DataError(f"line {line}: the key {shown(key)} is given twice; keep one")
         children = [child for pair in node.value for child in pair]
     count = 1
     for child in children:
         count += _count_nodes(child, counts)
         if count > MAX_YAML_NODES:
-            raise ValueError(f"its aliases stand for more than {MAX_YAML_NODES:,} values")
+            raise ValueError(f"its aliases expand to more than {MAX_YAML_NODES:,} values")
     counts[id(node)] = count
     return count
 

@@ -1,4 +1,4 @@
-"""What the command line prints: names cannot steer a terminal, and streams of any encoding take it."""
+"""Output of the command line: escapes control characters in names, and supports streams of any encoding."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
     "write_text",
 ]
 
-# Marks that turn the direction of text, by which a name can be made to look like another one.
+# Direction marks, which can make one name look like a different one.
 _DIRECTIONS = {*range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 _CONTROLS = {*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *_DIRECTIONS, *range(0xD800, 0xE000)}
 
@@ -44,29 +44,29 @@ _IN_A_LINE, _IN_TEXT = _escapes(""), _escapes("\n\t")
 
 
 def escaped(text: str, *, lines: bool = False) -> str:
-    r"""Returns text with control characters as backslash escapes, `\x1b[31m`, and so on one line.
+    r"""Returns text on one line, with control characters as backslash escapes (`\x1b[31m`).
 
     Args:
-        lines: leave newlines and tabs, where the text has lines of its own.
+        lines: keep newlines and tabs, for text of several lines.
     """
     return text if text.isprintable() else text.translate(_IN_TEXT if lines else _IN_A_LINE)
 
 
 def say(line: str, *, err: bool = False, color: str | None = None) -> None:
-    """Prints one line; what would steer the terminal or break the line is escaped."""
+    """Prints one line; control characters and newlines are escaped."""
     import typer
 
     typer.secho(escaped(line), err=err, fg=color)
 
 
 def write_text(text: str) -> None:
-    """Prints text for other programs as it is, at once; on a terminal, control characters are escaped."""
+    """Prints text for other programs unchanged and flushes it; on a terminal, control characters are escaped."""
     sys.stdout.write(escaped(text, lines=True) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def write_json(text: str) -> None:
-    """Prints JSON at once; letters that the stream lacks, or that would steer a terminal, as JSON's own escapes."""
+    """Prints JSON and flushes it; control characters and letters outside the stream's encoding become JSON escapes."""
     if not fits_stdout(text):
         text = "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in text)
     elif sys.stdout.isatty():
@@ -76,7 +76,7 @@ def write_json(text: str) -> None:
 
 
 def fits_stdout(text: str) -> bool:
-    """Whether the encoding of stdout has all letters of a text."""
+    """Returns whether the encoding of stdout has all letters of a text."""
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -85,12 +85,12 @@ def fits_stdout(text: str) -> bool:
 
 
 def bar_of(share: float, *, width: int = 20) -> str:
-    """Draws a share of 1 as a bar, in letters that stdout has."""
+    """Returns a bar for a share in 0..1, in characters of stdout's encoding."""
     return ("█" if fits_stdout("█") else "#") * round(width * min(max(share, 0.0), 1.0))
 
 
 def prepare_streams() -> None:
-    """Lets stdout and stderr take every text: what their encoding lacks is printed as a backslash escape."""
+    """Makes stdout and stderr print letters outside their encoding as backslash escapes."""
     if sys.stdout is None:  # closed by the caller, `>&-`
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (for as long as the process lives)
     for stream in (sys.stdout, sys.stderr):
@@ -101,7 +101,7 @@ def prepare_streams() -> None:
 
 
 def abandon_stdout() -> None:
-    """Sends to nowhere what stdout still holds: it is closed or full, and Python would complain once more at exit."""
+    """Discards the buffered output of a closed or full stdout: Python would report an error again at exit."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -113,11 +113,11 @@ class _OneLine(logging.Formatter):
         return escaped(super().format(record), lines=record.exc_info is not None)
 
 
-# ---- rich, which takes a moment to load --------------------------------------------------------------------
+# ---- rich, which is slow to import --------------------------------------------------------------------
 
 
 def console(*, stderr: bool = False, **options: Any) -> Console:
-    """Returns a console whose texts are escaped, in tables, too; to it a name is no markup, emoji or number."""
+    """Returns a console that escapes all text, also in tables, and interprets no markup, emoji or numbers."""
     return _console_class()(stderr=stderr, **{"highlight": False, "emoji": False, "markup": False, **options})
 
 
@@ -134,16 +134,16 @@ def _console_class() -> type[Console]:
             return super().render(renderable, options)
 
         def render_str(self, text: str, **options: Any) -> Text:
-            return super().render_str(escaped(text), **options)  # before rich drops some of it
+            return super().render_str(escaped(text), **options)  # rich drops some control characters
 
     return Escaping
 
 
 def progress_bars(notes: Console, *, name: str = "{task.description}", in_bytes: bool = False) -> Progress:
-    """Returns progress bars on a terminal, and nothing elsewhere; `name` stands before each.
+    """Returns progress bars, shown on a terminal only; `name` is the column before each bar.
 
     Args:
-        in_bytes: shows sizes and the rate of a download instead of counts and the time left.
+        in_bytes: show sizes and the rate of a download instead of counts and the remaining time.
     """
     from rich import progress
 
@@ -157,7 +157,7 @@ def progress_bars(notes: Console, *, name: str = "{task.description}", in_bytes:
 
 @contextlib.contextmanager
 def paused(bars: Progress) -> Iterator[None]:
-    """Takes the bars off the terminal while something else is printed."""
+    """Hides the bars while other output is printed."""
     if bars.disable:
         yield
         return

@@ -95,7 +95,7 @@ def test_without_a_font_names_stay_different_and_one_line_says_what_to_install(n
         assert all_differ("नมस")
     messages = [record.getMessage() for record in caplog.records]
     assert messages[0] == (
-        "pictures: no font of this system has the letter '变', it is drawn as its code; "
+        "pictures: no installed font has the letter '变', so its code is drawn; "
         "install one, e.g. fonts-noto-cjk (apt install fonts-noto-cjk)"
     )
     assert len(messages) == 2 and "fonts-noto-core" in messages[1]

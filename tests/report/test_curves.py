@@ -78,5 +78,5 @@ def test_folders_without_runs(tmp_path):
         find_runs(tmp_path)
     (tmp_path / "log.jsonl").touch()
     (tmp_path / "recipe.yaml").write_text("a: 1")
-    with pytest.raises(DataError, match=r"recipe\.yaml: model: field required; is no record of a run"):
+    with pytest.raises(DataError, match=r"recipe\.yaml: model: field required; is not the record of a run"):
         find_runs(tmp_path)

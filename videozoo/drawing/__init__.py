@@ -1,1 +1,1 @@
-"""Text in pictures: one font that is shipped, and those of the system for other scripts."""
+"""Text in pictures: a bundled font, and system fonts for other scripts."""

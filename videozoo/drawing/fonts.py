@@ -1,7 +1,7 @@
-"""Fonts for any script: DejaVu Sans (Latin, Greek, Cyrillic) is shipped, other scripts use fonts of the system.
+"""Fonts for any script: DejaVu Sans (Latin, Greek, Cyrillic) is bundled, other scripts use system fonts.
 
-The system is asked through fontconfig (`fc-match`), then at the places where Linux, macOS and Windows keep their fonts.
-Nothing is searched before a text needs it.
+System fonts are looked up with fontconfig (`fc-match`), then in the usual folders of Linux, macOS and Windows.
+The search starts only when a text needs it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 LOOKUP_S = 10.0  # fontconfig builds its cache the first time
 PROBE_PX = 24
-MAX_SEARCHES = 4  # of the system for a script
-NO_CHARACTER = "\U0010ffff"  # every font draws its box for it
+MAX_SEARCHES = 4  # lookups of system fonts per script
+NO_CHARACTER = "\U0010ffff"  # drawn by every font as its box for missing characters
 
-# the first word of a letter's Unicode name -> the language that fontconfig knows it by; other scripts go without one
+# first word of a letter's Unicode name -> fontconfig's language code; other scripts are searched without one
 LANGUAGES = {"CJK": "zh-cn", "IDEOGRAPHIC": "zh-cn", "FULLWIDTH": "zh-cn", "BOPOMOFO": "zh-tw", "HANGUL": "ko"} | {
     "HIRAGANA": "ja",
     "KATAKANA": "ja",
@@ -69,7 +69,7 @@ class FontFile:
     index: int = 0
 
 
-# what this process has found out
+# results of this process
 _of_script: dict[str, list[FontFile]] = {}
 _num_searches: Counter[str] = Counter()
 _reported: set[str] = set()
@@ -85,7 +85,7 @@ def opened(file: FontFile, size_px: int) -> ImageFont.FreeTypeFont:
 
 @functools.cache
 def font_of(character: str) -> FontFile | None:
-    """Returns the font that has a character, the shipped one first; None where the system has none.
+    """Returns a font with the given character, the bundled one first; None if the system has none.
 
     The first missing letter of a script is reported with the package to install.
     """
@@ -98,7 +98,7 @@ def font_of(character: str) -> FontFile | None:
             return file
     if (
         _num_searches[script] < MAX_SEARCHES
-    ):  # one is enough for most; a system without any is not asked for each letter
+    ):  # usually one lookup suffices; the limit spares a system without such fonts one per letter
         _num_searches[script] += 1
         found = next((file for file in _candidates(script, character) if has_glyph(file, character)), None)
         if found is not None:
@@ -110,11 +110,11 @@ def font_of(character: str) -> FontFile | None:
 
 
 def has_glyph(file: FontFile, character: str) -> bool:
-    """Whether the face draws a character, and not the box of missing ones."""
+    """Returns whether the face has a glyph for a character, not the box for missing ones."""
     try:
         picture = _probe(file, character)
         return picture not in (b"", _probe(file, NO_CHARACTER))
-    except OSError:  # no such file, no font, or a font of pictures in fixed sizes
+    except OSError:  # no such file, not a font, or a bitmap font
         return False
 
 
@@ -132,7 +132,7 @@ def _candidates(script: str, character: str) -> Iterator[FontFile]:
 
 
 def _fontconfig(language: str | None, character: str) -> FontFile | None:
-    """The best font by fontconfig, which names one even where none has the character."""
+    """Returns fontconfig's best match, which may lack the character."""
     program = shutil.which("fc-match")
     if program is None:
         return None
@@ -146,8 +146,8 @@ def _fontconfig(language: str | None, character: str) -> FontFile | None:
             check=True,
         )
         path, _, index = os.fsdecode(done.stdout).partition("\n")
-        return FontFile(path, int(index or 0) & 0xFFFF)  # the upper half numbers the instances of variable fonts
-    except (OSError, ValueError, subprocess.SubprocessError):  # the known places are left
+        return FontFile(path, int(index or 0) & 0xFFFF)  # the upper half is the instance of a variable font
+    except (OSError, ValueError, subprocess.SubprocessError):  # the usual folders are searched next
         return None
 
 
@@ -155,7 +155,7 @@ def _report_missing(character: str, package: str) -> None:
     if package not in _reported:
         _reported.add(package)
         log.warning(
-            "pictures: no font of this system has the letter '%s', it is drawn as its code; install one, e.g. %s "
+            "pictures: no installed font has the letter '%s', so its code is drawn; install one, e.g. %s "
             "(apt install %s)",
             character,
             package,

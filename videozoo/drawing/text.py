@@ -1,4 +1,4 @@
-"""Drawing of text in any script. Every picture of the package draws its text here."""
+"""Draws text in any script, for all pictures of the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["draw_text", "fit", "line_height", "text_width", "wrap"]
 
 
 class Run(NamedTuple):
-    """A stretch of text in one font."""
+    """A run of text in one font."""
 
     text: str
     file: FontFile
@@ -24,14 +24,14 @@ class Run(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def runs(text: str) -> tuple[Run, ...]:
-    """Returns `text` in stretches of one font each, in order.
+    """Splits `text` into runs of one font each, in order.
 
-    A letter that no font has becomes its code, `[53D8]`, so that different names stay different. Accents and spaces
-    stay with the letter before them, control characters become spaces.
+    A letter without a font becomes its code, `[53D8]`, so that different names stay different. Accents and spaces
+    stay with the preceding letter; control characters become spaces.
     """
     pieces: list[Run] = []
     for character in unicodedata.normalize("NFC", text):
-        if unicodedata.category(character) == "Cf":  # joiners and marks of direction have no glyph
+        if unicodedata.category(character) == "Cf":  # joiners and direction marks have no glyph
             continue
         if not character.isprintable():
             character = " "
@@ -70,8 +70,8 @@ def draw_text(
     """Draws one line of `text`, all fonts on one baseline.
 
     Args:
-        place: x and y in pixels of the point that `anchor` names.
-        ink: the colour.
+        place: x and y of the anchor point in pixels.
+        ink: the color.
         anchor: horizontally l, m or r (left, middle, right), vertically a, t, m, s, b or d (ascender, top of the
             letters, middle, baseline, bottom of the letters, descender), as Pillow's text anchors.
     """
@@ -85,7 +85,7 @@ def draw_text(
 
 
 def _height(parts: tuple[Run, ...], size_px: int, anchor: str) -> float:
-    """How far an anchor lies below the baseline, in pixels; above it is negative."""
+    """Returns the distance of an anchor below the baseline in pixels; negative above it."""
     ascent, descent = opened(SHIPPED, size_px).getmetrics()
     if anchor in "tb":
         boxes = [opened(file, size_px).getbbox(part, anchor="ls") for part, file in parts]
@@ -94,7 +94,7 @@ def _height(parts: tuple[Run, ...], size_px: int, anchor: str) -> float:
 
 
 def fit(text: str, width_px: float, size_px: int) -> str:
-    """Returns `text`, or as much of its beginning as fits into `width_px`, with an ellipsis; possibly nothing."""
+    """Returns `text`, shortened with an ellipsis to fit into `width_px`; possibly empty."""
     if text_width(text, size_px) <= width_px:
         return text
     lengths = range(1, len(text))
@@ -107,9 +107,9 @@ def _shortened(text: str, length: int) -> str:
 
 
 def wrap(text: str, width_px: float, size_px: int, *, most: int) -> list[str]:
-    """Returns `text` in at most `most` lines that fit into `width_px`; the last one is shortened if need be.
+    """Returns `text` in at most `most` lines that fit into `width_px`; the last one is shortened if necessary.
 
-    Lines break at spaces, and between the letters of scripts that are written without them.
+    Lines break at spaces, and between letters in scripts without spaces.
     """
     lines: list[str] = []
     for word, glue in _words(text):
@@ -122,7 +122,7 @@ def wrap(text: str, width_px: float, size_px: int, *, most: int) -> list[str]:
 
 
 def _words(text: str) -> list[tuple[str, str]]:
-    """(word, the space before it); each East Asian letter is a word without a space."""
+    """Splits text into (word, preceding space); each East Asian letter is a word without a space."""
     found: list[tuple[str, str]] = []
     for word in text.split():
         glue = " "

@@ -132,7 +132,7 @@ def _prepare_seconds(loader: TrainLoader, *, first_step: int, num_samples: int) 
 def _timed_sample(
     pipeline: Callable[..., Mapping[str, Any]], record: Record, rng: np.random.Generator, watch: Stopwatch
 ) -> Mapping[str, Any]:
-    if not (isinstance(pipeline, ClipPipeline) and isinstance(record, ClipRecord)):  # reading cannot be timed separately
+    if not (isinstance(pipeline, ClipPipeline) and isinstance(record, ClipRecord)):  # reading is not timed
         with watch("decode"):
             return dict(pipeline(record, rng))
     before_s = watch.seconds.get("decode", 0.0)

@@ -1,4 +1,4 @@
-"""A batch as a person sees it: its clips, augmented as the model gets them, as rows of frames."""
+"""Draws the clips of a batch, with augmentation, as rows of frames."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TEXT_PX, GAP_PX = 16, 3
 
 
 def draw_clips(batch: Mapping[str, Any], *, max_clips: int = 8, max_frames: int = 8) -> Image.Image | None:
-    """The first clips of a batch, a row each under its id; None where the batch holds no clips of pictures.
+    """Draws the first clips of a batch, one per row below its id; returns None if the batch has no color clips.
 
-    `video` is `[b t 3 h w]` in 0..255. Of longer clips every n-th frame is drawn.
+    `video` is `[b t 3 h w]` in 0..255. Long clips are subsampled to every n-th frame.
     """
     video = batch.get("video")
     if not isinstance(video, Tensor) or video.ndim != 5 or video.shape[2] != 3:

@@ -1,4 +1,4 @@
-"""Many runs side by side: what each is, how far it came, how good it got; and their curves."""
+"""Compares runs: model, data, progress, best scores and curves."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class RunSummary:
     """A run directory, read without loading its weights.
 
     Attributes:
-        name: its path below the folder that was searched.
-        best: the scores of the evaluation whose first score was the highest; empty before the first.
-        total_steps: None before the first line of the log.
-        lines: of the log.
-        idle_s: since the log was written to.
+        name: path of the run below the searched folder.
+        best: scores of the evaluation with the highest first score; empty before the first evaluation.
+        total_steps: number of steps of the run; None before the first line of the log.
+        lines: lines of the log.
+        idle_s: time since the last change of the log.
     """
 
     name: str
@@ -64,41 +64,41 @@ class RunSummary:
 
     @property
     def status(self) -> str:
-        """`finished`, or for how long nothing has been written."""
+        """`finished`, or the time since the last line of the log."""
         if self.total_steps is not None and self.step >= self.total_steps:
             return "finished"
-        return f"unfinished, last line {_age(self.idle_s)} ago" if self.lines else "not begun"
+        return f"unfinished, last line {_age(self.idle_s)} ago" if self.lines else "not started"
 
     def curve(self, name: str) -> list[tuple[float, float]]:
-        """(step, value) of what the log calls `name`."""
+        """Returns (step, value) of the entries `name` of the log."""
         return [(line["step"], line[name]) for line in self.lines if isinstance(line.get(name), int | float)]
 
 
 def find_runs(folder: Path) -> list[RunSummary]:
-    """The run directories at and below `folder`, by name.
+    """Returns the runs in `folder` and below it, sorted by path.
 
     Raises:
-        DataError: there is no such folder, or no run in it.
+        DataError: the folder does not exist or holds no run.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; give the one that holds your runs")
+        raise DataError(f"{folder}: there is no such folder; give the folder of your runs")
     found = sorted(path.parent for path in folder.rglob("recipe.yaml") if (path.parent / "log.jsonl").is_file())
     if not found:
         raise DataError(
-            f"{folder}: holds no run; a run is a folder with recipe.yaml and log.jsonl, made by train --out"
+            f"{folder}: holds no run; a run is a folder with recipe.yaml and log.jsonl, written by train --out"
         )
     return [read_run(path, name=str(path.relative_to(folder)) if path != folder else path.name) for path in found]
 
 
 def read_run(path: Path, *, name: str) -> RunSummary:
-    """The summary of one run directory.
+    """Returns the summary of one run directory.
 
     Raises:
-        DataError: its recipe.yaml is not a record.
+        DataError: its recipe.yaml is not the record of a run.
     """
     source = path / "recipe.yaml"
     record = checked(
-        read_yaml(source, kind="record"), Record, where=source, advice="is no record of a run; remove the folder"
+        read_yaml(source, kind="record"), Record, where=source, advice="is not the record of a run; remove the folder"
     )
     model, train, fit = record["model"], record["data"]["train"], record["fit"]
     log = path / "log.jsonl"
@@ -147,14 +147,14 @@ def _age(seconds: float) -> str:
 
 WIDTH_PX, PANEL_PX, GAP_PX, MARGIN_PX, AXIS_PX, LINE_PX = 1400, 360, 70, 40, 110, 30
 INK, FAINT, RULE, PAPER = (28, 32, 40), (110, 116, 128), (224, 227, 232), (255, 255, 255)
-# told apart by people who see fewer colours, too (Okabe and Ito, 2008)
+# distinguishable with color blindness, too (Okabe and Ito, 2008)
 PALETTE = ((0, 114, 178), (230, 130, 0), (0, 158, 115), (204, 90, 160), (86, 180, 233), (213, 70, 30), (120, 94, 160))
 
 Curve = Sequence[tuple[float, float]]
 
 
 def plot_curves(runs: Sequence[RunSummary], out_path: Path) -> Path:
-    """Writes a picture of the training loss and of every score of the runs over their steps; gives its path.
+    """Draws the training loss and every score of the runs against steps; returns the path of the picture.
 
     Raises:
         DataError: none of the runs has logged anything.
@@ -163,17 +163,17 @@ def plot_curves(runs: Sequence[RunSummary], out_path: Path) -> Path:
     panels = {name: {run.name: run.curve(name) for run in runs if run.curve(name)} for name in names}
     panels = {name: curves for name, curves in panels.items() if curves}
     if not panels:
-        raise DataError(f"{', '.join(run.name for run in runs)}: nothing has been logged yet; wait for the first line")
+        raise DataError(f"{', '.join(run.name for run in runs)}: the log is empty; wait for the first line")
     height = MARGIN_PX + len(panels) * (PANEL_PX + GAP_PX) + len(runs) * LINE_PX + MARGIN_PX
     image = Image.new("RGB", (WIDTH_PX, height), PAPER)
     pen = ImageDraw.Draw(image)
-    colour = {run.name: PALETTE[i % len(PALETTE)] for i, run in enumerate(runs)}
+    color = {run.name: PALETTE[i % len(PALETTE)] for i, run in enumerate(runs)}
     last_step = max(step for curves in panels.values() for curve in curves.values() for step, _ in curve)
     for i, (name, curves) in enumerate(panels.items()):
-        _draw_panel(pen, MARGIN_PX + i * (PANEL_PX + GAP_PX), name, curves, colour=colour, last_step=last_step)
+        _draw_panel(pen, MARGIN_PX + i * (PANEL_PX + GAP_PX), name, curves, color=color, last_step=last_step)
     for i, run in enumerate(runs):
         y = height - MARGIN_PX - (len(runs) - i) * LINE_PX
-        pen.rectangle((AXIS_PX, y + 8, AXIS_PX + 36, y + 13), colour[run.name])
+        pen.rectangle((AXIS_PX, y + 8, AXIS_PX + 36, y + 13), color[run.name])
         best = "  ".join(f"{name} {value:.4g}" for name, value in run.best.items())
         draw_text(pen, (AXIS_PX + 50, y), f"{run.name}   {best}", INK, 19)
     out_path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _draw_panel(
     name: str,
     curves: Mapping[str, Curve],
     *,
-    colour: Mapping[str, tuple[int, int, int]],
+    color: Mapping[str, tuple[int, int, int]],
     last_step: float,
 ) -> None:
     left, right, bottom = AXIS_PX, WIDTH_PX - MARGIN_PX, top + PANEL_PX
@@ -210,14 +210,14 @@ def _draw_panel(
     for run, curve in curves.items():
         points = [place(step, value) for step, value in curve if math.isfinite(value)]
         if len(points) > 1:
-            pen.line(points, colour[run], 3, joint="curve")
+            pen.line(points, color[run], 3, joint="curve")
         if len(points) < 40:
             for x, y in points:
-                pen.ellipse((x - 4, y - 4, x + 4, y + 4), colour[run])
+                pen.ellipse((x - 4, y - 4, x + 4, y + 4), color[run])
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`, about five of them."""
+    """Returns about five round numbers whose range covers `low` and `high`."""
     span = max(high - low, abs(high) * 0.1, 1e-9)
     size = 10 ** math.floor(math.log10(span / 5))
     step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 6)

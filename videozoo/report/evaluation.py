@@ -1,4 +1,4 @@
-"""What an evaluation found, for whoever shows it."""
+"""The result of an evaluation, for reports and the command line."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from videozoo.metrics.parts import HasIntervals, HasParts, Interval, Note, Part
 
 __all__ = ["Evaluation", "by_reason"]
 
-HANDFUL = 20  # independent samples; intervals of fewer hold, and say little
+HANDFUL = 20  # fewest independent samples for an informative interval
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found, over all ranks.
+    """The result of an evaluation over all ranks.
 
     Attributes:
         scores: every metric's scores by name, in their published units.
-        metrics: the metrics themselves, for whatever else they can tell.
-        num_scored, num_total: how many of the samples the scores are about.
+        metrics: the metrics, for their tables, intervals and notes.
+        num_scored, num_total: numbers of scored samples and of all samples.
         not_scored: (id, reason) of every other sample.
-        damaged: frames whose damage the decoder concealed, by sample; samples without any are left out.
+        damaged: number of frames with concealed damage by sample; samples without damage are left out.
         seconds: wall-clock time of the loop.
-        protocol: how it was done, as plain values.
-        num_groups: recordings of the scored samples, if samples were grouped.
+        protocol: settings of the evaluation, as plain values.
+        num_groups: number of recordings among the scored samples, if samples were grouped.
     """
 
     scores: Mapping[str, float]
@@ -43,7 +43,7 @@ class Evaluation:
     damaged: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def parts(self) -> list[Part]:
-        """Tables, matrices and notes of the metrics that have them."""
+        """Returns the tables, matrices and notes of the metrics."""
         return list(self._parts)
 
     @functools.cached_property
@@ -53,12 +53,12 @@ class Evaluation:
 
     @functools.cached_property
     def intervals(self) -> dict[str, Interval]:
-        """The confidence intervals of the scores that have one, by score; takes a while on large sets."""
+        """The available confidence intervals by score; takes a while on large data sets."""
         found = [i for metric in self.metrics if isinstance(metric, HasIntervals) for i in metric.intervals()]
         return {interval.score: interval for interval in found}
 
     def notes(self) -> list[str]:
-        """Sentences about the scores that a reader should know."""
+        """Returns remarks on the scores, such as too few samples."""
         return [part.text for part in self.parts() if isinstance(part, Note)]
 
     def _few(self) -> list[Note]:
@@ -66,23 +66,23 @@ class Evaluation:
         if count >= HANDFUL:
             return []
         what = counted(count, "sample" if self.num_groups is None else "recording")
-        return [Note(f"only {what} scored: too few to tell models apart; evaluate on more to narrow the intervals")]
+        return [Note(f"only {what} scored: too few to compare models; evaluate on more to narrow the intervals")]
 
     def _concealed(self) -> list[Note]:
         if not self.damaged:
             return []
         count = counted(sum(self.damaged.values()), "damaged frame")
         names = some_of([f"{id_} ({frames})" for id_, frames in sorted(self.damaged.items())])
-        return [Note(f"the decoder guessed {count} of {counted(len(self.damaged), 'sample')}: {names}")]
+        return [Note(f"the decoder concealed {count} of {counted(len(self.damaged), 'sample')}: {names}")]
 
     @property
     def coverage(self) -> str:
-        """How many of how many samples were scored, in words."""
+        """The numbers of scored samples and of all samples, in words."""
         return f"{self.num_scored} of {self.num_total} scored"
 
 
 def by_reason(bad: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """The ids by why they cannot be used: all the sentences of a video without features have one reason."""
+    """Groups ids by their reason: e.g. all sentences of a video without features have the same one."""
     found: dict[str, list[str]] = {}
     for id_, why in bad:
         found.setdefault(why, []).append(id_)

@@ -1,4 +1,4 @@
-"""An evaluation as files: `report.json` for programs, a self-contained `report.html` for people, pictures."""
+"""Writes an evaluation as `report.json`, a self-contained `report.html`, and pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["draw_matrix", "render_html", "to_json", "write_report"]
 
 
 def write_report(evaluation: Evaluation, folder: Path, *, title: str = "Evaluation") -> Path:
-    """Writes report.json, report.html and a picture of each matrix into `folder`; gives the page's path."""
+    """Writes report.json, report.html and a picture of each matrix to `folder`; returns the page's path."""
     parts = evaluation.parts()
     pictures = {part.name: _png(draw_matrix(part)) for part in parts if isinstance(part, Matrix)}
     for name, png in pictures.items():
@@ -37,7 +37,7 @@ def write_report(evaluation: Evaluation, folder: Path, *, title: str = "Evaluati
 
 
 def to_json(evaluation: Evaluation, parts: Sequence[Part]) -> dict[str, Any]:
-    """The whole report as plain values; a table is a list of rows as mappings, a matrix a list of lists."""
+    """Returns the report as plain values: a table as a list of mappings, a matrix as a list of lists."""
     tables = [part for part in parts if isinstance(part, Table)]
     matrices = [part for part in parts if isinstance(part, Matrix)]
     return {
@@ -86,7 +86,7 @@ details summary { cursor: pointer; color: var(--fill); }
 
 
 def render_html(evaluation: Evaluation, parts: Sequence[Part], pictures: Mapping[str, bytes], *, title: str) -> str:
-    """The page, with pictures inside and no outside resource; `pictures` are PNGs by matrix name."""
+    """Returns the page with embedded pictures and no external resources; `pictures` are PNGs by matrix name."""
     sections = [_not_scored(evaluation)]
     for part in parts:
         if isinstance(part, Matrix):
@@ -182,14 +182,14 @@ def _text(value: Any) -> str:
 
 # ---- the picture ------------------------------------------------------------------------------------
 
-MAX_NAME_PX = 200  # of a class; longer names are cut
-MAX_LABELLED = 50  # more classes than these are drawn as a heat map without words
+MAX_NAME_PX = 200  # width of a class name; longer names are shortened
+MAX_LABELLED = 50  # most classes with labels; larger matrices become a heat map
 _LOW, _HIGH = np.array([255, 255, 255]), np.array([16, 74, 122])
 _INK, _SOFT, _GRID = (28, 39, 51), (95, 111, 127), (223, 229, 234)
 
 
 def draw_matrix(matrix: Matrix) -> Image.Image:
-    """The matrix as a picture: rows shaded by their shares, names and counts where they can be read."""
+    """Draws the matrix: rows shaded by shares, with names and counts where they are legible."""
     num_classes = len(matrix.class_names)
     shares = matrix.counts / np.maximum(matrix.counts.sum(axis=1, keepdims=True), 1)
     labelled = num_classes <= MAX_LABELLED
@@ -224,7 +224,7 @@ def draw_matrix(matrix: Matrix) -> Image.Image:
 
 
 def _upright(name: str, size_px: int, *, at: float, height: int) -> tuple[Image.Image, tuple[int, int]]:
-    """`name` written upwards, ending at `height`, and where to paste it so that its middle is at x = `at`."""
+    """Draws `name` vertically, ending at `height`; returns the picture and its position, centered at x = `at`."""
     line = line_height(size_px)
     strip = Image.new("RGB", (height, line), "white")
     draw_text(ImageDraw.Draw(strip), (0, line / 2), name, _INK, size_px, anchor="lm")
@@ -232,7 +232,7 @@ def _upright(name: str, size_px: int, *, at: float, height: int) -> tuple[Image.
 
 
 def _size_within(text: str, width_px: int, *, largest: int) -> int:
-    """The largest size in which `text` fits, or 0 when it would be too small to read."""
+    """Returns the largest size at which `text` fits, or 0 if it would be illegible."""
     return next((size_px for size_px in range(largest, 7, -1) if text_width(text, size_px) <= width_px), 0)
 
 

@@ -1,4 +1,4 @@
-"""Where a training step's time goes, and what to do about it."""
+"""The time spent on the parts of a training step, and advice on the bottleneck."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["COMPUTE", "PREPARE", "Footage", "Profile", "Verdict", "verdict"]
 
 COMPUTE = ("forward", "backward", "optimizer")
 PREPARE = ("decode", "transform", "collate")
-LITTLE = 0.1  # share of a step that may be waited without a word
-LONG_GOP_FRAMES = 15  # above which more frames are decoded to get at one than is worth it
+LITTLE = 0.1  # acceptable share of a step spent waiting
+LONG_GOP_FRAMES = 15  # longer distances decode too many frames per wanted frame
 
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """What the videos are like, in the median, beside what the input takes from them.
+    """Median properties of the videos, and the frame size that the input needs.
 
     Attributes:
-        short_side_px, wanted_px: of the files, and of the frames that crops are cut from.
-        gop_frames: distance of the files' key frames; None for folders of frames and the like.
+        short_side_px, wanted_px: short side of the files, and of the frames before cropping.
+        gop_frames: distance of the files' key frames; None for folders of frames and other sources without them.
     """
 
     short_side_px: int
@@ -33,11 +33,11 @@ class Profile:
     """Seconds of one optimizer step of one process.
 
     Attributes:
-        step_s: from one step to the next.
-        wait_s, forward_s, backward_s, optimizer_s: parts of it; what is left of `step_s` is the engine's own.
-        decode_s, transform_s, collate_s: what one worker alone takes to prepare the step's samples.
-        num_cores: that this process may use.
-        footage: None where the data is no video.
+        step_s: full duration of a step.
+        wait_s, forward_s, backward_s, optimizer_s: parts of `step_s`; the rest is the engine's overhead.
+        decode_s, transform_s, collate_s: time that a single worker needs to prepare the step's samples.
+        num_cores: number of cores available to this process.
+        footage: properties of the videos; None for data other than video.
     """
 
     step_s: float
@@ -57,27 +57,27 @@ class Profile:
 
     @property
     def compute_s(self) -> float:
-        """What a step would take with the data always there."""
+        """Duration of a step without waiting for data."""
         return self.step_s - self.wait_s
 
     @property
     def compute(self) -> dict[str, float]:
-        """The seconds of a step by what the model does in them."""
+        """The seconds of a step by kind of computation."""
         return {"forward": self.forward_s, "backward": self.backward_s, "optimizer": self.optimizer_s}
 
     @property
     def prepare(self) -> dict[str, float]:
-        """One worker's seconds for a step by what is done to its samples."""
+        """One worker's preparation seconds for a step, by kind of work."""
         return {"decode": self.decode_s, "transform": self.transform_s, "collate": self.collate_s}
 
     @property
     def prepare_s(self) -> float:
-        """One worker's work for a step."""
+        """Preparation time of one worker for a step."""
         return sum(self.prepare.values())
 
     @property
     def engine_s(self) -> float:
-        """Neither data nor model: the order of samples, checks, the log."""
+        """Time spent on neither data nor model: sample order, checks, the log."""
         return self.compute_s - self.forward_s - self.backward_s - self.optimizer_s
 
     @property
@@ -87,7 +87,7 @@ class Profile:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What holds a run up: "model", "workers", "size", "seek", "decode", "transform" or "collate"; and the remedy."""
+    """The bottleneck of a run ("model", "workers", "size", "seek", "decode", "transform" or "collate") and advice."""
 
     kind: str
     text: str
@@ -98,50 +98,50 @@ def _longest(seconds: Mapping[str, float]) -> str:
 
 
 def verdict(found: Profile) -> Verdict:
-    """What holds up the run that was measured."""
+    """Returns the bottleneck of a measured run."""
     if found.wait_share < LITTLE:
         part = _longest(found.compute)
         faster = "fit.precision=bf16" if found.device != "cpu" else "a GPU"
         return Verdict(
             "model",
-            f"the model is the bottleneck ({part} above all), the data waits for it: faster by {faster}, "
-            "fit.compile=true, smaller clips, or fit.multigrid; more workers or other files change nothing",
+            f"the model is the bottleneck ({part} above all); speed it up with {faster}, fit.compile=true, smaller "
+            "clips, or fit.multigrid; more workers or other files do not help",
         )
     waiting = f"{found.wait_share:.0%} of the time is spent waiting for data"
-    needed = math.ceil(1.2 * found.prepare_s / found.compute_s)  # some room, since samples differ
+    needed = math.ceil(1.2 * found.prepare_s / found.compute_s)  # with a margin, since samples differ
     if found.num_workers < min(needed, found.num_cores):
-        rest = "" if needed <= found.num_cores else f"; all {needed} that it takes to wait no more have no cores here"
+        rest = "" if needed <= found.num_cores else f"; {needed} would be needed but there are too few cores"
         return Verdict(
-            "workers", f"{waiting}: set fit.num_workers={min(needed, found.num_cores)}, it is {found.num_workers}{rest}"
+            "workers", f"{waiting}: set fit.num_workers={min(needed, found.num_cores)} (now {found.num_workers}){rest}"
         )
-    held = f"{waiting}, and {found.num_workers} workers on {found.num_cores} cores are all there can be"
+    held = f"{waiting}, and more than {found.num_workers} workers do not help on {found.num_cores} cores"
     part = _longest(found.prepare)
     footage = found.footage
     if part == "collate":
         return Verdict(
             "collate",
-            f"{held}: batches are too large to be handed over fast; lower fit.batch_size, the frames or the side",
+            f"{held}: batches are too large to transfer quickly; lower fit.batch_size, the frames or the side",
         )
     if footage is not None and footage.short_side_px > 1.25 * footage.wanted_px:
         return Verdict(
             "size",
             f"{held}: videos of {footage.short_side_px} px are decoded for a short side of {footage.wanted_px} px; "
-            f"make them smaller once: videozoo prepare reencode SRC OUT --short-side {footage.wanted_px}",
+            f"re-encode them once: videozoo prepare reencode SRC OUT --short-side {footage.wanted_px}",
         )
     if part == "transform":
         return Verdict(
             "transform",
-            f"{held}: most of it goes into transforms; leave out what input.augment does at length (colour), "
-            "or take input.resize=torch",
+            f"{held}: most of it is spent on transforms; turn off slow ones in input.augment (color), "
+            "or set input.resize=torch",
         )
     if footage is not None and footage.gop_frames is not None and footage.gop_frames > LONG_GOP_FRAMES:
         return Verdict(
             "seek",
-            f"{held}: key frames are {footage.gop_frames} frames apart, and all from one to the wanted frame are "
-            "decoded; bring them closer once: videozoo prepare reencode SRC OUT --gop 10",
+            f"{held}: key frames are {footage.gop_frames} frames apart, so many frames are decoded per wanted "
+            "frame; re-encode once: videozoo prepare reencode SRC OUT --gop 10",
         )
     return Verdict(
         "decode",
-        f"{held}: decoding takes it, of files that are made for it already; turn them into folders of frames, which "
-        "take more disk and less time: videozoo prepare frames SRC OUT",
+        f"{held}: most of it is spent on decoding files that are already efficient; convert them to folders of "
+        "frames, which are larger and faster to read: videozoo prepare frames SRC OUT",
     )

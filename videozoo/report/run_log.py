@@ -16,16 +16,16 @@ ADVICE = "remove the line, or the log"
 
 
 class Line(TypedDict):
-    """A line of a log; more names and their values are beside the step."""
+    """A line of a log: the step, and further values by name."""
 
     step: int
 
 
 def read_log(path: Path, *, up_to_step: int | None = None) -> list[dict[str, Any]]:
-    """Reads the lines of a log, one dict each; a last line that was cut short is left out.
+    """Reads the lines of a log, one dict each; skips an incomplete last line.
 
     Raises:
-        DataError: a line has no number of its step, or the file is no text.
+        DataError: a line has no step number, or the file is not text.
     """
     lines: list[dict[str, Any]] = []
     texts = read_text(path, kind="log").split("\n") if path.exists() else []
