@@ -42,7 +42,7 @@ def test_bleu_by_hand():
 def test_bleu_is_that_of_pycocoevalcap():
     theirs = pytest.importorskip("pycocoevalcap.bleu.bleu").Bleu(4)
     for group, ours in zip(groups(), bleu(groups()), strict=True):
-        said = {i: [pair.said] for i, pair in enumerate(group)}
+        said = {i: [pair.caption] for i, pair in enumerate(group)}
         references = {i: list(pair.references) for i, pair in enumerate(group)}
         expected, _ = theirs.compute_score(references, said, verbose=0)
         assert [ours[f"bleu{n}"] for n in range(1, 5)] == pytest.approx(expected, rel=1e-9)
@@ -56,7 +56,7 @@ def test_without_java_the_others_are_reported_and_it_is_said(fresh, caplog):
     assert set(scores) == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider", "exact"}
     assert scores["exact"] == 25.0
     (line,) = caplog.messages
-    assert line.startswith("captions: METEOR is left out, the other scores are reported; it needs a Java runtime")
+    assert line.startswith("captions: METEOR is skipped, the other scores are reported; it needs a Java runtime")
 
 
 def test_a_java_that_only_says_where_to_get_one_is_none(tmp_path, monkeypatch):
@@ -73,7 +73,7 @@ def test_without_pycocoevalcap_bleu_is_reported(fresh, caplog):
     fresh.setitem(__import__("sys").modules, "pycocoevalcap.rouge.rouge", None)
     with caplog.at_level(logging.WARNING):
         assert set(caption_scores(PAIRS)) == {"bleu1", "bleu2", "bleu3", "bleu4", "exact"}
-    assert "BLEU alone is reported" in caplog.text and "pip install 'videozoo[language]'" in caplog.text
+    assert "only BLEU is reported" in caplog.text and "pip install 'videozoo[language]'" in caplog.text
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="METEOR needs a Java runtime")
@@ -147,7 +147,7 @@ def test_samples_that_cannot_be_scored():
     metric = CaptionScores()
     with pytest.raises(DataError, match="captions: no sample was scored"):
         metric.compute()
-    with pytest.raises(DataError, match="v#1: nothing says what its caption should be"):
+    with pytest.raises(DataError, match="v#1: has no reference caption"):
         metric.update(SAID[:1], batch(("v#1", "v", None, ())))
     metric.update(SAID[:1], batch(ROWS[0]))
     with pytest.raises(DataError, match="v#1: was scored twice"):

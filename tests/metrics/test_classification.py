@@ -141,7 +141,7 @@ def test_every_outcome_is_kept_under_its_id():
 @pytest.mark.parametrize(
     ("scores", "changed", "message"),
     [
-        ([[0.5, 0.5]], {"label": None}, r"v0: has no label; evaluation needs data with answers"),
+        ([[0.5, 0.5]], {"label": None}, r"v0: has no label; evaluate on labeled data"),
         ([[0.5, 0.5]], {"label": torch.tensor([2])}, r"v0: label 2 is outside 0\.\.1, the model's classes"),
         ([[0.5, 0.5]], {"label": torch.tensor([-1])}, r"v0: label -1 is outside"),
         (
@@ -150,9 +150,9 @@ def test_every_outcome_is_kept_under_its_id():
             r"got float32 labels of shape \(1,\) .* one class index",
         ),
         ([[0.5, math.nan]], {}, r"v0: the model's scores are nan"),
-        ([[0.5, 0.1, 0.4]], {}, r"v0: 3 scores; the metric was made for 2 classes"),
-        ([[0.5, 0.5]] * 2, {}, r"2 predictions for 1 samples; needs one each"),
-        ([[0.5, 0.5]], {"label": torch.tensor([0, 1])}, r"2 labels for 1 samples; needs one each"),
+        ([[0.5, 0.1, 0.4]], {}, r"v0: 3 scores; the metric needs 2, one per class"),
+        ([[0.5, 0.5]] * 2, {}, r"2 predictions for 1 samples; needs one per sample"),
+        ([[0.5, 0.5]], {"label": torch.tensor([0, 1])}, r"2 labels for 1 samples; needs one per sample"),
     ],
 )
 def test_bad_batches_are_named(scores, changed, message):
@@ -235,7 +235,7 @@ def test_ties_are_told_where_they_move_a_score():
     tied.update(predictions([[0.5, 0.5]] * 4), batch(truth))
     clear.update(predictions([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), batch(truth))
     (note,) = parts(tied, Note)
-    assert note.text.startswith("map: predictions of equal score leave it between 41.67 and 100")
+    assert note.text.startswith("map: ties between predictions leave it between 41.67 and 100")
     assert not parts(clear, Note)
 
 
@@ -269,8 +269,8 @@ def test_merging_multi_label_halves_is_one_pass(drawn):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.tensor([0]), r"labels of shape \(1,\); multi-label data needs 0 or 1 a class, \(1, 2\)"),
-        (torch.tensor([[0.3, 0.7]]), r"labels are not all 0 or 1; evaluate on data as it is"),
+        (torch.tensor([0]), r"labels have shape \(1,\); multi-label data needs \(1, 2\) with 0 or 1"),
+        (torch.tensor([[0.3, 0.7]]), r"labels are not all 0 or 1; evaluate without mixup or cutmix"),
     ],
 )
 def test_bad_multi_hot_labels_are_named(labels, message):
@@ -288,5 +288,5 @@ def test_classification_judges_by_the_kind_of_labels():
     empty.merge(single)
     single.merge(Classification(("x", "y")))
     assert empty.compute() == single.compute()
-    with pytest.raises(DataError, match="labels are of two kinds"):
+    with pytest.raises(DataError, match="labels mix single-label and multi-label data"):
         empty.merge(multi)

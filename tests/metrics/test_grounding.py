@@ -81,7 +81,7 @@ def test_no_answer_is_wrong_and_mean_iou_is_of_the_best():
 def test_nothing_to_score():
     with pytest.raises(DataError, match="grounding: no sentence was scored"):
         MomentRecall().compute()
-    with pytest.raises(DataError, match="grounding: the data has no moments"):
+    with pytest.raises(DataError, match="grounding: the data has no true moments"):
         MomentRecall().update([Segments(())], {"id": ["a"]})
 
 

@@ -77,7 +77,7 @@ def test_errors():
     metric.update([[]], batch(a=[Span(0, 1, "run")]))
     with pytest.raises(DataError, match="a: was scored twice"):
         metric.update([[]], batch(a=[Span(0, 1, "run")]))
-    with pytest.raises(DataError, match="proposals: none for the 1 video with annotated segments"):
+    with pytest.raises(DataError, match="proposals: there are none for the 1 video with annotated segments"):
         average_recall({"a": np.array([[0.0, 1.0]])}, {})
     empty = DetectionMap(["run"])
     empty.update([[]], batch(a=[]))

@@ -1,1 +1,1 @@
-"""One file a metric family."""
+"""Metrics, one file per family."""

@@ -1,7 +1,7 @@
-"""Metrics of captions: BLEU, METEOR, ROUGE-L and CIDEr, of given stretches and by the protocol of dense captions.
+"""Caption metrics: BLEU, METEOR, ROUGE-L and CIDEr, for given segments and by the dense captioning protocol.
 
-Sentences are compared as `sentences.tokens.tokenize` splits them. BLEU is here; ROUGE-L, CIDEr and METEOR are
-pycocoevalcap's, and METEOR is a Java program. What cannot run is left out, and said so once.
+`sentences.tokens.tokenize` splits the sentences. BLEU is implemented here; pycocoevalcap provides ROUGE-L, CIDEr and
+METEOR, which is a Java program. Metrics whose tools are missing are skipped with one warning.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ __all__ = ["CaptionScores", "Pair", "bleu", "caption_scores", "dense_scores"]
 
 log = logging.getLogger(__name__)
 
-NOTHING = "zqxj"  # what a caption is held against where there is nothing: no sentence has it
+NOTHING = "zqxj"  # reference of a caption without a matching segment; occurs in no sentence
 TINY, SMALL = 1e-15, 1e-9
 UNLIMITED = {"cider": math.inf, "dense_cider": math.inf}
-INTERVAL_BLOCKS = 20  # CIDEr takes seconds a time on large sets
+INTERVAL_BLOCKS = 20  # each evaluation of CIDEr takes seconds on large data sets
 
 
 class Pair(NamedTuple):
-    """What was said, and what it might have been, as words joined by spaces."""
+    """A caption and its references, as words joined by spaces."""
 
-    said: str
+    caption: str
     references: tuple[str, ...]
 
 
@@ -48,7 +48,7 @@ Scorer: TypeAlias = Callable[[Sequence[Group]], Sequence[Mapping[str, float]]]
 class _Sample(NamedTuple):
     video: str
     segment: Segment | None
-    said: str
+    caption: str
     references: tuple[str, ...]
     unit: str
 
@@ -56,11 +56,11 @@ class _Sample(NamedTuple):
 class CaptionScores:
     """Scores in percent over all captions: "bleu1" to "bleu4", "meteor", "rouge_l", "cider", and "exact".
 
-    "exact" is the share of captions that are one of their references, word by word. With `dense_ious` the same by the
-    protocol of ActivityNet's dense captions, as "dense_...": see `dense_scores`.
+    "exact" is the share of captions identical to one of their references. `dense_ious` adds the scores of ActivityNet's
+    dense captioning protocol as "dense_..."; see `dense_scores`.
 
     Raises:
-        DataError: a sample without references, or one that comes twice.
+        DataError: a sample has no references, or occurs twice.
     """
 
     def __init__(self, *, dense_ious: Sequence[float] = (), meteor: bool = True):
@@ -74,7 +74,7 @@ class CaptionScores:
         rows = zip(ids, predictions, videos, segments, batch["references"], units, strict=True)
         for id_, caption, video, segment, references, unit in rows:
             if not references:
-                raise DataError(f"{id_}: nothing says what its caption should be; evaluate on data with captions")
+                raise DataError(f"{id_}: has no reference caption; evaluate on data with captions")
             self._add(id_, _Sample(video, segment, caption.text, tuple(references), unit))
 
     def merge(self, other: CaptionScores) -> None:
@@ -85,32 +85,32 @@ class CaptionScores:
         if not self.samples:
             raise DataError("captions: no sample was scored; there is nothing to average")
         samples = self._sorted()
-        pairs = [(sample.said, sample.references) for sample in samples]
+        pairs = [(sample.caption, sample.references) for sample in samples]
         scores = caption_scores(pairs, meteor=self.meteor)
         if self.dense_ious:
             scores |= {name: 100 * float(values.mean()) for name, values in self._dense()[1].items()}
         return scores
 
     def _dense(self) -> tuple[list[str], dict[str, np.ndarray]]:
-        """The videos and their scores by the protocol of dense captions, 0..1, by name."""
+        """Returns the videos and their dense captioning scores, 0..1, by name."""
         timed = [(s, s.segment) for s in self._sorted() if s.segment is not None]
-        said = [(s.video, segment, s.said) for s, segment in timed]
+        captions = [(s.video, segment, s.caption) for s, segment in timed]
         truth = [(s.video, segment, r) for s, segment in timed for r in s.references]
-        videos, found = _dense_by_video(said, truth, ious=self.dense_ious, meteor=self.meteor)
+        videos, found = _dense_by_video(captions, truth, ious=self.dense_ious, meteor=self.meteor)
         return videos, {f"dense_{name}": values for name, values in found.items()}
 
     def intervals(self) -> list[Interval]:
-        """Returns those of all scores; METEOR's statistics are computed once, and added up anew without each block."""
+        """Returns the intervals of all scores; METEOR's statistics are computed once and summed without each block."""
         samples = self._sorted()
         units = unit_numbers([sample.unit for sample in samples])
         masks = left_out(units, max_blocks=INTERVAL_BLOCKS)
-        group = [_pair(sample.said, sample.references) for sample in samples]
+        group = [_pair(sample.caption, sample.references) for sample in samples]
         groups = [group, *([pair for pair, keep in zip(group, mask, strict=True) if keep] for mask in masks)]
         found: list[dict[str, float]] = [{} for _ in groups]
         for scorer in _scorers(meteor=self.meteor):
             for scores, more in zip(found, scorer(groups), strict=True):
                 scores |= {name: 100 * score for name, score in more.items()}
-        exact = np.array([pair.said in pair.references for pair in group])
+        exact = np.array([pair.caption in pair.references for pair in group])
         intervals = jackknife_intervals(found[0], found[1:], units, highest=UNLIMITED)
         intervals += proportions({"exact": exact}, units)
         return [*intervals, *self._dense_intervals()] if self.dense_ious else intervals
@@ -125,12 +125,12 @@ class CaptionScores:
         return score_intervals(means, unit_numbers([unit_of[video] for video in videos]), highest=UNLIMITED)
 
     def report_parts(self) -> list[Part]:
-        rows = [(id_, s.said, s.references[0], len(s.references)) for id_, s in sorted(self.samples.items())]
+        rows = [(id_, s.caption, s.references[0], len(s.references)) for id_, s in sorted(self.samples.items())]
         columns = ("sample", "said", "first reference", "references")
         return [Table("captions", "Captions", columns, rows, max_shown=50)]
 
     def _sorted(self) -> list[_Sample]:
-        """The samples in an order that no rank decides."""
+        """Returns the samples in an order that is independent of the ranks."""
         return [self.samples[id_] for id_ in sorted(self.samples)]
 
     def _add(self, id_: str, sample: _Sample) -> None:
@@ -140,43 +140,44 @@ class CaptionScores:
 
 
 def caption_scores(pairs: Iterable[tuple[str, Sequence[str]]], *, meteor: bool = True) -> dict[str, float]:
-    """The scores in percent of (caption, its references), all taken together."""
-    group = [_pair(said, references) for said, references in pairs]
+    """Returns the scores in percent over all pairs of (caption, its references)."""
+    group = [_pair(caption, references) for caption, references in pairs]
     scores = {name: score for scorer in _scorers(meteor=meteor) for name, score in scorer([group])[0].items()}
-    exact = sum(pair.said in pair.references for pair in group) / len(group)
+    exact = sum(pair.caption in pair.references for pair in group) / len(group)
     return {**{name: 100 * score for name, score in scores.items()}, "exact": 100 * exact}
 
 
 def dense_scores(
-    said: Iterable[tuple[str, Segment, str]],
+    captions: Iterable[tuple[str, Segment, str]],
     truth: Iterable[tuple[str, Segment, str]],
     *,
     ious: Sequence[float] = (0.3, 0.5, 0.7, 0.9),
     meteor: bool = True,
 ) -> dict[str, float]:
-    """The scores in percent of (video, segment, sentence) by the protocol of ActivityNet's dense captions.
+    """Returns the scores in percent of (video, segment, sentence) by ActivityNet's dense captioning protocol.
 
-    Paper: Krishna et al., arXiv:1705.00754, section 5.1. At each IoU, a sentence is held against every true one whose
-    segment overlaps its own so much, or against nothing if there is none; a video's pairs are scored together, and
-    videos and IoUs averaged. A video of which nothing is said scores 0.
+    Paper: Krishna et al., arXiv:1705.00754, section 5.1. At each IoU, a sentence is compared with every true sentence
+    whose segment overlaps by at least the IoU, or with an
+    empty reference. The pairs of a video are scored together; the scores are averaged over videos and IoUs. A video
+    without predicted sentences scores 0.
     """
-    by_video = _dense_by_video(said, truth, ious=ious, meteor=meteor)[1]
+    by_video = _dense_by_video(captions, truth, ious=ious, meteor=meteor)[1]
     return {name: 100 * float(values.mean()) for name, values in by_video.items()}
 
 
 def _dense_by_video(
-    said: Iterable[tuple[str, Segment, str]],
+    captions: Iterable[tuple[str, Segment, str]],
     truth: Iterable[tuple[str, Segment, str]],
     *,
     ious: Sequence[float],
     meteor: bool,
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The videos with a true sentence, and each video's scores, 0..1, averaged over IoUs."""
+    """Returns the videos with a true sentence, and each video's scores, 0..1, averaged over IoUs."""
     by_video: dict[str, list[tuple[Segment, str]]] = {}
     for video, segment, sentence in truth:
         by_video.setdefault(video, []).append((segment, _clean(sentence)))
     found: dict[str, list[tuple[Segment, str]]] = {video: [] for video in by_video}
-    for video, segment, sentence in said:
+    for video, segment, sentence in captions:
         if video in found:
             found[video].append((segment, _clean(sentence)))
     groups = [
@@ -195,14 +196,14 @@ def _dense_by_video(
 
 
 def bleu(groups: Sequence[Group]) -> list[dict[str, float]]:
-    """BLEU-1 to BLEU-4 (Papineni et al., ACL 2002) of each group, 0..1; the nearest reference's length counts."""
+    """Returns BLEU-1 to BLEU-4 (Papineni et al., ACL 2002) of each group, 0..1, with the closest reference length."""
     return [_bleu(group) for group in groups]
 
 
 def _bleu(group: Group) -> dict[str, float]:
     hits, guesses, length, wanted = [0] * 4, [0] * 4, 0, 0
-    for said, references in group:
-        words, others = said.split(), [reference.split() for reference in references]
+    for caption, references in group:
+        words, others = caption.split(), [reference.split() for reference in references]
         length += len(words)
         wanted += min((abs(len(other) - len(words)), len(other)) for other in others)[1]
         for n in range(1, 5):
@@ -231,30 +232,30 @@ def _scorers(*, meteor: bool) -> list[Scorer]:
 
 @functools.cache
 def _optional(*, meteor: bool) -> tuple[Scorer, ...]:
-    """The scorers that can run here; what is missing is told once."""
+    """Returns the available scorers; warns once about missing ones."""
     try:
         rouge: Any = require("pycocoevalcap.rouge.rouge", extra="language", purpose="ROUGE-L, CIDEr and METEOR").Rouge()
         cider: Any = require("pycocoevalcap.cider.cider", extra="language", purpose="CIDEr").Cider()
     except MissingPackageError as error:
-        log.warning("captions: BLEU alone is reported; %s", error)
+        log.warning("captions: only BLEU is reported; %s", error)
         return ()
-    scorers = [functools.partial(_theirs, rouge, "rouge_l"), functools.partial(_theirs, cider, "cider")]
+    scorers = [functools.partial(_score_with, rouge, "rouge_l"), functools.partial(_score_with, cider, "cider")]
     return (*scorers, _meteor) if meteor and _has_java() else tuple(scorers)
 
 
 def _has_java() -> bool:
     problem = meteor.problem()
     if problem:
-        log.warning("captions: METEOR is left out, the other scores are reported; %s", problem)
+        log.warning("captions: METEOR is skipped, the other scores are reported; %s", problem)
     return problem is None
 
 
-def _theirs(scorer: Any, name: str, groups: Sequence[Group]) -> list[dict[str, float]]:
+def _score_with(scorer: Any, name: str, groups: Sequence[Group]) -> list[dict[str, float]]:
     found = []
     for group in groups:
-        said = {i: [pair.said] for i, pair in enumerate(group)}
+        captions = {i: [pair.caption] for i, pair in enumerate(group)}
         references = {i: list(pair.references) for i, pair in enumerate(group)}
-        found.append({name: float(scorer.compute_score(references, said)[0])})
+        found.append({name: float(scorer.compute_score(references, captions)[0])})
     return found
 
 
@@ -268,8 +269,8 @@ def _matched(segment: Segment, sentence: str, truth: Sequence[tuple[Segment, str
     return pairs or [Pair(sentence, (NOTHING,))]
 
 
-def _pair(said: str, references: Sequence[str]) -> Pair:
-    return Pair(_clean(said), tuple(_clean(reference) for reference in references))
+def _pair(caption: str, references: Sequence[str]) -> Pair:
+    return Pair(_clean(caption), tuple(_clean(reference) for reference in references))
 
 
 def _clean(sentence: str) -> str:

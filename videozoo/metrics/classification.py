@@ -1,7 +1,7 @@
-"""Metrics of classification: top-k accuracy for one label a sample, mean average precision for many.
+"""Classification metrics: top-k accuracy for single-label data, mean average precision for multi-label data.
 
-All scores are percents. The outcome of every sample is kept under its id, so one that is scored twice is an
-error, and merging is exact: nothing depends on the order of samples.
+All scores are in percent. Outcomes are stored by sample id: scoring a sample twice is an error, and merging is exact
+and independent of the order of samples.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Classification:
-    """`Accuracy` where labels are class indices, `MeanAveragePrecision` where they are 0 or 1 a class.
+    """`Accuracy` for labels as class indices, `MeanAveragePrecision` for labels of 0 or 1 per class.
 
     The first batch decides.
     """
@@ -55,28 +55,28 @@ class Classification:
             self.metric = copy.deepcopy(other.metric)
         elif other.metric is not None:
             if type(self.metric) is not type(other.metric):
-                raise DataError("classification: labels are of two kinds; evaluate one data set at a time")
+                raise DataError("classification: labels mix single-label and multi-label data; evaluate one data set")
             self.metric.merge(other.metric)  # type: ignore[arg-type]
 
     def compute(self) -> dict[str, float]:
-        return self._judge().compute()
+        return self._chosen_metric().compute()
 
     def report_parts(self) -> list[Part]:
-        return self._judge().report_parts()
+        return self._chosen_metric().report_parts()
 
     def intervals(self) -> list[Interval]:
-        return self._judge().intervals()
+        return self._chosen_metric().intervals()
 
-    def _judge(self) -> Accuracy | MeanAveragePrecision:
+    def _chosen_metric(self) -> Accuracy | MeanAveragePrecision:
         if self.metric is None:
             raise DataError("classification: no sample was scored; there is nothing to average")
         return self.metric
 
 
 class Outcome(NamedTuple):
-    """How one sample was judged; `rank` is the place of its true class, 0 being the best.
+    """The outcome of one sample; `rank` is the rank of its true class, 0 for the best.
 
-    `unit` is the recording it belongs to: outcomes of one recording are not independent.
+    `unit` is the recording of the sample: outcomes of one recording are not independent.
     """
 
     truth: int
@@ -89,12 +89,13 @@ class Outcome(NamedTuple):
 class Accuracy:
     """Top-k accuracy, mean class accuracy and the confusion matrix of single-label classification.
 
-    Equal scores rank in class order, as in `Labels.top`: the lower index comes first, so a model that answers
-    the same for all classes is always "class 0" and not always right. A k above the number of classes becomes
-    that number, and the score is named by it ("top3"). Mean class accuracy is over the classes with samples.
+    Equal scores rank in class order, like in `Labels.top`: the lower index comes first, so a model with equal scores
+    for
+    all classes always answers "class 0" and is not always right. A k above the number of classes is reduced to it, and
+    names the score ("top3"). Mean class accuracy covers the classes with samples.
 
     Raises:
-        DataError: no labels, a label outside the classes, a score that is nan, or a sample that comes twice.
+        DataError: a batch has no labels, a label is outside the classes, a score is nan, or a sample occurs twice.
     """
 
     def __init__(self, class_names: Sequence[str], *, top_k: Sequence[int] = (1, 5)):
@@ -110,14 +111,14 @@ class Accuracy:
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
             raise DataError(
                 f"accuracy: got {labels.dtype} labels of shape {labels.shape} for {len(ids)} samples; "
-                "needs one class index a sample (multi-label data is judged by mean average precision)"
+                "needs one class index per sample (multi-label data needs mean average precision)"
             )
         for i in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
             raise DataError(f"{ids[i]}: label {labels[i]} is outside 0..{num_classes - 1}, the model's classes")
         rows, index = np.arange(len(ids)), np.arange(num_classes)
         own = scores[rows, labels][:, None]
         ahead = (scores > own) | ((scores == own) & (index < labels[:, None]))
-        predicted = scores.argmax(axis=1)  # the first of equals
+        predicted = scores.argmax(axis=1)  # the first of equal scores
         columns = (labels, predicted, ahead.sum(axis=1), scores[rows, predicted], batch_units(batch))
         outcomes = [Outcome(int(t), int(p), int(r), float(s), u) for t, p, r, s, u in zip(*columns, strict=True)]
         _add_once(self.outcomes, zip(ids, outcomes, strict=True))
@@ -147,7 +148,7 @@ class Accuracy:
         return [*shares, *score_intervals(mean_class, units)]
 
     def confusion(self) -> np.ndarray:
-        """Counts `[k k]`: rows are the truth, columns the best guess."""
+        """Counts `[k k]`: rows are the truth, columns the predicted class."""
         k = len(self.class_names)
         flat = self._column("truth") * k + self._column("predicted")
         return np.bincount(flat, minlength=k * k).reshape(k, k)
@@ -216,15 +217,15 @@ class Accuracy:
 class MeanAveragePrecision:
     """Mean average precision and Hit@1 of multi-label classification.
 
-    The average precision of a class is the sum over its distinct scores of precision times the recall
-    gained there: samples of equal score count as one step and their order does not matter. The mean is over
-    the classes with at least one positive sample. Hit@1 is the share of samples whose best class (the first
-    of equals) is among their labels; a sample without labels is a miss.
+    The average precision of a class is the sum, over its distinct scores, of precision times the recall gained:
+    samples of equal score count as one step, so their order does not matter. The mean covers the classes with at least
+    one positive sample. Hit@1 is the share of samples whose best class (the first of equal scores) is among their
+    labels; a sample without labels is a miss.
 
-    Keeps all scores, 5 bytes a class and sample; `metrics.youtube8m` is for the large tagging sets.
+    Stores all scores, 5 bytes per class and sample; `metrics.youtube8m` is meant for large tagging data sets.
 
     Raises:
-        DataError: no labels, labels that are not 0 and 1, a score that is nan, or a sample that comes twice.
+        DataError: a batch has no labels, a label is neither 0 nor 1, a score is nan, or a sample occurs twice.
     """
 
     def __init__(self, class_names: Sequence[str]):
@@ -248,7 +249,7 @@ class MeanAveragePrecision:
         return {"map": 100 * float(np.nanmean(precision)), "hit1": 100 * float(self._hits().mean())}
 
     def class_precision(self) -> np.ndarray:
-        """The average precision of each class, 0..1; nan where it has no positive sample."""
+        """Returns the average precision of each class, 0..1; nan for a class without positive samples."""
         return _precision_by_class(*self._stacked())
 
     def intervals(self) -> list[Interval]:
@@ -298,19 +299,19 @@ def average_precision(
     """Returns the area under precision over recall, 0..1.
 
     Args:
-        num_positive: denominator of recall when more positives exist than are listed.
-        ties: equal scores are one step, whatever their order; or positives come first among them ("best"), or last
-            ("worst"): the ends of the range in which any order of them lies.
+        num_positive: denominator of recall if not all positives are listed.
+        ties: "step" treats equal scores as one step, independent of their order; "best" and "worst" rank positives
+            first or last among them, which gives the bounds over all orders.
     """
     if not len(scores):
-        return 0.0  # none of the positives was listed
+        return 0.0  # no positive is listed
     if ties != "step":
         order = np.lexsort((positive if ties == "worst" else ~positive.astype(bool), -scores))
         places = 1 + np.flatnonzero(positive[order])
         total = len(places) if num_positive is None else num_positive
         return float(np.sum(np.arange(1, len(places) + 1) / places) / total)
     ranked, best = _ranked(scores, positive)
-    hits = len(best) - np.searchsorted(best, best)  # positives that score as high as each positive, or higher
+    hits = len(best) - np.searchsorted(best, best)  # for each positive, the number of positives with at least its score
     places = len(ranked) - np.searchsorted(ranked, best)
     total = len(best) if num_positive is None else num_positive
     return float(np.sum(hits / places) / total)
@@ -322,16 +323,18 @@ def _precision_by_class(scores: np.ndarray, truth: np.ndarray, *, ties: Ties = "
 
 
 def _mean(precision: np.ndarray) -> float:
-    """Over the classes that have one."""
+    """Returns the mean over the classes with a precision."""
     return float(np.nanmean(precision)) if not np.isnan(precision).all() else math.nan
 
 
 def _ranked(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(all, positive ones) of numbers that stand in ascending order for the scores, equal where these are."""
+    """Returns (all, positives) as sorted integers that compare like the scores."""
     if scores.dtype != np.float32:
         order = np.argsort(scores)
         return scores[order], scores[order][positive[order].astype(bool)]
-    # The bits of a float as an integer that orders alike, with the label below: sorting values beats finding an order.
+    # The bits of a float as an integer with the same order, and the label as the lowest bit: sorting values is faster
+    # than
+    # argsort.
     bits = (scores + np.float32(0)).view(np.int32)  # -0 becomes 0
     if (negative := bits < 0).any():
         bits[negative] ^= 0x7FFFFFFF
@@ -343,39 +346,39 @@ def _ranked(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def batch_scores(predictions: Sequence[Labels], ids: Sequence[str], num_classes: int) -> np.ndarray:
-    """Scores `[b k]`, checked: one prediction a sample, one score a class, none nan."""
+    """Returns scores `[b k]` after a check: one prediction per sample, one score per class, no nan."""
     if len(predictions) != len(ids):
-        raise DataError(f"metric: {len(predictions)} predictions for {len(ids)} samples; needs one each")
+        raise DataError(f"metric: {len(predictions)} predictions for {len(ids)} samples; needs one per sample")
     for id_, prediction in zip(ids, predictions, strict=True):
         if len(prediction.scores) != num_classes:
-            raise DataError(f"{id_}: {len(prediction.scores)} scores; the metric was made for {num_classes} classes")
+            raise DataError(f"{id_}: {len(prediction.scores)} scores; the metric needs {num_classes}, one per class")
         if np.isnan(prediction.scores).any():
             raise DataError(f"{id_}: the model's scores are nan; check its weights, or evaluate in fp32")
     return np.stack([p.scores for p in predictions])
 
 
 def batch_labels(batch: Mapping[str, Any], ids: Sequence[str]) -> np.ndarray:
-    """The labels of a batch as an array, wherever they lie.
+    """Returns the labels of a batch as an array on the CPU.
 
     Raises:
-        DataError: the batch has none.
+        DataError: the batch has no labels.
     """
     labels = batch.get("label")
     if labels is None:
-        raise DataError(f"{ids[0]}: has no label; evaluation needs data with answers, `videozoo predict` does not")
+        raise DataError(f"{ids[0]}: has no label; evaluate on labeled data, or use `videozoo predict`")
     array = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
     if len(array) != len(ids):
-        raise DataError(f"metric: {len(array)} labels for {len(ids)} samples; needs one each")
+        raise DataError(f"metric: {len(array)} labels for {len(ids)} samples; needs one per sample")
     return array
 
 
 def multi_hot(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Labels of 0 and 1 `[b k]` as booleans, checked."""
+    """Returns labels of 0 and 1 `[b k]` as booleans after a check."""
     if labels.shape != shape:
-        raise DataError(f"metric: labels of shape {labels.shape}; multi-label data needs 0 or 1 a class, {shape}")
+        raise DataError(f"metric: labels have shape {labels.shape}; multi-label data needs {shape} with 0 or 1")
     present = labels != 0
     if not (labels[present] == 1).all():
-        raise DataError("metric: labels are not all 0 or 1; evaluate on data as it is, without mixing")
+        raise DataError("metric: labels are not all 0 or 1; evaluate without mixup or cutmix")
     return present
 
 

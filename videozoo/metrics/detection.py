@@ -1,4 +1,4 @@
-"""Mean average precision of segments in time, as ActivityNet's and THUMOS's evaluations define it, and of spotting."""
+"""Mean average precision of temporal segments by the ActivityNet and THUMOS protocols, and of event spotting."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ THUMOS_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Segments of many videos, one a row."""
+    """Segments of many videos, one per row."""
 
-    video: np.ndarray  # [n] int, any numbering that truth and predictions share
+    video: np.ndarray  # [n] int, with the same numbering in truth and predictions
     label: np.ndarray  # [n] int
     segment: np.ndarray  # [n 2], seconds
     score: np.ndarray  # [n]; unused in the truth
 
     @classmethod
     def of(cls, spans: Mapping[str, Sequence[Span]], videos: Sequence[str], class_names: Sequence[str]) -> Table:
-        """Of the listed videos; spans with another label, which counts against nobody, are left out."""
+        """Returns the spans of the given videos; spans of unknown classes are left out and do not count as wrong."""
         number = {name: i for i, name in enumerate(class_names)}
         rows = [
             (v, number[s.label], s.start_s, s.end_s, s.score)
@@ -49,10 +49,12 @@ class Table:
 def average_precision(
     truth: Table, predictions: Table, *, num_classes: int, tious: Sequence[float] = ACTIVITYNET_TIOUS
 ) -> np.ndarray:
-    """Interpolated average precision `[tIoUs k]`, 0..1; nan for classes without an annotated segment.
+    """Returns interpolated average precision `[tIoUs k]`, 0..1; nan for classes without an annotated segment.
 
-    Predictions are taken by falling score, equal ones in listed order; each takes the free segment of its class and
-    video that it overlaps most, if that is enough. Predictions in videos of no annotation count as wrong.
+    Predictions are matched by descending score, equal ones in the given order. Each matches the free segment of its
+    class
+    and video with the largest overlap, if that reaches the tIoU. Predictions in videos without annotation count as
+    wrong.
     """
     return _matches(truth, predictions, np.asarray(tious, np.float64), interval_iou).precision(num_classes)
 
@@ -60,9 +62,9 @@ def average_precision(
 def spotting_precision(
     truth: Table, predictions: Table, *, num_classes: int, tolerances_s: Sequence[float]
 ) -> np.ndarray:
-    """Interpolated average precision `[tolerances k]` of the middles of segments.
+    """Returns interpolated average precision `[tolerances k]` of segment centers.
 
-    A prediction is right when it is at most the tolerance away from a free event of its class; it takes the nearest.
+    A prediction is correct if a free event of its class lies within the tolerance; it matches the nearest one.
     """
     return _matches(truth, predictions, -np.asarray(tolerances_s, np.float64), _closeness).precision(num_classes)
 
@@ -73,7 +75,7 @@ def _closeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Matches:
-    """Predictions of all videos, best first, and which of them are right."""
+    """Predictions of all videos, best first, and whether each is correct."""
 
     truth: Table
     right: np.ndarray  # bool [thresholds n]
@@ -84,12 +86,12 @@ class _Matches:
     def precision(
         self, num_classes: int, *, kept: np.ndarray | None = None, ties: Literal["listed", "best", "worst"] = "listed"
     ) -> np.ndarray:
-        """Average precision `[thresholds k]`; nan for classes without an annotated segment.
+        """Returns average precision `[thresholds k]`; nan for classes without an annotated segment.
 
         Args:
-            kept: the videos that count, bool by number; None takes all.
-            ties: order of equal scores: as listed, right ones first ("best") or last ("worst"). Which of two
-                predictions takes a segment stays as it is.
+            kept: mask of the videos to include, bool by number; None includes all.
+            ties: order of equal scores: as given, or correct ones first ("best") or last ("worst"). The matching of
+                predictions and segments does not change.
         """
         right, label, score, true_label = self.right, self.label, self.score, self.truth.label
         if kept is not None:
@@ -108,8 +110,8 @@ class _Matches:
         return result
 
 
-def _matches(truth: Table, predictions: Table, thresholds: np.ndarray, likeness: Any) -> _Matches:
-    """Which predictions are right where a match needs a likeness of at least the threshold."""
+def _matches(truth: Table, predictions: Table, thresholds: np.ndarray, similarity: Any) -> _Matches:
+    """Returns which predictions are correct if a match needs a similarity of at least the threshold."""
     order = best_first(predictions.score)
     video, label, segment = predictions.video[order], predictions.label[order], predictions.segment[order]
     right = np.zeros((len(thresholds), len(order)), bool)
@@ -117,13 +119,13 @@ def _matches(truth: Table, predictions: Table, thresholds: np.ndarray, likeness:
     by_group = np.argsort(truth.label * num_videos + truth.video, kind="stable")
     groups = (truth.label * num_videos + truth.video)[by_group]
     p, t = group_pairs(label * num_videos + video, groups)
-    value = likeness(segment[p], truth.segment[by_group][t])
+    value = similarity(segment[p], truth.segment[by_group][t])
     near = value >= thresholds.min()
     p, t, value = p[near], t[near], value[near]
-    by_turn = np.lexsort((-t, -value, p))  # predictions by score, then segments by likeness
+    by_turn = np.lexsort((-t, -value, p))  # predictions by score, then segments by similarity
     p, t, value = p[by_turn], t[by_turn], value[by_turn]
 
-    # Groups (a class in a video) share nothing, so that the n-th pairs of all groups are decided at once.
+    # Groups (a class in a video) are independent, so the n-th pairs of all groups are matched at once.
     taken = np.zeros((len(thresholds), len(groups)), bool)
     turn = _position_in_group(groups[t])
     by_step = np.argsort(turn, kind="stable")
@@ -137,7 +139,7 @@ def _matches(truth: Table, predictions: Table, thresholds: np.ndarray, likeness:
 
 
 def _position_in_group(groups: np.ndarray) -> np.ndarray:
-    """How many earlier entries are of the same group."""
+    """Returns, for each entry, the number of earlier entries in its group."""
     order = np.argsort(groups, kind="stable")
     ranked = groups[order]
     first = np.searchsorted(ranked, ranked, "left")
@@ -147,7 +149,7 @@ def _position_in_group(groups: np.ndarray) -> np.ndarray:
 
 
 def _interpolated(right: np.ndarray, num_truths: int) -> np.ndarray:
-    """Area below the precision that falls nowhere, for ranked hits `[thresholds n]`."""
+    """Returns the area below the interpolated (non-decreasing) precision for ranked hits `[thresholds n]`."""
     hits = right.cumsum(1)
     precision = hits / np.arange(1, right.shape[1] + 1)
     best_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
@@ -155,10 +157,10 @@ def _interpolated(right: np.ndarray, num_truths: int) -> np.ndarray:
 
 
 class DetectionMap:
-    """Mean average precision of labelled spans: `map@<tIoU>` and `map`, their mean, 0..1.
+    """Mean average precision of labeled spans: `map@<tIoU>` and `map`, their mean, 0..1.
 
-    Predictions are the spans of each video; the batch holds `id` and the true `spans`. Classes that no video of the
-    data set shows are left out of the mean.
+    Predictions are the spans of each video; the batch holds `id` and the true `spans`. The mean covers the classes that
+    occur in the data set.
     """
 
     def __init__(self, class_names: Sequence[str], *, tious: Sequence[float] = ACTIVITYNET_TIOUS):
@@ -186,16 +188,16 @@ class DetectionMap:
         self.truth[id_], self.found[id_], self.units[id_] = tuple(spans), tuple(found), unit
 
     def _tables(self) -> tuple[Table, Table]:
-        videos = sorted(self.truth)  # the order in which ranks were merged must not change a digit
+        videos = sorted(self.truth)  # makes the result independent of the order of merging
         truth, found = (Table.of(spans, videos, self.class_names) for spans in (self.truth, self.found))
         if not len(truth.label):
             raise DataError(
-                f"detection: no annotated segment in {counted(len(videos), 'video')}; evaluate on data with answers"
+                f"detection: no annotated segment in {counted(len(videos), 'video')}; evaluate on annotated data"
             )
         return truth, found
 
     def by_class(self) -> np.ndarray:
-        """Average precision `[tIoUs k]`, nan for classes that no video shows."""
+        """Returns average precision `[tIoUs k]`; nan for classes that do not occur."""
         return self._matched().precision(len(self.class_names))
 
     def compute(self) -> dict[str, float]:
@@ -208,7 +210,7 @@ class DetectionMap:
         def scores(kept: np.ndarray) -> dict[str, float]:
             return self._means(matches.precision(num_classes, kept=kept))
 
-        # The precision that never falls is the best from here on, and higher by chance where videos are few.
+        # Interpolated precision is a maximum, hence biased upwards for few videos.
         return score_intervals(scores, units, highest=1.0, is_biased=True)
 
     def tie_notes(self) -> list[Note]:
@@ -229,7 +231,7 @@ class DetectionMap:
 
 
 class SpottingMap(DetectionMap):
-    """Mean average precision of events by time alone: `map@<tolerance>s` and `map`, their mean, 0..1."""
+    """Mean average precision of events located by time only: `map@<tolerance>s` and `map`, their mean, 0..1."""
 
     def __init__(self, class_names: Sequence[str], *, tolerances_s: Sequence[float] = (1.0, 2.0, 3.0, 4.0, 5.0)):
         super().__init__(class_names)

@@ -1,4 +1,4 @@
-"""Recall and precision of the moments found for sentences, each with one true moment or several."""
+"""Recall and precision of the moments predicted for sentences with one or several true moments."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from videozoo.metrics.proposals import ACTIVITYNET_TIOUS
 __all__ = ["IOUS", "MomentRecall", "first_hits"]
 
 IOUS = (0.1, 0.3, 0.5, 0.7)
-SLACK = 0.05  # how much less than the asked overlap two answers to one sentence may share
+SLACK = 0.05  # margin below the IoU threshold for suppressing overlapping answers
 NEVER = np.iinfo(np.int64).max
 MAP_IOUS = tuple(round(iou, 2) for iou in ACTIVITYNET_TIOUS)
-MAP_RANKS = 10  # moments that precision looks at
+MAP_RANKS = 10  # number of moments included in precision
 
 
 class MomentRecall:
     """R@n at each IoU and the mean IoU of the best answer, over all sentences, in percent.
 
-    Paper: TALL, arXiv:1705.02101, section 5.2: a sentence is found at n and IoU m if one of its n best moments overlaps
-    the truth by m or more. Before that, of moments that overlap by more than m - 0.05 the best one stays. Of several
-    true moments any one will do.
+    Paper: TALL, arXiv:1705.02101, section 5.2: a sentence is found at n and IoU m if one of its n best moments
+    overlaps a true
+    moment by m or more. Before that, moments that overlap a better one by more than m - 0.05 are suppressed.
 
-    Where a sentence of the data has several true moments, also the mean average precision "map" over IoU 0.5:0.05:0.95
-    and "map@0.5", "map@0.75". Paper: QVHighlights, arXiv:2107.09609, section 5: the precision of each sentence over its
-    10 best moments, nothing suppressed, averaged over sentences.
+    If a sentence of the data has several true moments, the scores include the mean average precision "map" over IoU
+    0.5:0.05:0.95 and "map@0.5", "map@0.75". Paper: QVHighlights, arXiv:2107.09609, section 5: the precision of each
+    sentence over its 10 best moments, without suppression, averaged over sentences.
 
     Batches hold `id` and the truth in seconds: `moment` `[b 2]`, or `moments`, a sequence `[m 2]` for each sentence.
-    Sentences about one `video` are not independent, and intervals take them together.
+    Sentences about one `video` are not independent; intervals treat them as one unit.
     """
 
     def __init__(self, *, ious: Sequence[float] = IOUS, ranks: Sequence[int] = (1, 5)):
         self.ious, self.ranks = tuple(ious), tuple(ranks)
         self.has_several = False
-        self._hits: list[np.ndarray] = []  # [ious] each: the place of the first right answer
+        self._hits: list[np.ndarray] = []  # [ious] each: rank of the first correct answer
         self._iou: list[float] = []  # of the best answer
         self._precision: list[np.ndarray] = []  # [IoUs] each
         self._units: list[str] = []
 
     def update(self, predictions: Sequence[Segments], batch: Mapping[str, Any]) -> None:
         if "moment" not in batch and "moments" not in batch:
-            raise DataError("grounding: the data has no moments for its sentences; there is nothing to score against")
+            raise DataError("grounding: the data has no true moments for its sentences; evaluate on annotated data")
         rows = batch["moments"] if "moments" in batch else batch["moment"]
         truths = [np.asarray(row, np.float64).reshape(-1, 2) for row in rows]
         answers = []
@@ -91,7 +91,7 @@ class MomentRecall:
         return [Table("recall", "Sentences found", columns, rows)]
 
     def _right(self) -> dict[str, np.ndarray]:
-        """Whether each sentence is found, by score."""
+        """Returns whether each sentence is found, by score."""
         hits = np.stack(self._hits)
         return {f"r{n}_iou{iou:g}": hits[:, i] < n for n in self.ranks for i, iou in enumerate(self.ious)}
 
@@ -106,7 +106,7 @@ class MomentRecall:
 
 
 def _precision_of_each(truths: Sequence[np.ndarray], answers: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Average precision `[sentences IoUs]`: each sentence is a video with a class of its own."""
+    """Returns average precision `[sentences IoUs]`; each sentence counts as a video with its own class."""
     moments, scores = zip(*answers, strict=True)
     true, found = (np.repeat(np.arange(len(rows)), [len(row) for row in rows]) for rows in (truths, moments))
     truth = Rows(true, true, np.concatenate(truths), np.ones(len(true)))
@@ -115,17 +115,18 @@ def _precision_of_each(truths: Sequence[np.ndarray], answers: Sequence[tuple[np.
 
 
 def _best_iou(moment: np.ndarray, truth: np.ndarray) -> float:
-    """How much a moment `[1 2]` overlaps the nearest of its true ones `[m 2]`."""
+    """Returns the largest overlap of a moment `[1 2]` with its true moments `[m 2]`."""
     return float(interval_iou(moment, truth).max(initial=0.0))
 
 
 def first_hits(
     moments: np.ndarray, scores: np.ndarray, truth: np.ndarray, *, ious: Sequence[float] = IOUS, most: int = NEVER
 ) -> np.ndarray:
-    """For each IoU the place, from 0, of the first moment `[n 2]` that overlaps the truth by it; `NEVER` without one.
+    """Returns, for each IoU, the rank (from 0) of the first moment `[n 2]` that overlaps the truth by it, or `NEVER`.
 
-    The truth is one moment `[2]` or several `[m 2]`, any of which will do. Moments are taken by falling score; one that
-    overlaps a better one by more than the IoU less 0.05 has no place. Only the first `most` places are looked at.
+    The truth is one moment `[2]` or several `[m 2]`; a match with any of them counts. Moments are ranked by descending
+    score; a moment that overlaps a better one by more than the IoU less 0.05 is suppressed. Only the first `most` ranks
+    are considered.
     """
     truth = np.asarray(truth, np.float64).reshape(-1, 2)
     order = best_first(scores)

@@ -1,10 +1,10 @@
 """Confidence intervals of scores, with clips of one recording counted as dependent.
 
-Proportions get Wilson's interval (JASA 22, 1927). Every other score gets the same form with its own standard error: the
-score is recomputed without one unit after the other (the jackknife), and the number of independent outcomes that would
-have that error takes the place of the sample size. So an interval keeps a width where all is right, stays within the
-score's range, and does not depend on a seed or on the order of samples. `benchmarks/coverage.py` measures how often the
-intervals hold.
+Proportions get Wilson's interval (JASA 22, 1927). Every other score gets the same form with its own standard error:
+the score is recomputed without each unit in turn (the
+jackknife), and the number of independent outcomes with the same error replaces the sample size. An interval thus keeps
+a width for perfect scores, stays within the score's range, and does not depend on a seed or on the order of samples.
+`benchmarks/coverage.py` measures the coverage of the intervals.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 LEVEL = 0.95
-MANY = 20_000  # units; more are left out in fewer, larger blocks
+MANY = 20_000  # units; larger numbers are left out in blocks
 BLOCKS, FEW_BLOCKS = 100, 20
-PRIOR_UNITS = 0.5  # of benchmarks/coverage.py: less fails at 95 %, more is wide for few recordings
+PRIOR_UNITS = 0.5  # from benchmarks/coverage.py: less falls short of 95 %, more is too wide for few recordings
 
 
 def batch_units(batch: Mapping[str, Any]) -> Sequence[str]:
-    """Returns the recording of each sample of a batch: `group` where the evaluation groups samples, else its `id`."""
+    """Returns the recording of each sample of a batch: `group` if the evaluation groups samples, else its `id`."""
     units: Sequence[str] = batch["group"] if "group" in batch else batch["id"]
     return units
 
@@ -49,9 +49,9 @@ def unit_numbers(names: Sequence[str]) -> np.ndarray:
 def wilson_interval(right: np.ndarray, units: np.ndarray) -> tuple[float, float]:
     """Returns Wilson's 95 % interval of the share of `right`, 0..1.
 
-    Outcomes of one unit are dependent: the variance between units gives the effective number of outcomes. A few
-    wrong outcomes say little about that variance, so half a unit counts in it whose outcomes are all alike; where
-    everything is right or wrong nothing else is known, and each unit counts as one outcome.
+    Outcomes of one unit are dependent: the variance between units gives the effective number of outcomes. A few wrong
+    outcomes determine that variance poorly, so half a unit of identical outcomes is added. If all outcomes are right or
+    all are wrong, each unit counts as one outcome.
 
     Args:
         right: bool `[n]`.
@@ -64,7 +64,7 @@ def wilson_interval(right: np.ndarray, units: np.ndarray) -> tuple[float, float]
     num_units = len(sizes)
     if num_units == count:
         return _wilson(share, count, _quantile(None))
-    alike = float(np.square(sizes).sum()) / count  # the design effect of units whose outcomes are all alike
+    alike = float(np.square(sizes).sum()) / count  # the design effect of units with identical outcomes
     hits = np.bincount(unit, weights=right)
     informative = min(np.count_nonzero(hits), np.count_nonzero(hits < sizes))
     effect = 1.0
@@ -88,38 +88,40 @@ def score_intervals(
     highest: float | Mapping[str, float] = 100.0,
     is_biased: bool = False,
 ) -> list[Interval]:
-    """Returns the 95 % intervals of scores that are not shares of independent outcomes: precision, recall curves ...
+    """Returns the 95 % intervals of scores other than shares of independent outcomes: precision, recall curves ...
 
     Args:
-        scores: the scores by name of the samples that a mask bool `[n]` keeps, 0 to `highest`; nan where undefined.
+        scores: returns the scores by name, 0 to `highest`, of the samples in a mask bool `[n]`; nan where undefined.
         units: the recording of each sample `[n]`; all samples of a unit are left out together.
         highest: the best value of the scores, or of some of them by name; infinite for scores without a limit.
-        is_biased: few samples move the scores to one side on average; intervals lie around the jackknife's estimate of
-            what endless samples would give.
+        is_biased: whether the scores of few samples are biased; intervals are then centered on the jackknife's
+            bias-corrected estimate.
     """
     masks = left_out(units)
-    whole = scores(np.ones(len(np.asarray(units)), bool))
-    return jackknife_intervals(whole, [scores(kept) for kept in masks], units, highest=highest, is_biased=is_biased)
+    full_scores = scores(np.ones(len(np.asarray(units)), bool))
+    return jackknife_intervals(
+        full_scores, [scores(kept) for kept in masks], units, highest=highest, is_biased=is_biased
+    )
 
 
 def left_out(units: np.ndarray, *, max_blocks: int = BLOCKS) -> list[np.ndarray]:
-    """Returns masks bool `[n]` that each leave out one unit, or a block of units where there are too many."""
+    """Returns masks bool `[n]` that each leave out one unit, or a block of units if there are too many."""
     distinct, unit = np.unique(units, return_inverse=True)
     num_blocks = min(len(distinct), max_blocks if len(distinct) <= MANY else FEW_BLOCKS)
     return [unit % num_blocks != block for block in range(num_blocks)] if num_blocks > 1 else []
 
 
 def jackknife_intervals(
-    whole: Mapping[str, float],
+    full_scores: Mapping[str, float],
     without: Sequence[Mapping[str, float]],
     units: np.ndarray,
     *,
     highest: float | Mapping[str, float] = 100.0,
     is_biased: bool = False,
 ) -> list[Interval]:
-    """Returns the 95 % intervals of the scores `whole`, from the scores under each mask of `left_out`."""
+    """Returns the 95 % intervals of scores, from their values under each mask of `left_out`."""
     found = []
-    for name, score in whole.items():
+    for name, score in full_scores.items():
         left = np.array([other.get(name, math.nan) for other in without])
         left = left[np.isfinite(left)]
         if not math.isfinite(score) or len(left) < 2:
@@ -149,7 +151,7 @@ def _wilson(share: float, count: float, quantile: float) -> tuple[float, float]:
 
 
 def _quantile(freedom: int | None) -> float:
-    """The 97.5 % quantile of Student's t with so many degrees of freedom, of the normal distribution for None.
+    """Returns the 97.5 % quantile of Student's t with `freedom` degrees of freedom; None: of the normal distribution.
 
     Abramowitz and Stegun, 26.7.5; exact for one and two degrees.
     """

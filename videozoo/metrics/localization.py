@@ -1,4 +1,4 @@
-"""What a localizer is judged by: recall of its proposals, precision of its named segments, events spotted in time."""
+"""Localization metrics: recall of proposals, precision of labeled segments, and event spotting."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TIOUS: dict[Protocol, Sequence[float]] = {"activitynet": ACTIVITYNET_TIOUS, "thu
 
 
 class Localization:
-    """`auc` and `ar1` ... `ar100` (0..100) of proposals, `map` and `map@<tIoU>` (0..1) if segments have names.
+    """`auc` and `ar1` ... `ar100` (0..100) of proposals, `map` and `map@<tIoU>` (0..1) of labeled segments.
 
-    With `tolerances_s` also `spotting` and `spotting@<s>s`, 0..1. `num_empty` counts the videos without any proposal;
-    the report names them. The recall is of `Segments.proposals` where a classifier came after, else of the spans.
+    `tolerances_s` adds `spotting` and `spotting@<s>s`, 0..1. `num_empty` counts the videos without proposals; the
+    report lists them. Recall uses `Segments.proposals` if a classifier labeled them, else the spans.
 
     Args:
         protocol: "activitynet" averages precision over tIoU 0.5:0.05:0.95, "thumos14" over 0.3:0.1:0.7.
-        tolerances_s: distances of middles at which an event counts as spotted.
+        tolerances_s: largest distances between centers at which an event counts as spotted.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Localization:
         return Table("per_class", "Average precision by class", columns, rows)
 
     def _finds_anything(self) -> bool:
-        """Whether there is a proposal in a video with segments; a net that has learnt nothing may find none."""
+        """Returns whether any annotated video has a proposal; an untrained network may find none."""
         return any(len(self.recall.proposals[id_]) for id_, truth in self.recall.truth.items() if len(truth))
 
 

@@ -1,7 +1,7 @@
 """Report contents beyond the scores: intervals, tables, matrices and notes, as plain values.
 
-A metric may have two methods: `report_parts() -> list[Part]`, drawn by the report in this order, and
-`intervals() -> list[Interval]`, which may take much longer than the scores and is not called while a run trains.
+A metric may have two methods: `report_parts() -> list[Part]`, shown by the report in this order, and
+`intervals() -> list[Interval]`, which may take much longer than the scores and is not called during training.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Table:
     """Rows of text and numbers; `name` is its key in the JSON report.
 
     `max_shown` limits the rows on the page (0 leaves the table to the JSON). A column whose name ends in " %"
-    holds percents and is drawn with bars.
+    holds percentages and is drawn with bars.
     """
 
     name: str
@@ -60,21 +60,21 @@ class Note:
 Part: TypeAlias = Table | Matrix | Note
 
 
-TIE_POINTS = 0.05  # percent; ties that move a score by less are not worth a line
+TIE_POINTS = 0.05  # percent; ties with a smaller effect are not reported
 
 
 def tie_notes(worst: Mapping[str, float], best: Mapping[str, float], *, highest: float = 100.0) -> list[Note]:
-    """Returns a note for each score that the order of equal scores moves by more than 0.05 points.
+    """Returns a note for each score that varies by more than 0.05 points with the order of equal scores.
 
     Args:
-        worst: the scores with wrong predictions before right ones of equal score.
-        best: the scores with right predictions first.
+        worst: the scores with wrong predictions first among equal scores.
+        best: the scores with correct predictions first.
         highest: the best value of the scores.
     """
     return [
         Note(
-            f"{name}: predictions of equal score leave it between {low:.4g} and {best[name]:.4g}, depending on their "
-            "order; scores with more digits settle it"
+            f"{name}: ties between predictions leave it between {low:.4g} and {best[name]:.4g}, depending on their "
+            "order; store scores with more digits"
         )
         for name, low in worst.items()
         if 100 * (best[name] - low) / highest > TIE_POINTS
@@ -83,7 +83,7 @@ def tie_notes(worst: Mapping[str, float], best: Mapping[str, float], *, highest:
 
 @runtime_checkable
 class HasParts(Protocol):
-    """A metric with more to report than its scores."""
+    """A metric with report parts in addition to its scores."""
 
     def report_parts(self) -> list[Part]:
         """Returns tables, matrices and notes in the order of reading."""
@@ -92,7 +92,7 @@ class HasParts(Protocol):
 
 @runtime_checkable
 class HasIntervals(Protocol):
-    """A metric that knows how sure its scores are."""
+    """A metric with confidence intervals of its scores."""
 
     def intervals(self) -> list[Interval]:
         """Returns the confidence intervals of some of its scores."""

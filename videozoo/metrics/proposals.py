@@ -1,4 +1,4 @@
-"""Average recall of temporal proposals against their average number a video, as ActivityNet's evaluation defines it."""
+"""Average recall of temporal proposals against their average number per video, by the ActivityNet protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_POINTS = 100  # of the curve
 
 @dataclasses.dataclass(frozen=True)
 class RecallCurve:
-    """Recall, 0..1, by tIoU and average number of proposals a video."""
+    """Recall, 0..1, by tIoU and average number of proposals per video."""
 
     num_proposals: np.ndarray  # [100]
     recall: np.ndarray  # [tIoUs 100]
@@ -38,7 +38,7 @@ class RecallCurve:
 
     @property
     def auc(self) -> float:
-        """Area below the average recall as a share of the whole, 0..100."""
+        """Area below the average recall, as a percentage of the largest area."""
         heights, steps = self.average[1:] + self.average[:-1], np.diff(self.num_proposals)
         return 100 * float(heights @ steps / 2 / self.num_proposals[-1])
 
@@ -50,19 +50,19 @@ def average_recall(
     tious: Sequence[float] = ACTIVITYNET_TIOUS,
     max_proposals: float | None = 100,
 ) -> RecallCurve:
-    """The share of annotated segments that the best proposals of their video overlap enough.
+    """Returns the share of annotated segments that the best proposals of their video overlap by the tIoU.
 
-    The number is an average: each video keeps the same share of its proposals, so that long lists keep more.
+    The number of proposals is an average: each video keeps the same share of its proposals, so long lists keep more.
 
     Args:
         truth: segments `[m 2]` of each video, in seconds.
-        proposals: rows (start, end, score) `[n 3]` of each video, in any order. Videos without any find nothing;
-            those of videos outside of the truth find nothing either, but count among the proposals that share the
-            allowance, as in the official code.
-        max_proposals: where the curve ends; None takes the average number that there is.
+        proposals: rows (start, end, score) `[n 3]` of each video, in any order. Videos without proposals find
+            nothing. Proposals of videos without annotation find nothing either, but count in the average number, like
+            in the official code.
+        max_proposals: end of the curve; None uses the average number of proposals.
 
     Raises:
-        DataError: there is no annotated segment, or no proposal for a video that has one.
+        DataError: there is no annotated segment, or no proposal for any annotated video.
     """
     num_listed = {video: len(proposals[video]) for video in proposals}
     return _ranked(truth, proposals, tious).curve(num_listed, max_proposals)
@@ -70,7 +70,7 @@ def average_recall(
 
 @dataclasses.dataclass(frozen=True)
 class _Ranked:
-    """The annotated segments of all videos, each with the place of the first proposal that finds it."""
+    """The annotated segments of all videos, each with the rank of the first proposal that finds it."""
 
     videos: Sequence[str]  # those with segments
     totals: np.ndarray  # proposals of each
@@ -78,7 +78,7 @@ class _Ranked:
     first: np.ndarray  # [tIoUs segments]
 
     def without(self, dropped: Set[str]) -> _Ranked:
-        """The same without some of the videos."""
+        """Returns a copy without some of the videos."""
         kept = np.array([video not in dropped for video in self.videos], bool)
         mine = kept[self.video_of]
         number = np.cumsum(kept) - 1
@@ -86,11 +86,11 @@ class _Ranked:
         return _Ranked(videos, self.totals[kept], number[self.video_of[mine]], self.first[:, mine])
 
     def curve(self, num_listed: Mapping[str, int], max_proposals: float | None) -> RecallCurve:
-        """Recall over the average number of proposals, all of which `num_listed` counts by video."""
+        """Returns recall over the average number of proposals; `num_listed` is the number of proposals by video."""
         num_videos, all_listed = len(self.videos), sum(num_listed.values())
         if not self.totals.sum():
             with_segments = counted(num_videos, "video")
-            raise DataError(f"proposals: none for the {with_segments} with annotated segments; check the ids")
+            raise DataError(f"proposals: there are none for the {with_segments} with annotated segments; check the ids")
         end = all_listed / num_videos if max_proposals is None else float(max_proposals)
         counts = np.minimum((self.totals * (end * num_videos / all_listed)).astype(np.int64), self.totals)
         if not counts.sum():
@@ -104,7 +104,7 @@ class _Ranked:
 
 
 def _ranked(truth: Mapping[str, np.ndarray], proposals: Mapping[str, np.ndarray], tious: Sequence[float]) -> _Ranked:
-    """Looks up the first proposal of each segment; equal scores are taken in listed order."""
+    """Finds the first proposal of each segment; equal scores keep the given order."""
     videos = [video for video in truth if len(truth[video])]
     rows = [np.asarray(proposals.get(video, ()), np.float64).reshape(-1, 3) for video in videos]
     totals = np.array([len(r) for r in rows], np.int64)
@@ -150,22 +150,22 @@ class ProposalRecall:
         self.units |= other.units
 
     def compute(self) -> dict[str, float]:
-        return self._points(self._whole(), set())
+        return self._points(self._all_ranked(), set())
 
     def intervals(self) -> list[Interval]:
-        ids, whole = sorted(self.truth), self._whole()
+        ids, ranked = sorted(self.truth), self._all_ranked()
 
         def scores(kept: np.ndarray) -> dict[str, float]:
             dropped = {id_ for id_, keep in zip(ids, kept, strict=True) if not keep}
             try:
-                return self._points(whole.without(dropped), dropped)
-            except DataError:  # nothing was found in the rest
+                return self._points(ranked.without(dropped), dropped)
+            except DataError:  # the remaining videos have no match
                 return {}
 
         return score_intervals(scores, unit_numbers([self.units[id_] for id_ in ids]))
 
-    def _whole(self) -> _Ranked:
-        ids = sorted(self.truth)  # the order in which ranks were merged must not change a digit
+    def _all_ranked(self) -> _Ranked:
+        ids = sorted(self.truth)  # makes the result independent of the order of merging
         return _ranked({id_: self.truth[id_] for id_ in ids}, self.proposals, ACTIVITYNET_TIOUS)
 
     def _points(self, ranked: _Ranked, dropped: Set[str]) -> dict[str, float]:

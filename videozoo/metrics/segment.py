@@ -1,4 +1,4 @@
-"""Segments of many videos as flat arrays, and which of them lie in the same video: what temporal metrics share."""
+"""Pairs of segments in the same video, for temporal metrics on flat arrays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["group_pairs"]
 
 
 def group_pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (i, j) of all pairs with `a[i] == b[j]`, by i; a and b hold group numbers and b is sorted."""
+    """Returns the indices (i, j) of all pairs with `a[i] == b[j]`, by i; a and b hold group numbers and b is sorted."""
     first, last = np.searchsorted(b, a, "left"), np.searchsorted(b, a, "right")
     counts = last - first
     i = np.repeat(np.arange(len(a)), counts)

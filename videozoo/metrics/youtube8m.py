@@ -19,22 +19,23 @@ __all__ = ["YouTube8M"]
 
 
 class YouTube8M:
-    """Scores of multi-label tagging as YouTube-8M defines them, over the whole set, in percent.
+    """YouTube-8M's scores of multi-label tagging over the data set, in percent.
 
     Paper: arXiv:1609.08675, section 5.
 
     - gap: global average precision; the `top_k` best classes of every video are pooled and ranked together.
-      All positives count in the recall, listed or not. A score of 0 is no prediction.
-    - map: the same ranking class by class, averaged over the classes with a positive.
-    - hit1: share of videos whose best class is right.
+      All positives count in the recall, listed or not. A score of 0 is not a prediction.
+    - map: the same ranking for each class, averaged over the classes with a positive.
+    - hit1: share of videos whose best class is correct.
     - perr: precision at equal recall rate; of a video with n labels, the share of its n best classes that are
-      right, where a score of 0 is never right. A video without labels counts 0 in both.
+      correct; a score of 0 is never correct. A video without labels counts 0 in both.
 
-    Differs from the original code in ties, which it shuffles by a seed: here classes of equal score rank in
-    class order within a video, and pooled entries of equal score count as one step: no order matters. The report says
-    by how much any order of them could move a score.
+    Differs from the original code in ties, which it shuffles with a seed. Here classes of equal score rank in class
+    order
+    within a video, and pooled entries of equal score count as one step, so their order does not matter. The report
+    states the largest effect of ties on each score.
 
-    Keeps about 220 bytes a video (at `top_k` 20), whatever the number of classes. Of sample ids a checksum is kept.
+    Stores about 220 bytes per video (at `top_k` 20), independent of the number of classes, and a checksum of each id.
     """
 
     def __init__(self, class_names: Sequence[str], *, top_k: int = 20):
@@ -63,7 +64,7 @@ class YouTube8M:
 
     @property
     def num_positive(self) -> np.ndarray:
-        """Videos with each class among their labels `[k]`."""
+        """Number of videos with each class `[k]`."""
         return np.bincount(self._column("label"), minlength=len(self.class_names))
 
     def compute(self) -> dict[str, float]:
@@ -73,11 +74,11 @@ class YouTube8M:
         return {
             **self._precisions(self._pooled()),
             "hit1": 100 * float(self._column("hit").mean()),
-            "perr": 100 * math.fsum(perr) / len(perr),  # exact, hence the same in any order
+            "perr": 100 * math.fsum(perr) / len(perr),  # an exact sum, hence independent of the order
         }
 
     def class_precision(self) -> np.ndarray:
-        """The average precision of each class, 0..1; nan where it has no positive."""
+        """Returns the average precision of each class, 0..1; nan for a class without positives."""
         return _by_class(self._pooled())
 
     def intervals(self) -> list[Interval]:
@@ -103,7 +104,7 @@ class YouTube8M:
         return [Table("classes", "Classes, worst first", columns, rows, max_shown=500), *notes]
 
     def _pooled(self, kept: np.ndarray | None = None) -> _Pool:
-        """The listed classes of all videos, or of those that a mask keeps."""
+        """Returns the listed classes of all videos, or of the videos in a mask."""
         columns = [self._column(name) for name in ("class", "score", "positive")]
         labels = self._column("label")
         if kept is not None:
@@ -125,14 +126,14 @@ class YouTube8M:
         self._chunks[name].append(values.astype(_CHUNKS[name]))
 
     def _column(self, name: str) -> np.ndarray:
-        """All chunks as one, which then stands for them."""
+        """Concatenates all chunks and stores the result in their place."""
         if len(self._chunks[name]) != 1:
             self._chunks[name] = [np.concatenate([np.zeros(0, _CHUNKS[name]), *self._chunks[name]])]
         return self._chunks[name][0]
 
 
 class _Pool(NamedTuple):
-    """Predictions of many videos in one list, and the positives that there are of each class."""
+    """Predictions of many videos in one list, and the number of positives of each class."""
 
     classes: np.ndarray
     scores: np.ndarray
@@ -141,7 +142,7 @@ class _Pool(NamedTuple):
 
 
 def _by_class(pool: _Pool, *, ties: Ties = "step") -> np.ndarray:
-    """Average precision `[k]`, 0..1; nan for classes without a positive."""
+    """Returns average precision `[k]`, 0..1; nan for classes without positives."""
     order = np.argsort(pool.classes, kind="stable")
     ends = np.cumsum(np.bincount(pool.classes, minlength=len(pool.num_positive)))
     precision = np.full(len(pool.num_positive), np.nan)
@@ -165,10 +166,10 @@ _CHUNKS = {
 
 
 def _top(scores: np.ndarray, k: int) -> np.ndarray:
-    """The k best classes of each row, best first; of equal scores, the first classes.
+    """Returns the k best classes of each row, best first; among equal scores, the first classes.
 
-    The k-th best of the maxima of groups of classes is a bound that few scores reach, and the k best do: only
-    these are sorted.
+    The k-th largest maximum over groups of classes is a lower bound of the k best scores; only scores above it are
+    sorted.
     """
     num_rows, num_classes = scores.shape
     if k * 2 > num_classes // GROUP:
@@ -184,7 +185,7 @@ def _top(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def _equal_recall_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Of each row, which share of its n best classes is right, n being the number of its labels."""
+    """Returns, for each row, the share of correct classes among its n best, n being its number of labels."""
     num_labels = truth.sum(axis=1)
     if not num_labels.any():
         return np.zeros(len(scores))
