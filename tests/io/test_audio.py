@@ -78,7 +78,7 @@ def test_times_count_from_the_first_picture(tmp_path):
 
 def test_what_has_no_sound_is_refused(tmp_path):
     silent = draw(tmp_path / "silent.mp4", times=range(3))
-    with pytest.raises(DataError, match=r"silent\.mp4: it has no audio stream"):
+    with pytest.raises(DataError, match=r"silent\.mp4: has no audio stream"):
         read_audio(silent)
     with pytest.raises(DecodeError, match=r"gone\.mp4: there is no such file"):
         read_audio(tmp_path / "gone.mp4")

@@ -87,7 +87,7 @@ def broken_source():
         (frames, {"codec": "no_such_codec"}, ConfigError, "no_such_codec refuses 32x32 yuv420p"),
         (frames, {"pixel_format": "no_such_format"}, ConfigError, "refuses 32x32 no_such_format"),
         (frames, {"fps": 0}, ConfigError, "fps: got 0"),
-        (frames, {"audio": TONE}, ConfigError, "audio and audio_rate_hz go together"),
+        (frames, {"audio": TONE}, ConfigError, "only one of audio and audio_rate_hz is given"),
         (frames, {"audio": TONE[None], "audio_rate_hz": 16000}, DataError, r"needs mono \[samples\]"),
         (broken_source, {}, RuntimeError, "the source failed"),
     ],
@@ -101,7 +101,7 @@ def test_failures_say_why_and_leave_the_folder_as_it_was(tmp_path, source, setti
 
 
 def test_unknown_places_are_refused(tmp_path):
-    with pytest.raises(DataError, match="does not exist; make it first"):
+    with pytest.raises(DataError, match="does not exist; create it first"):
         write_video(tmp_path / "no" / "a.mp4", frames(), fps=10)
     with pytest.raises(ConfigError, match=r"a\.words: cannot be written .* end the name in \.mp4"):
         write_video(tmp_path / "a.words", frames(), fps=10)

@@ -71,7 +71,7 @@ def test_a_broken_video_leaves_nothing(tmp_path):
         reencode(tmp_path / "none.mp4", tmp_path / "out/b.mp4")
     assert not list((tmp_path / "out").iterdir())
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot be written \(.*\); make room or choose another folder"):
+    with pytest.raises(DataError, match=r"cannot be written \(.*\); free some space or choose another folder"):
         reencode(tmp_path / "a.mp4", tmp_path / "file/b.mp4")
 
 

@@ -64,6 +64,6 @@ def test_errors_leave_nothing_behind(silent, sounding, tmp_path):
         add_sound(silent, silent, folder / "a.mp4")
     with pytest.raises(DecodeError, match="there is no such file"):
         add_sound(silent, tmp_path / "gone.mp4", folder / "a.mp4")
-    with pytest.raises(DataError, match=r"a\.webm: cannot take the sound of .*sounding\.mp4 as it is"):
+    with pytest.raises(DataError, match=r"a\.webm: cannot copy the audio of .*sounding\.mp4"):
         add_sound(silent, sounding, folder / "a.webm")
     assert list(folder.iterdir()) == []

@@ -96,7 +96,7 @@ def test_the_same_generator_state_gives_the_same_clip():
 
 
 def test_empty_videos_are_refused():
-    with pytest.raises(DataError, match="num_frames is 0; it must be at least 1"):
+    with pytest.raises(DataError, match="num_frames is 0; must be at least 1"):
         segments(0, 8)
     with pytest.raises(DataError, match="stride is 0"):
         windows(10, 8, stride=0)

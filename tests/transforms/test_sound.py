@@ -78,5 +78,5 @@ def test_long_films_are_heard_in_blocks(film, monkeypatch):
 
 def test_no_sound(tmp_path):
     write_video(tmp_path / "a.mp4", np.zeros((4, 16, 16, 3), np.uint8), fps=10, preset="ultrafast")
-    with pytest.raises(DataError, match=r"a\.mp4: it has no audio stream"):
+    with pytest.raises(DataError, match=r"a\.mp4: has no audio stream"):
         sound_features(tmp_path / "a.mp4", [(0.0, 0.4)])

@@ -1,4 +1,4 @@
-"""Reading a file's sound as one mono signal."""
+"""Reads the audio of a file as one mono signal."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from videozoo.io.pyav import PyAVReader, decoding, open_container, reason_of
 
 __all__ = ["ChannelMean", "mono_frame", "read_audio"]
 
-_PREROLL_S = 0.5  # decoders and the resampler need some signal before the first sample that counts
+_PREROLL_S = 0.5  # decoders and the resampler need some signal before the first returned sample
 
 
 def read_audio(
     path: str | os.PathLike[str], *, rate_hz: int = 16000, start_s: float = 0.0, end_s: float | None = None
 ) -> np.ndarray:
-    """The sound from start_s to end_s (None: to its end) at rate_hz: float32 mono [samples] in [-1, 1].
+    """Returns the audio from start_s to end_s (None: to its end) at rate_hz: float32 mono [samples] in [-1, 1].
 
-    Times are seconds from the first video frame, or from the first sample where there is no video. Sound that
-    begins later than start_s is preceded by silence; sound that ends before end_s gives fewer samples.
+    Times are seconds from the first video frame, or from the first sample of a file without video. If the audio begins
+    after start_s, silence precedes it; if it ends before end_s, fewer samples are returned.
 
     Raises:
         DataError: the file has no audio stream.
@@ -38,7 +38,7 @@ def read_audio(
         raise DataError(f"{path}: cannot read audio from {start_s} s to {end_s} s; needs 0 <= start_s <= end_s")
     with decoding(path), open_container(path) as container:
         if not container.streams.audio:
-            raise DataError(f"{path}: it has no audio stream; leave it out of data sets with sound")
+            raise DataError(f"{path}: has no audio stream; leave it out of data sets with audio")
         return _read(container, path, rate_hz, start_s, end_s)
 
 
@@ -49,11 +49,11 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
     stream.codec_context.thread_count = 1
     origin_s = _origin_s(path, stream)
     if start_s > _PREROLL_S:
-        with contextlib.suppress(av.error.FFmpegError):  # not seekable: read from where it stands
+        with contextlib.suppress(av.error.FFmpegError):  # not seekable: read from the current position
             container.seek(int((origin_s + start_s - _PREROLL_S) / stream.time_base), stream=stream)
     mixer, resampler = ChannelMean(), av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
     chunks: list[np.ndarray] = []
-    begin_s: float | None = None  # of the first chunk
+    begin_s: float | None = None  # start of the first chunk
     num = 0
     try:
         for frame in container.decode(stream):
@@ -86,9 +86,9 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
 
 
 class ChannelMean:
-    """Averages the channels of one stream's frames; swresample's own mix is louder than each of them, and clips.
+    """Averages the channels of one stream's frames; swresample's own mix is louder than each channel, and clips.
 
-    PyAV crashes when it reads planar sound of 8 and more channels, so the samples are interleaved first.
+    PyAV crashes on planar audio with 8 or more channels, so the samples are interleaved first.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class ChannelMean:
         form = frame.format.name, frame.layout.name, frame.sample_rate
         if form != self._form:  # broadcasts change between stereo and 5.1
             self._form, self._interleave = form, av.AudioResampler(format="flt")
-        frame.pts = None  # gaps are for players to bridge; the signal here is continuous
+        frame.pts = None  # gaps are left to players; the signal here is continuous
         parts = [part.to_ndarray() for part in self._interleave.resample(frame)]
         samples = np.concatenate([np.zeros((1, 0), np.float32), *parts], axis=1)
         return samples.reshape(-1, frame.layout.nb_channels).mean(axis=1, dtype=np.float32)
@@ -114,9 +114,9 @@ def mono_frame(samples: np.ndarray, rate_hz: int) -> av.AudioFrame:
 
 
 def _to_grid(time_s: float, frame_rate_hz: int, rate_hz: int) -> tuple[int, float]:
-    """Samples to skip to the first one that falls on a sample of the resampled signal, and that sample's time.
+    """Returns the number of samples to skip to reach the grid of the resampled signal, and the time of that sample.
 
-    So a read from the middle gives the same samples as one from the start.
+    Reading from the middle thus gives the same samples as reading from the start.
     """
     step = frame_rate_hz // math.gcd(frame_rate_hz, rate_hz)
     first = round(time_s * frame_rate_hz)
@@ -125,9 +125,9 @@ def _to_grid(time_s: float, frame_rate_hz: int, rate_hz: int) -> tuple[int, floa
 
 
 def _origin_s(path: str, stream: Any) -> float:
-    """Where time zero lies on the container's clock; what streams state as their start is not always true."""
+    """Returns time zero on the container's clock; the start time stated by a stream is not always correct."""
     try:
         with PyAVReader(path) as video:
             return video.info.start_s
-    except DecodeError:  # no video, or a broken one: the sound stands for itself
+    except DecodeError:  # no video, or a broken one: the audio defines time zero
         return float((stream.start_time or 0) * stream.time_base)

@@ -1,4 +1,4 @@
-"""Which files below a folder are videos: the same for training, prediction, extraction and index."""
+"""Finds the videos below a folder, by the same rules for training, prediction, extraction and index."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ VIDEO_SUFFIXES = frozenset({
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """What lies below a folder, each kind sorted by path.
+    """The files below a folder by kind, each sorted by path.
 
     Attributes:
-        videos: files and links with the ending of a video; a broken link fails when it is opened.
-        frame_folders: sub-folders with images and no video, with their numbers of images.
+        videos: files and links with a video suffix; a broken link fails when it is opened.
+        frame_folders: subfolders with images and no video, with their numbers of images.
         others: the other files.
-        unreadable: folders that are closed to the user and links to folders that are not there, each with the reason.
+        unreadable: folders without read permission and broken links to folders, each with the reason.
     """
 
     videos: list[Path]
@@ -37,10 +37,10 @@ class Clips:
 
 
 def find_clips(folder: Path) -> Clips:
-    """Finds the videos below `folder`, and the sub-folders with images and no video.
+    """Finds the videos below `folder`, and the subfolders with images and no video.
 
-    Links to folders are followed, each folder once. Hidden names (`.x`) and unfinished files (`x.part.mp4`) are passed
-    over.
+    Links to folders are followed, each folder once. Hidden names (`.x`) and unfinished files (`x.part.mp4`) are
+    skipped.
     """
     videos: list[Path] = []
     frame_folders: list[tuple[Path, int]] = []
@@ -53,7 +53,7 @@ def find_clips(folder: Path) -> Clips:
     visited: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=note):
         real = os.path.realpath(place)
-        if real in visited:  # links may lead in a circle
+        if real in visited:  # links may form a cycle
             folders.clear()
             continue
         visited.add(real)
@@ -69,12 +69,12 @@ def find_clips(folder: Path) -> Clips:
             if file.suffix.lower() in VIDEO_SUFFIXES:
                 continue
             if not file.suffix and file.is_symlink() and not os.path.exists(file):  # noqa: PTH110 (never raises)
-                unreadable[file] = f"it is a link to {os.readlink(file)}, which is not there"  # noqa: PTH115
+                unreadable[file] = f"it is a link to {os.readlink(file)}, which does not exist"  # noqa: PTH115
             else:
                 others.append(file)
     return Clips(sorted(videos), sorted(frame_folders), sorted(others), dict(sorted(unreadable.items())))
 
 
 def is_passed_over(name: str) -> bool:
-    """Whether a file or folder found in a folder is hidden or unfinished, so that nobody meant it."""
+    """Returns whether a file or folder is hidden or unfinished, and therefore skipped when a folder is searched."""
     return name.startswith(".") or is_unfinished(name)

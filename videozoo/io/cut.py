@@ -1,4 +1,4 @@
-"""Cutting a stretch out of a video file: exactly, by encoding it anew, or as it is, packet by packet."""
+"""Cuts a segment out of a video file: exactly, by re-encoding, or by copying packets."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from videozoo.io.whole_file import whole_file
 
 __all__ = ["at_rate", "copy_cut", "cut", "steady_fps"]
 
-MIN_FPS, MAX_FPS = 10.0, 60.0  # a file whose frames come irregularly may state less on average
-_PREROLL_S = 0.5  # of sound: decoders need some before the first sample that counts
-_GAP_S = 0.05  # what timestamps of sound may be off: some containers keep whole milliseconds
-# Layouts that FFmpeg mixes down to stereo; sound of another layout becomes the mean of its channels.
+MIN_FPS, MAX_FPS = 10.0, 60.0  # a file with irregular frame times may state a lower average
+_PREROLL_S = 0.5  # of audio: decoders need some before the first returned sample
+_GAP_S = 0.05  # tolerance of audio timestamps: some containers round to milliseconds
+# Layouts that FFmpeg mixes down to stereo; other layouts become the mean of their channels.
 _MIXED_DOWN = ("2.1", "3.0", "4.0", "quad", "5.0", "5.0(side)", "5.1", "5.1(side)", "6.1", "7.0", "7.1")
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -35,17 +35,17 @@ _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 def cut(
     reader: VideoReader, out_path: str | os.PathLike[str], *, start_s: float, end_s: float, crf: float = 18
 ) -> None:
-    """Writes the frame that starts nearest to start_s and all up to the one nearest to end_s, with just their sound.
+    """Writes the frames from the one nearest to start_s to the one nearest to end_s, with exactly their audio.
 
-    Everything is encoded anew (H.264, AAC), upright, at the video's rate; a row or column beyond an even size is left
-    out. Mono stays mono, surround sound becomes stereo, sound of an unknown layout mono. One frame is held at a time.
+    The clip is re-encoded (H.264, AAC), upright, at the video's rate; odd sizes are cropped by one row or column. Mono
+    stays mono, surround becomes stereo, audio of unknown layout becomes mono. Memory holds one frame at a time.
 
     Args:
         crf: constant quality, 0 (lossless) to 51.
 
     Raises:
         DataError: the video ends before start_s, or the clip cannot be written.
-        DecodeError: the video or its sound cannot be read to end_s.
+        DecodeError: the video or its audio cannot be read to end_s.
     """
     info = reader.info
     half_s = 0.5 / info.fps
@@ -63,14 +63,14 @@ def cut(
 
 
 def copy_cut(path: str | os.PathLike[str], out_path: str | os.PathLike[str], *, start_s: float, end_s: float) -> None:
-    """Writes the packets of start_s..end_s as they are: quick, and nothing is lost.
+    """Copies the packets of start_s..end_s: fast and lossless.
 
-    Decoding begins at a key frame, so the clip holds what comes between that and start_s, too; it says (in the edit
-    list of MP4 and MOV) that this is not to be shown, which not every player heeds. In other containers the clip
-    begins up to a key frame's distance too early.
+    Decoding begins at a key frame, so the clip also holds the frames between that and start_s. The edit list of MP4 and
+    MOV hides them, but not every player respects it. In other containers the clip begins up to one key frame interval
+    too early.
 
     Raises:
-        DataError: the container of `out_path` does not hold the codecs, or the video ends before start_s.
+        DataError: the container of `out_path` does not support the codecs, or the video ends before start_s.
         DecodeError: the file cannot be read.
     """
     out = Path(out_path)
@@ -92,22 +92,22 @@ def copy_cut(path: str | os.PathLike[str], out_path: str | os.PathLike[str], *, 
                 target.mux(packet)
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise DataError(
-            f"{out}: cannot take {start_s:g} s to {end_s:g} s of {path} as they are ({reason_of(error)}); "
-            "cut exactly instead, which encodes anew"
+            f"{out}: cannot copy {start_s:g} s to {end_s:g} s of {path} ({reason_of(error)}); "
+            "use the exact cut, which re-encodes"
         ) from error
 
 
 def steady_fps(fps: float) -> float:
-    """The rate at which frames are written that may come irregularly."""
+    """Returns the constant rate at which irregular frames are written."""
     return min(max(fps, MIN_FPS), MAX_FPS)
 
 
 def at_rate(
     reader: VideoReader, *, start_s: float = 0.0, end_s: float | None = None
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """(time_s, uint8 [h w c]) at a constant rate, `steady_fps`: what is on screen at each tick, however irregular.
+    """Yields (time_s, uint8 [h w c]) of the frame on screen at each tick of the constant rate `steady_fps`.
 
-    It begins with the frame on screen at start_s, at that frame's own time unless it has been standing for longer.
+    The first frame is the one on screen at start_s, at its own time unless it appeared more than a tick earlier.
     """
     fps = steady_fps(reader.info.fps)
     until_s = reader.info.duration_s - 0.5 / fps
@@ -121,7 +121,7 @@ def at_rate(
             yield first_s + tick / fps, shown
             tick += 1
         shown = frame
-    until_s = max(until_s, first_s + (tick + 0.5) / fps)  # each frame is shown
+    until_s = max(until_s, first_s + (tick + 0.5) / fps)  # shows every frame
     while first_s + tick / fps < until_s:
         yield first_s + tick / fps, shown
         tick += 1
@@ -139,13 +139,13 @@ def _chain(first: np.ndarray, rest: Iterable[tuple[float, np.ndarray]]) -> Itera
 
 
 def _even(picture: np.ndarray) -> np.ndarray:
-    """uint8 `[h w c]` cut to even sides."""
+    """Returns uint8 `[h w c]`, cropped to even sides."""
     height, width = (side // 2 * 2 or side for side in picture.shape[:2])
     return picture[:height, :width]
 
 
 def _sound(path: str, *, origin_s: float, start_s: float, end_s: float, rate_hz: int) -> Iterator[np.ndarray]:
-    """The samples from start_s to end_s, float32 `[c n]`, a packet at a time; silence where the file has none."""
+    """Yields the audio from start_s to end_s, float32 `[c n]`, a packet at a time, with silence in gaps."""
     with decoding(path), open_container(path) as container:
         yield from _samples(container, path, origin_s, start_s, end_s, rate_hz)
 
@@ -163,7 +163,7 @@ def _samples(
         mono = layout.nb_channels == 1 or mean is not None
         as_floats = av.AudioResampler(format="fltp", layout="mono" if mono else "stereo", rate=rate_hz)
         done, wanted = 0, round((end_s - start_s) * rate_hz)
-        here: int | None = None  # where the next sample belongs
+        here: int | None = None  # position of the next sample
         for frame in container.decode(stream):
             if frame.time is None:
                 continue
@@ -191,7 +191,7 @@ def _samples(
 def _packets(
     container: Any, source: Any, target: Any, start_s: float, length_s: float
 ) -> Iterator[tuple[Fraction, int, Any]]:
-    """(time, stream, packet) in decoding order from the key frame before start_s on, which becomes time zero."""
+    """Yields (time, stream, packet) in decoding order from the key frame before start_s, which becomes time zero."""
     zero = round(Fraction(start_s) / source.time_base)
     end = round(Fraction(length_s) / source.time_base)
     container.seek(zero, stream=source)

@@ -1,4 +1,4 @@
-"""Opening a video file: the one door to every decoder."""
+"""Opens video files with any decoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECODERS = ("auto", "pyav", "torchcodec")
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """Returns the properties of a video file; decodes its first frame to check that it can be read.
+    """Reads the properties of a video file; decodes its first frame, so that the file is known to open.
 
     Raises:
         DecodeError: there is no such file, or no video in it.
@@ -29,12 +29,12 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
 def open_video(
     path: str | os.PathLike[str], *, decoder: Decoder = "auto", num_threads: int = 1, device: str = "cpu"
 ) -> VideoReader:
-    """Returns a reader of the file's frames, for use in a `with` statement.
+    """Opens a reader of the file's frames, for use in a `with` statement.
 
     Args:
         decoder: "auto" is PyAV, which is always installed; "torchcodec" needs its package and FFmpeg's libraries.
         num_threads: decoding threads; one by default, so that loader workers share the cores evenly.
-        device: "cuda" decodes on the GPU by TorchCodec, and frames stay there.
+        device: "cuda" decodes on the GPU with TorchCodec and leaves the frames there.
 
     Raises:
         DecodeError: there is no such file, or no video in it.
@@ -49,5 +49,5 @@ def open_video(
 
         return TorchCodecReader(path, num_threads=num_threads, device=device)
     if decoder == "pyav":
-        raise ConfigError(f"open_video.device: is {device}, where PyAV does not decode; leave out decoder")
+        raise ConfigError(f"open_video.device: is {device}, which PyAV does not support; leave out decoder")
     raise ConfigError(f"open_video.decoder: there is no '{decoder}'{did_you_mean(decoder, DECODERS)}")

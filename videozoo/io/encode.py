@@ -1,4 +1,4 @@
-"""Writing video files: H.264 and AAC in MP4, the same bytes for the same input."""
+"""Writes video files: H.264 and AAC in MP4, with equal bytes for equal input."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from videozoo.io.whole_file import whole_file
 
 __all__ = ["write_video"]
 
-_BT601, _LIMITED_RANGE = 6, 1  # AVCOL_SPC_SMPTE170M, AVCOL_RANGE_MPEG: what swscale makes of RGB by default
+_BT601, _LIMITED_RANGE = 6, 1  # AVCOL_SPC_SMPTE170M, AVCOL_RANGE_MPEG: swscale's defaults for RGB
 
-# x264's rate control (macroblock tree) reads memory that nobody wrote in its AVX-512 code: equal input gave files that
-# differ. Processors with AVX-512 have all of these.
+# The AVX-512 code of x264's rate control (macroblock tree) reads uninitialized memory, so equal input gave different
+# files. Processors with AVX-512 have all of these.
 _UP_TO_AVX2 = "MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
 
 
@@ -41,25 +41,25 @@ def write_video(
     codec: str = "libx264",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Encodes uint8 RGB frames [h w 3] and mono sound [samples] in [-1, 1]; the file appears when whole.
+    """Encodes uint8 RGB frames [h w 3] and mono audio [samples] in [-1, 1]; writes the file atomically.
 
-    Equal input gives equal bytes with the same x264 on the same kind of processor: one encoding thread, no date in
-    the file. The frames may be a generator: one at a time is held. The container follows the path's suffix.
+    Equal input gives equal bytes with the same x264 on the same kind of processor: one encoding thread, no date in the
+    file. The frames may be a generator; memory holds one at a time. The path's suffix selects the container.
 
     Args:
-        audio: the signal, or pieces of it one after the other, [c samples] with one or two channels.
+        audio: the signal, or consecutive chunks [c samples] with one or two channels.
         crf: constant quality, 0 (lossless) to 51.
-        gop_frames: distance of key frames; None leaves it to the encoder.
+        gop_frames: distance of key frames; None uses the encoder's default.
 
     Raises:
-        DataError: no frames, frames of different sizes or types, or sizes that the pixel format cannot hold.
-        ConfigError: audio without its rate, or settings that the encoder refuses.
+        DataError: there are no frames, their sizes or types differ, or the pixel format does not support their size.
+        ConfigError: audio has no rate, or the encoder refuses the settings.
     """
     path = Path(path)
     if not fps > 0:
         raise ConfigError(f"write_video.fps: got {fps}; needs a rate above 0")
     if (audio is None) != (audio_rate_hz is None):
-        raise ConfigError("write_video: audio and audio_rate_hz go together; give both or neither")
+        raise ConfigError("write_video: only one of audio and audio_rate_hz is given; give both or neither")
     if isinstance(audio, np.ndarray) and audio.ndim != 1:
         raise DataError(f"{path}: audio has shape {audio.shape}; needs mono [samples]")
     options = {"crf": str(crf), "preset": preset} if codec.startswith("libx26") else {}
@@ -68,7 +68,7 @@ def write_video(
     if gop_frames is not None:
         options["g"] = str(gop_frames)
     if not path.parent.is_dir():
-        raise DataError(f"{path}: the folder {path.parent} does not exist; make it first")
+        raise DataError(f"{path}: the folder {path.parent} does not exist; create it first")
     rate = Fraction(fps).limit_denominator(1_000_000)
     with whole_file(path) as part, _Writer(part, path, rate, metadata or {}) as writer:
         writer.write(
@@ -88,7 +88,7 @@ def _has_avx512() -> bool:
 
 
 class _Writer:
-    """One output file; `name` is what error messages call it."""
+    """One output file; error messages refer to it as `name`."""
 
     def __init__(self, part: Path, name: Path, fps: Fraction, metadata: Mapping[str, str]):
         self.name = name
@@ -173,11 +173,11 @@ class _Writer:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
             raise DataError(f"{self.name}: frame {index} is {frame.dtype} {frame.shape}; needs uint8 [h w 3]")
         if size is not None and frame.shape != size:
-            raise DataError(f"{self.name}: frame {index} is {frame.shape} after {size}; all need one size")
+            raise DataError(f"{self.name}: frame {index} is {frame.shape} after {size}; all frames need the same size")
 
 
 class _Sound:
-    """The audio stream, written in step with the pictures; one piece at a time is held."""
+    """The audio stream, interleaved with the frames; memory holds one chunk at a time."""
 
     def __init__(self, container: Any, pieces: Iterable[np.ndarray], rate_hz: int):
         self.container = container
@@ -190,7 +190,7 @@ class _Sound:
         self.stream.codec_context.flags |= int(av.codec.context.Flags.bitexact)
 
     def write_until(self, time_s: Fraction | None) -> None:
-        """Encodes the samples before time_s; None: all that is left."""
+        """Encodes the samples before time_s; None: all remaining samples."""
         end = None if time_s is None else int(time_s * self.rate_hz)
         while end is None or self.done < end:
             if not self.held.shape[1] and not self._next():

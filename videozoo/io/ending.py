@@ -1,4 +1,4 @@
-"""Where a video ends: its last packets say so; the stated duration only shows that a file was cut."""
+"""Finds the end of a video from its last packets; the stated duration only shows whether the file was truncated."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from videozoo.io.slice import FileSlice
 
 __all__ = ["Ending", "find_ending", "size_bytes"]
 
-# How far before the stated end the search for a last key frame begins; then every packet is read.
+# Distance before the stated end at which the search for the last key frame begins; otherwise all packets are read.
 _STEPS_S = (1, 8, 64)
-_REORDERED = 33  # packets: in no codec does a frame come more than 16 packets after later ones
+_REORDERED = 33  # packets: no codec stores a frame more than 16 packets after later frames
 _BEYOND = 10**15  # later than the last packet of any file, in any time base
-# Without bytes that prove a cut, headers may be wrong by this much.
+# Tolerance of stated durations if no bytes prove a truncation.
 _WRONG_S = 0.5
-# Top-level elements of a file: of MP4 those without frames, of Matroska and ASF those that hold frames.
+# Top-level elements: those of MP4 without frames, those of Matroska and ASF with frames.
 _WITHOUT_FRAMES = (b"mfra", b"free", b"skip", b"udta", b"meta")
 _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
-# MPEG-TS in packets of 188 bytes; with times before (192) or checksums behind (204): size and place of the sync byte.
+# MPEG-TS packets of 188 bytes, with preceding times (192) or trailing checksums (204): size and offset of the sync
+# byte.
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 _SYNC = 0x47
 _PS_TAIL_BYTES = 1 << 17  # holds more than one pack; a PES packet has at most 65,542 bytes
@@ -34,12 +35,12 @@ _PS_TAIL_BYTES = 1 << 17  # holds more than one pack; a PES packet has at most 6
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """The last packets that a file holds.
+    """The last packets of a file.
 
-    last_pts, end_pts: when the last frame comes on screen and when it ends, in ticks of the video stream.
-    num_decoded: its last decoding time and one more: in AVI, where these are numbers, the number of frames.
-    all_end_s: when the last packet of any stream ends, on the container's clock.
-    is_cut: the file lost its end. Formats that state no size and no duration are taken for whole.
+    last_pts, end_pts: presentation time and end of the last frame, in ticks of the video stream.
+    num_decoded: the last decoding time plus one; in AVI, where these are indices, the number of frames.
+    all_end_s: end of the last packet of any stream, on the container's clock.
+    is_cut: whether the file is truncated. Formats without stated size and duration count as complete.
     """
 
     last_pts: int
@@ -59,13 +60,13 @@ def find_ending(
     video_s: float | None,
     all_s: float | None,
 ) -> Ending | None:
-    """Demuxes the last packets, decoding nothing. None: the packets have no times.
+    """Demuxes the last packets without decoding; returns None if the packets have no times.
 
     Args:
-        opened: the file's container and its video stream; they are left at the end of the file.
-        open_again: gives a new container and its video stream.
-        frame_ticks: how long a frame lasts where its packet does not say.
-        video_s, all_s: durations from the first frame on that the header states, of the video and of the whole file.
+        opened: the file's container and its video stream; their position is the end of the file afterwards.
+        open_again: returns a new container and its video stream.
+        frame_ticks: duration of a frame whose packet does not state one.
+        video_s, all_s: durations stated by the header, of the video and of the file, from the first frame.
     """
     container, stream = opened
     format_name = str(container.format.name)
@@ -94,7 +95,7 @@ def find_ending(
 
 
 def _from_index(container: Any, stream: Any, frame_ticks: int) -> Ending | None:
-    """The ending by an index that lists every frame, as those of MP4 and AVI do; None without one."""
+    """Returns the ending from an index of all frames, as in MP4 and AVI; None without one."""
     entries = getattr(stream, "index_entries", None)  # since PyAV 17
     if not entries or len(entries) != stream.frames or len(entries) <= _REORDERED:
         return None
@@ -105,14 +106,14 @@ def _from_index(container: Any, stream: Any, frame_ticks: int) -> Ending | None:
 
 
 def _scan(container: Any, stream: Any, frame_ticks: int, *, from_key: bool, video_only: bool = False) -> Ending | None:
-    """Reads the packets that follow. From a key frame on, no earlier packet can hold a later frame."""
+    """Reads the following packets. After a key frame, no earlier packet can hold a later frame."""
     stamps: list[int] = []
     ends: list[int] = []
     decoded: list[int] = []
     all_end_s = 0.0
     streams = [stream] if video_only else [s for s in container.streams if s.type in ("video", "audio")]
-    in_avi = container.format.name == "avi"  # which has no presentation times
-    with contextlib.suppress(av.error.FFmpegError):  # a damaged end: what came before it counts
+    in_avi = container.format.name == "avi"  # AVI has no presentation times
+    with contextlib.suppress(av.error.FFmpegError):  # a damaged end: the packets before it count
         for packet in container.demux(streams):
             stamp = packet.dts if packet.pts is None or in_avi else packet.pts
             if stamp is None or not packet.size or packet.is_corrupt or packet.is_discard:
@@ -126,19 +127,19 @@ def _scan(container: Any, stream: Any, frame_ticks: int, *, from_key: bool, vide
                 decoded += [packet.dts] if packet.dts is not None else []
     if not stamps:
         return None
-    last_stamp, last_end = max(zip(stamps, ends, strict=True))  # durations of others reach beyond it where rates vary
+    last_stamp, last_end = max(zip(stamps, ends, strict=True))  # at variable rates, others may end later
     return Ending(last_stamp, last_end, max(decoded) + 1 if decoded else None, all_end_s)
 
 
 def _is_cut(
     path: str, format_name: str, sample_lost: bool, fewer_frames: bool, *, missing_s: float, frame_s: float
 ) -> bool:
-    """Whether the file lost its end: its index or its sizes say so, or far less arrives than its header states.
+    """Returns whether the file is truncated by its index or sizes, or by far fewer packets than its header states.
 
     Args:
-        sample_lost: the last sample in an MP4's index lies outside the file.
-        fewer_frames: fewer packets arrive than the header counts.
-        missing_s: how much later the file ends by its header than by its packets.
+        sample_lost: whether the last sample in an MP4's index lies outside the file.
+        fewer_frames: whether the file has fewer packets than its header states.
+        missing_s: difference between the end by the header and the end by the packets.
     """
     is_matroska = "matroska" in format_name
     with _Bytes.of(path) as file:
@@ -165,20 +166,20 @@ def _is_cut(
 
 
 def _last_sample_lost(container: Any, stream: Any, file_bytes: int) -> bool:
-    """Whether the last sample in an MP4's index lies outside the file."""
+    """Returns whether the last sample in an MP4's index lies outside the file."""
     entries = getattr(stream, "index_entries", None)
     if entries:
         last = entries[len(entries) - 1]
         return last.pos + last.size > file_bytes
-    with contextlib.suppress(av.error.FFmpegError):  # PyAV before 17 does not show the index: read the sample
+    with contextlib.suppress(av.error.FFmpegError):  # PyAV before 17 does not expose the index: read the sample
         container.seek(_BEYOND, stream=stream, any_frame=True)
         packet = next(container.demux(stream), None)
         return packet is None or packet.dts is None or packet.is_corrupt
     return True
 
 
-# How the elements of a file begin: their kind and length in bytes, from their first bytes and the bytes that are left
-# in the file; None where no element begins there.
+# Each parser returns the kind and the length in bytes of an element, from its first bytes and the number of bytes left
+# in the file; None if no element begins there.
 Element = tuple[bytes, int] | None
 
 
@@ -186,7 +187,7 @@ def _box(head: bytes, left: int) -> Element:
     length = int.from_bytes(head[:4], "big")
     if length == 1:
         length = int.from_bytes(head[8:16], "big")
-    elif length == 0:  # up to the end of the file
+    elif length == 0:  # extends to the end of the file
         length = left
     if len(head) < 8:  # the beginning of a box, or padding
         return (head[4:], left + 1) if any(head) else None
@@ -194,7 +195,7 @@ def _box(head: bytes, left: int) -> Element:
 
 
 def _riff_chunk(head: bytes, left: int) -> Element:
-    """Sizes of 0 and -1 come from recorders that did not finish; a byte of padding may be missing at the end."""
+    """Parses a RIFF chunk. Interrupted recorders leave sizes of 0 and -1; the final padding byte may be missing."""
     length = int.from_bytes(head[4:8], "little")
     if head[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):
         return None
@@ -207,7 +208,7 @@ def _asf_object(head: bytes, left: int) -> Element:
 
 
 def _ebml_element(head: bytes, left: int) -> Element:
-    """An element of a Matroska file and of its segment, which is entered; live recordings state no sizes."""
+    """Parses an element of a Matroska file, or of its segment, which is entered; live recordings state no sizes."""
     kind = head[: 9 - (head[:1] or b"\0")[0].bit_length()]
     num = 9 - (head[len(kind) : len(kind) + 1] or b"\0")[0].bit_length()
     mask = (1 << 7 * num) - 1
@@ -219,7 +220,7 @@ def _ebml_element(head: bytes, left: int) -> Element:
 
 @dataclasses.dataclass(frozen=True)
 class _Bytes:
-    """The bytes of a file, or of the part of a file that an address of `io.slice` means."""
+    """The bytes of a file, or of the slice at an address of `io.slice`."""
 
     file: io.RawIOBase
     start: int
@@ -237,7 +238,7 @@ class _Bytes:
         return self.file.read(min(length, self.size - position))
 
     def elements(self, begin: Callable[[bytes, int], Element]) -> tuple[set[bytes], bytes, bool]:
-        """The kinds of the file's elements, the kind of the last one, and whether the file ends inside that."""
+        """Returns the kinds of the file's elements, the kind of the last one, and whether the file ends inside it."""
         kinds: set[bytes] = set()
         kind, position = b"", 0
         while position < self.size:
@@ -250,7 +251,7 @@ class _Bytes:
         return kinds, kind, position > self.size
 
     def segment_is_short(self) -> bool:
-        """Whether a Matroska file is shorter than its segment."""
+        """Returns whether a Matroska file is shorter than its segment."""
         header = _ebml_element(head := self.read(0, 32), self.size)
         if header is None or header[0] != _EBML:
             return False
@@ -261,7 +262,7 @@ class _Bytes:
         return head[:4] == _SEGMENT and length != mask and header[1] + 4 + num + length > self.size
 
     def ends_in_flv_tag(self) -> bool:
-        """The last four bytes of a whole FLV file repeat the length of its last tag."""
+        """Returns whether an FLV file ends inside a tag; a complete file ends with the length of its last tag."""
         length = int.from_bytes(self.read(self.size - 4, 4), "big")
         if not 11 <= length <= self.size - 4:
             return True
@@ -276,7 +277,7 @@ class _Bytes:
         return False
 
     def ends_in_ps_packet(self) -> bool:
-        """Whether a program stream ends inside a packet, counted from a pack near the end."""
+        """Returns whether a program stream ends inside a packet, parsed from a pack near the end."""
         tail = self.read(max(0, self.size - _PS_TAIL_BYTES), _PS_TAIL_BYTES)
         position = tail.find(b"\0\0\1\xba")
         while 0 <= position < len(tail):
@@ -291,6 +292,6 @@ class _Bytes:
 
 
 def size_bytes(path: str) -> int:
-    """The size of the file, or of the part of a file that an address of `io.slice` means."""
+    """Returns the size of the file, or of the slice at an address of `io.slice`."""
     part = FileSlice.find(path)
     return Path(path).stat().st_size if part is None else part.size_bytes

@@ -1,4 +1,4 @@
-"""A video that lies as one image a frame in a folder, read like a video file."""
+"""Reads a folder with one image per frame like a video file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from videozoo.structured import reading, regular_file, shown
 __all__ = ["IMAGE_SUFFIXES", "FrameFolder", "frame_files"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-IMAGE_FORMATS = tuple(  # whatever the suffix says: PIL would run Ghostscript for PostScript
+IMAGE_FORMATS = tuple(  # whatever the suffix: PIL would run Ghostscript for PostScript
     kind.format
     for kind in (
         BmpImagePlugin.BmpImageFile,
@@ -29,19 +29,19 @@ IMAGE_FORMATS = tuple(  # whatever the suffix says: PIL would run Ghostscript fo
         WebPImagePlugin.WebPImageFile,
     )
 )
-MOST_FRAMES = 10_000_000  # of one video: a list may state any number
+MOST_FRAMES = 10_000_000  # of one video; bounds the number stated in a list
 
 
 class FrameFolder(VideoReader):
     """The frames of a folder, in the order of the numbers in their names; see `VideoReader`.
 
     Args:
-        num_frames: how many there should be, the first ones counting; None takes them all.
-        template: the name of a frame, e.g. "img_{:05d}.jpg", counted from 1; None takes every image.
-        fps: rate at which the frames were taken.
+        num_frames: number of frames to use from the beginning; None uses all.
+        template: name of a frame, e.g. "img_{:05d}.jpg", counted from 1; None uses every image.
+        fps: frame rate of the images.
 
     Raises:
-        DataError: there is no such folder, or it holds fewer images than `num_frames`.
+        DataError: the folder does not exist, or holds fewer images than `num_frames`.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class FrameFolder(VideoReader):
             )
 
     def close(self) -> None:
-        pass  # files are open only while they are read
+        pass  # files are opened only for reading
 
     @functools.cached_property
     def info(self) -> VideoInfo:  # type: ignore[override]
-        """What a video file of these frames would say of itself; the first image is read for its size."""
+        """The properties of a video file with these frames; the first image is read for its size."""
         height, width = _read_image(self.files[0]).shape[:2]
         return VideoInfo(
             path=str(self.path),
@@ -98,10 +98,10 @@ class FrameFolder(VideoReader):
         return self._frames_by_index(np.clip(indices, 0, self.num_frames - 1).tolist())
 
     def _frames_by_index(self, indices: list[int]) -> Frames:
-        """Each file is read once.
+        """Reads the frames, each file once.
 
         Raises:
-            DataError: a file is missing, is no image, or has another size than the others.
+            DataError: a file is missing, is not an image, or has a different size than the others.
         """
         wanted, places = np.unique(indices, return_inverse=True)
         images = [_read_image(self.files[i]) for i in wanted]
@@ -124,16 +124,18 @@ class FrameFolder(VideoReader):
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """Lists the images directly in `folder`, in the order of the numbers in their names; hidden ones are passed over.
+    """Lists the images directly in `folder`, in the order of the numbers in their names; skips hidden files.
 
     Raises:
-        DataError: the folder is closed to the user.
+        DataError: the folder cannot be read.
     """
     try:
         files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise DataError(f"{folder}: cannot be read ({reason}); allow it, or leave this folder out") from error
+        raise DataError(
+            f"{folder}: cannot be read ({reason}); check its permissions, or leave this folder out"
+        ) from error
     return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem)], p.name))
 
 

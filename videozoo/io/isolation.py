@@ -1,4 +1,4 @@
-"""Jobs over many files that survive a file that crashes the process."""
+"""Jobs over many files that survive decoder crashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from videozoo.errors import DecodeError
 
 __all__ = ["Journal", "current_journal", "signal_name", "supervise"]
 
-# What a decoder dies of; SIGKILL is how the kernel ends a process that takes too much memory.
+# Signals of decoder crashes; the kernel sends SIGKILL to a process that uses too much memory.
 _CRASHES = tuple(
     getattr(signal, name)
     for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGKILL", "SIGTRAP", "SIGSYS")
@@ -27,12 +27,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Journal:
-    """Notes of a job that outlive its process: the files being read, those that crashed it, the results so far.
+    """A job's notes that survive its process: files being read, files that crashed it, results so far.
 
-    Without `supervise` nothing outlives the process, and nothing is written.
+    Without `supervise`, nothing is written.
 
     Attributes:
-        results: the values that earlier processes of the job gave to `keep`, by file.
+        results: values passed to `keep` by earlier processes of the job, by file.
     """
 
     def __init__(self, file: Any = None):
@@ -52,7 +52,7 @@ class Journal:
         name = os.fspath(path)
         if name in self._crashed:
             raise DecodeError(name, self._crashed[name])
-        # Several files were open when the last process died: read one at a time, the next crash names its file.
+        # Several files were open at the crash. Reading them one at a time identifies the file at the next crash.
         with self._alone if self._suspects else contextlib.nullcontext():
             self._write("begin", name)
             try:
@@ -74,7 +74,7 @@ class Journal:
                 data = data[self._file.write(data) :]
 
     def take_over(self, signal_number: int) -> bool:
-        """Reads the notes of a process that crashed; returns whether the next one can avoid the file at fault."""
+        """Reads the notes of a crashed process; returns whether the next process can skip the file that caused it."""
         being_read = self._notes()
         if len(being_read) == 1:
             self._crashed |= dict.fromkeys(being_read, f"it crashed the decoder ({signal_name(signal_number)})")
@@ -85,7 +85,7 @@ class Journal:
         """Returns the files that were being read at the end of the notes, and clears them."""
         being_read: set[str] = set()
         self._file.seek(0)
-        with contextlib.suppress(EOFError, pickle.UnpicklingError):  # the end, or a note cut short by the crash
+        with contextlib.suppress(EOFError, pickle.UnpicklingError):  # the end, or a note truncated by the crash
             while True:
                 kind, name, *result = pickle.load(self._file)
                 if kind == "begin":
@@ -103,7 +103,7 @@ _journal = Journal()
 
 
 def current_journal() -> Journal:
-    """Returns the journal of the job that this process works on."""
+    """Returns the journal of this process's job."""
     return _journal
 
 
@@ -111,8 +111,8 @@ def supervise(job: Callable[[], int]) -> int:
     """Runs `job` in a child process and returns its exit status.
 
     If a signal such as SIGSEGV ends the child while it reads a file (`Journal.reading`), the job starts again in a
-    new child, where reading this file raises a DecodeError. The job itself skips the work that is done. Call it
-    before threads start and before torch is loaded. Where processes cannot fork, the job runs in this process.
+    new child, where reading this file raises a DecodeError. The job itself skips finished work. Call it before threads
+    start and before torch is imported. On systems without fork, the job runs in this process.
     """
     global _journal
     if not hasattr(os, "fork"):
@@ -134,7 +134,7 @@ def supervise(job: Callable[[], int]) -> int:
 
 
 def _wait(child: int) -> int:
-    """Returns the child's exit status, negative for a signal; Ctrl-C reaches the child without help."""
+    """Returns the child's exit status, negative for a signal; Ctrl-C reaches the child directly."""
 
     def forward(number: int, _: object) -> None:
         os.kill(child, number)
@@ -155,7 +155,7 @@ def _end_by(number: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when `parent` is killed; a job must not go on unseen (Linux only)."""
+    """Ends this process when `parent` is killed, so that no job continues in the background (Linux only)."""
     if not sys.platform.startswith("linux"):
         return
     import ctypes
@@ -172,6 +172,6 @@ def _open_notes() -> Any:
 
 
 def signal_name(number: int) -> str:
-    """Returns a signal that ends processes as messages write it, e.g. "signal 11, SIGSEGV"."""
+    """Returns the description of a fatal signal for messages, e.g. "signal 11, SIGSEGV"."""
     name = signal.Signals(number).name
     return f"signal {number}, {name}" + (", often a lack of memory" if name == "SIGKILL" else "")

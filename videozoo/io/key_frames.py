@@ -1,4 +1,4 @@
-"""How far a video's key frames are apart: what a seek costs."""
+"""Measures the distance of a video's key frames, which is the cost of a seek."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["key_frame_distance"]
 
 
 def key_frame_distance(path: str | os.PathLike[str], *, num_frames: int = 1000) -> float:
-    """Frames from one key frame to the next, on average over the first `num_frames`; nothing is decoded.
+    """Returns the average distance of key frames in the first `num_frames` frames, without decoding.
 
     Raises:
         DecodeError: the file cannot be opened, or has no video.

@@ -1,4 +1,4 @@
-"""Bounds on files from strangers; they hold for this process and those that it starts."""
+"""Limits on untrusted files, for this process and its child processes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from videozoo.errors import ConfigError, DecodeError
 
 __all__ = ["MAX_PIXELS", "check_size", "decoder_bound", "is_strict", "max_pixels", "set_max_pixels", "set_strict"]
 
-MAX_PIXELS = 8192 * 8192  # twice the pixels of 8K video; its decoder takes about 1 GB
+MAX_PIXELS = 8192 * 8192  # twice the pixels of 8K video, whose decoder uses about 1 GB
 _VARIABLE = "VIDEOZOO_MAX_PIXELS"
 _STRICT = "VIDEOZOO_STRICT"
 
 
 def max_pixels() -> int:
-    """Returns the most pixels that a frame may have.
+    """Returns the largest allowed number of pixels per frame.
 
     Raises:
         ConfigError: the environment's VIDEOZOO_MAX_PIXELS is not a number above 0.
@@ -26,23 +26,23 @@ def max_pixels() -> int:
 
 
 def decoder_bound() -> int:
-    """Returns the bound for FFmpeg, which also counts the padding of its buffers."""
+    """Returns the limit for FFmpeg, which includes the padding of its buffers."""
     return max_pixels() * 5 // 4 + 256 * 256
 
 
 def set_max_pixels(count: int | None) -> None:
-    """Sets the bound for this process and those that it starts; None leaves it."""
+    """Sets the limit for this process and its child processes; None keeps the current one."""
     if count is not None:
         os.environ[_VARIABLE] = str(count)
 
 
 def is_strict() -> bool:
-    """Returns whether damage that a decoder conceals is an error."""
+    """Returns whether concealed damage is an error."""
     return os.environ.get(_STRICT, "") not in ("", "0")
 
 
 def set_strict(strict: bool) -> None:
-    """Makes concealed damage an error for this process and those that it starts; False leaves it as it is."""
+    """Makes concealed damage an error for this process and its child processes; False keeps the current setting."""
     if strict:
         os.environ[_STRICT] = "1"
 
@@ -51,7 +51,7 @@ def check_size(path: str | os.PathLike[str], width_px: int, height_px: int) -> N
     """Refuses frames with more pixels than `max_pixels`, before they are decoded.
 
     Raises:
-        DecodeError: they have more.
+        DecodeError: a frame has more.
     """
     bound = max_pixels()
     if width_px * height_px > bound:

@@ -1,4 +1,4 @@
-"""One writer at a time in a folder or a file: a second process is refused, a dead one is not waited for."""
+"""Locks of output folders and files: a second writer is refused, and the lock of a dead process is removed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from videozoo.io.process import ProcessMark
 __all__ = ["LOCK_NAME", "lock_of", "locked"]
 
 LOCK_NAME = ".lock"
-WRITING_S = 10.0  # a lock that is empty for longer was left by a process that died while it wrote
+WRITING_S = 10.0  # a lock file that stays empty for longer belongs to a process that died while writing it
 
 
 def lock_of(place: Path, *, is_folder: bool) -> Path:
-    """Returns the lock file of a folder (inside it) or of a file (beside it)."""
+    """Returns the lock file of a folder (inside it) or of a file (next to it)."""
     return place / LOCK_NAME if is_folder else place.with_name(f".{place.name}{LOCK_NAME}")
 
 
 @contextlib.contextmanager
 def locked(place: str | os.PathLike[str], *, is_folder: bool = True) -> Iterator[None]:
-    """Holds the lock of an output folder, which is made if need be, or of an output file.
+    """Holds the lock of an output folder, which is created if necessary, or of an output file.
 
-    The lock file names host and process. One that is left by a process of this host that has ended is taken over;
-    locks of other hosts are respected, since nothing here tells whether their process still runs.
+    The lock file names host and process. The lock of a dead process of this host is taken over. Locks of other hosts
+    are respected, because this host cannot check their processes.
 
     Raises:
         ConfigError: another process, or another thread of this one, holds it.
@@ -45,23 +45,23 @@ def locked(place: str | os.PathLike[str], *, is_folder: bool = True) -> Iterator
         try:
             yield
         finally:
-            if _read(lock) == own:  # not one that somebody made after removing ours by hand
+            if _read(lock) == own:  # not a new one, created after ours was removed by hand
                 lock.unlink(missing_ok=True)
     finally:
         if made:
-            with contextlib.suppress(OSError):  # something was written, as it should be
+            with contextlib.suppress(OSError):  # the folder is not empty
                 lock.parent.rmdir()
 
 
 def _create(lock: Path, text: str) -> bool:
-    """Whether the lock is ours now; False: there is one."""
+    """Creates the lock file; returns False if it exists."""
     try:
         with lock.open("x", encoding="ascii") as file:
             file.write(text)
     except FileExistsError:
         return False
     except OSError as error:
-        lock.unlink(missing_ok=True)  # a full disk leaves it empty
+        lock.unlink(missing_ok=True)  # a full disk leaves an empty file
         raise OSError(error.errno, error.strerror, os.fspath(lock)) from error
     return True
 
@@ -72,17 +72,17 @@ def _refuse_living(lock: Path, place: Path) -> None:
         return
     owner = ProcessMark.parse(text)
     if owner is None:
-        who, hint = "another process", f"; if none runs any more, remove {lock}"
+        who, hint = "another process", f"; if none is running, remove {lock}"
     elif owner.is_here:
         who, hint = f"process {owner.pid}", ""
     else:
         who = f"process {owner.pid} on {owner.host}"
-        hint = f"; if it does not run any more, remove {lock}"
+        hint = f"; if it is not running, remove {lock}"
     raise ConfigError(f"{place}: {who} is writing to it; wait for it to end, or give another --out{hint}")
 
 
 def _remove_dead(lock: Path) -> None:
-    """Removes a dead process's lock, unless another process was quicker and it is a living one's by now."""
+    """Removes a dead process's lock, unless another process has replaced it in the meantime."""
     taken = lock.with_name(f"{lock.name}.{ProcessMark.own()}")
     try:
         lock.rename(taken)
@@ -101,7 +101,7 @@ def _is_dead(lock: Path, text: str) -> bool:
         return owner.is_dead
     with contextlib.suppress(OSError):
         return time.time() - lock.stat().st_mtime > WRITING_S
-    return True  # it is gone by now
+    return True  # the lock file was removed in the meantime
 
 
 def _read(lock: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Archives of arrays (npz) from anywhere, opened once it is known what they unpack to."""
+"""Opens untrusted archives of arrays (npz) after checking their unpacked size."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 __all__ = ["load_arrays"]
 
 ZIP = b"PK"
-MAX_UNPACKED = 100  # times the size of the file; features of real videos hardly pack to a tenth of theirs
+MAX_UNPACKED = 100  # times the size of the file; features of real videos rarely compress to a tenth
 SPARE_BYTES = 64 << 20
 
 
 def load_arrays(path: str | os.PathLike[str]) -> Any:
-    """Opens a npz file (its arrays are read when they are asked for) or reads an npy file; pickles are refused.
+    """Opens an npz file, whose arrays are read on access, or reads an npy file; refuses pickles.
 
     Raises:
-        ValueError: an archive of zeros without end packed into little; the caller knows the place.
-        whatever else numpy and zipfile raise for damage.
+        ValueError: the archive unpacks to far more than its size; the caller adds the path.
+        Exception: any exception of numpy or zipfile for a damaged file.
     """
     with Path(path).open("rb") as file:
         if file.read(2) == ZIP:
@@ -29,5 +29,5 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
             with zipfile.ZipFile(file) as archive:
                 unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
             if unpacked_bytes > MAX_UNPACKED * size_bytes + SPARE_BYTES:
-                raise ValueError(f"it unpacks to {unpacked_bytes:,} bytes, and is a file of {size_bytes:,}")
+                raise ValueError(f"it unpacks to {unpacked_bytes:,} bytes from a file of {size_bytes:,}")
     return np.load(path, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Which process owns a lock or an unfinished file, and whether it still runs."""
+"""Identifies the process that owns a lock or an unfinished file, and whether it is still running."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 __all__ = ["ProcessMark", "num_cores"]
 
-INITIAL_NAMESPACE = "4026531836"  # Linux gives the pid namespace outside all containers this number
-UNKNOWN = "0"  # the start of a process where /proc does not tell it
+INITIAL_NAMESPACE = "4026531836"  # number of the pid namespace outside containers (Linux)
+UNKNOWN = "0"  # start of a process, if /proc does not state it
 
 
 def num_cores() -> int:
@@ -22,7 +22,7 @@ def num_cores() -> int:
 
 @dataclasses.dataclass(frozen=True)
 class ProcessMark:
-    """A process, also after its pid has been given to another one.
+    """Identifies a process even after its pid has been reused.
 
     Attributes:
         host: name of the machine and, in a container, its pid namespace; letters, digits, `-` and `_` only.
@@ -40,7 +40,7 @@ class ProcessMark:
 
     @classmethod
     def parse(cls, text: str) -> ProcessMark | None:
-        """Reads what `str` wrote; None for any other text."""
+        """Parses the output of `str`; returns None for any other text."""
         match = re.fullmatch(r"([\w-]+)\.(\d{1,9})\.([0-9a-f]+)", text, re.ASCII)
         return cls(match[1], int(match[2]), match[3]) if match else None
 
@@ -49,12 +49,12 @@ class ProcessMark:
 
     @property
     def is_here(self) -> bool:
-        """Whether the process runs, or ran, where this one can see it."""
+        """Returns whether the process belongs to this host and pid namespace."""
         return self.host == _host()
 
     @property
     def is_dead(self) -> bool:
-        """Whether the process has certainly ended; False where another machine would have to tell."""
+        """Returns whether the process has certainly ended; False for a process of another host."""
         return self.is_here and _started(self.pid) not in (self.started, UNKNOWN)
 
 
@@ -68,7 +68,7 @@ def _host() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """The boot and the start of a running process in hexadecimal; None if there is none."""
+    """Returns boot id and start time of a running process in hexadecimal, or None if it does not run."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
@@ -78,7 +78,7 @@ def _started(pid: int) -> str | None:
 
 
 def _answers(pid: int) -> bool:
-    """Whether a pid is in use, where /proc is missing or hides the processes of other users."""
+    """Returns whether a pid is in use, for systems where /proc is missing or hides other users' processes."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

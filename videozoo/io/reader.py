@@ -1,4 +1,4 @@
-"""What every video decoder offers, whichever library is behind it."""
+"""The interface of video decoders, independent of the library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from videozoo.errors import DataError, counted
 
 __all__ = ["TIME_SLACK_S", "Frames", "VideoReader", "check_times", "stack_pictures"]
 
-# Some containers keep whole milliseconds: a frame due at 66.67 ms is stored as 67 and must be found at 66.67.
+# Some containers round to milliseconds: a frame at 66.67 ms is stored at 67 and must be found at 66.67.
 TIME_SLACK_S = 0.0005
 
 
@@ -26,8 +26,8 @@ TIME_SLACK_S = 0.0005
 class Frames:
     """Decoded frames with their presentation times.
 
-    data: uint8 [t h w c], RGB, upright; an array, or a tensor of a reader that decodes on a GPU.
-    times_s: of the frames themselves, counted from the video's first frame; requested times may differ.
+    data: uint8 [t h w c], RGB, upright; an array, or the tensor of a reader that decodes on a GPU.
+    times_s: presentation times of the frames in seconds from the first frame; not the requested times.
     """
 
     data: Any
@@ -37,7 +37,7 @@ class Frames:
         shape, dtype = tuple(self.data.shape), str(self.data.dtype).removeprefix("torch.")
         if len(shape) != 4 or shape[-1] != 3 or dtype != "uint8" or shape[0] != len(self.times_s):
             raise DataError(
-                f"frames: {shape} {dtype} with {len(self.times_s)} times; needs uint8 [t h w 3] and one time a frame"
+                f"frames: {shape} {dtype} with {len(self.times_s)} times; needs uint8 [t h w 3] and one time per frame"
             )
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class Frames:
 class VideoReader(abc.ABC):
     """Random and sequential access to one file's frames; times are seconds from the first frame.
 
-    A context manager. Not for use by two threads at once.
+    A context manager. Not thread-safe.
     """
 
     info: VideoInfo
@@ -65,7 +65,7 @@ class VideoReader(abc.ABC):
     @property
     @abc.abstractmethod
     def num_frames(self) -> int:
-        """The exact number of frames that the file presents.
+        """The exact number of presented frames.
 
         Raises:
             DecodeError: the file cannot be read to its end.
@@ -73,21 +73,21 @@ class VideoReader(abc.ABC):
 
     @property
     def damaged_frames(self) -> int:
-        """Number of the frames decoded so far whose damage the decoder concealed: they show guessed pixels."""
+        """Number of frames so far with damage concealed by the decoder, whose pixels are guessed."""
         return 0
 
     @abc.abstractmethod
     def frames_at(self, times_s: Sequence[float]) -> Frames:
-        """Returns the frame on screen at each time: the last one that starts at or before it.
+        """Returns, for each time, the frame on screen: the last one that starts at or before it.
 
-        Times may come in any order and repeat; times outside the video give its first or last frame.
+        Times may be in any order and repeated; times outside the video give its first or last frame.
 
         Raises:
             DecodeError: one of these frames cannot be decoded.
         """
 
     def frames_by_index(self, indices: Sequence[int]) -> Frames:
-        """Returns the frames with these indices, counted in presentation order; in any order, also repeated.
+        """Returns the frames with these indices in presentation order; indices may be in any order and repeated.
 
         Raises:
             DataError: an index is outside 0..num_frames-1.
@@ -103,20 +103,20 @@ class VideoReader(abc.ABC):
 
     @abc.abstractmethod
     def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
-        """Yields (time_s, source) of each frame from start_s on, independent of other reads.
+        """Yields (time_s, argument of `picture`) of each frame from start_s, independent of other reads.
 
-        `picture` turns a source into pixels, for callers that need few of them; see `stream`.
+        Use it to decode the pictures of a few frames; `stream` decodes all.
         """
 
     @abc.abstractmethod
     def picture(self, source: Any) -> Any:
-        """Returns the picture of one of `sources`: uint8 [h w c], upright RGB."""
+        """Returns uint8 [h w c], upright RGB, of an item of `sources`."""
 
     def stream(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[tuple[float, Any]]:
         """Yields every frame with start_s <= time < end_s as (time_s, uint8 [h w c]), in bounded memory.
 
         Raises:
-            DecodeError: the next frame cannot be decoded; all earlier frames have been yielded.
+            DecodeError: the next frame cannot be decoded; earlier frames have been yielded.
         """
         check_times(self.info.path, [start_s] if end_s is None else [start_s, end_s])
         for time_s, source in self.sources(start_s):
@@ -125,12 +125,13 @@ class VideoReader(abc.ABC):
             yield time_s, self.picture(source)
 
     def windows(self, *, window_s: float, stride_s: float, fps: float | None = None) -> Iterator[Frames]:
-        """Yields the windows [k * stride_s, k * stride_s + window_s) of the whole video; each frame is decoded once.
+        """Yields windows [k * stride_s, k * stride_s + window_s) over the video; each frame is decoded once.
 
-        The last window is the first that reaches the end; it may hold fewer frames. Memory holds one window.
+        The last window is the first one that reaches the end, possibly with fewer frames. Memory holds one window.
 
         Args:
-            fps: gives the frames on screen at k * stride_s + i / fps; None gives all that start there.
+            fps: rate at which each window is sampled, at k * stride_s + i / fps; None gives all frames that start in
+                it.
         """
         if not (window_s > 0 and stride_s > 0 and (fps is None or fps > 0)):
             raise DataError(
@@ -145,7 +146,7 @@ class VideoReader(abc.ABC):
                 self._let_go(held, k * stride_s)
             held.append((time_s, source))
             self._let_go(held, k * stride_s)
-        end_s = self._end_s(held)  # the last frame may stay on screen for many windows
+        end_s = self._end_s(held)  # the last frame may last for many windows
         while k * stride_s + window_s < end_s - TIME_SLACK_S:
             yield from self._window(held, k * stride_s, k * stride_s + window_s, fps)
             k += 1
@@ -154,14 +155,14 @@ class VideoReader(abc.ABC):
 
     @staticmethod
     def _let_go(held: deque[tuple[float, Any]], start_s: float) -> None:
-        """Drops the frames that are off the screen at start_s."""
+        """Drops the frames that have ended by start_s."""
         while len(held) > 1 and held[1][0] <= start_s + TIME_SLACK_S:
             held.popleft()
 
     def _window(
         self, held: Sequence[tuple[float, Any]], start_s: float, end_s: float, fps: float | None
     ) -> Iterator[Frames]:
-        """The frames of a window, if there are any."""
+        """Yields the frames of a window, if it has any."""
         times = [time_s for time_s, _ in held]
         if fps is None:
             chosen = [i for i, t in enumerate(times) if start_s - TIME_SLACK_S <= t < end_s - TIME_SLACK_S]
@@ -178,11 +179,11 @@ class VideoReader(abc.ABC):
 
     @abc.abstractmethod
     def _frames_by_index(self, indices: list[int]) -> Frames:
-        """As `frames_by_index`, for indices that exist."""
+        """Returns frames like `frames_by_index`, for checked indices."""
 
 
 def stack_pictures(pictures: Sequence[Any]) -> Any:
-    """Returns pictures [h w c] as frames [t h w c], where they are: in memory, or on the GPU of their reader."""
+    """Stacks pictures [h w c] to frames [t h w c] on their device: in memory, or on the GPU of their reader."""
     if isinstance(pictures[0], np.ndarray):
         return np.stack(pictures)
     import torch

@@ -1,4 +1,4 @@
-"""A video made ready for training: smaller pictures, key frames close together, a constant rate."""
+"""Re-encodes videos for training: smaller frames, close key frames, a constant rate."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def reencode(
     crf: float = 20,
     preset: str = "medium",
 ) -> bool:
-    """Writes `video` anew as H.264 without sound; True if `out` was made from it by the same settings before.
+    """Re-encodes `video` as H.264 without audio; returns True if `out` exists with the same settings.
 
-    A video of a variable rate shows at each tick of its average rate what was on screen then.
+    A video of variable rate is sampled at the ticks of its average rate.
 
     Args:
-        short_side_px: frames are scaled down to this (to even numbers), never up; None leaves them.
-        gop_frames: distance of the key frames, at which decoding can start: a random frame costs half of it.
+        short_side_px: short side to which larger frames are scaled down (in even numbers); None keeps their size.
+        gop_frames: distance of the key frames; decoding a random frame costs half of it on average.
 
     Raises:
         DecodeError: the video cannot be decoded to its end; `out` is not written.
@@ -68,13 +68,13 @@ def reencode(
     except OSError as error:
         raise DataError(
             f"{out}: cannot be written ({error.strerror or error}); "
-            "make room or choose another folder, then run again to go on"
+            "free some space or choose another folder, then run again to continue"
         ) from error
     return False
 
 
 def _made_from(path: Path) -> Any:
-    """The settings that a file says it was made by."""
+    """Returns the settings stored in a re-encoded file."""
     if not path.is_file():
         return None
     try:
@@ -85,7 +85,7 @@ def _made_from(path: Path) -> Any:
 
 
 def _ticks(reader: VideoReader) -> Iterator[np.ndarray]:
-    """The picture on screen at every tick of the video's rate; the same ones, of a constant rate."""
+    """Yields the picture on screen at every tick of the video's rate; at a constant rate, each frame once."""
     on_screen, num = None, 0
     for time_s, picture in reader.stream():
         while on_screen is not None and num / reader.info.fps < time_s - TIME_SLACK_S:
@@ -97,7 +97,7 @@ def _ticks(reader: VideoReader) -> Iterator[np.ndarray]:
 
 
 def _scaled(picture: np.ndarray, short_side_px: int | None) -> np.ndarray:
-    """uint8 `[h w 3]` with even sides."""
+    """Returns uint8 `[h w 3]`, scaled down, with even sides."""
     height, width = picture.shape[:2]
     share = 1.0 if short_side_px is None else min(short_side_px / min(height, width), 1.0)
     size = [max(2 * round(side * share / 2), 2) for side in (height, width)]

@@ -1,4 +1,4 @@
-"""Putting one file's pictures and another's sound into one file, without decoding either."""
+"""Combines the video of one file with the audio of another without decoding."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ def add_sound(
     *,
     start_s: float = 0.0,
 ) -> None:
-    """Writes the pictures of one file with the sound of another, packet by packet: nothing is lost, little
-    is held.
+    """Writes the video of one file with the audio of another by copying packets, in bounded memory.
 
     Args:
-        start_s: where in the sound's own clock the pictures begin; what sounds before it is left out.
+        start_s: start of the video on the clock of the audio; earlier audio is left out.
 
     Raises:
-        DataError: there is no sound, or the container of `out_path` does not hold its codec.
+        DataError: there is no audio, or the container of `out_path` does not support its codec.
     """
     pictures, sound = open_container(os.fspath(video_path)), open_container(os.fspath(sound_path))
     try:
@@ -48,14 +47,14 @@ def add_sound(
                 out.mux(packet)
     except (av.error.FFmpegError, ValueError) as error:
         reason = reason_of(error)
-        raise DataError(f"{out_path}: cannot take the sound of {sound_path} as it is ({reason})") from error
+        raise DataError(f"{out_path}: cannot copy the audio of {sound_path} ({reason})") from error
     finally:
         pictures.close()
         sound.close()
 
 
 def _packets(container: Any, source: Any, target: Any, *, start_s: float = 0.0) -> Iterator[tuple[Fraction, int, Any]]:
-    """(time, stream, packet) in decoding order, moved to `target` and back by `start_s`."""
+    """Yields (time, stream, packet) in decoding order, assigned to `target` and shifted back by `start_s`."""
     offset = round(Fraction(start_s) / source.time_base)
     for packet in container.demux(source):
         if packet.dts is None or packet.pts is None or packet.is_corrupt:

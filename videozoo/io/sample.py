@@ -1,15 +1,17 @@
-"""Which frames of a video make a clip: pure functions from counts to frame indices.
+"""Selects the frames of clips: pure functions from counts to frame indices.
 
-Every function gives int64 indices `[num_clips frames]`, counted from 0 and always inside the video. With
-`rng` the clip is drawn at random, as in training; without it the same clips come out each time, as in
-evaluation. "Frames" are whatever the caller counts: files of a folder, or ticks of a clock that runs at the
-rate the model wants.
+Every function returns int64 indices `[num_clips frames]`, counted from 0 and always inside the video. With `rng` the
+clip
+is drawn at random, for training; without it the clips are deterministic, for evaluation. "Frames" are the units that
+the
+caller counts: files of a folder, or ticks of a clock at the model's frame rate.
 
-A video that is shorter than the clip is treated by `short`:
-    spread  every frame is shown, and repeated evenly: time only slows down
+`short` selects the treatment of videos shorter than the clip:
+
+    spread  repeats every frame evenly: slow motion
     wrap    starts again from the first frame
-    hold    stays on the last frame
-    first   the first frame only (what PaddleVideo's `select_left` does)
+    hold    repeats the last frame
+    first   uses the first frame only (PaddleVideo's `select_left`)
 """
 
 from __future__ import annotations
@@ -40,15 +42,15 @@ def segments(
     split: Split = "even",
     short: Short = "spread",
 ) -> Indices:
-    """One snippet of consecutive frames from each of `num_segments` equal parts of the video.
+    """Samples one snippet of consecutive frames from each of `num_segments` equal parts of the video.
 
-    Paper: TSN, arXiv:1608.00859, section 3.1. Training takes a random place inside each part, evaluation its
-    middle; several clips share each part out between them.
+    Paper: TSN, arXiv:1608.00859, section 3.1. Training uses a random position inside each part, evaluation its center;
+    several clips divide each part among them.
 
     Args:
-        split: "even" cuts the video at real-valued borders, so that all of it is seen. "floor" gives each
-            part `num_frames // num_segments` frames and leaves the rest out (PaddleVideo's default); its
-            clips are alike.
+        split: "even" divides the video at real-valued borders and covers all of it. "floor" gives each part
+            `num_frames // num_segments` frames and leaves out the rest (PaddleVideo's default); its clips are
+            identical.
     """
     _check(num_frames, num_segments=num_segments, segment_frames=segment_frames, num_clips=num_clips)
     if short == "first" and num_frames <= num_segments:
@@ -100,17 +102,17 @@ def windows(
     spacing: Spacing = "stride",
     short: Short = "spread",
 ) -> Indices:
-    """Stretches of `clip_frames * stride` consecutive frames, each seen through `clip_frames` of them.
+    """Samples `clip_frames` frames from windows of `clip_frames * stride` consecutive frames.
 
-    Training puts them anywhere. In evaluation one clip comes from the middle of the video, several are laid
-    out by `place`.
+    Training places the windows at random. In evaluation one clip is centered; `place` positions several.
 
     Args:
-        place: "ends" from the first possible start to the last (PP-TSM); "centers" in the middle of equal
-            intervals of the possible starts (Video Swin); "starts" at the beginning of those intervals, one
-            clip included (SlowFast).
-        spacing: "stride" takes every stride-th frame; "ends" spaces the frames so that the first and the
-            last frame of the stretch are both among them (SlowFast, TimeSformer).
+        place: "ends" spaces clips from the first possible start to the last (PP-TSM); "centers" puts them at the
+            centers
+            of equal intervals of the possible starts (Video Swin); "starts" at the beginnings of those intervals, also
+            for a single clip (SlowFast).
+        spacing: "stride" takes every stride-th frame; "ends" spaces the frames so as to include the first and the last
+            frame of the window (SlowFast, TimeSformer).
     """
     _check(num_frames, clip_frames=clip_frames, stride=stride, num_clips=num_clips)
     span = clip_frames * stride
@@ -132,9 +134,9 @@ def windows(
 
 
 def spaced(start: float, end: float, count: int, *, num_frames: int) -> Indices:
-    """`count` frames `[1 count]` from position `start` to position `end`, both included.
+    """Returns `count` frame indices `[1 count]` evenly spaced from position `start` to `end`, both included.
 
-    The video's last frame stands for all places behind it.
+    Positions beyond the video use its last frame.
     """
     _check(num_frames, count=count)
     return _inside(np.linspace(start, end, count).astype(np.int64)[None], num_frames, "hold")
@@ -157,4 +159,4 @@ def _inside(indices: Indices, num_frames: int, short: Short) -> Indices:
 def _check(num_frames: int, **counts: int) -> None:
     for name, value in {"num_frames": num_frames, **counts}.items():
         if value < 1:
-            raise DataError(f"sampling: {name} is {value}; it must be at least 1")
+            raise DataError(f"sampling: {name} is {value}; must be at least 1")

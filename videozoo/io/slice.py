@@ -1,4 +1,4 @@
-"""A file inside another, e.g. a clip in a tar archive: its bytes lie there as they are, and are read where they lie."""
+"""A file stored uncompressed inside another, e.g. a clip in a tar archive, and read in place."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ADDRESS = re.compile(r"(?P<path>.+?)@(?P<offset>\d+)\+(?P<size>\d+)/(?P<name>.+
 
 @dataclasses.dataclass(frozen=True)
 class FileSlice:
-    """`size_bytes` of `path` from `offset` on, under a name of their own.
+    """A named range of `size_bytes` bytes of `path` from `offset`.
 
-    Its address, `clips.tar@1536+20480/run.mp4`, goes wherever the path of a video goes.
+    Its address, `clips.tar@1536+20480/run.mp4`, is valid wherever the path of a video is.
     """
 
     path: Path
@@ -30,19 +30,19 @@ class FileSlice:
 
     @property
     def url(self) -> str:
-        """FFmpeg's name of these bytes in a file that it gets as an open descriptor."""
+        """FFmpeg's URL of these bytes within an open file descriptor."""
         return f"subfile,,start,{self.offset},end,{self.offset + self.size_bytes},,:fd:"
 
     @classmethod
     def find(cls, path: str | os.PathLike[str]) -> FileSlice | None:
-        """The slice whose address `path` is; None where it is a file, or no address."""
+        """Returns the slice with the address `path`; None for an existing file, or if it is not an address."""
         match = _ADDRESS.fullmatch(os.fspath(path))
         if match is None or os.path.exists(path):  # noqa: PTH110
             return None
         return cls(Path(match["path"]), int(match["offset"]), int(match["size"]), match["name"])
 
     def read(self) -> bytes:
-        """Its bytes; fewer where the outer file ends before it."""
+        """Returns the bytes; fewer if the outer file ends earlier."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size_bytes)

@@ -1,4 +1,4 @@
-"""Decoding with TorchCodec, where its package and FFmpeg's libraries are installed."""
+"""Decodes with TorchCodec, which needs its package and FFmpeg's libraries."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from videozoo.io.slice import FileSlice
 __all__ = ["TorchCodecReader"]
 
 _JUST_BEFORE_S = 1e-6
-_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError)  # of its C++ and its checks
+_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError)  # of its C++ code
 
 
 class TorchCodecReader(VideoReader):
-    """See `VideoReader`. TorchCodec scans all packets when it opens a file: its seeks rest on that.
+    """See `VideoReader`. TorchCodec scans all packets when it opens a file, for its seeks.
 
-    Differs from PyAV: it believes the times that FFmpeg guesses for AVI files with B-frames, and it converts
-    10 and 12 bits to RGB by another route.
+    Differs from PyAV: it uses the times that FFmpeg guesses for AVI files with B-frames, and it converts 10 and 12 bits
+    to RGB differently.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1, device: str = "cpu"):
         decoders = require("torchcodec.decoders", extra="gpu-decode", purpose="open_video with decoder='torchcodec'")
         self.path = os.fspath(path)
-        with PyAVReader(self.path) as known:  # both decoders describe a file, and refuse it, in the same words
+        with PyAVReader(self.path) as known:  # both decoders give the same properties and errors
             self.info = known.info
         part = FileSlice.find(self.path)
         source = self.path if part is None else part.read()
@@ -91,7 +91,7 @@ class TorchCodecReader(VideoReader):
         return Frames(_arrays(batch.data), tuple(float(t) - self._start_s for t in batch.pts_seconds))
 
     def _clock(self, time_s: float) -> float:
-        """Our time, from the first frame, on the container's clock and inside the stream."""
+        """Converts a time from the first frame to the container's clock, limited to the stream."""
         inside_s = max(self._start_s, self._start_s + time_s + TIME_SLACK_S)
         return min(inside_s, self._end_of_last_s - _JUST_BEFORE_S)
 
@@ -101,5 +101,5 @@ class TorchCodecReader(VideoReader):
 
 
 def _arrays(tensor: Any) -> Any:
-    """Frames on the CPU as an array; those on a GPU stay there."""
+    """Returns frames on the CPU as an array; frames on a GPU stay there."""
     return tensor if tensor.is_cuda else tensor.numpy()

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the removal of those that dead processes left unfinished."""
+"""Atomic writing of files, and removal of unfinished files of dead processes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from videozoo.io.process import ProcessMark
 
 __all__ = ["is_unfinished", "remove_leftovers", "whole_file", "write_whole_text"]
 
-LEFT_S = 24 * 3600.0  # after this long without a change, an unfinished file of another host is a leftover
+LEFT_S = 24 * 3600.0  # age without changes at which an unfinished file of another host counts as a leftover
 LONGEST_NAME_BYTES = 255
-PARTIAL_ENDINGS = frozenset({".part", ".partial", ".temp", ".tmp"})  # `a.part.mp4`, as downloaders name them, too
+PARTIAL_ENDINGS = frozenset({".part", ".partial", ".temp", ".tmp"})  # `a.part.mp4`, also used by downloaders
 
 _numbers = itertools.count()
 
@@ -30,18 +30,19 @@ def whole_file(
     error: type[VideoZooError] = DataError,
     writer_errors: tuple[type[Exception], ...] = (),
 ) -> Iterator[Path]:
-    """Yields a temporary name beside `path` to write to; at the end the file is flushed to the disk and renamed.
+    """Yields a temporary path next to `path` for writing; at the end the file is flushed to the disk and renamed.
 
-    After an exception `path` is as it was before. The temporary name is hidden, keeps the ending, and names host and
-    process, so that a later process removes it when this one is killed. Folders above `path` are made. Devices and
-    pipes, such as /dev/stdout, are written to as they are.
+    An exception leaves `path` unchanged. The temporary name is hidden, keeps the suffix, and contains host and
+    process, so
+    that a later process removes it if this one is killed. Parent folders are created. Devices and pipes, such as
+    /dev/stdout, are written to directly.
 
     Args:
         error: class of the exception for a file that cannot be written.
-        writer_errors: classes that a library raises where it cannot write, besides OSError.
+        writer_errors: exception classes, in addition to OSError, that a library raises if it cannot write.
 
     Raises:
-        VideoZooError: of the class `error`: no space, no permission, a folder of that name.
+        VideoZooError: of the class `error`: no space, no permission, or a folder with that name.
     """
     path = Path(path)
     if _is_stream(path):
@@ -65,13 +66,13 @@ def whole_file(
 
 
 def write_whole_text(path: str | os.PathLike[str], text: str, *, error: type[VideoZooError] = DataError) -> Path:
-    r"""Writes UTF-8 text, newlines as they are, whole or not at all.
+    r"""Writes UTF-8 text atomically, with unchanged newlines.
 
-    Bytes of file names that are not UTF-8 come out as backslash escapes, `bad\udcff.mp4`: the file stays text, and in
-    JSON the escape stands for the name itself.
+    Bytes of file names that are not UTF-8 become backslash escapes, `bad\udcff.mp4`: the file remains valid text, and
+    in JSON the escape decodes to the name.
 
     Raises:
-        VideoZooError: of the class `error`: it cannot be written.
+        VideoZooError: of the class `error`: the file cannot be written.
     """
     with whole_file(path, error=error) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
@@ -79,12 +80,12 @@ def write_whole_text(path: str | os.PathLike[str], text: str, *, error: type[Vid
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file name says that the file is still being written, by us or by a downloader (`a.part.mp4`)."""
+    """Returns whether a file name marks an unfinished file, of this package or of a downloader (`a.part.mp4`)."""
     return not PARTIAL_ENDINGS.isdisjoint(suffix.lower() for suffix in Path(name).suffixes[-2:])
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the unfinished files of dead processes that lie in `folder`; each process looks into it once."""
+    """Removes the unfinished files of dead processes from `folder`, once per process."""
     _remove_leftovers(os.path.abspath(folder), os.getpid())  # noqa: PTH100 (links are not resolved)
 
 
@@ -106,7 +107,7 @@ _LEFTOVER = re.compile(r"\..*\.([\w-]+\.\d+\.[0-9a-f]+)\.\d+\.part(\.\w+)?", re.
 
 
 def _part_of(path: Path) -> Path:
-    """`.NAME.HOST.PID.START.NUMBER.part.ENDING`, at most as long as file systems permit."""
+    """Returns `.NAME.HOST.PID.START.NUMBER.part.ENDING`, shortened to the limit of file systems."""
     suffix = path.suffix if re.fullmatch(r"\.\w{1,16}", path.suffix, re.ASCII) else ""
     ending = f".{ProcessMark.own()}.{next(_numbers)}.part{suffix}"
     stem = os.fsencode(path.name.removesuffix(suffix))[: LONGEST_NAME_BYTES - len(ending) - 1]
@@ -114,12 +115,12 @@ def _part_of(path: Path) -> Path:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is a device, a pipe or a link to an open file; renaming over one would remove it."""
+    """Returns whether a path is a device, a pipe or a link to an open file; renaming would replace it."""
     return (path.exists() and not path.is_file()) or (path.is_symlink() and path.is_relative_to("/dev"))
 
 
 def _flush(part: Path) -> None:
-    """Puts a file on the disk, where a quota or a lack of space shows at last."""
+    """Flushes a file to the disk, which reveals a quota or a lack of space."""
     descriptor = os.open(part, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -131,14 +132,14 @@ def _flush(part: Path) -> None:
 def _named(
     path: Path, part: Path, error: type[VideoZooError], writer_errors: tuple[type[Exception], ...]
 ) -> Iterator[None]:
-    """Turns the failures to write `part` into one line about `path`; what is about another file passes."""
+    """Turns failures to write `part` into one line about `path`; errors about other files pass unchanged."""
     expected: tuple[type[Exception], ...] = (OSError, *writer_errors)
     try:
         yield
     except expected as problem:
         named = getattr(problem, "filename", None)
         ours = (os.fspath(path), os.fspath(part), *_above(path))
-        if named is not None and os.fspath(named).removeprefix("file:") not in ours:  # FFmpeg's names begin so
+        if named is not None and os.fspath(named).removeprefix("file:") not in ours:  # prefix of FFmpeg's URLs
             raise
         reason = (getattr(problem, "strerror", None) or str(problem).partition("\n")[0]).replace(str(part), str(path))
         raise error(
