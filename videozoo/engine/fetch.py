@@ -66,7 +66,7 @@ class Fetcher(torch.utils.data.Dataset[Any]):
         self.at_index = torch.full((max(num_workers, 1),), -1, dtype=torch.int64)
         self.since_s = torch.zeros(max(num_workers, 1), dtype=torch.float64)
         for notes in (self.at_index, self.since_s):
-            notes.share_memory_()  # type: ignore[no-untyped-call]
+            notes.share_memory_()
 
     def fresh(self, *, num_workers: int | None = None) -> Fetcher:
         """Returns a fetcher with its own notes that skips the same samples."""
