@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_listed_and_nothing_is_written(foreign, tmp_path):
     with pytest.raises(WeightsError, match=r"does not fit tsn \(4 missing, 4 unmatched, listed above\)"):
         run("import", foreign[0], "--model", "tsn", "--source", "mit_tsm", "--out", out, *ARGS)
     assert not out.exists()
-    with pytest.raises(WeightsError, match="the weights have 7 classes, and there are 1 labels"):
+    with pytest.raises(WeightsError, match="the weights have 7 classes, but 1 labels are given; give one each"):
         (tmp_path / "one.txt").write_text("only\n")
         run(
             "import", foreign[0], "--model", "tsm", "--source", "mit_tsm", "--out", out, "--labels",
@@ -99,9 +99,9 @@ def test_mistakes(foreign, tmp_path):
     out = tmp_path / "w.safetensors"
     with pytest.raises(ConfigError, match=r"a name ending in \.safetensors"):
         run("import", foreign[0], "--out", tmp_path / "w.pt")
-    with pytest.raises(ConfigError, match=r"which project wrote .* is not said; give --source mit_tsm\|mmaction2"):
+    with pytest.raises(ConfigError, match=r"cannot tell which project .* comes from; give --source mit_tsm\|mmaction2"):
         run("import", foreign[0], "--model", "tsm", "--out", out)
-    with pytest.raises(ConfigError, match="which model this is, is not said"):
+    with pytest.raises(ConfigError, match="cannot tell which model these weights belong to"):
         run("import", foreign[0], "--source", "mit_tsm", "--out", out)
     with pytest.raises(WeightsError, match=r"there is no such card; did you mean 'tsm\.k400'"):
         run("import", "tsm_k400", "--out", out)
@@ -136,7 +136,7 @@ def test_localizers_come_with_a_recipe(tmp_path):
     assert torch.equal(found.model.pem.head.weight, pem.head.weight)
     with pytest.raises(WeightsError, match=r"bsn_tem\.pt: does not fit bsn \(2 missing, listed above\)"):
         run("import", first, *args)
-    with pytest.raises(WeightsError, match=r"--with .*: has tensors that .* has, too \(Base_1\.b_0"):
+    with pytest.raises(WeightsError, match=r"--with .*: has tensors that are also in .* \(Base_1\.b_0"):
         run("import", first, "--with", first, *args)
 
 

@@ -54,14 +54,14 @@ def test_a_cached_file_that_is_no_weights_says_where_it_lies(tmp_path, monkeypat
     path = tmp_path / "weights" / card.file_name
     path.parent.mkdir()
     path.write_bytes(b"\x80\x02 no weights")
-    told = rf"{re.escape(str(path))}: .* \(the file lies in the cache: --refresh fetches it anew\)$"
+    told = rf"{re.escape(str(path))}: .* \(the file is in the cache; give --refresh to download it again\)$"
     with pytest.raises(WeightsError, match=told):
         load_card(card.name)
     command = ["import", card.name, "--out", str(tmp_path / "o.safetensors")]
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, WeightsError) and re.search(told, str(result.exception))
     result = CliRunner().invoke(app, [*command, "--refresh"])
-    assert "VIDEOZOO_OFFLINE is set and the file was to be fetched anew" in str(result.exception)
+    assert "VIDEOZOO_OFFLINE is set and the file would be downloaded again" in str(result.exception)
     assert path.read_bytes() == b"\x80\x02 no weights"
 
 

@@ -9,9 +9,9 @@ from tests.models.test_tsn import NARROW, narrow
 from videozoo.errors import WeightsError
 from videozoo.models import create_model
 from videozoo.weights import convert
-from videozoo.weights.bring import bring
 from videozoo.weights.conventions import needed_args
 from videozoo.weights.exporter import foreign_state
+from videozoo.weights.import_model import import_model
 from videozoo.weights.keymap import SOURCES, ports
 
 # of a model that is computed otherwise than the project's
@@ -54,12 +54,12 @@ def test_weights_are_not_loaded_into_a_network_that_computes_something_else():
     model = narrow("tsm", num_segments=4)
     fitting = narrow("tsm", num_segments=4, shift_fraction=0.25)
     state = foreign_state(fitting)
-    told = re.escape("source 'paddlevideo': its tsm computes something else than this one, whatever the weights are;")
+    told = re.escape("source 'paddlevideo': its tsm computes differently from this one, with any weights;")
     with pytest.raises(WeightsError, match=f"{told} build the model with shift_fraction=0.25$"):
         convert(model, state)
-    with pytest.raises(WeightsError, match=r"would answer otherwise .* train with model.shift_fraction=0.25$"):
+    with pytest.raises(WeightsError, match=r"would give other scores .* train with model.shift_fraction=0.25$"):
         foreign_state(model)
     args = {"backbone": "resnet18", "num_segments": 4, "backbone_args": NARROW}
-    brought = bring(state, source="paddlevideo", name="tsm", args=args)
-    assert not brought.match.faults and brought.record["model"]["shift_fraction"] == 0.25
-    assert brought.added_args == {"shift_fraction": 0.25}
+    imported = import_model(state, source="paddlevideo", name="tsm", args=args)
+    assert not imported.match.faults and imported.record["model"]["shift_fraction"] == 0.25
+    assert imported.added_args == {"shift_fraction": 0.25}

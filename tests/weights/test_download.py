@@ -127,13 +127,13 @@ LENGTH = f"Content-Length: {len(CONTENT)}"
         (answer("Content-Length: abc"), "the server states a length of 'abc'"),
         (answer("Content-Length: -5"), "the server states a length of '-5'"),
         (answer(f"Content-Length: {'9' * 5000}"), "the server states a length of '9+"),
-        (answer(LENGTH, "Content-Encoding: gzip"), "the server packs the file ..gzip.., which was not asked for"),
+        (answer(LENGTH, "Content-Encoding: gzip"), "the server compresses the file ..gzip.. without being asked to"),
         (answer(LENGTH, "Content-Type: application/json"), "text came instead of the file"),
         (answer("Content-Length: 17", body=b'{"error": "none"}'), "text came instead of the file: .*error"),
         (answer("Content-Length: 13", "Content-Type: text/plain", body=b"Access denied"), "text came .*Access denied"),
         (answer("Content-Length: 7", body=b"a\x1b[31mb"), "text came instead of the file"),
         (answer("Transfer-Encoding: chunked", body=b"5\r\n\0\1\2\3\4\r\n"), "the connection was cut|IncompleteRead"),
-        (answer(LENGTH, status="206 Partial Content"), "a piece that was not asked for"),
+        (answer(LENGTH, status="206 Partial Content"), "an unrequested range"),
         (answer(status="404 Not\x1b[31m Found", body=b""), "HTTP 404 Not.x1b.31m Found"),
         (answer("Location: /w", "Content-Length: 0", status="302 Found", body=b""), "HTTP 302 .*infinite loop"),
         (answer("Location: file:///etc/passwd", "Content-Length: 0", status="302 Found", body=b""), "HTTP 302"),
@@ -192,7 +192,7 @@ def test_refresh_replaces_the_file_and_its_hash(server, tmp_path):
 def test_hashes_that_cannot_be_read(tmp_path, text):
     (tmp_path / "w").write_bytes(CONTENT)
     (tmp_path / "sha256.json").write_text(text)
-    with pytest.raises(WeightsError, match=r"sha256\.json.*; delete it, hashes are noted anew"):
+    with pytest.raises(WeightsError, match=r"sha256\.json.*; delete it, hashes are then stored again"):
         fetch(["http://127.0.0.1:9/w"], "w", folder=tmp_path)
 
 
@@ -437,7 +437,7 @@ def test_a_wrong_hash_is_not_kept(server, tmp_path):
 def test_a_file_that_changes_is_refused(server, tmp_path):
     path = fetch([server.url()], "w", folder=tmp_path)
     path.write_bytes(b"other")
-    with pytest.raises(WeightsError, match=r"w: has sha256 .*, .*sha256.json says " + SHA256):
+    with pytest.raises(WeightsError, match=r"w: has sha256 .*, .*sha256.json has " + SHA256):
         fetch([server.url()], "w", folder=tmp_path)
 
 

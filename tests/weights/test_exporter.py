@@ -66,7 +66,7 @@ def test_positions_of_windows_go_out_too():
 
 def test_what_has_no_map_is_refused():
     model = narrow("tsm")
-    with pytest.raises(WeightsError, match="source 'mit_tsm': tsm can be imported from it, not exported to it"):
+    with pytest.raises(WeightsError, match="source 'mit_tsm': tsm can be imported from it, but not exported to it"):
         foreign_state(model, source="mit_tsm")
     with pytest.raises(WeightsError, match="source 'paddlevideo1': its tall has no batch norm"):
         foreign_state(create_model("tall", feature_dim=4, sentence_dim=4, standardise=True), source="paddlevideo1")

@@ -204,7 +204,7 @@ def test_a_foreign_thing_where_tensors_belong_is_named_in_one_sentence(tmp_path,
     assert written({**TENSORS, "x": Call(os.system, f"touch {mark}")}) == f"it asks for '{system}', {advice}"
     linear = torch.nn.Linear(2, 2)
     if is_zip:
-        assert written(linear) == "holds a torch.nn.modules.linear.Linear; needs names with arrays"
+        assert written(linear) == "is a torch.nn.modules.linear.Linear; needs arrays by name"
         assert (
             written({"model": linear})
             == "model: is a torch.nn.modules.linear.Linear; needs an array of numbers of at most 64 bits"
@@ -247,8 +247,8 @@ def test_files_that_hold_no_weights(tmp_path):
 def test_names_that_are_no_text_are_refused(pair, tmp_path):
     path = tmp_path / "a.pdparams"
     path.write_bytes(pickle.dumps({"a": np.zeros(1), 3: np.zeros(1)}))
-    assert refused(path) == "has the int 3 for a name; needs text"
-    with pytest.raises(WeightsError, match=r"state: has the bytes b'a' for a name; needs text"):
+    assert refused(path) == "has the int 3 as a name; needs text"
+    with pytest.raises(WeightsError, match=r"state: has the bytes b'a' as a name; needs text"):
         convert(pair[0], {b"a": np.zeros(1)})
 
 

@@ -107,7 +107,7 @@ def test_archives_that_unpack_to_more_or_may_be_read_in_several_ways(tmp_path):
     assert refused(archive(path, program, records=zeros, method=zipfile.ZIP_DEFLATED)).startswith(
         "it unpacks to 104,85"
     )
-    several = "its archive is not as torch writes them, and may be read in several ways"
+    several = "its archive differs from those that torch writes, and can be read in several ways"
     assert refused(archive(path, program, comment=b"x" * 30)).startswith(several)
     assert refused(archive(path, program, records=(("data/0", FLOATS), ("DATA.PKL", b"N.")))).startswith(several)
     whole = archive(path, program).read_bytes()

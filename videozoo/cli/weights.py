@@ -1,8 +1,9 @@
-"""`videozoo import` and `videozoo export`: weights from other projects, and back to them."""
+"""`videozoo import` and `videozoo export`: converts weights from other projects, and back."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ __all__ = ["export_weights", "import_weights"]
 
 
 class Source(str, enum.Enum):
-    """The projects whose names we know."""
+    """The projects with known tensor names."""
 
     mit_tsm = "mit_tsm"
     mmaction2 = "mmaction2"
@@ -47,7 +48,7 @@ FILE_ENDINGS = (
 
 
 class Format(str, enum.Enum):
-    """What `videozoo export` writes."""
+    """The file formats of `videozoo export`."""
 
     paddle = "paddle"
     safetensors = "safetensors"
@@ -55,20 +56,20 @@ class Format(str, enum.Enum):
 
 def import_weights(
     file: str = typer.Argument(help="A weight file of another project, or a card of `videozoo list weights`."),
-    args: list[str] = typer.Argument(None, help="Of the model: key=value; of its input: input.key=value."),
-    model: str = typer.Option(None, "--model", help="The model; a card or a recipe says it, too."),
-    source: Source = typer.Option(None, "--source", help="The project that wrote the file; a card says it."),
-    second: str = typer.Option(None, "--with", help="A second file or card, where the weights lie in two (bsn)."),
-    out: Path = typer.Option(..., "--out", "-o", help="Where to write: a name ending in .safetensors."),
+    args: list[str] = typer.Argument(None, help="Arguments of the model: key=value; of its input: input.key=value."),
+    model: str = typer.Option(None, "--model", help="The model; not needed with a card or a recipe."),
+    source: Source = typer.Option(None, "--source", help="The project that wrote the file; not needed with a card."),
+    second: str = typer.Option(None, "--with", help="A second file or card, for weights in two files (bsn)."),
+    out: Path = typer.Option(..., "--out", "-o", help="The file to write, ending in .safetensors."),
     labels: Path = typer.Option(None, help="A file with the class names, one a line."),
-    recipe: str = typer.Option(None, help="A recipe whose input, task and optimizer the file is to carry."),
-    refresh: bool = typer.Option(False, "--refresh", help="Download files of cards again, whatever the cache holds."),
+    recipe: str = typer.Option(None, help="A recipe whose input, task and optimizer are stored in the file."),
+    refresh: bool = typer.Option(False, "--refresh", help="Download files of cards again, even if cached."),
 ) -> None:
-    """Convert another project's weights; every name that does not fit is listed, and nothing is written then."""
+    """Convert another project's weights; if names do not fit, list them all and write nothing."""
     from videozoo.errors import ConfigError
 
     if out.suffix != ".safetensors":
-        raise ConfigError(f"--out {out}: published weights are safetensors; give a name ending in .safetensors")
+        raise ConfigError(f"--out {out}: imports are written as safetensors; give a name ending in .safetensors")
     sections = read_arguments(args or [])
     card = _card(file)
     other = _card(second) if second is not None else None
@@ -77,63 +78,49 @@ def import_weights(
             raise ConfigError(f"{named.name}: this version has no model '{named.model}'; see `videozoo list models`")
     if card is None and source is None:
         raise ConfigError(
-            f"import: which project wrote {file} is not said; give --source {'|'.join(s.value for s in Source)}"
+            f"import: cannot tell which project {file} comes from; give --source {'|'.join(s.value for s in Source)}"
         )
 
     from videozoo.data.labels import read_class_names
-    from videozoo.errors import WeightsError, counted
+    from videozoo.errors import counted
     from videozoo.transforms.input import build_input
-    from videozoo.weights.bring import bring
     from videozoo.weights.checkpoint import write_safetensors
+    from videozoo.weights.import_model import import_model
 
     path, state = _read(file, card, refresh=refresh)
     if second is not None:
-        _, more = _read(second, other, refresh=refresh)
-        if twice := sorted(state.keys() & more.keys()):
-            raise WeightsError(
-                f"--with {second}: has tensors that {path} has, too ({', '.join(twice[:3])}); give another"
-            )
-        state |= more
-    said = source.value if source is not None else card.source if card is not None else ""
-    brought = bring(
+        state |= _read_second(second, other, path, state, refresh=refresh)
+    project = source.value if source is not None else card.source if card is not None else ""
+    imported = import_model(
         state,
-        source=said,
+        source=project,
         name=model or (card.model if card is not None else None),
         args={**(card.args if card is not None else {}), **sections["model"]},
         input_args={**(card.input if card is not None else {}), **sections["input"]},
         recipe=recipe,
         class_names=None if labels is None else read_class_names(labels),
     )
-    found, name = brought.match, brought.model.name
-    for kind, names in found.faults.items():
-        say(f"{len(names)} {kind}:", err=True)
-        for one in names:
-            say(f"  {one}", err=True)
-    if found.faults:
-        counts = ", ".join(f"{len(names)} {kind}" for kind, names in found.faults.items())
-        raise WeightsError(
-            f"{path}: does not fit {name} ({counts}, listed above); build the model with the arguments that these "
-            "weights were trained with: key=value after the file"
-        )
-    build_input(brought.record["input"])  # what cannot be built must not be published
-    write_safetensors(out, record=brought.record, class_names=brought.class_names, model=brought.model.state_dict())
-    classes = f" with {counted(len(brought.class_names), 'class')}" if brought.class_names else ""
+    found, name = imported.match, imported.model.name
+    _refuse_faults(found.faults, path, name)
+    build_input(imported.record["input"])  # an invalid input spec raises before the file is written
+    write_safetensors(out, record=imported.record, class_names=imported.class_names, model=imported.model.state_dict())
+    classes = f" with {counted(len(imported.class_names), 'class')}" if imported.class_names else ""
     say(f"{out}: {name}{classes}, {counted(len(found.tensors), 'tensor')} from {path}")
-    for key, value in brought.added_args.items():
-        say(f"  as {said} computes it: {key}={value}")
+    for key, value in imported.added_args.items():
+        say(f"  as {project} computes it: {key}={value}")
     for one in found.ignored:
         if not one.endswith("num_batches_tracked"):
             say(f"  not needed: {one}")
-    if labels is None and brought.class_names:
-        say("classes are called by their numbers; give --labels FILE to name them")
+    if labels is None and imported.class_names:
+        say("classes are named by their numbers; give --labels FILE to name them")
     if card is not None:
-        say(f"its publisher states: {card.published}; not measured here")
+        say(f"published score: {card.published} (not reproduced here)")
 
 
 def export_weights(
-    run: Path = typer.Argument(help="A run directory (its best checkpoint is taken) or a weight file."),
-    format: Format = typer.Option(Format.safetensors, "--format", help="safetensors, or paddle with original names."),
-    source: Source = typer.Option(Source.paddlevideo, "--source", help="Whose names: paddlevideo or paddlevideo1."),
+    run: Path = typer.Argument(help="A run directory (its best checkpoint is used) or a weight file."),
+    format: Format = typer.Option(Format.safetensors, "--format", help="safetensors, or paddle (original names)."),
+    source: Source = typer.Option(Source.paddlevideo, "--source", help="Names to write: paddlevideo or paddlevideo1."),
     out: Path = typer.Option(..., "--out", "-o", help="The file to write."),
     allow_code: AllowCode = None,
 ) -> None:
@@ -144,7 +131,7 @@ def export_weights(
     if out.suffix != ending:
         raise ConfigError(f"--out {out}: the format {format.value} is written to a name ending in {ending}")
     if source not in (Source.paddlevideo, Source.paddlevideo1):
-        raise ConfigError(f"--source {source.value}: exports have the names of paddlevideo or paddlevideo1")
+        raise ConfigError(f"--source {source.value}: exports take the names of paddlevideo or paddlevideo1")
 
     from videozoo.weights import checkpoint
 
@@ -181,6 +168,44 @@ def _read(file: str, card: Card | None, *, refresh: bool) -> tuple[Path, dict[st
     path = _download(card, refresh=refresh)
     with in_cache():
         return path, read_foreign(path)
+
+
+def _read_second(
+    file: str, card: Card | None, first: Path, state: Mapping[str, np.ndarray], *, refresh: bool
+) -> dict[str, np.ndarray]:
+    """Reads the second file of weights in two files.
+
+    Raises:
+        WeightsError: a tensor of it is also in `state`, the content of `first`.
+    """
+    from videozoo.errors import WeightsError
+
+    _, more = _read(file, card, refresh=refresh)
+    if duplicates := sorted(state.keys() & more.keys()):
+        raise WeightsError(
+            f"--with {file}: has tensors that are also in {first} ({', '.join(duplicates[:3])}); give another file"
+        )
+    return more
+
+
+def _refuse_faults(faults: Mapping[str, Sequence[str]], path: Path, model: str) -> None:
+    """Lists the tensors that do not fit, by kind of fault.
+
+    Raises:
+        WeightsError: there are any.
+    """
+    from videozoo.errors import WeightsError
+
+    for kind, names in faults.items():
+        say(f"{len(names)} {kind}:", err=True)
+        for name in names:
+            say(f"  {name}", err=True)
+    if faults:
+        counts = ", ".join(f"{len(names)} {kind}" for kind, names in faults.items())
+        raise WeightsError(
+            f"{path}: does not fit {model} ({counts}, listed above); build the model with the arguments that these "
+            "weights were trained with: key=value after the file"
+        )
 
 
 def _download(card: Card, *, refresh: bool) -> Path:

@@ -1,4 +1,4 @@
-"""Weight cards: what others have published, where it is, and what they say that it reaches."""
+"""Weight cards: published weight files, with their addresses and published scores."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Card:
 
     name: "model.variant".
     source: the project, as `weights.convert` takes it.
-    urls: where the file is; the first that answers is taken.
-    args: what the model is built with, but for what the source is known to compute otherwise.
-    input: what differs from the model's usual input spec.
-    published: the score that the publisher states, with its protocol; none of these was measured by videozoo.
-    sha256: of the file; None where the publisher does not say it: then the first download's is noted.
+    urls: addresses of the file; the first that answers is used.
+    args: model arguments; `weights.conventions` adds those that the source requires.
+    input: fields that differ from the model's usual input spec.
+    published: the published score with its protocol; not reproduced by videozoo.
+    sha256: hash of the file; None if unpublished: then the hash of the first download is stored.
     """
 
     name: str
@@ -48,27 +48,27 @@ class Card:
 
     @property
     def file_name(self) -> str:
-        """The name in the cache: the publisher's file name after the card's, since several publish the same."""
+        """The name in the cache: card name and published file name, since several cards have the same file name."""
         return f"{self.name}-{self.urls[0].rpartition('/')[2]}".replace("*", "x")
 
     def is_usable(self) -> bool:
-        """Whether this version has the model; nothing heavy is imported to know it."""
+        """Returns whether this version has the model; imports nothing heavy."""
         from videozoo.models.registry import models
 
         return self.model in models.names()
 
     def new_model(self) -> VideoModel:
-        """The model without its weights, computed as the publisher's."""
+        """Returns the model without its weights, with the arguments that the source requires."""
         from videozoo.weights.conventions import fitting_model
 
         return fitting_model(self.model, self.args, source=self.source)[0]
 
 
 def find_card(name: str) -> Card:
-    """The card of that name.
+    """Returns the card `name`.
 
     Raises:
-        WeightsError: there is none; the nearest name is suggested.
+        WeightsError: there is no such card; the nearest name is suggested.
     """
     if name not in CARDS:
         raise WeightsError(f"weights '{name}': there is no such card{did_you_mean(name, CARDS)}")
@@ -82,11 +82,11 @@ def download(card: Card, *, progress: Progress | None = None, refresh: bool = Fa
 
 @contextlib.contextmanager
 def in_cache() -> Iterator[None]:
-    """Adds to errors about the content of a card's file that it lies in the cache, and how to replace it."""
+    """Adds to errors about a card's file that it is in the cache, and how to replace it."""
     try:
         yield
     except WeightsError as error:
-        raise WeightsError(f"{error} (the file lies in the cache: --refresh fetches it anew)") from error
+        raise WeightsError(f"{error} (the file is in the cache; give --refresh to download it again)") from error
 
 
 def load_card(name: str, *, progress: Progress | None = None, refresh: bool = False) -> VideoModel:
@@ -96,7 +96,7 @@ def load_card(name: str, *, progress: Progress | None = None, refresh: bool = Fa
         refresh: downloads the file again.
 
     Raises:
-        WeightsError: there is no such card, its model is not in this version, or its file cannot be had or read.
+        WeightsError: there is no such card, its model is not in this version, or its file cannot be downloaded or read.
         MissingPackageError: torch is not installed.
     """
     require("torch", extra="torch", purpose=f"weights {name}")

@@ -1,4 +1,4 @@
-"""The checkpoint format: written whole or not at all, read without running anything.
+"""The checkpoint format: files are written completely or not at all, and reading runs no code.
 
 A training checkpoint (`.pt`) is one dict of plain values and tensors. A published file (`.safetensors`) holds the same
 model state, with the record and the class names as JSON in its header.
@@ -48,17 +48,17 @@ ADVICE = "it was not written by videozoo, or is damaged"
 NOT_RESUMED = frozenset({"format", "version", "record", "class_names", "model", "step", "extractor"})
 EXTRACTOR_PREFIX = "extractor/"  # of its tensors' names in a safetensors file
 
-# version -> what turns a file of that version into one of the next
+# version -> function from the content of that version to that of the next
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a weight file holds.
+    """The content of a weight file.
 
-    `record` is the resolved recipe (model, task, input, ...), `class_names` what the outputs are called. `resume` holds
-    everything that only training needs; it is empty for published weights. `extractor` makes the features that a model
-    on features takes: a checkpoint of its own, whole inside this one.
+    `record` is the resolved recipe (model, task, input, ...), `class_names` the names of the outputs. `resume` holds
+    everything that only training needs; it is empty for published weights. `extractor` is the checkpoint of the network
+    that makes the features for a model on features.
     """
 
     path: Path
@@ -70,10 +70,10 @@ class Checkpoint:
     extractor: Checkpoint | None = None
 
     def check_code(self) -> None:
-        """Refuses a record that names modules of a user's own which nobody has imported; imports nothing.
+        """Refuses a record that names a user's own modules unless they are imported; imports nothing itself.
 
         Raises:
-            WeightsError: it does; the message says how to allow them.
+            WeightsError: a module is not imported; the message says how to allow it.
         """
         names = module_names(self.record.get("uses", ()), where=f"{self.path}: record: uses", error=WeightsError)
         check_imported(names, where=str(self.path), error=WeightsError)
@@ -107,7 +107,7 @@ class Checkpoint:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Looks at the least and the greatest value: a hundred times faster than `isfinite` of each."""
+    """Checks the minimum and the maximum only: a hundred times faster than `isfinite` of every value."""
     if not tensor.numel() or not (tensor.is_floating_point() or tensor.is_complex()):
         return True
     parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
@@ -116,10 +116,10 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def find(run: str | os.PathLike[str]) -> Path:
-    """The weight file that a run directory or a file path means: best.pt, else last.pt.
+    """Finds the weight file of a run directory (best.pt, else last.pt) or returns the file itself.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: there is no such file.
     """
     path = Path(run)
     if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 (False for names that no file can have)
@@ -130,18 +130,18 @@ def find(run: str | os.PathLike[str]) -> Path:
         if (path / name).is_file():
             return path / name
     raise WeightsError(
-        f"{path}: holds neither best.pt nor last.pt; the run has not saved yet, or this is no run directory"
+        f"{path}: holds neither best.pt nor last.pt; the run has not saved yet, or this is not a run directory"
     )
 
 
 def write(path: str | os.PathLike[str], payload: Mapping[str, Any]) -> None:
     """Writes a checkpoint under a temporary name, then renames it: a reader never sees half a file.
 
-    `payload` holds record, class_names, model (a state dict), step, whatever else a resumed run needs, and as
-    `extractor` what `extractor_payload` gives.
+    `payload` holds record, class_names, model (a state dict), step, everything else that a resumed run needs, and as
+    `extractor` the result of `extractor_payload`.
 
     Raises:
-        WeightsError: it cannot be written (disk full, no permission); an older file of that name is still there.
+        WeightsError: it cannot be written (disk full, no permission); an older file is kept.
     """
     path = Path(path)
     content = {"format": FORMAT, "version": VERSION, **payload}
@@ -173,7 +173,7 @@ def write_safetensors(
 
 
 def extractor_payload(extractor: Checkpoint) -> dict[str, Any]:
-    """A whole extractor as plain values and tensors, to stand in another checkpoint."""
+    """Returns an extractor as plain values and tensors, for storage in another checkpoint."""
     return {
         "record": dict(extractor.record),
         "class_names": list(extractor.class_names),
@@ -182,7 +182,7 @@ def extractor_payload(extractor: Checkpoint) -> dict[str, Any]:
 
 
 def fingerprint(model: Mapping[str, Tensor]) -> str:
-    """SHA-256 of weights: over the names in order, each with its type, shape and bytes; the file's form has no say."""
+    """Returns the SHA-256 over the sorted names, types, shapes and bytes; it does not depend on the file format."""
     digest = hashlib.sha256()
     for name in sorted(model):
         tensor = model[name].detach().cpu().contiguous()
@@ -192,7 +192,7 @@ def fingerprint(model: Mapping[str, Tensor]) -> str:
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
-    """Reads a checkpoint or published weights onto the CPU; a run directory means its best one.
+    """Reads a checkpoint or published weights onto the CPU; of a run directory, the best checkpoint.
 
     Raises:
         WeightsError: no such file, cut short, not of this format, or of a newer version.
@@ -201,26 +201,26 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pt(path)
     if content.get("format") != FORMAT:
         raise WeightsError(
-            f"{path}: is not a videozoo checkpoint; bring other projects' weights with `videozoo import`"
+            f"{path}: is not a videozoo checkpoint; convert other projects' weights with `videozoo import`"
         )
     version = checked(content, _Versioned, where=path, advice=ADVICE, error=WeightsError)["version"]
     if version > VERSION:
         raise WeightsError(f"{path}: has format version {version}, this videozoo reads {VERSION}; upgrade videozoo")
     for old in range(version, VERSION):
         content = MIGRATIONS[old](content)
-    told = checked(content, _Whole, where=path, advice=ADVICE, error=WeightsError)
-    inner = told.get("extractor")
+    stored = checked(content, _Content, where=path, advice=ADVICE, error=WeightsError)
+    inner = stored.get("extractor")
     extractor = None
     if inner is not None:
         state = _state(inner.get("model"), f"{path}: extractor")
         extractor = Checkpoint(path, inner["record"], tuple(inner["class_names"]), state, step=0, resume={})
     return Checkpoint(
         path=path,
-        record=told["record"],
-        class_names=tuple(told["class_names"]),
+        record=stored["record"],
+        class_names=tuple(stored["class_names"]),
         model=_state(content.get("model"), str(path)),
         extractor=extractor,
-        step=told.get("step", 0),
+        step=stored.get("step", 0),
         resume={key: value for key, value in content.items() if key not in NOT_RESUMED},
     )
 
@@ -230,14 +230,14 @@ class _Versioned(TypedDict):
 
 
 class _Network(TypedDict):
-    """What a checkpoint says of a network; `model`, its tensors, is beside it."""
+    """The fields of a network; `_state` checks `model`, its tensors."""
 
     record: dict[str, Any]
     class_names: list[str]
     model: NotRequired[Any]
 
 
-class _Whole(_Network):
+class _Content(_Network):
     step: NotRequired[NonNegativeInt]
     extractor: NotRequired[_Network | None]
 
@@ -247,7 +247,7 @@ def _state(model: Any, where: str) -> Mapping[str, Tensor]:
         raise WeightsError(f"{where}: model: should be tensors by name, got {shown(model)}; {ADVICE}")
     for name, tensor in model.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise WeightsError(f"{where}: model: {shown(name)} is no tensor but {shown(tensor)}; {ADVICE}")
+            raise WeightsError(f"{where}: model: {shown(name)} should be a tensor, got {shown(tensor)}; {ADVICE}")
     return model
 
 
@@ -255,15 +255,16 @@ def _read_pt(path: Path) -> dict[str, Any]:
     with open_weights(path) as file:
         if not is_zip(file.read(64)):  # an older pickle, or something else
             raise WeightsError(
-                f"{path}: cannot be read (no zip archive as torch.save writes it); it was cut short or is no "
-                "checkpoint: use another checkpoint of the run, or bring other projects' weights with `videozoo import`"
+                f"{path}: cannot be read (not a zip archive as torch.save writes it); it was cut short or is not a "
+                "checkpoint: use another checkpoint of the run, or convert other projects' weights with "
+                "`videozoo import`"
             )
     try:
         content = read_torch(path)
     except (TorchFileRefused, pickle.UnpicklingError) as error:
         raise WeightsError(
-            f"{path}: refused, it holds more than tensors and plain values, or is no checkpoint ({reason(error)}); "
-            "bring other projects' weights with `videozoo import`"
+            f"{path}: refused, it holds more than tensors and plain values, or is not a checkpoint ({reason(error)}); "
+            "convert other projects' weights with `videozoo import`"
         ) from error
     except TORCH_DAMAGE as error:
         raise WeightsError(
@@ -273,7 +274,7 @@ def _read_pt(path: Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    open_weights(path).close()  # which says what is wrong when it is not damage
+    open_weights(path).close()  # raises for faults other than damage
     with (
         reading(path, advice="it was cut short or damaged", error=WeightsError),
         safetensors.safe_open(path, framework="pt") as file,
@@ -293,10 +294,10 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def replace_file(path: str | os.PathLike[str], write_to: Callable[[str], None]) -> None:
-    """Writes a file through `write_to`, which gets a temporary name, and renames it: whole or not at all.
+    """Calls `write_to` with a temporary name and renames the file: it is written completely or not at all.
 
     Raises:
-        WeightsError: it cannot be written; an older file of that name is still there.
+        WeightsError: it cannot be written; an older file is kept.
     """
     failures = (RuntimeError, safetensors.SafetensorError)
     with whole_file(path, error=WeightsError, writer_errors=failures) as unfinished:

@@ -1,8 +1,7 @@
-"""Files from the network: fetched once, whole or not at all, and the same the next time.
+"""Downloads files once into a cache, completely or not at all, and verifies them at every use.
 
-The standard library does it. A transfer that breaks off goes on where it stopped; what arrives is checked against a
-known SHA-256, or against the one that was noted when the file first came. Of several processes that want the same file,
-one fetches it and the others wait.
+A transfer that breaks off continues where it stopped. Every file is compared with its known SHA-256, or with the hash
+stored at its first download. If several processes want the same file, one downloads it and the others wait.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ __all__ = ["cache_dir", "fetch", "sha256_of"]
 
 HASHES = "sha256.json"
 CHUNK_BYTES = 1 << 20
-TRIES = 3  # of one URL, as long as each brings new bytes
+TRIES = 3  # of one URL, as long as each yields new bytes
 PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<[!?a-z]", re.IGNORECASE)  # "<" alone may be the length of a safetensors header
-UNPRINTABLE = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # no text has one, and all weights have some
+UNPRINTABLE = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # absent from text, present in all weights
 WEB_PAGE = "a web page came instead of the file, perhaps from a login or a proxy"
 HEAD_BYTES = 1024
-SLOW_S, SLOWEST_BYTES_PER_S = 30.0, 1024  # a transfer is given up that is slower than this for so long
+SLOW_S, SLOWEST_BYTES_PER_S = 30.0, 1024  # a transfer slower than this for so long is given up
 SPAN = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")  # Content-Range: first byte, last byte, bytes in all
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says so
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept: $VIDEOZOO_HOME, else $XDG_CACHE_HOME/videozoo, else ~/.cache/videozoo."""
+    """Returns the folder of downloads: $VIDEOZOO_HOME, else $XDG_CACHE_HOME/videozoo, else ~/.cache/videozoo."""
     home = os.environ.get("VIDEOZOO_HOME")
     cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "videozoo"
     return cache.expanduser() / "weights"
@@ -63,26 +62,26 @@ def fetch(
     progress: Progress | None = None,
     refresh: bool = False,
 ) -> Path:
-    """The file `name` in the cache, fetched from the first of `urls` that answers unless it is there already.
+    """Returns the file `name` in the cache; downloads it from the first of `urls` that answers if it is missing.
 
-    With VIDEOZOO_OFFLINE=1 nothing is fetched.
+    With VIDEOZOO_OFFLINE=1 nothing is downloaded.
 
     Args:
-        refresh: fetches the file also where the cache has it; the old one is replaced once the new one is whole.
+        refresh: downloads the file even if the cache has it; a complete new file replaces the old one.
 
     Raises:
-        WeightsError: no URL gives the file, or it is not the one that was expected.
+        WeightsError: no URL has the file, or its hash differs from the expected one.
     """
     folder = cache_dir() if folder is None else folder
     path = folder / name
     if refresh or not path.is_file():
         if os.environ.get("VIDEOZOO_OFFLINE", "0") not in ("", "0"):
-            missing = "was to be fetched anew" if refresh else f"is not in {folder}"
+            missing = "would be downloaded again" if refresh else f"is not in {folder}"
             raise WeightsError(f"{name}: VIDEOZOO_OFFLINE is set and the file {missing}; {_by_hand(urls, path)}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(path) as parts:
-                if refresh or not path.is_file():  # nobody fetched it meanwhile
+                if refresh or not path.is_file():  # no other process has fetched it meanwhile
                     _fetch_any(urls, path, parts, sha256=sha256, timeout_s=timeout_s, progress=progress)
         except OSError as error:
             raise WeightsError(
@@ -93,7 +92,7 @@ def fetch(
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -103,9 +102,9 @@ def sha256_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[Path]:
-    """Waits until no other process or thread holds `path`, then gives the folder for what is not finished.
+    """Waits until no other process or thread holds `path`, then yields the folder for unfinished files.
 
-    The lock goes with its process. Where there are no locks it is a new folder, which is shared with nobody.
+    The lock ends with its process. On a file system without locks the folder is new and private.
     """
     lock = path.with_name(f".{path.name}.lock")
     while fcntl:
@@ -115,13 +114,13 @@ def _locked(path: Path) -> Iterator[Path]:
             except OSError:  # a file system without locks
                 lock.unlink(missing_ok=True)
                 break
-            if not _is_at(lock, file):  # the one who held it has removed it: the next ones lock another
+            if not _is_at(lock, file):  # its last holder has removed it: later ones lock a new file
                 continue
             try:
                 yield path.parent
             finally:
                 lock.unlink(missing_ok=True)
-                fcntl.flock(file, fcntl.LOCK_UN)  # closing does not, when a fork has the file open too
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing does not if a fork has the file open, too
             return
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as own:
         yield Path(own)
@@ -156,11 +155,11 @@ def _fetch_any(
 
 
 class _Useless(OSError):
-    """An answer that another try would not better."""
+    """A response that a retry would not improve."""
 
 
 def _fetch_one(url: str, part: Path, *, is_known: bool, timeout_s: float, progress: Progress | None) -> None:
-    """Downloads to `part`, going on after what it holds, and again after a cut as long as there is progress."""
+    """Downloads to `part`, resumes after its last byte, and retries after a cut as long as there is progress."""
     for left in reversed(range(TRIES)):
         before = _size(part)
         try:
@@ -174,33 +173,33 @@ def _fetch_one(url: str, part: Path, *, is_known: bool, timeout_s: float, progre
 
 
 def _transfer(url: str, part: Path, *, is_known: bool, timeout_s: float, progress: Progress | None) -> None:
-    """Downloads to `part`; goes on after what it holds only where the server proves that it is the same version."""
-    marker = part.with_name(f"{part.name}.etag")  # the version that the part is of, empty where the server names none
+    """Downloads to `part`; resumes after its last byte only if the server proves that the version is the same."""
+    marker = part.with_name(f"{part.name}.etag")  # version of the part; empty if the server names none
     version = marker.read_text(encoding="utf-8") if marker.is_file() else ""
     start = _size(part) if version else 0
     request = urllib.request.Request(urllib.parse.quote(url, safe=":/?&=%"))
     if start:
         request.add_header("Range", f"bytes={start}-")
-        request.add_header("If-Range", version)  # another file by now: the server sends all of it
+        request.add_header("If-Range", version)  # if the file has changed, the server sends all of it
     try:
         answer = urllib.request.urlopen(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != 416 or not start:
             raise
-        part.unlink()  # the server has less than that: begin again
+        part.unlink()  # the server's file is shorter: begin again
         return _transfer(url, part, is_known=is_known, timeout_s=timeout_s, progress=progress)
     with answer:
         span = SPAN.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
         if answer.status == 206 and not start:
-            raise _Useless("the server sends a piece that was not asked for")
+            raise _Useless("the server sends an unrequested range")
         if answer.status == 206 and (not span or int(span[1]) != start or _version(answer.headers) != version):
             answer.close()
-            part.unlink()  # nothing proves that this goes on where the part ends: begin again
+            part.unlink()  # the range may not continue the part: begin again
             return _transfer(url, part, is_known=is_known, timeout_s=timeout_s, progress=progress)
         if answer.headers.get_content_type() == "text/html":
             raise _Useless(WEB_PAGE)
-        start = start if answer.status == 206 else 0  # else it knows no ranges, or has another file by now
+        start = start if answer.status == 206 else 0  # else it has no ranges, or the file has changed
         length = _length(answer.headers, is_known=is_known)
         total = int(span[2]) if span and span[2] != "*" else start + length if length is not None else None
         done = start
@@ -216,7 +215,7 @@ def _transfer(url: str, part: Path, *, is_known: bool, timeout_s: float, progres
         raise http.client.IncompleteRead(b"", total - done)
     if total is not None and done > total:
         part.unlink()
-        raise _Useless(f"{done} bytes came where the server stated {total}")
+        raise _Useless(f"{done} bytes arrived, but the server stated {total}")
     marker.unlink(missing_ok=True)
 
 
@@ -224,7 +223,7 @@ def _chunks(answer: http.client.HTTPResponse, *, is_whole: bool) -> Iterator[byt
     """Yields the body as it comes.
 
     Raises:
-        OSError: it comes too slowly, or (from its first byte on) is empty or text, and so no weights.
+        OSError: it arrives too slowly, or is empty or text (checked from the first byte), not weights.
     """
     head, since, num_bytes = b"", time.monotonic(), 0
     while chunk := answer.read1(CHUNK_BYTES):
@@ -258,14 +257,14 @@ def _refuse_text(head: bytes, headers: Message) -> None:
 
 
 def _length(headers: Message, *, is_known: bool) -> int | None:
-    """The stated length of the body; None where the transfer itself tells its end.
+    """Returns the stated length of the body; None if the transfer marks its own end.
 
     Raises:
-        OSError: nothing tells it, so that a cut could not be seen, or the body is packed.
+        OSError: the length is unknown, so that a cut would go unnoticed, or the body is compressed.
     """
     encoding = headers.get("Content-Encoding", "identity")
     if encoding.strip().lower() not in ("", "identity"):
-        raise _Useless(f"the server packs the file ({shown(encoding)}), which was not asked for")
+        raise _Useless(f"the server compresses the file ({shown(encoding)}) without being asked to")
     stated = headers.get("Content-Length")
     if stated is None:
         if headers.get("Transfer-Encoding", "").lower() != "chunked" and not is_known:
@@ -277,23 +276,23 @@ def _length(headers: Message, *, is_known: bool) -> int | None:
 
 
 def _version(headers: Message) -> str:
-    """What If-Range takes: the ETag unless it is a weak one, else the date, else nothing."""
+    """Returns the value for If-Range: the ETag unless it is weak, else the date, else an empty text."""
     etag = headers.get("ETag", "")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
 
 
 def _check(path: Path, sha256: str | None, *, is_new: bool) -> None:
-    """Compares with the known hash, or with the one of the first use, which is noted beside the file."""
+    """Compares with the known hash, or with the hash of the first use, which is stored in the same folder."""
     notes = path.parent / HASHES
     noted = _read_notes(notes)
     found = sha256_of(path)
     expected = sha256 or (None if is_new else noted.get(path.name))
     if expected is not None and found != expected:
-        said = "expected" if sha256 else f"{notes} says"
+        said = "expected" if sha256 else f"{notes} has"
         raise WeightsError(f"{path}: has sha256 {found}, {said} {expected}; fetch it again with --refresh")
     if noted.get(path.name) != found:
-        with contextlib.suppress(OSError), _locked(notes) as unfinished:  # OSError: a cache that only others can write
-            noted = {**_read_notes(notes), path.name: found}  # others may have added theirs
+        with contextlib.suppress(OSError), _locked(notes) as unfinished:  # OSError: a read-only cache
+            noted = {**_read_notes(notes), path.name: found}  # other processes may have added theirs
             temporary = unfinished / f".{HASHES}.tmp"
             temporary.write_text(json.dumps(noted, indent=1, sort_keys=True), encoding="utf-8")
             os.replace(temporary, notes)  # noqa: PTH105
@@ -302,7 +301,7 @@ def _check(path: Path, sha256: str | None, *, is_new: bool) -> None:
 def _read_notes(path: Path) -> Mapping[str, str]:
     if not path.exists():
         return {}
-    advice = "delete it, hashes are noted anew"
+    advice = "delete it, hashes are then stored again"
     found = read_json(path, kind="list of hashes", advice=advice, error=WeightsError)
     return checked(found, dict[str, str], where=path, advice=advice, error=WeightsError)
 

@@ -1,4 +1,4 @@
-"""Our weights under another project's names, for those who go on with them there."""
+"""Weights under another project's names, for use in that project."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["foreign_state", "write_pdparams"]
 
 
 def foreign_state(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, np.ndarray]:
-    """The model's tensors by `source`'s names and in its layout: what `weights.convert` reads back.
+    """Returns the model's tensors by `source`'s names and in its layout; `weights.convert` reads them back.
 
     Raises:
-        WeightsError: the project has no such model, computes it otherwise, or the map knows only the way in.
+        WeightsError: the project has no such model, computes it differently, or the key map is for imports only.
     """
     if args := needed_args(model, source=source):
         given = ", ".join(f"model.{key}={value}" for key, value in args.items())
         raise WeightsError(
-            f"source '{source}': its {model.name} would answer otherwise with these weights; to export them, train "
+            f"source '{source}': its {model.name} would give other scores with these weights; to export them, train "
             f"with {given}"
         )
     names = key_map(model, source=source)
@@ -42,13 +42,13 @@ def foreign_state(model: VideoModel, *, source: str = "paddlevideo") -> dict[str
             state[names.theirs(name)] = np.ascontiguousarray(names.write(name, model, value))
         except KeyError as error:
             raise WeightsError(
-                f"source '{source}': {model.name} can be imported from it, not exported to it"
+                f"source '{source}': {model.name} can be imported from it, but not exported to it"
             ) from error
     return state
 
 
 def write_pdparams(path: str | os.PathLike[str], model: VideoModel, *, source: str = "paddlevideo") -> int:
-    """Writes a `.pdparams` file, a pickle of arrays by name, that PaddlePaddle loads; says how many there are.
+    """Writes a `.pdparams` file, a pickle of arrays by name, that PaddlePaddle loads; returns the number of arrays.
 
     Raises:
         WeightsError: the project has no such model, or the file cannot be written.
@@ -64,7 +64,7 @@ def write_pdparams(path: str | os.PathLike[str], model: VideoModel, *, source: s
 
 
 class _ArrayPickler(pickle.Pickler):
-    """Writes arrays without naming numpy's insides, whose place differs between numpy 1 and 2."""
+    """Writes arrays without naming numpy's private modules, which differ between numpy 1 and 2."""
 
     def __init__(self, file: IO[bytes]):
         super().__init__(file, protocol=2)

@@ -1,4 +1,4 @@
-"""Weights that other projects published, loaded into our models."""
+"""Other projects' published weights, loaded into videozoo's models."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ Model = TypeVar("Model", bound=VideoModel)
 
 
 def convert(model: Model, state: str | os.PathLike[str] | Mapping[str, Any], *, source: str = "paddlevideo") -> Model:
-    """Loads another project's weights into `model`, in place, and gives the model back.
+    """Loads another project's weights into `model`, in place, and returns the model.
 
     `state` is a file (`.pdparams`, `.safetensors`, `.pth`, `.pyth`, `.pt`) or a mapping from their names to
     arrays or tensors; `source` is the project that wrote it, one of `SOURCES`. `paddlevideo` is PaddleVideo
-    2.x, `paddlevideo1` the models of 2019 and 2020. Batch counters, which only torch has, stay as they are.
+    2.x, `paddlevideo1` the models of 2019 and 2020. Batch counters, which only torch has, are not changed.
 
     Raises:
         WeightsError: the file cannot be read, the project has no such model, or names or shapes do not fit;
-            the message lists every one that does not. The model is untouched then.
+            the message lists them all, and the model is unchanged.
     """
     where = os.fspath(state) if isinstance(state, str | os.PathLike) else f"{source} weights"
     theirs = read_foreign(state) if isinstance(state, str | os.PathLike) else _arrays(state)
@@ -57,11 +57,11 @@ def convert(model: Model, state: str | os.PathLike[str] | Mapping[str, Any], *, 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """What of another project's weights fits a model.
+    """The comparison of another project's weights with a model.
 
-    tensors: the model's own state, by its own names.
-    faults: names by the kind of fault ("missing", "unmatched", "of another shape", `NOT_FINITE`); empty when all fits.
-    ignored: their names that have no counterpart here and need none.
+    tensors: the matching tensors, by the model's names.
+    faults: names by kind of fault ("missing", "unmatched", "of another shape", `NOT_FINITE`); empty if all match.
+    ignored: their names without a counterpart here, which need none.
     """
 
     tensors: Mapping[str, Tensor]
@@ -70,10 +70,10 @@ class Match:
 
 
 def match(model: VideoModel, state: Tensors, *, source: str) -> Match:
-    """Every tensor of `model` from their `state`, and what is missing or left over; nothing is loaded.
+    """Matches every tensor of `model` with one of their `state`; loads nothing.
 
     Raises:
-        WeightsError: the project has no such model, or two of their names mean the same tensor.
+        WeightsError: the project has no such model, or two of their names stand for the same tensor.
     """
     names = key_map(model, source=source)
     seen = _Seen(_clean(state, names))
@@ -106,7 +106,7 @@ def match(model: VideoModel, state: Tensors, *, source: str) -> Match:
 
 
 def count_classes(model: VideoModel, state: Tensors, *, source: str) -> int | None:
-    """Width of the classifier in another project's weights for such a `model`; None when they have none."""
+    """Returns the width of the classifier in another project's weights for `model`; None if they have none."""
     names = key_map(model, source=source)
     try:
         return int(names.read("head.weight", model, _clean(state, names)).shape[0])
@@ -115,10 +115,10 @@ def count_classes(model: VideoModel, state: Tensors, *, source: str) -> int | No
 
 
 def key_map(model: VideoModel, *, source: str) -> KeyMap:
-    """How `source` names the tensors of `model`.
+    """Returns the map from the names of `model`'s tensors to those of `source`.
 
     Raises:
-        WeightsError: there is no such source, it has no such model, or its model is computed otherwise than this one.
+        WeightsError: there is no such source, it has no such model, or it computes the model differently.
     """
     if source not in SOURCES:
         raise WeightsError(f"source '{source}': not a known project{did_you_mean(source, SOURCES)}")
@@ -128,19 +128,19 @@ def key_map(model: VideoModel, *, source: str) -> KeyMap:
     if args := needed_args(model, source=source):
         given = ", ".join(f"{key}={value}" for key, value in args.items())
         raise WeightsError(
-            f"source '{source}': its {model.name} computes something else than this one, whatever the weights are; "
+            f"source '{source}': its {model.name} computes differently from this one, with any weights; "
             f"build the model with {given}"
         )
     return known[model.name].key_map(model)
 
 
 def read_foreign(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The named arrays in a weight file of another project; nothing in the file is executed.
+    """Reads the named arrays in another project's weight file; executes nothing in the file.
 
-    What the file holds, not its suffix, says how it is read: torch saves under any name.
+    The content, not the suffix, decides how the file is read: torch saves under any name.
 
     Raises:
-        WeightsError: the file cannot be read, or asks for something that is not an array.
+        WeightsError: the file cannot be read, or holds something that is not an array.
     """
     path = Path(path)
     with open_weights(path) as file:
@@ -167,7 +167,7 @@ def read_foreign(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 class _Inert:
-    """Stands for a foreign class or function in a file of torch's: takes what the file gives it, and does nothing."""
+    """Stands in for a foreign class or function in a file of torch's; ignores its arguments and state."""
 
     def __init__(self, *args: Any):
         pass
@@ -177,7 +177,7 @@ class _Inert:
 
 
 def _read_torch(path: Path) -> Any:
-    """What torch saved; each foreign thing beside the tensors (a log, a config) is an `_Inert` of its name."""
+    """Reads an object that torch saved; an `_Inert` replaces each foreign object in it (a log, a config)."""
     try:
         return read_torch(path, inert=lambda name: type(name, (_Inert,), {}))
     except TorchFileRefused as error:
@@ -192,12 +192,12 @@ def _read_torch(path: Path) -> Any:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """Whether a file starts with the length of a JSON header, and then the header."""
+    """Returns whether a file starts with the length of a JSON header and the header itself."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
-    """The first sentence of what torch or safetensors say; torch goes on with advice to read the file unsafely."""
+    """Returns an error with the first sentence of the message; torch's second one advises unsafe reading."""
     said = re.split(r"(?<=\w)\. |\n", str(error).rpartition("WeightsUnpickler error:")[2].strip())[0]
     return WeightsError(f"{path}: cannot be read as weights ({type(error).__name__}: {said}); fetch the file again")
 
@@ -207,7 +207,7 @@ def _clean(state: Tensors, names: KeyMap) -> dict[str, np.ndarray]:
     for name, value in state.items():
         known = cleaned.setdefault(names.cleaned(name), value)
         if known is not value:
-            raise WeightsError(f"{name}: there are two tensors of that name once wrappers are left out; remove one")
+            raise WeightsError(f"{name}: there are two tensors of that name once wrappers are removed; remove one")
     return cleaned
 
 
@@ -219,9 +219,9 @@ def _wanted(model: VideoModel) -> Iterator[tuple[str, Tensor]]:
 
 def _arrays(state: Any, *, where: str = "state") -> dict[str, np.ndarray]:
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{where}: holds a {type(state).__name__}; needs names with arrays")
+        raise WeightsError(f"{where}: is a {type(state).__name__}; needs arrays by name")
     if others := [name for name in state if not isinstance(name, str)]:
-        raise WeightsError(f"{where}: has the {type(others[0]).__name__} {others[0]!r:.40} for a name; needs text")
+        raise WeightsError(f"{where}: has the {type(others[0]).__name__} {others[0]!r:.40} as a name; needs text")
     return {
         name: _array(value, where=f"{where}: {name}")
         for name, value in state.items()
@@ -239,11 +239,11 @@ def _array(value: Any, *, where: str) -> np.ndarray:
     if array is None or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         kind = type(value).__name__ if array is None else f"{array.dtype} array"
         raise WeightsError(f"{where}: is a {kind}; needs an array of numbers of at most 64 bits")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch takes no other order
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # torch takes native byte order only
 
 
 class _Seen(Tensors):
-    """Their tensors, with a note of which ones were read."""
+    """Their tensors, with the set of names that were read."""
 
     def __init__(self, tensors: Tensors):
         self._tensors = tensors

@@ -1,4 +1,4 @@
-"""How another project names, and lays out, the tensors of our models."""
+"""Maps between our tensors and another project's: names and memory layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SOURCES", "Convention", "KeyMap", "Port", "Rename", "Tensors", "port
 SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", "timesformer")
 
 Convention = Callable[[Any], Mapping[str, Any]]
-"""From a model to the arguments that it would have to be built with to compute the project's network; mostly none."""
+"""From a model to the arguments that it lacks to compute as the project's network does; mostly none."""
 
 Tensors = Mapping[str, np.ndarray]
 Rename = tuple[str, str | Callable[["re.Match[str]"], str]]
@@ -24,16 +24,15 @@ Rename = tuple[str, str | Callable[["re.Match[str]"], str]]
 
 @dataclasses.dataclass(frozen=True)
 class KeyMap:
-    """From our names to theirs, so that what is missing and what is left over are both known exactly.
+    """The map from our names to theirs, from which both missing and unmatched tensors are known exactly.
 
     renames: (pattern, replacement) pairs for `re.sub`, applied one after the other to each of our names.
-    builders: for tensors that are not just one of theirs under another name (merged, split, reordered): a
-        pattern for our name, and a function of their name and all their tensors which gives our array. It
-        reads from the mapping what it needs; what it has read counts as used.
-    ignored: patterns of their names that have no counterpart here: buffers, second names of the same tensor.
+    builders: for tensors that are not a renamed tensor of theirs (merged, split, reordered): a pattern for our name,
+        and a function of their name and all their tensors that returns our array. The tensors it reads count as used.
+    ignored: patterns of their names without a counterpart here: buffers, second names of the same tensor.
     linear_in_out: their linear layers are stored [in, out], ours [out, in].
-    cleaning: renames of their names, before anything is looked up: wrappers, older names of the same tensor.
-    writers: for the way back, what turns an array of ours into theirs: the inverse of a builder, by the same pattern.
+    cleaning: renames of their names, applied first: wrappers, older names of the same tensor.
+    writers: for exports, functions from our array to theirs: the inverse of a builder, by the same pattern.
     """
 
     renames: Sequence[Rename]
@@ -44,18 +43,22 @@ class KeyMap:
     writers: Mapping[str, Callable[[np.ndarray], np.ndarray]] = dataclasses.field(default_factory=dict)
 
     def theirs(self, name: str) -> str:
-        """Their name for our parameter, buffer or module `name`."""
+        """Returns their name for our parameter, buffer or module `name`."""
         return _renamed(name, self.renames)
 
     def cleaned(self, name: str) -> str:
-        """A name of theirs without wrappers."""
+        """Returns a name of theirs without wrappers."""
         return _renamed(name, self.cleaning)
 
     def is_ignored(self, name: str) -> bool:
         return any(re.search(pattern, name) for pattern in self.ignored)
 
     def read(self, name: str, model: nn.Module, state: Tensors) -> np.ndarray:
-        """Our tensor `name`, in our layout, from their `state`; KeyError names what is not there."""
+        """Returns our tensor `name`, in our layout, from their `state`.
+
+        Raises:
+            KeyError: a tensor is missing; the error has its name.
+        """
         for pattern, builder in self.builders.items():
             if re.search(pattern, name):
                 return builder(self.theirs(name), state)
@@ -63,7 +66,11 @@ class KeyMap:
         return value.T if self.linear_in_out and is_linear_weight(name, model) else value
 
     def write(self, name: str, model: nn.Module, value: np.ndarray) -> np.ndarray:
-        """Our tensor `name` in their layout; KeyError where the map knows the way in, but not the way out."""
+        """Returns our tensor `name` in their layout.
+
+        Raises:
+            KeyError: the tensor can be imported, but not exported.
+        """
         for pattern in self.builders:
             if re.search(pattern, name):
                 return self.writers[pattern](value)
@@ -72,12 +79,12 @@ class KeyMap:
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """How a project's network becomes a model of ours; each project's file has one for each model in `PORTS`.
+    """The correspondence of a project's network to a model of ours; `PORTS` in each project's file has one a model.
 
-    key_map: its names for the tensors of a built model.
-    conventions: what its network computes otherwise, which no tensor tells.
-    read_names: from its tensors' names to arguments of the model that only they tell.
-    input: fields of the input that it was trained on, where they differ from the model's usual recipe.
+    key_map: from a built model to the map of its tensors' names.
+    conventions: differences in computation that do not show in the tensors.
+    read_names: from its tensors' names to model arguments that follow from the names alone.
+    input: fields of its input that differ from the model's usual recipe.
     """
 
     key_map: Callable[[Any], KeyMap]

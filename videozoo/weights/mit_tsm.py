@@ -1,4 +1,4 @@
-"""Names in the checkpoints of TSM's authors (mit-han-lab/temporal-shift-module), which hold TSN, too."""
+"""Names in the checkpoints of TSM's authors (mit-han-lab/temporal-shift-module), for TSM and TSN."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CLEANING: list[Rename] = [(r"^module\.", ""), (r"^base_model\.fc\.", "new_fc.")]
 
 
 def tsn(model: VideoModel) -> KeyMap:
-    """torchvision's ResNet below `base_model`."""
+    """Maps to torchvision's ResNet below `base_model`."""
     return KeyMap(NAMES, cleaning=CLEANING)
 
 
 def tsm(model: VideoModel) -> KeyMap:
-    """The same; the first convolution of a block is wrapped by the shift, and the shift goes the other way round."""
+    """Maps as `tsn`; the shift wraps the first convolution of a block and has the opposite direction."""
     return KeyMap(
         [*NAMES, wrapped_by_shift(model, "conv1")],
         builders=swap_shifted_channels(model, source="mit_tsm"),

@@ -27,12 +27,12 @@ PREPROCESSOR = r"^data_preprocessor\."
 
 
 def tsn(model: VideoModel) -> KeyMap:
-    """Each convolution is a module with its normalisation."""
+    """Maps to a ResNet in which each convolution is a module with its normalisation."""
     return KeyMap(RESNET, ignored=[PREPROCESSOR], cleaning=CLEANING)
 
 
 def tsm(model: VideoModel) -> KeyMap:
-    """The same; the first convolution of a block is wrapped by the shift, and the shift goes the other way round."""
+    """Maps as `tsn`; the shift wraps the first convolution of a block and has the opposite direction."""
     return KeyMap(
         [*RESNET, wrapped_by_shift(model, "conv1.conv")],
         builders=swap_shifted_channels(model, source="mmaction2"),
@@ -42,7 +42,7 @@ def tsm(model: VideoModel) -> KeyMap:
 
 
 def slowfast(model: VideoModel) -> KeyMap:
-    """Its classifier sees the fast path's features first; without `lateral_norm` there are no `..._lateral.bn`."""
+    """Maps with the fast path first in the classifier; without `lateral_norm` there is no `..._lateral.bn`."""
     num_fast = model.get_parameter("fast_stages.3.0.c.conv.weight").shape[0]
     lateral = {0: "conv1", 1: "layer1", 2: "layer2", 3: "layer3"}
     part = {"a": "conv1", "b": "conv2", "c": "conv3"}
@@ -64,9 +64,9 @@ def slowfast(model: VideoModel) -> KeyMap:
 
 
 def timesformer(model: VideoModel) -> KeyMap:
-    """Attention 0 of a layer is over time, 1 over space; each has its norm, and torch's names for its projections.
+    """Maps temporal attention to attention 0 of a layer, spatial to 1; each has its norm and torch's projection names.
 
-    Joint attention and that over space alone are one attention, with the norms in a list.
+    A layer with joint or only spatial attention has one attention, with the norms in a list.
     """
     divided = model.attention == "divided"
     return KeyMap(
@@ -92,7 +92,7 @@ def timesformer(model: VideoModel) -> KeyMap:
 
 
 def videoswin(model: VideoModel) -> KeyMap:
-    """Our names, but for the last norm; the authors' own repository, which built on version 0.x, calls it `norm`."""
+    """Maps to the same names except for the last norm; the authors' own repository (version 0.x) calls it `norm`."""
     return KeyMap(
         [HEAD, (r"^norm\.", "norm3."), (r"^(?!cls_head\.)", "backbone.")],
         ignored=[PREPROCESSOR, r"\.relative_position_index$"],
@@ -114,7 +114,7 @@ def _strided_frames(model: Any) -> Mapping[str, Any]:
 
 
 def _whole_frame(model: Any) -> Mapping[str, Any]:
-    """It matters to frames larger than the crop alone, as in the published test."""
+    """Returns `pooling`, which differs only for frames larger than the crop, as in the published test."""
     return {} if model.window is None else {"pooling": "frame"}
 
 

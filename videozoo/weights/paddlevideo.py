@@ -21,7 +21,7 @@ NORM_STATS: list[Rename] = [(r"\.running_mean$", "._mean"), (r"\.running_var$", 
 
 
 def resnet(model: VideoModel) -> KeyMap:
-    """ResNet with blocks `res2a`, `res2b` ...: TSN and TSM."""
+    """Maps TSN and TSM to a ResNet with blocks `res2a`, `res2b` ..."""
     return KeyMap(
         [
             (r"^backbone\.conv1\b", "backbone.conv._conv"),
@@ -39,7 +39,7 @@ def resnet(model: VideoModel) -> KeyMap:
 
 
 def resnet_d(model: VideoModel) -> KeyMap:
-    """ResNet-D with blocks `bb_<stage>_<block>`: PP-TSN and PP-TSM, but `res2a`, `res2b` ... in PP-TSM 18 and 34."""
+    """Maps PP-TSN and PP-TSM to blocks `bb_<stage>_<block>`, PP-TSM 18 and 34 to blocks `res2a`, `res2b` ..."""
     is_shallow_tsm = getattr(model, "shortcuts", None) == "strided"
 
     def block(match: re.Match[str]) -> str:
@@ -72,7 +72,7 @@ def resnet_d(model: VideoModel) -> KeyMap:
 
 
 def slowfast(model: VideoModel) -> KeyMap:
-    """Pathway 0 is the slow one; stages count from 1 (the stem) to 5."""
+    """Maps slow and fast to pathways 0 and 1; stages count from 1 (the stem) to 5."""
     paths = {"slow": 0, "fast": 1}
     return KeyMap(
         [
@@ -97,12 +97,12 @@ def slowfast(model: VideoModel) -> KeyMap:
 
 
 def vision_transformer(model: VideoModel) -> KeyMap:
-    """timm's names, but for the classifier and the time embedding: TimeSformer, PP-TimeSformer, TokenShift."""
+    """Maps TimeSformer, PP-TimeSformer and TokenShift; only the classifier and the time embedding are renamed."""
     return KeyMap([(r"^time_embed$", "backbone.time_embed"), (r"^head\.", "head.fc.")], linear_in_out=True)
 
 
 def videoswin(model: VideoModel) -> KeyMap:
-    """Our names are theirs; the index of relative positions, which they store, follows from the window."""
+    """Maps to the same names below `backbone`; ignores the stored relative positions, which follow from the window."""
     return KeyMap(
         [(r"^(?!head\.)", "backbone."), (r"^head\.", "head.fc.")],
         ignored=[r"\.relative_position_index$"],
@@ -111,7 +111,7 @@ def videoswin(model: VideoModel) -> KeyMap:
 
 
 def movinet(model: VideoModel) -> KeyMap:
-    """`conv_1` is over space (or all of it), `conv_2` over time; the classifier's layers are 1 x 1 x 1 convolutions."""
+    """Maps spatial (or full) convolutions to `conv_1`, temporal ones to `conv_2`; the classifier is convolutions."""
 
     def residual(match: re.Match[str]) -> str:
         is_pooled = not isinstance(model.get_submodule(f"blocks.{match[1]}.pool"), nn.Identity)
@@ -136,7 +136,7 @@ def movinet(model: VideoModel) -> KeyMap:
 
 
 def pptsm_v2(model: VideoModel) -> KeyMap:
-    """Blocks of several kernels list them, and store beside them the one that they could be fused to."""
+    """Maps the kernels of a block to a list; ignores the fused kernel that is stored in addition."""
 
     def depthwise(match: re.Match[str]) -> str:
         several = len(model.get_submodule(f"{match[1]}.depthwise.branches")) > 1  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ def pptsm_v2(model: VideoModel) -> KeyMap:
 
 
 def pptsm_mobile(model: VideoModel) -> KeyMap:
-    """Version 2 counts blocks within stages `conv2` to `conv8`; version 3 numbers them through, as we do."""
+    """Maps version 2 to stages `conv2` to `conv8` with blocks, version 3 to blocks numbered throughout."""
     layers = {"expand": "expand_conv", "depthwise": "bottleneck_conv", "project": "linear_conv"}
     convs: list[Rename] = [(r"\b(expand|depthwise|project)\b", lambda m: layers[m[1]])]
     if model.version == "v2":
@@ -197,7 +197,7 @@ def pptsm_mobile(model: VideoModel) -> KeyMap:
 
 
 def bmn(model: VideoModel) -> KeyMap:
-    """Layers by branch: `b` base, `ts` and `te` start and end, `p` proposals; the 3-D layer joins the samples."""
+    """Maps branches to `b` (base), `ts` and `te` (start, end), `p` (proposals); the 3-D layer joins the samples."""
     return KeyMap(
         [*BMN_BRANCHES, (r"^matching\b", "p_conv3d1"), (r"^", "backbone.")],
         builders={r"^matching\.weight$": lambda name, state: state[name].squeeze((-1, -2))},
@@ -213,7 +213,7 @@ BMN_BRANCHES: list[Rename] = [
 
 
 def attention_lstm(model: VideoModel) -> KeyMap:
-    """Two directions in one layer, stored under second names too; biases of the attention scores do nothing."""
+    """Maps both directions to one layer; ignores its second names, and the attention biases, which have no effect."""
     return KeyMap(
         [
             (r"^readers\.(\d)\.embedding\b", r"head.fc_feature\1"),
@@ -229,7 +229,7 @@ def attention_lstm(model: VideoModel) -> KeyMap:
 
 
 def resnet_block_letters(model: nn.Module, match: re.Match[str]) -> str:
-    """`layer3.2` is block c of its stage; the long third stage of ResNet-101 and 152 counts a, b1, b2 ..."""
+    """Returns a block's letter: `layer3.2` is block c; the third stage of ResNet-101 and 152 counts a, b1, b2 ..."""
     stage, block = match[1], int(match[2])
     if stage == "3" and block and len(model.get_submodule(f"backbone.layer{stage}")) > 6:  # type: ignore[arg-type]
         return f"b{block}"
@@ -240,19 +240,19 @@ SQUASHED = {"force_ratio": 4 / 3}  # every frame to 4:3, whatever its shape
 
 
 def _shift_by_frames(model: Any) -> Mapping[str, Any]:
-    """PaddleVideo 2.x shifts fewer channels in longer clips."""
+    """Returns the `shift_fraction` of PaddleVideo 2.x, which shifts fewer channels in longer clips."""
     fraction = 1 / model.num_segments
     return {} if math.isclose(model.shift_fraction, fraction) else {"shift_fraction": fraction}
 
 
 def _projected_first(model: Any) -> Mapping[str, Any]:
-    """Of PaddleVideo's ResNet-D 18 and 34; in deeper ones that block widens, and so has a projection anyway."""
+    """Returns `first_projection` for ResNet-D 18 and 34; in deeper ones that block always has a projection."""
     stage = getattr(model.backbone, "layer1", None)
     return {"first_projection": True} if stage is not None and stage[0].downsample is None else {}
 
 
 def _strided_shortcuts(model: Any) -> Mapping[str, Any]:
-    """Of PaddleVideo's PP-TSM 18 and 34."""
+    """Returns the `shortcuts` of PP-TSM 18 and 34."""
     is_shallow = isinstance(next(iter(getattr(model.backbone, "layer1", ())), None), BasicBlock)
     return {"shortcuts": "strided"} if is_shallow and model.shortcuts != "strided" else {}
 

@@ -35,7 +35,7 @@ ANONYMOUS: list[Rename] = [  # parameters are numbered by kind: w_0 and b_0 are 
 
 
 def resnet(model: VideoModel) -> KeyMap:
-    """ResNet with one anonymous linear layer on top: TSN and TSM."""
+    """Maps TSN and TSM to a ResNet with one anonymous linear layer on top."""
     return KeyMap(
         [*resnet_names(model), (r"^head\.weight$", "fc_0.w_0"), (r"^head\.bias$", "fc_0.b_0")],
         linear_in_out=True,
@@ -43,7 +43,7 @@ def resnet(model: VideoModel) -> KeyMap:
 
 
 def resnet_names(model: VideoModel) -> list[Rename]:
-    """`res2a_branch2a_weights` with `bn2a_branch2a_scale`, and branch1 for the shortcut."""
+    """Returns renames to `res2a_branch2a_weights` with `bn2a_branch2a_scale`, and branch1 for the shortcut."""
     return [
         (r"^backbone\.conv1\.weight$", "conv1_weights"),
         (r"^backbone\.bn1\b", "bn_conv1"),
@@ -57,7 +57,7 @@ def resnet_names(model: VideoModel) -> list[Rename]:
 
 
 def nonlocal_net(model: VideoModel) -> KeyMap:
-    """`res3b_branch2a_weights` and `nonlocal_conv3_1_theta_w`, counted from 0; the classifier is `pred`."""
+    """Maps to `res3b_branch2a_weights` and `nonlocal_conv3_1_theta_w`, counted from 0; the classifier is `pred`."""
 
     def block(match: re.Match[str]) -> str:
         stage, index = int(match[1]), int(match[2])
@@ -89,7 +89,7 @@ def nonlocal_net(model: VideoModel) -> KeyMap:
 
 
 def stnet(model: VideoModel) -> KeyMap:
-    """ResNet; the layers between its stages are numbered among all of their kind, those of the head have names."""
+    """Maps a ResNet; layers between its stages are numbered by kind, those of the head have names."""
     norms = [sum(isinstance(m, nn.BatchNorm2d) for m in stage.modules()) for stage in _stages(model)]
     numbers = 1 + sum(norms[:2]), 2 + sum(norms[:3])  # the stem's is the first
     head = {
@@ -120,13 +120,13 @@ def _stages(model: VideoModel) -> list[nn.Module]:
 
 
 def slowfast(model: VideoModel) -> KeyMap:
-    """The names of PaddleVideo 2.x, without their prefix `backbone`."""
+    """Maps to the names of PaddleVideo 2.x, without their prefix `backbone`."""
     later = paddlevideo.slowfast(model)
     return KeyMap([*later.renames, (r"^backbone\.", "")], linear_in_out=True)
 
 
 def bmn(model: VideoModel) -> KeyMap:
-    """`Base_1`, `TEM_s1`, `PEM_2d1`: 1-D layers are stored as 2-D ones of height 1; the sampling mask is computed."""
+    """Maps to `Base_1`, `TEM_s1`, `PEM_2d1`; 1-D layers are stored as 2-D ones of height 1, the mask is computed."""
     return KeyMap(
         [
             (r"^base\.([02])\b", lambda m: f"Base_{int(m[1]) // 2 + 1}"),
@@ -157,12 +157,12 @@ def bsn_pem(model: VideoModel) -> KeyMap:
 
 
 def _unread(model: VideoModel, hidden: str) -> list[str]:
-    """The weights of 2019 have a hidden layer that nothing reads; without one of ours it is left out."""
+    """Returns the names to ignore: the hidden layer of 2019, which has no effect, if the model lacks it."""
     return [] if f"{hidden}.weight" in model.state_dict() else [r"^fc_0\."]
 
 
 def bsn(model: VideoModel) -> KeyMap:
-    """Both networks, from the tensors of their two files together: their names do not meet."""
+    """Maps both networks to the tensors of their two files together, whose names do not overlap."""
     return KeyMap(
         [
             (r"^tem\.base\.([02])\b", lambda m: f"Base_{int(m[1]) // 2 + 1}"),
@@ -178,7 +178,7 @@ def bsn(model: VideoModel) -> KeyMap:
 
 
 def ctcn(model: VideoModel) -> KeyMap:
-    """Anonymous layers, numbered in the order in which they were made; the heads have names."""
+    """Maps to anonymous layers, numbered in order of creation; the heads have names."""
     order = [
         *(name for name, _ in _convs(model, "stem")),
         *(name for name, _ in _convs(model, "stages")),
@@ -212,7 +212,7 @@ def _without_height(name: str, state: Tensors) -> np.ndarray:
 
 
 def attention_cluster(model: VideoModel) -> KeyMap:
-    """`satt0` for the first modality; attention as 1 x 1 convolutions, whose biases do nothing."""
+    """Maps the first modality to `satt0`; attention is stored as 1 x 1 convolutions, whose biases have no effect."""
     return KeyMap(
         [
             (r"^clusters\.(\d)\.attention\.", r"satt\1.conv."),
@@ -229,9 +229,9 @@ def attention_cluster(model: VideoModel) -> KeyMap:
 
 
 def attention_lstm(model: VideoModel) -> KeyMap:
-    """Layers are numbered: of each modality four linear ones, around two LSTMs; then the last three.
+    """Maps to numbered layers: four linear ones around two LSTMs for each modality, then the last three.
 
-    An LSTM's gates lie as candidate, input, forget, output; its bias ends with the peepholes.
+    The order of an LSTM's gates is candidate, input, forget, output; its bias ends with the peepholes.
     """
     num_modalities = len(model.get_submodule("readers"))  # type: ignore[arg-type]
     directions = {"forward": 0, "backward": 1}
@@ -268,13 +268,13 @@ def attention_lstm(model: VideoModel) -> KeyMap:
 
 
 def _torch_gates(value: np.ndarray) -> np.ndarray:
-    """Rows in PaddlePaddle 1.x's order (candidate, input, forget, output), in torch's."""
+    """Reorders rows from PaddlePaddle 1.x's order (candidate, input, forget, output) to torch's."""
     candidate, of_input, forget, output = np.split(value, 4)
     return np.concatenate([of_input, forget, candidate, output])
 
 
 def nextvlad(model: VideoModel) -> KeyMap:
-    """Modalities are called `video` and `audio`; `eigen_param` scales the features of the first."""
+    """Maps the modalities to `video` and `audio`; `eigen_param` scales the features of the first."""
     modality = {"0": "video", "1": "audio"}
     layers = {"expand": "fc_expansion", "attention": "fc_group_attention"}
     norms = {"assign_norm": 0, "norm": 1}
@@ -308,10 +308,10 @@ def nextvlad(model: VideoModel) -> KeyMap:
 
 
 def tall(model: VideoModel) -> KeyMap:
-    """Two linear layers, and two 1 x 1 convolutions over the table of all pairs.
+    """Maps two linear layers, and two 1 x 1 convolutions over the table of all pairs.
 
     Raises:
-        WeightsError: the model standardises its features, which PaddleVideo's does not.
+        WeightsError: the model standardises its features; PaddleVideo's does not.
     """
     if isinstance(model.norm, nn.BatchNorm1d):
         raise WeightsError("source 'paddlevideo1': its tall has no batch norm; take one with model.standardise=false")
@@ -330,9 +330,9 @@ def tall(model: VideoModel) -> KeyMap:
 
 
 def ets(model: VideoModel) -> KeyMap:
-    """Anonymous layers in the order in which they were made; a GRU's weights lie in one flat table.
+    """Maps to anonymous layers in order of creation; a GRU's weights are in one table, read as flat.
 
-    Its first two thirds are the gates' [D, 2D], the last the candidate's [D, D], whatever shape the whole has.
+    Its first two thirds are the gates' [D, 2D], the last third is the candidate's [D, D].
     """
     layers = ["embed", "ahead_inputs", "back_inputs", "pool", "keys", "first", "query", "attention", "", "head"]
     cells = {"ahead": "gru_0", "back": "gru_1", "writer": "gru_unit_0"}

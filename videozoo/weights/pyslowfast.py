@@ -22,7 +22,7 @@ WRAPPERS: list[Rename] = [(r"^module\.", "")]
 
 
 def slowfast(model: VideoModel) -> KeyMap:
-    """Pathway 0 is the slow one; stages count from 1 (the stem) to 5."""
+    """Maps slow and fast to pathways 0 and 1; stages count from 1 (the stem) to 5."""
     paths = {"slow": 0, "fast": 1}
     return KeyMap(
         [
@@ -37,7 +37,7 @@ def slowfast(model: VideoModel) -> KeyMap:
 
 
 def nonlocal_net(model: VideoModel) -> KeyMap:
-    """C2D and I3D with their non-local blocks; one pathway."""
+    """Maps C2D and I3D with their non-local blocks to one pathway."""
     return KeyMap(
         [
             (r"^stem\.0\.", "s1.pathway0_stem."),

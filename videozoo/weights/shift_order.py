@@ -1,7 +1,7 @@
-"""The temporal shift of other projects: the first channels come from the frame after, ours from the frame before.
+"""The temporal shift of other projects: their first channels come from the next frame, ours from the previous one.
 
-No tensor says which. The order of the channels between residual blocks is free, though: swapping the two shifted groups
-in everything that writes or reads them turns one convention into the other and computes the same.
+The tensors do not show the direction. But the order of channels between residual blocks is free: swapping the two
+shifted groups in every layer that writes or reads them converts one convention into the other.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Builder = Callable[[str, Tensors], np.ndarray]
 
 
 def swap_shifted_channels(model: VideoModel, *, source: str) -> dict[str, Builder]:
-    """Builders, for a `KeyMap` of a TSM, that swap the two groups of shifted channels.
+    """Returns builders for a TSM's `KeyMap` that swap the two groups of shifted channels.
 
     Raises:
-        WeightsError: the backbone is no plain ResNet, or shifts other blocks than those projects' does.
+        WeightsError: the backbone is not a plain ResNet, or does not shift the same blocks as those projects'.
     """
     backbone = model.get_submodule("backbone")
     if not isinstance(backbone, ResNet) or not isinstance(backbone.conv1, nn.Conv2d):
@@ -35,8 +35,8 @@ def swap_shifted_channels(model: VideoModel, *, source: str) -> dict[str, Builde
     every = 2 if len(list(backbone.get_submodule("layer3").children())) >= 23 else 1
     if model.shift_every != every:
         raise WeightsError(
-            f"source '{source}': its tsm shifts every block, of ResNet-101 and 152 every second one; this model has "
-            f"shift_every={model.shift_every}, build it with shift_every={every}"
+            f"source '{source}': its tsm shifts every block, in ResNet-101 and 152 every second one; this model has "
+            f"shift_every={model.shift_every}; build it with shift_every={every}"
         )
     axes: dict[str, tuple[int, ...]] = {"backbone.conv1": (0,), "backbone.bn1": (0,), "head": (1,)}
     for name, module in backbone.named_modules():
@@ -57,7 +57,7 @@ def swap_shifted_channels(model: VideoModel, *, source: str) -> dict[str, Builde
 
 
 def wrapped_by_shift(model: VideoModel, conv: str) -> Rename:
-    """The rename of `conv`, the first convolution of a block, which those projects put into a module `net`."""
+    """Returns the rename of `conv`, the first convolution of a block; those projects wrap it in a module `net`."""
 
     def wrapped(match: re.Match[str]) -> str:
         return f"{match[1]}.net." if int(match[2]) % int(model.shift_every) == 0 else match[0]  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def _swapped(name: str, state: Tensors, *, along: tuple[int, ...], fraction: flo
         first, second = int(value.shape[axis] * fraction), int(2 * value.shape[axis] * fraction)
         if second != 2 * first:
             raise WeightsError(
-                f"{name}: {value.shape[axis]} channels have no two equal groups of {fraction:g} to shift"
+                f"{name}: {value.shape[axis]} channels cannot form two equal groups of {fraction:g} to shift"
             )
         order = np.arange(value.shape[axis])
         order[:second] = np.roll(order[:second], first)

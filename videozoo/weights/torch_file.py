@@ -1,7 +1,7 @@
-"""torch's files, read after a look at what they would make torch do.
+"""Reads torch's files, after a check that torch can load them safely.
 
-`torch.load(weights_only=True)` runs no foreign function, but it hashes and allocates what a file says: a key of nested
-tuples overflows the stack, a storage may be stated larger than it is, and an archive of zeros unpacks to any size.
+`torch.load(weights_only=True)` runs no foreign function, but it hashes and allocates as a file demands: a key of nested
+tuples overflows the stack, a storage may be smaller than stated, and an archive of zeros unpacks to any size.
 """
 
 from __future__ import annotations
@@ -60,28 +60,28 @@ PARAMETERS = (
 
 
 class TorchFileRefused(PickleRefused):
-    """A file of torch's asks for something that no weights need; the message has no place, which the caller knows."""
+    """A file of torch's needs more than weights do; the message has no path, which the caller adds."""
 
 
 def is_zip(head: bytes) -> bool:
-    """Whether a file that begins with `head` is one that torch has written since version 1.6."""
+    """Returns whether a file that begins with `head` has the format of torch 1.6 or later."""
     return head.startswith(ZIP)
 
 
 def is_legacy(head: bytes) -> bool:
-    """Whether it is one that torch wrote before."""
+    """Returns whether a file that begins with `head` has the format of torch before 1.6."""
     return LEGACY in head[:64]
 
 
 def read_torch(path: str | os.PathLike[str], *, inert: Callable[[str], Any] | None = None) -> Any:
-    """Reads a file of torch's onto the CPU; no function in it is run.
+    """Reads a file of torch's onto the CPU; runs no function in it.
 
     Args:
-        inert: makes a stand-in for a foreign class of that name; None refuses files that have any.
+        inert: makes a stand-in for the foreign class of a name; None refuses files with foreign classes.
 
     Raises:
         WeightsError: no such file, or no permission.
-        TorchFileRefused: it asks for what no weights need.
+        TorchFileRefused: it needs more than weights do.
         one of TORCH_DAMAGE: it is cut short, damaged or not torch's, or has a foreign class.
     """
     try:
@@ -93,7 +93,7 @@ def read_torch(path: str | os.PathLike[str], *, inert: Callable[[str], Any] | No
             elif is_legacy(head):
                 _check_legacy(file)
             else:
-                raise pickle.UnpicklingError("it is neither a zip archive nor a pickle as torch writes them")
+                raise pickle.UnpicklingError("it is neither a zip archive nor a pickle of torch's")
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path) if inert and is_zip(head) else []
         allowed: list[Any] = [(inert(name), name) for name in foreign] if inert else []
         with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
@@ -108,17 +108,17 @@ def read_torch(path: str | os.PathLike[str], *, inert: Callable[[str], Any] | No
 
 
 def _check_zip(file: BinaryIO) -> None:
-    """Looks through an archive: what its entries unpack to, and the pickle, which torch finds by any case."""
+    """Checks an archive: the unpacked size of its entries, and its pickle, whose name torch finds in any case."""
     size_bytes = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         names = [entry.filename.lower() for entry in entries]
         is_plain = all(entry.filename == entry.orig_filename for entry in entries)
         if archive.comment or not is_plain or len(set(names)) < len(names) or min(e.header_offset for e in entries):
-            raise PickleRefused("its archive is not as torch writes them, and may be read in several ways")
+            raise PickleRefused("its archive differs from those that torch writes, and can be read in several ways")
         unpacked_bytes = sum(entry.file_size for entry in entries)
         if unpacked_bytes > MAX_UNPACKED * size_bytes + SPARE_BYTES:
-            raise PickleRefused(f"it unpacks to {unpacked_bytes:,} bytes, and is a file of {size_bytes:,}")
+            raise PickleRefused(f"it unpacks to {unpacked_bytes:,} bytes, but the file has only {size_bytes:,}")
         root = entries[0].filename.partition("/")[0].lower()
         sizes = {name.removeprefix(f"{root}/"): entry.file_size for name, entry in zip(names, entries, strict=True)}
         for name, entry in zip(names, entries, strict=True):
@@ -128,7 +128,7 @@ def _check_zip(file: BinaryIO) -> None:
 
 
 def _check_legacy(file: BinaryIO) -> None:
-    """Looks through the pickles before the storages: magic number, protocol, system, the object, and the storages."""
+    """Checks the pickles before the storages: magic number, protocol, system, the object, and the storages' keys."""
     size_bytes = os.fstat(file.fileno()).st_size
     if _TorchReader(file, size_bytes).load() != torch.serialization.MAGIC_NUMBER:
         raise pickle.UnpicklingError("it does not begin with torch's magic number")
@@ -142,14 +142,14 @@ class _Storage(Opaque):
 
 
 class _Tensor(Opaque):
-    """A tensor, a parameter or a size: what torch itself makes."""
+    """A tensor, a parameter or a size: an object of torch's own."""
 
 
 class _TorchReader(PickleReader):
     """Runs a pickle of torch's with stand-ins for all its objects; see `PickleReader`.
 
     Args:
-        records: sizes of the archive's records, in bytes; None for a file that has its storages behind the pickles.
+        records: sizes of the archive's records, in bytes; None for a file whose storages follow the pickles.
     """
 
     def __init__(self, file: BinaryIO, size_bytes: int, *, records: Mapping[str, int] | None = None):
@@ -158,7 +158,7 @@ class _TorchReader(PickleReader):
         self._storage_bytes: dict[str, int] = {}
 
     def find(self, name: Global) -> Global:
-        """Any name: torch refuses those that it does not know, or is given stand-ins for them."""
+        """Accepts any name: torch refuses unknown ones or gets stand-ins for them."""
         module, last = NAME_MAPPING.get((name.module, name.name), (None, None))
         return Global(module or IMPORT_MAPPING.get(name.module, name.module), last or name.name)
 
@@ -170,9 +170,9 @@ class _TorchReader(PickleReader):
             super().check_key(key)
 
     def call(self, name: Global, args: tuple[Any, ...]) -> Any:
-        """Checks the arguments of what weights need, refuses torch's other functions, and passes over all else."""
+        """Checks the arguments of functions that weights need, refuses torch's others, and replaces foreign ones."""
         self.check(args)  # before torch compares, hashes or copies them
-        full = str(name)  # as torch looks it up, wherever the file cuts it in two
+        full = str(name)  # as torch looks it up, wherever the file splits it
         if full in PLAIN_CALLS:
             return super().call(Global(*full.rsplit(".", 1)), args)
         if full == "collections.Counter":
@@ -204,14 +204,14 @@ class _TorchReader(PickleReader):
         self._push_made(self.call(name, args), 128)
 
     def _persistent(self) -> None:
-        """A storage: (the word, its type, its record or key, a device, its length, and in old files None)."""
+        """Reads a storage: ("storage", its type, its record or key, a device, its length, in old files None)."""
         if (asked := self._stack.pop())[:1] == ("module",):  # a class with its source, which torch names and refuses
             self._stack.append(asked[1])
             return
         word, kind, key, _, length, *_ = asked
         name = str(kind).rpartition(".")[2].removesuffix("Storage")
         if word != "storage" or type(key) is not str or type(length) is not int or name not in ITEM_BYTES:
-            raise PickleRefused("it asks for a storage of a kind that there is not")
+            raise PickleRefused("it asks for a storage of an unknown kind")
         num_bytes = length * ITEM_BYTES[name]
         if self._records is not None:
             room = self._records.get(f"data/{key}".lower(), 0)
@@ -219,7 +219,7 @@ class _TorchReader(PickleReader):
             self._storage_bytes.setdefault(key, num_bytes)
             room = self._size_bytes - sum(self._storage_bytes.values()) + num_bytes
         if not 0 <= num_bytes <= room:
-            raise PickleRefused(f"it asks for a storage of {num_bytes:,} bytes where there are {max(room, 0):,}")
+            raise PickleRefused(f"it asks for a storage of {num_bytes:,} bytes, but the file has {max(room, 0):,}")
         self._push_made(_Storage(0, ITEM_BYTES[name]), 64)
 
     def _build_checked(self) -> None:
@@ -239,7 +239,7 @@ class _TorchReader(PickleReader):
 
 
 def _view(storage: Any, offset: Any, size: Any, *rest: Any) -> _Tensor:
-    """A view of a storage, as large as its size says: torch checks that it lies inside, but a stride may be 0."""
+    """Returns a view of a storage, counted at its full size: torch checks its bounds, but a stride may be 0."""
     if not isinstance(storage, _Storage):
         raise PickleRefused("it asks for a tensor in something other than a storage")
     _check_size(size)
@@ -250,4 +250,4 @@ def _view(storage: Any, offset: Any, size: Any, *rest: Any) -> _Tensor:
 
 def _check_size(size: Any) -> None:
     if type(size) not in (tuple, list) or len(size) > 64 or any(type(n) is not int or not 0 <= n < 2**60 for n in size):
-        raise PickleRefused("it asks for a tensor of a size that is none")
+        raise PickleRefused("it asks for a tensor of an invalid size")

@@ -7,9 +7,9 @@ import torch
 from videozoo.config.recipe import load_recipe
 from videozoo.errors import WeightsError
 from videozoo.models import create_model, models
-from videozoo.weights.bring import bring, usual_input
 from videozoo.weights.conventions import fitting_model
 from videozoo.weights.exporter import foreign_state
+from videozoo.weights.import_model import import_model, usual_input
 from videozoo.weights.importer import key_map
 
 WITH_A_RECIPE = [name for name in models.names() if "usual_recipe" in vars(models.get(name))]
@@ -29,16 +29,16 @@ def test_the_usual_input_is_that_of_the_published_recipe(name):
 def test_the_record_averages_as_the_recipe_does():
     for name, average in (("timesformer", "score"), ("pptimesformer", "prob")):
         other = create_model(name, num_classes=3, **VIT)
-        brought = bring(foreign_state(other), source="paddlevideo", name=name, args=VIT)
-        assert not brought.match.faults
-        assert brought.record["task"]["average"] == average
-        assert brought.record["input"]["short_side_px"] == brought.record["input"]["crop_px"] == 32
+        imported = import_model(foreign_state(other), source="paddlevideo", name=name, args=VIT)
+        assert not imported.match.faults
+        assert imported.record["task"]["average"] == average
+        assert imported.record["input"]["short_side_px"] == imported.record["input"]["crop_px"] == 32
 
 
 def test_another_number_of_classes_than_the_weights_have():
     other = create_model("timesformer", num_classes=3, **VIT)
     with pytest.raises(WeightsError, match="num_classes=7: the weights have 3 classes; leave it out"):
-        bring(foreign_state(other), source="paddlevideo", name="timesformer", args={**VIT, "num_classes": 7})
+        import_model(foreign_state(other), source="paddlevideo", name="timesformer", args={**VIT, "num_classes": 7})
 
 
 def test_names_of_tensors_tell_bare_laterals():
@@ -48,9 +48,9 @@ def test_names_of_tensors_tell_bare_laterals():
         bare, _ = fitting_model("slowfast", asked, source="mmaction2")
     names = key_map(bare, source="mmaction2")
     state = {names.theirs(key): np.zeros(tuple(value.shape), np.float32) for key, value in bare.state_dict().items()}
-    brought = bring(state, source="mmaction2", name="slowfast", args=args)
-    assert not brought.match.faults
-    assert brought.added_args == {"lateral_norm": False, "slow_frames": "strided", "pooling": "frame"}
-    assert brought.record["model"]["lateral_norm"] is False
-    said = bring(state, source="mmaction2", name="slowfast", args={**args, "lateral_norm": True})
+    imported = import_model(state, source="mmaction2", name="slowfast", args=args)
+    assert not imported.match.faults
+    assert imported.added_args == {"lateral_norm": False, "slow_frames": "strided", "pooling": "frame"}
+    assert imported.record["model"]["lateral_norm"] is False
+    said = import_model(state, source="mmaction2", name="slowfast", args={**args, "lateral_norm": True})
     assert any("_lateral.bn" in name for name in said.match.faults["missing"])
