@@ -49,7 +49,7 @@ def test_pipelines_are_told(monkeypatch):
 
 
 def test_pyav_has_no_gpu(tmp_path):
-    with pytest.raises(ConfigError, match=r"open_video\.device: is cuda:0, where PyAV does not decode"):
+    with pytest.raises(ConfigError, match=r"open_video\.device: is cuda:0, which PyAV does not support"):
         open_video(tmp_path / "a.mp4", decoder="pyav", device="cuda:0")
 
 

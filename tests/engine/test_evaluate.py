@@ -75,7 +75,7 @@ def test_samples_with_damage_that_the_decoder_concealed_are_noted():
     loader = ({**b, "damaged_frames": torch.tensor([damaged.get(i, 0) for i in b["id"]])} for b in batches(60))
     found = run(loader)
     assert found.damaged == damaged
-    assert "the decoder guessed 4 damaged frames of 2 samples: v1 (3), v4 (1)" in found.notes()
+    assert "the decoder concealed 4 damaged frames of 2 samples: v1 (3), v4 (1)" in found.notes()
     assert found.notes()[1:] == run(batches(60)).notes()
 
 
@@ -86,7 +86,7 @@ def test_recordings_widen_the_interval_and_few_samples_are_noted():
     assert (alone.num_groups, grouped.num_groups) == (None, 6)
     assert alone.notes() == []
     assert grouped.notes() == [
-        "only 6 recordings scored: too few to tell models apart; evaluate on more to narrow the intervals"
+        "only 6 recordings scored: too few to compare models; evaluate on more to narrow the intervals"
     ]
     assert run(batches(3)).notes()[0].startswith("only 3 samples scored")
 

@@ -82,9 +82,12 @@ def test_what_a_finished_run_leaves_free(run):
         ({"task_args": {"label_smoothing": 0.1}}, r"task\.label_smoothing: affects training only; leave it out"),
         (
             {"task_args": {"name": "tag"}},
-            r"task\.name: is 'tag' but the weights were trained with 'caption', train anew",
+            r"task\.name: is 'tag' but the weights were trained with 'caption'; train again",
         ),
-        ({"input_args": {"feature_dim": 8}}, r"input\.feature_dim: is 8; the shape of the weights is that of 4, train"),
+        (
+            {"input_args": {"feature_dim": 8}},
+            r"input\.feature_dim: is 8 but the weights have the shape for 4; train again",
+        ),
         ({"data_args": {"pth": "x"}}, r"data\.val\.pth: activitynet_captions takes no .* did you mean 'path'\?"),
         (
             {"data_args": {"class_names": ["a"]}},
