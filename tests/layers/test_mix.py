@@ -77,7 +77,7 @@ def test_mean_of_lam_follows_the_beta_distribution():
 
 
 def test_bad_arguments():
-    with pytest.raises(ConfigError, match="give at least one of them, above 0"):
+    with pytest.raises(ConfigError, match="needs both at least 0, and one above 0"):
         Mix()
-    with pytest.raises(ConfigError, match=r"mix\.prob: is 2; it is a probability"):
+    with pytest.raises(ConfigError, match=r"mix\.prob: got 2; needs a probability"):
         Mix(mixup_alpha=1.0, prob=2)

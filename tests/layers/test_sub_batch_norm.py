@@ -86,8 +86,8 @@ def test_plain_average_of_all_batches():
 
 def test_mistakes():
     norm = nn.BatchNorm1d(2)
-    with pytest.raises(ConfigError, match=r"num_splits is 0; it takes a whole number from 1 up"):
+    with pytest.raises(ConfigError, match=r"num_splits is 0; needs a whole number from 1 up"):
         set_norm_splits(norm, 0)
     set_norm_splits(norm, 2)
-    with pytest.raises(ConfigError, match=r"3 samples cannot be parted into 2; give a multiple"):
+    with pytest.raises(ConfigError, match=r"3 samples cannot be split into 2 parts; give a multiple"):
         norm(torch.zeros(3, 2, 4))

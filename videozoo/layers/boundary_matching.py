@@ -21,24 +21,24 @@ __all__ = ["BoundaryMatching", "matching_weights"]
 
 
 class BoundaryMatching(nn.Module):
-    """Samples N points of each segment and joins them by one linear layer, as boundary matching plus convolution do.
+    """Samples N points of each segment and joins them in one linear layer: boundary matching plus convolution.
 
     The paper multiplies the t columns by a dense mask `[t, N d t]` and convolves over N. Both are linear, so here the
     columns are projected first, once for each of the N points, and sampled afterwards by a sparse matrix: the
     `[b c N d t]` tensor of samples never exists.
 
     Input:  features [b, c, t].
-    Output: [b, out_channels, d, t]; cell (i, s) is the segment of i + 1 columns from column s. Cells whose end lies
-            behind the last column hold the bias.
+    Output: [b, out_channels, d, t]; cell (i, s) is the segment of i + 1 columns from column s. Cells that end
+            after the last column hold the bias.
 
     Args:
         num_snippets: columns t of the sequence.
         max_duration: rows d, the longest segment in columns.
         num_samples: points N of a segment.
         num_subsamples: evenly spaced positions averaged into one point.
-        boundary_ratio: how far sampling reaches beyond both ends, as a share of the segment's length.
-        clamp_before_start: positions in (-1, 0) read the whole first column, as published weights expect, instead of
-            fading to zero as they do behind the last column.
+        boundary_ratio: reach of the sampling beyond both ends, as a share of the segment's length.
+        clamp_before_start: positions in (-1, 0) read the first column unweighted, as published weights expect,
+            instead of fading to zero as after the last column.
 
     Raises:
         ConfigError: `max_duration` exceeds `num_snippets`.
@@ -78,7 +78,7 @@ class BoundaryMatching(nn.Module):
     def _register(
         self, way: str, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]
     ) -> None:
-        """One compressed sparse matrix as plain buffers: they follow the module's device and dtype, not its state."""
+        """Registers a compressed sparse matrix as buffers that follow the device and dtype, outside of the state."""
         order = np.lexsort((columns, rows))
         starts = np.concatenate([[0], np.bincount(rows, minlength=shape[0]).cumsum()])
         parts = {"starts": starts.astype(np.int32), "columns": columns[order].astype(np.int32)}
@@ -105,7 +105,7 @@ class BoundaryMatching(nn.Module):
         return [self.get_buffer(f"{way}_{name}") for name in ("starts", "columns", "values")]
 
     def _dense(self, dtype: torch.dtype) -> Tensor:
-        """The sampling matrix in full, for exported graphs, which know no sparse tensors."""
+        """Returns the dense sampling matrix, for exported graphs, which have no sparse tensors."""
         starts, columns, values = self._sparse("forward")
         rows = (
             torch.bucketize(torch.arange(len(columns), device=starts.device), starts, right=True, out_int32=False) - 1
@@ -117,7 +117,7 @@ class BoundaryMatching(nn.Module):
 
 
 class _SparseProduct(torch.autograd.Function):
-    """A constant sparse matrix times a dense one; its transpose is kept too, so that the gradient is as fast."""
+    """A constant sparse matrix times a dense one; its transpose is stored too, for an equally fast gradient."""
 
     @staticmethod
     def forward(ctx: Any, dense: Tensor, *parts: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def _product(parts: tuple[Tensor, ...], dense: Tensor) -> Tensor:
 
 @functools.cache
 def _silence_beta_warning() -> None:
-    """Torch warns once a process that its compressed sparse matrices may gain features; we need none of those."""
+    """Silences torch's warning, once a process, that its compressed sparse matrices are in beta."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         torch.eye(1).to_sparse_csr()
@@ -156,9 +156,9 @@ def matching_weights(
     boundary_ratio: float = 0.5,
     clamp_before_start: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The sampling matrix as (rows, columns, values) of its non-zeros, float64; row is `i t + s`, column `n t + t'`.
+    """Returns (rows, columns, values) of the sampling matrix's non-zeros, float64; row `i t + s`, column `n t + t'`.
 
-    Positions are interpolated linearly between columns; what lies outside of the sequence counts as zero.
+    Positions are interpolated linearly between columns; values outside of the sequence are zero.
     """
     duration, start = np.nonzero(np.add.outer(np.arange(max_duration), np.arange(num_snippets)) < num_snippets)
     reach = (duration + 1.0) * boundary_ratio

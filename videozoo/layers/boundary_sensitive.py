@@ -1,4 +1,4 @@
-"""Boundary-sensitive features: a segment told by the action probability inside of it and around its ends.
+"""Boundary-sensitive features: the action probability inside of a segment and around its ends.
 
 Paper: Lin et al., BSN, arXiv:1806.02964, section 3.3.
 """
@@ -22,7 +22,7 @@ def boundary_sensitive(
     num_subsamples: int = 3,
     boundary_ratio: float = 0.25,
 ) -> Tensor:
-    """`decoding.proposals.proposal_features` on a device: `[b, n, num_action + 2 num_boundary]`.
+    """Computes `decoding.proposals.proposal_features` on a device: `[b, n, num_action + 2 num_boundary]`.
 
     Args:
         action: probability of an action at each snippet `[b t]`.

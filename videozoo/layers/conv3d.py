@@ -1,4 +1,4 @@
-"""Three-dimensional convolutions, run as two-dimensional ones where that is the same and faster."""
+"""Three-dimensional convolutions, run as equivalent two-dimensional ones where that is faster."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ __all__ = ["Conv3d"]
 
 
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d`, which runs a kernel of one frame over the frames as over images.
+    """`nn.Conv3d` that runs one-frame kernels as 2-D convolutions.
 
-    It does so where the channels lie last in memory: the frames [b c t h w] are images [b*t c h w] then without being
-    moved. torch has slower kernels for 3-D convolutions on a CPU, above all for single clips. The parameters are those
-    of `nn.Conv3d`.
+    It does so for inputs in channels-last memory, where clips [b c t h w] are images [b*t c h w] without a copy. On a
+    CPU, torch's 3-D convolutions are slower, above all for single clips. The parameters are those of `nn.Conv3d`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):

@@ -13,15 +13,15 @@ DropoutScaling = Literal["training", "inference"]
 
 
 def scaled_dropout(p: float, scaling: DropoutScaling) -> nn.Module:
-    """Dropout that makes up for what is left out in training, as is usual, or at inference."""
+    """Returns dropout that compensates for dropped values in training, as is usual, or at inference."""
     return nn.Dropout(p) if scaling == "training" else InferenceScaledDropout(p)
 
 
 class InferenceScaledDropout(nn.Module):
-    """Dropout that leaves the survivors as they are in training and multiplies by 1 - p at inference.
+    """Dropout that keeps the other values unscaled in training and multiplies all by 1 - p at inference.
 
-    `nn.Dropout` divides the survivors by 1 - p in training instead. The two agree in expectation but not in
-    scale: weights trained with one give other scores under the other.
+    `nn.Dropout` divides by 1 - p in training instead. The two agree in expectation but not in
+    scale: weights trained with one give different scores with the other.
     """
 
     def __init__(self, p: float = 0.5):

@@ -1,4 +1,4 @@
-"""The losses of TALL: sentences and windows that belong together, and where the moment begins and ends."""
+"""The losses of TALL: alignment of sentences and windows, and offsets of the moment's start and end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["alignment_loss", "offset_loss"]
 
 
 def alignment_loss(scores: Float[Tensor, "b b"], *, ignore: Bool[Tensor, "b b"] | None = None) -> Float[Tensor, ""]:
-    """Logistic loss of all pairs `[b b]` (sentences, windows), of which those on the diagonal belong together.
+    """Returns the logistic loss over all pairs `[b b]` (sentences, windows); pairs on the diagonal are positive.
 
-    Paper: TALL, arXiv:1705.02101, eq. 3, as its code has it: the mean over b^2 pairs, where each of the diagonal weighs
-    1 + 1/b and each other one 1/b.
+    Paper: TALL, arXiv:1705.02101, eq. 3, as in its code: the mean over b^2 pairs, where pairs on the diagonal weigh
+    1 + 1/b and others 1/b.
 
     Args:
-        ignore: `[b b]`, True for pairs off the diagonal that belong together all the same; they count nothing.
+        ignore: `[b b]`, True for pairs off the diagonal that also match; they have no weight.
     """
     num = len(scores)
     own = torch.eye(num, dtype=torch.bool, device=scores.device)
@@ -29,5 +29,5 @@ def alignment_loss(scores: Float[Tensor, "b b"], *, ignore: Bool[Tensor, "b b"] 
 
 
 def offset_loss(offsets: Float[Tensor, "b 2"], truth: Float[Tensor, "b 2"]) -> Float[Tensor, ""]:
-    """Mean absolute difference of offsets `[b 2]` of start and end (eq. 4)."""
+    """Returns the mean absolute error of the offsets `[b 2]` of start and end (eq. 4)."""
     return (offsets - truth).abs().mean()

@@ -12,11 +12,11 @@ __all__ = ["GRUCell", "run_gru"]
 
 
 class GRUCell(nn.Module):
-    """One step of a GRU, from inputs that were projected before.
+    """One step of a GRU, for inputs that are already projected.
 
-    Paper: Cho et al., arXiv:1406.1078, eq. 5 to 8. `nn.GRU` differs: it resets what the recurrent product gives.
+    Paper: Cho et al., arXiv:1406.1078, eq. 5 to 8. `nn.GRU` differs: its reset gate acts after the recurrent product.
 
-    Input:  projected inputs [b, 3h] for update, reset and candidate, beside the state [b, h].
+    Input:  projected inputs [b, 3h] for update, reset and candidate, and the state [b, h].
     Output: the next state [b, h].
     """
 
@@ -34,6 +34,6 @@ class GRUCell(nn.Module):
 
 
 def run_gru(cell: GRUCell, inputs: Float[Tensor, "b t _"]) -> Float[Tensor, "b t _"]:
-    """The states `[b t h]` of a cell that starts at zero, over projected inputs `[b t 3h]`."""
+    """Returns the states `[b t h]` of a cell that starts at zero, for projected inputs `[b t 3h]`."""
     start = inputs.new_zeros(inputs.shape[0], cell.hidden_size)
     return run_steps(lambda state, row: (cell(row, state[0]),), (start,), inputs)

@@ -1,4 +1,4 @@
-"""Weights of image networks, stretched over time."""
+"""Weights of image networks, inflated over time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["inflate"]
 
 
 def inflate(weight: Float[Tensor, "o i h w"], num_frames: int) -> Float[Tensor, "o i _ h w"]:
-    """A 2-D convolution's weights [o i h w] as those of a 3-D one [o i t h w] that averages over its frames.
+    """Turns a 2-D convolution's weights [o i h w] into those of a 3-D one [o i t h w] that averages over its frames.
 
-    Paper: I3D, arXiv:1705.07750, section 2.4. A still clip gives what its frame gave.
+    Paper: I3D, arXiv:1705.07750, section 2.4. A still clip gives the same result as its frame.
     """
     return weight.unsqueeze(2).repeat(1, 1, num_frames, 1, 1) / num_frames

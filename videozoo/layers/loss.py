@@ -31,11 +31,11 @@ __all__ = [
 def soft_cross_entropy(
     scores: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, weights: Num[Tensor, " k"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of scores `[b k]` against distributions `[b k]`; computed in float32 or wider.
+    """Returns the mean cross-entropy of scores `[b k]` against distributions `[b k]`, in float32 or wider.
 
     Args:
-        weights: `[k]`, of each class. The mean is over samples, not over weights as in torch: halves of a batch
-            then average to the whole batch.
+        weights: loss weight per class `[k]`. The mean is over samples, not over weights as in torch, so that the losses
+            of two halves of a batch average to that of the batch.
     """
     return -(_weighted(targets, weights) * F.log_softmax(_wide(scores), dim=-1)).sum(-1).mean()
 
@@ -47,9 +47,9 @@ def focal_loss(
     gamma: float = 2.0,
     weights: Num[Tensor, " k"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy that samples which are right already weigh less in: -(1 - p)^gamma log p.
+    """Returns cross-entropy that down-weights well-classified samples: -(1 - p)^gamma log p.
 
-    Paper: Focal Loss, arXiv:1708.02002, equation 4, with a soft-max; `weights` take the place of its alpha.
+    Paper: Focal Loss, arXiv:1708.02002, equation 4, with a soft-max; `weights` replace its alpha.
     """
     log_p = F.log_softmax(_wide(scores), dim=-1)
     return -(_weighted(targets, weights) * (1 - log_p.exp()) ** gamma * log_p).sum(-1).mean()
@@ -61,10 +61,10 @@ def focal_loss(
 def binary_cross_entropy(
     scores: Float[Tensor, "b k"], targets: Float[Tensor, "b k"], *, weights: Num[Tensor, " k"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean over samples and classes of the cross-entropy of independent answers.
+    """Returns the binary cross-entropy, mean over samples and classes.
 
     Args:
-        weights: `[k]`, of the presence of each class.
+        weights: weight of positive targets per class `[k]`.
     """
     return F.binary_cross_entropy_with_logits(_wide(scores), targets, pos_weight=weights)
 
@@ -76,7 +76,7 @@ def binary_focal_loss(
     gamma: float = 2.0,
     weights: Num[Tensor, " k"] | None = None,
 ) -> Float[Tensor, ""]:
-    """`focal_loss` of independent answers: arXiv:1708.02002, equation 4, for presence and absence."""
+    """Returns the `focal_loss` of independent classes: arXiv:1708.02002, equation 4, for positives and negatives."""
     return asymmetric_loss(scores, targets, gammas=(gamma, gamma), margin=0.0, weights=weights)
 
 
@@ -88,14 +88,14 @@ def asymmetric_loss(
     margin: float = 0.05,
     weights: Num[Tensor, " k"] | None = None,
 ) -> Tensor:
-    """Binary cross-entropy in which the many classes that are absent, and easily told to be, count for little.
+    """Returns binary cross-entropy that down-weights absent classes that are easy to reject.
 
     Paper: Asymmetric Loss, arXiv:2009.14119, equations 4-7. Differs: the mean over classes, not their sum.
 
     Args:
-        gammas: focusing of (presence, absence).
-        margin: probabilities below it are no error for an absent class.
-        weights: `[k]`, of the presence of each class.
+        gammas: focusing of (positives, negatives).
+        margin: probability below which an absent class has no loss.
+        weights: weight of positive targets per class `[k]`.
     """
     scores = _wide(scores)
     p = scores.sigmoid()
@@ -109,9 +109,9 @@ def asymmetric_loss(
 
 
 def balanced_weights(counts: Sequence[int]) -> list[float]:
-    """A weight for each class by which all of them count alike in the sum over `counts` samples.
+    """Returns a weight per class so that all classes have the same total weight over `counts` samples.
 
-    They average to 1 over the samples, so that the learning rate keeps its meaning. A class without samples
+    The weights average to 1 over the samples, so that the learning rate needs no change. A class without samples
     weighs 1.
     """
     present = sum(count > 0 for count in counts)
@@ -122,16 +122,16 @@ def balanced_weights(counts: Sequence[int]) -> list[float]:
 
 
 def smooth_targets(labels: Int[Tensor, " b"], num_classes: int, smoothing: float = 0.0) -> Float[Tensor, "b k"]:
-    """Distributions `[b k]` for indices `[b]`: 1 - smoothing on the class, the rest spread over all k."""
+    """Returns distributions `[b k]` for indices `[b]`: 1 - smoothing on the class, the rest spread over all k."""
     one_hot = F.one_hot(labels, num_classes).to(torch.get_default_dtype())
     return one_hot * (1 - smoothing) + smoothing / num_classes
 
 
 def mixed_targets(targets: Tensor, others: Tensor, share: float | Tensor) -> Tensor:
-    """What a mixture of two samples is labelled: `share` of the first distribution, the rest of the second.
+    """Returns the target of a mixture of two samples: `share` of the first distribution, the rest of the second.
 
     Cross-entropy is linear in its target, so this equals the mix of the two losses. `share` is a number, or
-    one a sample `[b]`.
+    one per sample `[b]`.
     """
     if isinstance(share, Tensor) and share.ndim == 1:
         share = share[:, None]
@@ -144,10 +144,10 @@ def mixed_targets(targets: Tensor, others: Tensor, share: float | Tensor) -> Ten
 def distillation(
     scores: Float[Tensor, "b k"], teacher: Float[Tensor, "b k"], *, temperature: float = 1.0
 ) -> Float[Tensor, ""]:
-    """T^2 KL(teacher || student) of the distributions that scores `[b k]` make at a temperature T, mean over samples.
+    """Returns T^2 KL(teacher || student) of the distributions of scores `[b k]` at temperature T, mean over samples.
 
-    Paper: Distilling the Knowledge in a Neural Network, arXiv:1503.02531, section 2. T^2 keeps the size of the
-    gradient where T changes.
+    Paper: Distilling the Knowledge in a Neural Network, arXiv:1503.02531, section 2. T^2 keeps the gradient's scale
+    independent of T.
     """
     log_p, log_q = (F.log_softmax(_wide(x) / temperature, dim=-1) for x in (teacher, scores))
     return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(-1).mean()
@@ -156,19 +156,19 @@ def distillation(
 def binary_distillation(
     scores: Float[Tensor, "b k"], teacher: Float[Tensor, "b k"], *, temperature: float = 1.0
 ) -> Float[Tensor, ""]:
-    """`distillation` of independent answers: the mean over samples and classes."""
+    """Returns the `distillation` loss of independent classes, mean over samples and classes."""
     scores, teacher = _wide(scores) / temperature, _wide(teacher) / temperature
     return temperature**2 * _binary_divergence(teacher, scores)
 
 
 def binary_symmetric_divergence(scores: Float[Tensor, "b k"], others: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
-    """`symmetric_divergence` of independent answers: the mean over samples and classes."""
+    """Returns the `symmetric_divergence` of independent classes, mean over samples and classes."""
     scores, others = _wide(scores), _wide(others)
     return (_binary_divergence(scores, others) + _binary_divergence(others, scores)) / 2
 
 
 def symmetric_divergence(scores: Float[Tensor, "b k"], others: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
-    """Mean of both Kullback-Leibler divergences between two networks' scores `[b k]`."""
+    """Returns the mean of both Kullback-Leibler divergences between two networks' scores `[b k]`."""
     p, q = F.log_softmax(scores, dim=-1), F.log_softmax(others, dim=-1)
     return ((p.exp() - q.exp()) * (p - q)).sum(-1).mean() / 2
 

@@ -1,4 +1,4 @@
-"""Two clips in one: mixup and cutmix over a batch, and VideoMix, which draws one of them."""
+"""Mixing of two clips into one: mixup and cutmix over a batch, and VideoMix, which draws one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CutBox", "Mix", "Mixed", "cutmix", "draw_box", "mixup"]
 
 
 class CutBox(NamedTuple):
-    """A rectangle in pixels; the far sides are not part of it."""
+    """A rectangle in pixels; `bottom` and `right` are exclusive."""
 
     top: int
     left: int
@@ -29,7 +29,7 @@ class CutBox(NamedTuple):
 
 
 class Mixed(NamedTuple):
-    """A mixed batch: each clip is `lam` its own class and `1 - lam` the other."""
+    """A mixed batch: the target of each clip is `lam` of `label_a` and `1 - lam` of `label_b`."""
 
     video: Tensor
     label_a: Tensor
@@ -38,7 +38,7 @@ class Mixed(NamedTuple):
 
 
 def mixup(video: Float[Tensor, "b t c h w"], lam: float, perm: Int[Tensor, " b"]) -> Float[Tensor, "b t c h w"]:
-    """`lam * video + (1 - lam) * video[perm]`.
+    """Returns `lam * video + (1 - lam) * video[perm]`.
 
     Paper: mixup, arXiv:1710.09412, section 2.
     """
@@ -48,10 +48,10 @@ def mixup(video: Float[Tensor, "b t c h w"], lam: float, perm: Int[Tensor, " b"]
 def cutmix(
     video: Num[Tensor, "b t c h w"], perm: Int[Tensor, " b"], box: CutBox, *, box_in_time: bool = False
 ) -> tuple[Num[Tensor, "b t c h w"], float]:
-    """`video` `[b t c h w]` with `box` of every frame taken from `video[perm]`, and the share kept.
+    """Returns `video` `[b t c h w]` with `box` of every frame taken from `video[perm]`, and the kept share of pixels.
 
     Paper: CutMix, arXiv:1905.04899, section 3.1; VideoMix, arXiv:2012.03457: one rectangle for all frames.
-    The share is that of the pixels that were really kept, also where the box was cut off at the border.
+    The share counts the pixels actually kept, also if the box is clipped at the border.
 
     Args:
         box_in_time: cuts the rectangle out of (time, height) but counts its area against height * width, as
@@ -65,7 +65,7 @@ def cutmix(
 
 
 def draw_box(rng: np.random.Generator, height: int, width: int, *, lam: float) -> CutBox:
-    """A rectangle of `1 - lam` of the area, its centre anywhere, cut off at the border."""
+    """Draws a rectangle of `1 - lam` of the area with its centre anywhere, clipped at the border."""
     side = math.sqrt(1 - lam)
     h, w = int(height * side), int(width * side)
     y, x = rng.integers(height), rng.integers(width)
@@ -77,13 +77,13 @@ def draw_box(rng: np.random.Generator, height: int, width: int, *, lam: float) -
 class Mix:
     """Mixes the clips of a batch with each other, by mixup or by cutmix.
 
-    Draws from torch's global generator, which the engine seeds for each step, or from the one that is passed.
+    Draws from torch's global generator, which the engine seeds for each step, or from the given one.
 
     Args:
-        mixup_alpha: lam is drawn from Beta(alpha, alpha); 0 turns mixup off.
+        mixup_alpha: alpha of the distribution Beta(alpha, alpha) of lam in mixup; 0 turns mixup off.
         cutmix_alpha: the same for cutmix.
-        prob: share of the batches that are mixed.
-        switch_prob: with both on, share of the mixed batches that go to cutmix.
+        prob: share of batches to mix.
+        switch_prob: if both are on, share of the mixed batches that use cutmix.
     """
 
     def __init__(
@@ -95,19 +95,17 @@ class Mix:
         switch_prob: float = 0.5,
     ):
         if mixup_alpha < 0 or cutmix_alpha < 0 or not (mixup_alpha or cutmix_alpha):
-            raise ConfigError(
-                f"mix: got {mixup_alpha=} {cutmix_alpha=}; give at least one of them, above 0, and none below"
-            )
+            raise ConfigError(f"mix: got {mixup_alpha=} {cutmix_alpha=}; needs both at least 0, and one above 0")
         for name, value in {"prob": prob, "switch_prob": switch_prob}.items():
             if not 0 <= value <= 1:
-                raise ConfigError(f"mix.{name}: is {value}; it is a probability, 0..1")
+                raise ConfigError(f"mix.{name}: got {value}; needs a probability, 0..1")
         self.mixup_alpha = mixup_alpha
         self.cutmix_alpha = cutmix_alpha
         self.prob = prob
         self.switch_prob = switch_prob
 
     def __call__(self, video: Tensor, label: Tensor, generator: torch.Generator | None = None) -> Mixed:
-        """A batch `[b t c h w]` with its labels, mixed; `lam` is 1 where it was left alone."""
+        """Mixes a batch `[b t c h w]` and its labels; `lam` is 1 for an unmixed batch."""
         seed = int(torch.randint(2**62, (), generator=generator))
         rng = np.random.default_rng(seed)
         if rng.random() >= self.prob:

@@ -1,4 +1,4 @@
-"""The loss of anchors: offsets of the positive ones, classes of these and of the hardest background."""
+"""The loss of anchors: offsets of positive anchors, classes of positive anchors and of the hardest negatives."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def multibox_losses(
     class_target: Int[Tensor, "b n"],
     negatives: int = 3,
 ) -> dict[str, Tensor]:
-    """ "loss" = "offset" + "class", each a mean over the anchors that are not background.
+    """Returns "loss" = "offset" + "class", both normalised by the number of positive anchors.
 
-    The class loss counts, in each sample, `negatives` times as many background anchors as others: the worst ones.
+    The class loss also counts background anchors: in each sample those with the highest loss, `negatives` times as
+    many as positive ones.
 
     Args:
         offsets, offset_target: `[b n 2]`; scores: `[b n 1 + k]` before the soft-max; class_target: `[b n]`.

@@ -1,4 +1,4 @@
-"""Losses of networks that look for the boundaries of actions and rate proposals: BSN and BMN."""
+"""Losses of networks that find the boundaries of actions and rate proposals: BSN and BMN."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ EPS = 1e-6
 def balanced_log_loss(
     probs: Tensor, positive: Tensor, *, valid: Tensor | None = None, extra_negatives: int = 0
 ) -> Tensor:
-    """Mean binary log loss in which the positives together weigh as much as the negatives; one kind may be missing.
+    """Returns the mean binary log loss with equal total weight for positives and negatives; either may be missing.
 
     Args:
         probs: probabilities of any shape.
         positive: booleans of the same shape.
         valid: booleans; entries that count. None counts all.
-        extra_negatives: added to the number of negatives that theirs is weighed by.
+        extra_negatives: added to the number of negatives when their weight is computed.
     """
     valid = torch.ones_like(positive) if valid is None else valid.expand_as(positive)
     positive, negative = positive & valid, ~positive & valid
@@ -45,17 +45,17 @@ def banded_regression_loss(
     draws: Sequence[Tensor] | None = None,
     full_bands_take_all: bool = False,
 ) -> Tensor:
-    """Half the mean squared error on all high targets and on random ones of the middle and the low band.
+    """Returns half the mean squared error on all high targets and on random ones of the middle and the low band.
 
-    As many are drawn of the middle band as there are high ones, and `low_share` times as many of the low band.
+    The middle band contributes as many targets as the high band, the low band `low_share` times as many.
 
     Args:
-        low, high: the middle band is over `low` and up to `high`.
+        low, high: limits of the middle band: over `low`, up to `high`.
         valid: booleans; entries that count. None counts all.
         draws: uniform numbers in [0, 1) for the middle and the low band, of a shape that broadcasts to the targets;
             None draws them.
-        full_bands_take_all: a band with fewer entries than are to be drawn adds every entry of the map once, valid or
-            not, as the original code does; else it gives all that it has.
+        full_bands_take_all: if a band has too few entries, add every entry of the map once, valid or not, as the
+            original code does; else take all entries of the band.
     """
     valid = torch.ones_like(target, dtype=torch.bool) if valid is None else valid.expand_as(target)
     target = target * valid
@@ -83,10 +83,10 @@ def bmn_losses(
     draws: Sequence[Tensor] | None = None,
     full_bands_take_all: bool = False,
 ) -> dict[str, Tensor]:
-    """BMN's "loss" = "boundary" + 10 "regression" + "match" (arXiv:1907.09702, section 4.3).
+    """Returns BMN's "loss" = "boundary" + 10 "regression" + "match" (arXiv:1907.09702, section 4.3).
 
     Args:
-        iou, match: answers `[b d t]`; start, end: `[b t]`.
+        iou, match: predictions `[b d t]`; start, end: `[b t]`.
         overlap: best overlap of each cell with the truth `[b d t]`; start_target, end_target: `[b t]`.
         draws, full_bands_take_all: see `banded_regression_loss`.
     """
@@ -103,7 +103,7 @@ def bmn_losses(
 
 
 def bsn_temporal_losses(probs: Float[Tensor, "b 3 t"], targets: Float[Tensor, "b 3 t"]) -> dict[str, Tensor]:
-    """The sum over start, end and action of their balanced log losses; both `[b 3 t]` (arXiv:1806.02964, 3.4)."""
+    """Returns the sum of the balanced log losses of start, end and action; both `[b 3 t]` (arXiv:1806.02964, 3.4)."""
     parts = [balanced_log_loss(probs[:, i], targets[:, i] > 0.5, extra_negatives=1) for i in range(3)]
     return {"loss": torch.stack(parts).sum(), "start": parts[0], "end": parts[1], "action": parts[2]}
 
@@ -116,7 +116,7 @@ def bsn_proposal_loss(
     draws: Sequence[Tensor] | None = None,
     full_bands_take_all: bool = False,
 ) -> Tensor:
-    """BSN's regression of each proposal's overlap with the truth; all `[b n]`."""
+    """Returns BSN's regression loss of each proposal's overlap with the truth; all `[b n]`."""
     return banded_regression_loss(
         probs,
         overlap,

@@ -8,7 +8,7 @@ from videozoo.layers.conv3d import Conv3d
 
 __all__ = ["BLOCKS_BY_DEPTH", "Bottleneck3d", "ConvNorm3d"]
 
-# blocks in the stages res2 to res5; 26 is no paper's, for small data
+# blocks in the stages res2 to res5; 26 is in no paper, for small data
 BLOCKS_BY_DEPTH = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 

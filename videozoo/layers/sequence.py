@@ -1,7 +1,7 @@
-"""Sequences of different lengths in one batch: padding that changes no answer.
+"""Sequences of different lengths in one batch; padding does not change the result.
 
-A batch of sequences is `[b t d]` beside a mask `[b t]`, True where a frame is real; padding follows the frames.
-`None` stands for a mask without padding.
+A batch of sequences is `[b t d]` with a mask `[b t]`, True for real frames; padding follows the frames.
+The mask `None` means no padding.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ S = TypeVar("S", bound=tuple[Tensor, ...])
 def split_modalities(
     x: Float[Tensor, "b t _"], mask: Bool[Tensor, "b t ..."] | None, feature_dims: tuple[int, ...], *, where: str
 ) -> list[tuple[Tensor, Tensor | None]]:
-    """Features `[b t sum(feature_dims)]` as one (features, mask) a modality.
+    """Splits features `[b t sum(feature_dims)]` into one (features, mask) per modality.
 
     A mask `[b t m]` gives each of the m modalities its own length.
 
     Raises:
-        ConfigError: the features have another width, or the mask another shape.
+        ConfigError: the features have a different width, or the mask has a different shape.
     """
     if x.ndim != 3 or x.shape[2] != sum(feature_dims):
         raise ConfigError(
@@ -56,21 +56,21 @@ def split_modalities(
 
 
 def masked_softmax(scores: Float[Tensor, "b t k"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t k"]:
-    """Soft-max over time of scores `[b t k]`; padding gets exactly 0."""
+    """Returns the soft-max over time of scores `[b t k]`; padding gets exactly 0."""
     if mask is not None:
         scores = scores.masked_fill(~mask.unsqueeze(-1), torch.finfo(scores.dtype).min)
     return zero_padding(scores.softmax(dim=1), mask)
 
 
 def zero_padding(x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:
-    """`x` `[b t d]` with zeros where the mask says padding, whatever stood there."""
+    """Returns `x` `[b t d]` with zeros in place of padding."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
 
 
 def masked_norm(
     norm: nn.BatchNorm1d, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None
 ) -> Float[Tensor, "b t d"]:
-    """Batch normalisation of frames `[b t d]` whose statistics are those of real frames alone."""
+    """Applies batch normalisation to frames `[b t d]`, with the statistics of real frames only."""
     if mask is None or not norm.training:
         y: Tensor = norm(x.flatten(0, 1))
         return y.unflatten(0, x.shape[:2])
@@ -80,7 +80,7 @@ def masked_norm(
 
 
 def reverse(x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t d"]:
-    """Each sequence `[t d]` of the batch back to front, its padding still behind it; twice is nothing."""
+    """Reverses each sequence, keeping padding at the end; applying it twice is the identity."""
     if mask is None:
         return x.flip(1)
     num_frames = mask.sum(1, keepdim=True)
@@ -92,7 +92,7 @@ def reverse(x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None) -> Floa
 def run_steps(step: Callable[[S, Tensor], S], state: S, inputs: Tensor) -> Tensor:
     """Applies `step` to the rows of `inputs` `[b t d]` in turn and returns the first part of each state, `[b t h]`.
 
-    In an export it is a scan, so that the graph takes any number of rows.
+    An export contains a scan, so that the graph takes any number of rows.
 
     Args:
         step: (state, row `[b d]`) to the next state; a state is a tuple of tensors `[b ...]`.
@@ -133,12 +133,12 @@ def plain_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
 
 
 class PeepholeLSTM(nn.Module):
-    """An LSTM whose gates also see the cell, as PaddlePaddle 1.x has it by default.
+    """An LSTM whose gates also see the cell state, the default of PaddlePaddle 1.x.
 
     Paper: Gers and Schmidhuber, "Recurrent nets that time and count", IJCNN 2000, section 3.
 
     Input and output: as `nn.LSTM` with `batch_first`: features `[b t d]` to (hidden states `[b t h]`, None). The
-    gates lie in torch's order: input, forget, candidate, output.
+    gates have torch's order: input, forget, candidate, output.
     """
 
     def __init__(self, input_size: int, hidden_size: int):

@@ -1,4 +1,4 @@
-"""Batch norm over parts of a batch, so that a larger batch is normalised as a smaller one would be."""
+"""Batch norm over parts of a batch, so that a larger batch is normalised like a smaller one."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ def split_batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`x` `[b c ...]`, each of n parts of the batch normalised with its own statistics; sample i is in part i modulo n.
+    """Normalises each of n parts of the batch `[b c ...]` with its own statistics; sample i is in part i modulo n.
 
-    Paper: Wu et al., arXiv:1912.00998: statistics over as many samples, however large multigrid makes the batch.
+    Paper: Wu et al., arXiv:1912.00998: the number of samples per statistic is constant while multigrid changes the
+    size of the batch.
 
     Args:
         split_mean, split_var: running statistics `[n c]` of the parts; updated in place.
 
     Raises:
-        ConfigError: b is no multiple of n.
+        ConfigError: b is not a multiple of n.
     """
     (b, c, *rest), n = x.shape, len(split_mean)
     if b % n:
-        raise ConfigError(f"split batch norm: {b} samples cannot be parted into {n}; give a multiple")
+        raise ConfigError(f"split batch norm: {b} samples cannot be split into {n} parts; give a multiple")
     parts = F.batch_norm(
         x.reshape(b // n, n * c, *rest),
         split_mean.view(-1),
@@ -53,21 +54,21 @@ def split_batch_norm(
 def aggregate(
     split_mean: Float[Tensor, "n c"], split_var: Float[Tensor, "n c"]
 ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """(mean, variance) `[c]` of all parts together, from theirs `[n c]`."""
+    """Returns (mean, variance) `[c]` over all parts, from those of each part `[n c]`."""
     return split_mean.mean(0), split_var.mean(0) + split_mean.var(0, correction=0)
 
 
 def set_norm_splits(module: nn.Module, num_splits: int) -> None:
-    """Makes the batch norms of `module` normalise `num_splits` parts of a batch apart, in training; 1 is plain.
+    """Makes the batch norms of `module` normalise `num_splits` parts of a batch separately in training; 1 undoes it.
 
-    Parameters, statistics and their names stay what they are: evaluation and checkpoints know nothing of it. The
-    running statistics take in those of all parts together.
+    Parameters, statistics and their names stay the same, so that evaluation and checkpoints do not change. The running
+    statistics are those over all parts.
     """
     if num_splits < 1:
-        raise ConfigError(f"split batch norm: num_splits is {num_splits}; it takes a whole number from 1 up")
+        raise ConfigError(f"split batch norm: num_splits is {num_splits}; needs a whole number from 1 up")
     for norm in module.modules():
         if num_splits > 1 and type(norm) in _SPLIT:
-            norm.__class__ = _SPLIT[type(norm)]  # in place: whoever refers to the module still does
+            norm.__class__ = _SPLIT[type(norm)]  # in place: references to the module stay valid
         if isinstance(norm, _SplitNorm):
             norm.num_splits = num_splits
 

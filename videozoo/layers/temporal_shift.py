@@ -1,4 +1,4 @@
-"""The temporal shift: channels exchanged between neighbouring frames, at no cost in arithmetic."""
+"""The temporal shift: exchanges channels between neighbouring frames, without arithmetic."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ __all__ = ["check_fraction", "temporal_shift"]
 
 
 def check_fraction(fraction: float) -> None:
-    """Raises ConfigError where `fraction` of the channels cannot move both ways."""
+    """Raises ConfigError if `fraction` of the channels cannot move in both directions."""
     if not 0 <= fraction <= 0.5:
         raise ConfigError(f"shift_fraction: got {fraction}; needs 0 (no shift) to 0.5 (every channel)")
 
 
 def temporal_shift(x: Float[Tensor, "n c h w"], num_frames: int, fraction: float = 1 / 8) -> Float[Tensor, "n c h w"]:
-    """Frames in which the first channels come from the frame before and the next ones from the frame after.
+    """Takes the first channels of each frame from the previous frame and the next channels from the next frame.
 
-    Paper: TSM, arXiv:1811.08383, section 3.2 (the bi-directional shift). The first `int(c * fraction)`
-        channels are
-    taken from the frame before, those up to `int(2 * c * fraction)` from the frame after, the rest stay.
-    Beyond the ends of a clip everything is zero.
+    Paper: TSM, arXiv:1811.08383, section 3.2 (the bi-directional shift). The first `int(c * fraction)` channels come
+    from the previous frame, those up to `int(2 * c * fraction)` from the next frame, the rest stay. Values beyond the
+    ends of a clip are zero.
 
-    Each frame is written once, plus the shifted channels; there is no in-place write, so that autograd,
-    torch.compile and export see three plain operations. The memory format of the input (channels last or not)
-    is kept.
+    Each frame is written once, plus the shifted channels; nothing is written in place, so that autograd, torch.compile
+    and export see three plain operations. The memory format of the input (channels last or not) is kept.
 
-    Input:  frames [b*t, c, h, w] of whole clips, time running fastest, t = `num_frames`.
+    Input:  frames [b*t, c, h, w] of complete clips, time running fastest, t = `num_frames`.
     Output: the same shape.
     """
     channels = x.shape[1]

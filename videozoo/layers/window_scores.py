@@ -1,4 +1,4 @@
-"""Scores of a classifier that slides over a feature map larger than the one it was trained on."""
+"""Scores of a classifier that slides over a feature map larger than in training."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["pool_windows", "window_scores"]
 
 
 def pool_windows(x: Float[Tensor, "b c t h w"], window: int | None) -> Float[Tensor, "b _ _ c"]:
-    """Averages over all of time and every `window` x `window` place, at stride 1; smaller maps are one window.
+    """Averages over time and over `window` x `window` positions at stride 1; a smaller map is one window.
 
-    Without a `window` the whole map is one.
+    Without `window`, the complete map is one window.
 
     Input:  features [b, c, t, h, w]. Output: [b, h', w', c].
     """
@@ -25,9 +25,9 @@ def pool_windows(x: Float[Tensor, "b c t h w"], window: int | None) -> Float[Ten
 
 
 def window_scores(features: Float[Tensor, "b h w c"], classifier: nn.Module) -> Float[Tensor, "b k"]:
-    """Scores [b, k] of window features [b, h, w, c]: a window's own, or the log of the mean probability of several.
+    """Returns scores [b, k] of window features [b, h, w, c]; for several windows, the log of their mean probability.
 
-    The soft-max of the answer is the mean of the windows' soft-maxes, as fully convolutional testing averages them.
+    The soft-max of the result is the mean of the windows' soft-maxes, as in fully convolutional testing.
     """
     scores = classifier(features).flatten(1, 2)
     if scores.shape[1] == 1:
