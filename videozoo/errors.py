@@ -52,7 +52,7 @@ class DataError(VideoZooError):
 
 
 class DecodeError(DataError):
-    """A video file cannot be read; `path` names it and `reason` is what the decoder said."""
+    """A video file cannot be read; `path` is its path, `reason` the decoder's message."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class MissingPackageError(VideoZooError, ImportError):
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 video`, `2 videos`, `2 classes`."""
+    """Returns a count with its noun: `1 video`, `2 videos`, `2 classes`."""
     ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
     return f"{count} {noun}{ending}"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`; did you mean 'x'? it takes: ...`, or only the second half when nothing is near."""
+    """Returns the end of an error message: `; did you mean 'x'? accepted: ...`."""
     names = sorted(choices)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? " if near else ""
@@ -103,7 +103,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def require(package: str, *, extra: str, purpose: str) -> ModuleType:
-    """The optional module `package`, or an error that says which extra brings it.
+    """Imports an optional package; the error for a missing one names the extra that installs it.
 
     Raises:
         MissingPackageError: the package is not installed, or does not load on this machine.

@@ -127,7 +127,7 @@ def test_another_test_set(run, world):
         ("data.test.path=x", "eval: 'data.test.path=x' is not about data.val, which is evaluated; give --split test"),
         ("data.val=x", "eval: 'data.val=x' says no key; give input.key=value, task.key=value or data.val.key=value"),
         ("task=tag", "eval: 'task=tag' says no key; "),
-        ("task.name", "task.name: is no override; write key=value"),
+        ("task.name", "`task.name` is not an override; write key=value"),
     ],
 )
 def test_overrides_that_are_none(run, override, message):

@@ -59,7 +59,7 @@ def test_rules_of_a_recipe(task):
     assert by_name(task, optimizer.param_groups)["fc.weight"] == (0.5, 0.01)
     with pytest.raises(ConfigError, match=r"optim\.groups\.0\.match: 'head' matches no trainable parameter"):
         parameter_groups(task, 0.1, rules=[ParamRule("head")])
-    with pytest.raises(ConfigError, match=r"optim\.lr: sgd needs it and the recipe does not say it"):
+    with pytest.raises(ConfigError, match=r"optim\.lr: required by sgd but missing from the recipe"):
         build(optimizers.get("sgd"), {}, where="optim", task=task)
 
 

@@ -135,10 +135,10 @@ def test_another_part_takes_nothing_of_the_common_one(recipe):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("steps.pem.init=tme", r"steps\.pem\.init: 'tme' is no earlier step; did you mean 'tem'\?"),
-        ("steps.tem.init=pem", r"steps\.tem\.init: 'pem' is no earlier step"),
+        ("steps.pem.init=tme", r"steps\.pem\.init: 'tme' is not an earlier step; did you mean 'tem'\?"),
+        ("steps.tem.init=pem", r"steps\.tem\.init: 'pem' is not an earlier step"),
         ("steps=[]", r"steps: should be a mapping `name: \{section: \.\.\.\}`; got \[\]"),
-        ("steps.pem.modle={}", r"steps\.pem: modle: a recipe has no such section; did you mean 'model'\?"),
+        ("steps.pem.modle={}", r"steps\.pem: modle: is not a section of a recipe; did you mean 'model'\?"),
         ("steps.pem.task.stage=tam", r"steps\.pem: task\.stage: .*'tam'"),
     ],
 )

@@ -79,13 +79,13 @@ def test_a_part_is_a_video_of_its_own():
     [
         ({"values": np.zeros((0, 3), np.float32)}, r"values are empty \(0, 3\); a video has at least one row"),
         ({"values": np.full((5, 3), np.nan, np.float32)}, r"values of row 0 are not finite; extract them again"),
-        ({"values": np.zeros((5, 4), np.float32)}, r"are 4 wide, their recipe says 3"),
-        ({"values": np.zeros((5, 3))}, r"values are float64 \(5, 3\); needs float32 \[t d\]"),
-        ({"audio": np.zeros((4, 4), np.float32)}, r"4 rows of audio for 5 of values; they go together"),
+        ({"values": np.zeros((5, 4), np.float32)}, r"are 4 wide, but their recipe says 3"),
+        ({"values": np.zeros((5, 3))}, r"values are float64 \(5, 3\); they must be float32 \[t d\]"),
+        ({"audio": np.zeros((4, 4), np.float32)}, r"4 rows of audio for 5 rows of values; the numbers must be equal"),
         ({"class_names": ("up",)}, r"2 scores for 1 class names"),
-        ({"stride_s": "fast"}, r"stride_s is 'fast'; needs seconds"),
-        ({"duration_s": float("nan")}, r"duration_s is nan; needs seconds"),
-        ({"stride_s": 0.0}, r"self\.stride_s=0\.0 and self\.duration_s=2\.5; needs seconds above 0"),
+        ({"stride_s": "fast"}, r"stride_s is 'fast'; give a number of seconds"),
+        ({"duration_s": float("nan")}, r"duration_s is nan; give a number of seconds"),
+        ({"stride_s": 0.0}, r"self\.stride_s=0\.0 and self\.duration_s=2\.5; give seconds above 0"),
         ({"stride_s": None}, r"self\.stride_s=None and self\.offset_s=0\.64; give both or neither"),
     ],
 )
@@ -125,7 +125,7 @@ def test_recipes_that_differ_are_both_named():
     ("changes", "message"),
     [
         ({"output": "pixels"}, r"output: input should be 'features' or 'scores', got 'pixels'; is no feature recipe"),
-        ({"stride_s": 0}, r"needs window_s, stride_s and dim above 0"),
+        ({"stride_s": 0}, r"window_s, stride_s and dim must be above 0"),
         ({"colour": 1}, r"a\.npz: has 'colour', unknown to this videozoo; upgrade it"),
     ],
 )

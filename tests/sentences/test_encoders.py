@@ -76,7 +76,7 @@ def test_no_such_encoder():
 
 
 def test_the_encoder_of_the_training_is_needed():
-    with pytest.raises(ConfigError, match=r"was trained with another 'bag_of_words' \(SHA-256 123"):
+    with pytest.raises(ConfigError, match=r"was trained with a different 'bag_of_words' \(SHA-256 123"):
         build_encoder({"name": "bag_of_words"}, vocabulary=WORDS, sha256="123", where="task.encoder")
 
 
@@ -106,7 +106,7 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path):
 def test_vectors_of_two_widths(tmp_path):
     rows = [np.ones(4, np.float32), np.zeros(3, np.float32)]
     (tmp_path / "s.pkl").write_bytes(pickle.dumps([(b"s1", rows)], protocol=2))
-    with pytest.raises(DataError, match=r"has vectors of the widths \[3, 4\]; needs vectors, all of one width"):
+    with pytest.raises(DataError, match=r"has vectors of the widths \[3, 4\]; all must have the same width"):
         build_encoder({"name": "vectors", "path": str(tmp_path / "s.pkl")}, vocabulary=(), where="task.encoder")
 
 

@@ -94,7 +94,7 @@ def test_what_a_finished_run_leaves_free(run):
             r"data\.val\.class_names: cannot change after training; the weights have 8",
         ),
         ({"data_args": {"name": "msrvt"}}, r"data\.val\.name: data set: there is no 'msrvt'; did you mean 'msr"),
-        ({"data_args": {"name": "msrvtt"}}, r"data\.val\.path: msrvtt needs it and the recipe does not say it"),
+        ({"data_args": {"name": "msrvtt"}}, r"data\.val\.path: required by msrvtt but missing from the recipe"),
         ({"split": "test", "data_args": {"path": "x"}}, r"has no data\.test, only train, val; choose another --split"),
         (
             {"data": "run", "data_args": {"name": "x"}},

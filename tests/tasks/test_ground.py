@@ -127,7 +127,7 @@ def test_the_encoder_goes_into_the_record():
         "input": {"name": "moments", "feature_dim": 4},
     }
     assert build_task(record, WORDS).class_names == WORDS
-    with pytest.raises(ConfigError, match=r"task\.encoder: the run was trained with another 'bag_of_words'"):
+    with pytest.raises(ConfigError, match=r"task\.encoder: the run was trained with a different 'bag_of_words'"):
         build_task(record, (*WORDS, "zebra"))
 
 

@@ -20,7 +20,7 @@ REFUSALS = (ValueError, RuntimeError, ArithmeticError, AssertionError)
 
 
 def accepted(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword arguments that `part` (a function, a class or a dataclass) takes."""
+    """Returns the keyword arguments that `part` (a function, a class or a dataclass) takes."""
     return {
         name: p
         for name, p in inspect.signature(part).parameters.items()
@@ -31,10 +31,10 @@ def accepted(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def bind(
     part: Callable[..., Any], args: Mapping[str, Any], *, where: str, given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """All of `part`'s arguments, checked and coerced: `args` from a recipe over the signature's defaults.
+    """Returns all of `part`'s arguments, checked and coerced: `args` from a recipe over the signature's defaults.
 
-    `given` are values that the program itself supplies (class names, the model): they are not checked, are left out of
-    the answer and may not be set by the recipe.
+    `given` are values that the program supplies (class names, the model). They are not checked or returned, and the
+    recipe may not set them.
 
     Raises:
         ConfigError: an unknown name (with the nearest one), a missing one, or a value of the wrong type.
@@ -51,7 +51,7 @@ def bind(
         if key in args:
             bound[key] = _coerce(args[key], hints.get(key, Any), where=f"{where}.{key}")
         elif parameter.default is inspect.Parameter.empty:
-            raise ConfigError(f"{where}.{key}: {name} needs it and the recipe does not say it; add `{key}: ...`")
+            raise ConfigError(f"{where}.{key}: required by {name} but missing from the recipe; add `{key}: ...`")
         elif not _is_factory(parameter.default):
             bound[key] = parameter.default
     return bound
@@ -68,7 +68,7 @@ def build(part: Callable[..., Any], args: Mapping[str, Any], *, where: str, **gi
         return part(**bound, **given)
     except VideoZooError:
         raise
-    except REFUSALS as error:  # the words of a library, which knows no recipe
+    except REFUSALS as error:  # a library's message, which does not name the recipe's key
         raise ConfigError(f"{where}: a value does not fit ({error}); correct it") from error
 
 
@@ -92,12 +92,12 @@ def _coerce(value: Any, hint: Any, *, where: str) -> Any:
 
 
 def _refuse_beyond_64_bits(value: Any, *, where: str) -> None:
-    """Refuses whole numbers that no library below takes."""
+    """Refuses whole numbers beyond 64 bits, which no library accepts."""
     values = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     for inner in values:
         _refuse_beyond_64_bits(inner, where=where)
     if isinstance(value, int) and abs(value) >= 1 << 63:
-        raise ConfigError(f"{where}: is outside the numbers of 64 bits; got {shown(value)}")
+        raise ConfigError(f"{where}: must fit into 64 bits; got {shown(value)}")
 
 
 def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
@@ -108,7 +108,7 @@ def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
 
 
 def _dataclass_of(hint: Any) -> Callable[..., Any] | None:
-    """The dataclass that `hint` is, alone or beside None."""
+    """Returns the dataclass in the annotation `hint`, which may also allow None; None if it is not a dataclass."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     found = [kind for kind in kinds if dataclasses.is_dataclass(kind) and isinstance(kind, type)]
     return found[0] if len(found) == 1 else None

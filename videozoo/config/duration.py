@@ -27,14 +27,14 @@ class Duration:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.amount) and self.amount >= 0) or self.unit not in ("ep", "st", "ex"):
-            raise ConfigError(f"duration: {self} is none; write 50ep, 3000st or 2000000ex")
+            raise ConfigError(f"`{self}` is not a valid duration; write e.g. 50ep, 3000st or 2000000ex")
 
     @classmethod
     def parse(cls, value: str | float | Duration) -> Duration:
-        """`"50ep"`, `"3000st"`, `"2000000ex"`, or a plain number of epochs.
+        """Reads `"50ep"`, `"3000st"`, `"2000000ex"`, or a plain number of epochs.
 
         Raises:
-            ConfigError: it is written otherwise.
+            ConfigError: the text has a different form.
         """
         if isinstance(value, Duration):
             return value
@@ -43,12 +43,12 @@ class Duration:
         found = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
         if found is None:
             raise ConfigError(
-                f"duration: {shown(value)} has no unit that is known; write 50ep (epochs), 3000st (steps) or 2000000ex"
+                f"duration: {shown(value)} has no known unit; write 50ep (epochs), 3000st (steps) or 2000000ex"
             )
         return cls(float(found[1]), found[2])  # type: ignore[arg-type]
 
     def steps(self, *, steps_per_epoch: int, batch_size: int) -> int:
-        """Optimizer steps, rounded to the nearest; examples are rounded up."""
+        """Returns the number of optimizer steps, rounded to the nearest; examples are rounded up."""
         if self.unit == "ep":
             return round(self.amount * steps_per_epoch)
         return round(self.amount) if self.unit == "st" else math.ceil(self.amount / batch_size)

@@ -35,14 +35,14 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One section of a recipe: where its parts are, and which of their arguments the program supplies itself."""
+    """One section of a recipe: the home of its parts, and the arguments that the program supplies itself."""
 
     home: str  # "module:attribute" of a Registry, or of the one class that the section builds
     given: tuple[str, ...] = ()
     default: str | None = None
 
     def part(self, args: Mapping[str, Any], *, where: str) -> tuple[Any, dict[str, Any]]:
-        """The function or class that the section names, and the arguments left for it."""
+        """Returns the function or class that the section names, and its arguments."""
         module, _, attribute = self.home.partition(":")
         home = getattr(importlib.import_module(module), attribute)
         if not isinstance(home, Registry):
@@ -76,10 +76,10 @@ LONGEST_NAME = 100  # of a section or an argument
 class Recipe:
     """A run, as plain values: one dict a section, `data` with one dict a split, and the seed.
 
-    A recipe of steps holds in `steps` a recipe for each, by name and in their order; its own sections are what they
-    have in common. A step with `init` starts with the weights of that earlier step.
+    A recipe with steps holds in `steps` one recipe for each step, by name and in order; its own sections are shared by
+    all steps. A step with `init` starts from the weights of that earlier step.
 
-    `source` says where it came from, for error messages; `uses` names the modules of parts of one's own.
+    `source` is its origin, for error messages; `uses` names the modules of custom parts.
     """
 
     source: str
@@ -91,25 +91,25 @@ class Recipe:
     uses: tuple[str, ...] = ()
 
     def section(self, name: str) -> dict[str, Any]:
-        """A copy of one section's values; empty when the recipe leaves it out."""
+        """Returns a copy of one section's values; empty if the recipe has no such section."""
         return dict(self.sections.get(name, {}))
 
     def name_of(self, section: str) -> str:
-        """The part that a section names, e.g. "tsm" for `model`."""
+        """Returns the name of a section's part, e.g. "tsm" for `model`."""
         return str(self.section(section).get("name", SECTIONS[section].default))
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as it was written, with overrides applied."""
+        """Returns the recipe as written, with overrides applied."""
         sections = {name: dict(args) for name, args in self.sections.items()}
         return {**sections, "data": dict(self.data), "seed": self.seed, **self._own_code()}
 
     def resolved(self) -> dict[str, Any]:
-        """Every value of every section, defaults filled in, as plain YAML types; this is what checkpoints carry.
+        """Returns every value of every section, with defaults, as plain YAML types; checkpoints store this record.
 
-        Of a recipe of steps it is the record of each step, below `steps`.
+        For a recipe with steps, `steps` holds the record of each step.
 
         Raises:
-            ConfigError: a name, an argument or a value that the code would not take; nothing has been built yet.
+            ConfigError: a name, an argument or a value is invalid; nothing has been built yet.
         """
         if self.steps:
             first = {name: {"init": step.init} if step.init is not None else {} for name, step in self.steps.items()}
@@ -132,13 +132,13 @@ class Recipe:
 
 
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of that path or packaged name, or the default recipe for a folder of class folders.
+    """Loads the recipe at a path or with a packaged name, or the default recipe for a folder of class folders.
 
-    The modules that it `uses` are imported. `overrides` are `key=value` with a dotted key, the value read as YAML:
+    The modules in its `uses` are imported. `overrides` are `key=value` with a dotted key; values are YAML:
     `optim.lr=0.01`.
 
     Raises:
-        ConfigError: no such recipe, bad YAML, a key that no recipe has, or a module that cannot be imported.
+        ConfigError: no such recipe, bad YAML, an unknown key, or a module that cannot be imported.
     """
     path = Path(recipe)
     if os.path.isdir(path):  # noqa: PTH112 (False for names that no file can have)
@@ -160,10 +160,10 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """What `key=value` with dotted keys say, as nested mappings.
+    """Reads `key=value` overrides with dotted keys into nested mappings.
 
     Raises:
-        ConfigError: one is no override, its value no YAML, or a section is given a value.
+        ConfigError: one is not an override, its value is not YAML, or it gives a section a value.
     """
     found: dict[str, Any] = {}
     for override in overrides:
@@ -172,7 +172,7 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _steps_saying(found: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The steps of a recipe that have a value of their own for `key`, in dotted form."""
+    """Returns the steps of a recipe that set `key` (dotted) themselves."""
     *parents, last = key.strip().split(".")
     return [step for step in _steps(found) if last in _below(step, parents)]
 
@@ -183,14 +183,14 @@ def _steps(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _below(found: Any, keys: Sequence[str]) -> dict[str, Any]:
-    """The mapping below these keys; empty where there is none."""
+    """Returns the mapping below these keys; empty if there is none."""
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
 
 
 def _drop_other_data(found: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Drops the arguments of a data set that an override replaces by another one: they are not the other's."""
+    """Drops the arguments of a data set that an override replaces, since they belong to the old one."""
     for override in overrides:
         key, _, name = override.partition("=")
         *split, last = key.strip().split(".")
@@ -203,23 +203,23 @@ def _drop_other_data(found: dict[str, Any], overrides: Sequence[str]) -> None:
 
 
 def recipe_of(record: Mapping[str, Any], *, source: str) -> Recipe:
-    """The recipe that a run's record is.
+    """Returns the recipe in a run's record.
 
     Raises:
-        ConfigError: it has a key that no recipe has.
+        ConfigError: the record has an unknown key.
     """
     _check_names(record, where=source)
     return _recipe(copy.deepcopy(dict(record)), source=source)
 
 
 def list_recipes() -> dict[str, Path]:
-    """Every packaged recipe by name: its path below configs/ without the ending."""
+    """Returns every packaged recipe by name: its path below configs/ without the ending."""
     root = _root()
     return {str(p.relative_to(root).with_suffix("")): p for p in sorted(root.rglob("*.yaml"))}
 
 
 def read_header(path: Path) -> str:
-    """The comment at the top of a recipe: its command, cost and scores."""
+    """Reads the comment at the top of a recipe: its command, cost and scores."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -229,7 +229,7 @@ def read_header(path: Path) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` as YAML and JSON write it: dataclasses to dicts, paths and other values to text."""
+    """Converts `value` to plain YAML and JSON types: dataclasses to dicts, paths and other values to text."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
@@ -242,17 +242,21 @@ def plain(value: Any) -> Any:
 
 
 def _with_steps(found: dict[str, Any], *, source: str) -> Recipe:
-    """A recipe of steps: each is what all have in common with its own sections laid over."""
+    """Builds a recipe with steps: each step is the shared sections with its own values over them."""
     common = {key: value for key, value in found.items() if key != "steps"}
-    told = found["steps"]
-    if not isinstance(told, dict) or not told or not all(isinstance(own, dict) for own in told.values()):
-        raise ConfigError(f"{source}: steps: should be a mapping `name: {{section: ...}}`; got {shown(told)}")
+    sections_of = found["steps"]
+    if (
+        not isinstance(sections_of, dict)
+        or not sections_of
+        or not all(isinstance(own, dict) for own in sections_of.values())
+    ):
+        raise ConfigError(f"{source}: steps: should be a mapping `name: {{section: ...}}`; got {shown(sections_of)}")
     steps: dict[str, Recipe] = {}
-    for name, own in told.items():
+    for name, own in sections_of.items():
         where = f"{source}: steps.{name}"
         init = own.get("init")
         if init is not None and (not isinstance(init, str) or init not in steps):
-            raise ConfigError(f"{where}.init: {shown(init)} is no earlier step{did_you_mean(str(init), steps)}")
+            raise ConfigError(f"{where}.init: {shown(init)} is not an earlier step{did_you_mean(str(init), steps)}")
         sections = {key: value for key, value in own.items() if key != "init"}
         step = _recipe(laid_over(common, sections), source=where)
         steps[str(name)] = dataclasses.replace(step, init=init)
@@ -263,7 +267,7 @@ def _with_steps(found: dict[str, Any], *, source: str) -> Recipe:
 
 
 def laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`common` with the values of `own` in their places; a section that names another part is replaced whole."""
+    """Merges `own` into `common`; a section that names a different part is replaced entirely."""
     merged = dict(common)
     for key, value in own.items():
         below = merged.get(key)
@@ -279,7 +283,7 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
     found = {key: value for key, value in found.items() if key not in ("features", "notes")}  # a run's record has them
     for key in found:
         if key not in known:
-            raise ConfigError(f"{source}: {key}: a recipe has no such section{did_you_mean(key, known)}")
+            raise ConfigError(f"{source}: {key}: is not a section of a recipe{did_you_mean(key, known)}")
     for key in ("model", "data"):
         if key not in found:
             raise ConfigError(f"{source}: {key}: is missing; a recipe needs the sections model and data")
@@ -290,7 +294,7 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
     data = found.pop("data")
     for split, args in data.items():
         if split not in SPLITS:
-            raise ConfigError(f"{source}: data.{split}: no such split{did_you_mean(split, SPLITS)}")
+            raise ConfigError(f"{source}: data.{split}: is not a split{did_you_mean(split, SPLITS)}")
         if not isinstance(args, dict):
             raise ConfigError(f"{source}: data.{split}: should be a mapping `name: ...`; got {shown(args)}")
     seed = found.pop("seed", 0)
@@ -304,7 +308,7 @@ def _recipe(found: dict[str, Any], *, source: str) -> Recipe:
 def _override(found: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"{override}: is no override; write key=value, e.g. optim.lr=0.01")
+        raise ConfigError(f"`{override}` is not an override; write key=value, e.g. optim.lr=0.01")
     *parents, last = key.split(".")
     place = found
     for depth, parent in enumerate(parents):
@@ -344,7 +348,7 @@ def _packaged(name: str) -> Path:
     recipes = list_recipes()
     if name not in recipes:
         raise ConfigError(
-            f"{name}: there is no such folder, and no recipe of this name{_nearest(name, recipes)}; correct the path, "
+            f"{name}: there is no folder and no recipe with this name{_nearest(name, recipes)}; correct the path, "
             "or see `videozoo list recipes`"
         )
     return recipes[name]

@@ -18,7 +18,7 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 class Registry:
-    """The functions and classes below one package that carry this registry's decorator.
+    """The functions and classes in one package that carry this registry's decorator.
 
     `names()` parses the package's files for decorated definitions instead of importing them, so that listing and
     spell-checking never load torch; `get()` imports the one module that defines the name.
@@ -38,12 +38,12 @@ class Registry:
         """Enters a function or class under its own name, in lower case with underscores; used as a decorator.
 
         Raises:
-            ConfigError: another part has this name, also one that is not imported yet.
+            ConfigError: a different part already has this name, even one that is not imported yet.
         """
         name = self._name_of(part.__name__)
         self._check_free(name, part)
         self._entries[name] = part
-        part.recipe_name = name  # type: ignore[attr-defined]  # what error messages call it
+        part.recipe_name = name  # type: ignore[attr-defined]  # the name in error messages
         return part
 
     def _check_free(self, name: str, part: Callable[..., Any]) -> None:
@@ -56,14 +56,14 @@ class Registry:
         raise ConfigError(f"{self.kind} '{name}': is defined in {places}; rename one of them")
 
     def names(self) -> list[str]:
-        """All names, sorted; parts registered by a user's own code are among them."""
+        """Returns all names, sorted, including parts registered by a user's own code."""
         return sorted({**self._found(), **self._entries})
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The part called `name`.
+        """Returns the part called `name`.
 
         Raises:
-            ConfigError: there is none; the nearest name is suggested.
+            ConfigError: there is no such part; the message suggests the nearest name.
         """
         if name not in self._entries:
             module = self._found().get(name)
@@ -73,7 +73,7 @@ class Registry:
         return self._entries[name]
 
     def summary(self, name: str) -> str:
-        """The first line of a part's docstring, read without importing it."""
+        """Returns the first line of a part's docstring, read without importing it."""
         module = self._found().get(name)
         if module is None:
             return (self._entries[name].__doc__ or "").strip().partition("\n")[0]
@@ -117,7 +117,7 @@ def _source_of(module: str) -> Path:
 
 
 def _snake(name: str) -> str:
-    """`ClipFolder` -> `clip_folder`; names already in lower case stay."""
+    """Converts `ClipFolder` to `clip_folder`; lower-case names stay unchanged."""
     return "".join(
         f"_{c.lower()}" if c.isupper() and i and not name[i - 1].isupper() else c.lower() for i, c in enumerate(name)
     )

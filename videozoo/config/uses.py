@@ -17,10 +17,10 @@ MOST = 100  # modules of one recipe
 
 
 def module_names(value: Any, *, where: str, error: type[VideoZooError] = ConfigError) -> tuple[str, ...]:
-    """Returns the modules that `uses` names, as they stand in a recipe or in the record of a checkpoint.
+    """Returns the modules listed in `uses` of a recipe or of a checkpoint's record.
 
     Raises:
-        ConfigError: `value` is no list of dotted module names; or `error`.
+        ConfigError: `value` is not a list of dotted module names; or `error`.
     """
     if not isinstance(value, list | tuple) or len(value) > MOST:
         raise error(f"{where}: should be a list of modules, e.g. [my_package.my_parts]; got {shown(value)}")
@@ -59,10 +59,10 @@ def import_modules(modules: Sequence[str], *, where: str, folder: Path | None = 
 
 
 def check_imported(modules: Sequence[str], *, where: str, error: type[VideoZooError]) -> None:
-    """Refuses to go on without modules that nobody has imported yet; imports nothing.
+    """Refuses a recipe whose modules have not been imported; imports nothing itself.
 
     Raises:
-        VideoZooError: as `error`; it says how to allow them.
+        VideoZooError: as `error`; the message says how to allow them.
     """
     missing = [name for name in modules if name not in sys.modules]
     if missing:

@@ -1,6 +1,6 @@
-"""Answers: typed values for one video or a stretch of it, which carry all that tables, files and pictures show of them.
+"""Answers: typed values for one video or a stretch of it, with their forms for tables, files and pictures.
 
-A task with a new kind of answer brings a subclass of `Answer`. Nothing outside of the subclass knows the kind: JSON
+A task with a new kind of answer brings a subclass of `Answer`. No code outside the subclass knows the kind: JSON
 comes from `to_dict`, tables from `ranked` and `events`, timelines from `lanes`, rendered frames from `marks_at`.
 """
 
@@ -22,7 +22,7 @@ from videozoo.errors import DataError
 
 __all__ = ["UNNAMED", "Answer", "BoxMark", "Caption", "Labels", "Lane", "Segments"]
 
-UNNAMED = "segment"  # shown for a segment that was found, but not named
+UNNAMED = "segment"  # shown for a segment without a label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Lane:
 
     Attributes:
         name: shown to the left of the row.
-        times_s: middles of the stretches, rising, in seconds of the video.
+        times_s: middles of the stretches, increasing, in seconds of the video.
         values: one for each of `times_s`, 0 or more; the largest is drawn darkest.
 
     Raises:
-        DataError: no times, or values that do not fit them.
+        DataError: there are no times, or the values do not match them.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Lane:
     def __post_init__(self) -> None:
         if not len(self.times_s) or np.shape(self.values) != (len(self.times_s),):
             raise DataError(
-                f"lane '{self.name}': has values of shape {np.shape(self.values)} at {len(self.times_s)} times; "
-                "needs one each, and one at least"
+                f"lane '{self.name}': values have shape {np.shape(self.values)} for {len(self.times_s)} times; "
+                "give one value for each time, and at least one"
             )
         if not (np.isfinite(self.values).all() and np.min(self.values) >= 0 and np.all(np.diff(self.times_s) > 0)):
-            raise DataError(f"lane '{self.name}': needs finite values from 0 up, at times that rise")
+            raise DataError(f"lane '{self.name}': values must be finite and at least 0, and times must increase")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +58,10 @@ class BoxMark:
 
     Attributes:
         text: written at the rectangle's upper edge.
-        color_key: marks of one key have one color, e.g. the id of a track; without one it is the text.
+        color_key: marks with the same key have the same color, e.g. the id of a track; empty uses the text.
 
     Raises:
-        DataError: the sides are not finite numbers, or in another order.
+        DataError: the sides are not finite numbers, or not in order.
     """
 
     left_px: float
@@ -81,9 +81,9 @@ class Answer(abc.ABC):
     """A task's answer for one sample.
 
     Attributes:
-        kind: the name of the kind in messages, and of the answer's key in JSON.
-        noun: what a timeline calls the best entry of `ranked`.
-        is_timed: whether the answer has times of its own; otherwise it holds for the whole stretch it is about.
+        kind: the name of the kind in messages, and the answer's key in JSON.
+        noun: the timeline's name for the best entry of `ranked`.
+        is_timed: whether the answer has times of its own; otherwise it applies to the whole stretch.
     """
 
     kind: ClassVar[str] = "answer"
@@ -101,7 +101,7 @@ class Answer(abc.ABC):
     def events(self, start_s: float, end_s: float, *, top: int = 1) -> tuple[Span, ...]:
         """Returns the timed events of an answer about start_s..end_s.
 
-        An answer without times of its own holds throughout: its `top` best entries, each over the whole stretch.
+        An answer without times of its own gives its `top` best entries, each over the whole stretch.
         """
         return tuple(Span(start_s, end_s, text, score) for text, score in self.ranked(top=top))
 
@@ -110,12 +110,12 @@ class Answer(abc.ABC):
         return self
 
     def kept(self, *, top: int | None = None, min_score: float | None = 0.0, max_overlap: float = 1.0) -> Self:
-        """Returns the answer with only the strongest of the events that it lists; other answers stay as they are.
+        """Returns the answer with only its strongest events; answers without listed events stay unchanged.
 
         Args:
-            top: how many; None keeps all.
-            min_score: the least score; None takes a third of the best one's.
-            max_overlap: tIoU above which a better event displaces another, whatever their labels.
+            top: the number of events to keep; None keeps all.
+            min_score: the lowest score to keep; None takes a third of the best score.
+            max_overlap: tIoU above which the weaker of two events is dropped, whatever their labels.
         """
         return self
 
@@ -131,7 +131,7 @@ class Answer(abc.ABC):
         """Returns the answer as one score a class.
 
         Raises:
-            DataError: it is of another kind.
+            DataError: the answer is of a different kind.
         """
         raise DataError(f"prediction: holds {self.kind}, not labels; read its `answer`")
 
@@ -147,7 +147,9 @@ class Labels(Answer):
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or len(self.scores) != len(self.names):
-            raise DataError(f"labels: {self.scores.shape} scores for {len(self.names)} names; needs one each")
+            raise DataError(
+                f"labels: {self.scores.shape} scores for {len(self.names)} names; give one score for each name"
+            )
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Returns the k best (name, score) pairs, best first; ties keep the class order."""
@@ -170,9 +172,9 @@ class Labels(Answer):
 
 @dataclasses.dataclass(frozen=True)
 class Segments(Answer):
-    """The events of one video: spans in seconds of the video, best score first; none is an answer too.
+    """The events of one video: spans in seconds of the video, best score first; there may be none.
 
-    `proposals` are the spans before a classifier named them, where they were found so: without labels, best first.
+    `proposals` are the spans before a classifier labels them, best first; empty for models that label spans directly.
     """
 
     spans: tuple[Span, ...]
@@ -219,7 +221,7 @@ class Caption(Answer):
 
     Attributes:
         score: mean probability of a word, 0..1.
-        words: its words in order, as the model's vocabulary has them.
+        words: its words in order, as they stand in the model's vocabulary.
         attention: float `[words t]`, the weight of each row of features for each word; rows sum to 1.
         times_s: the middles of those rows, in seconds of the video.
     """

@@ -24,7 +24,7 @@ class Backend(Protocol):
     """Runs a network: torch, ONNX Runtime, OpenVINO.
 
     Attributes:
-        form: the form of the samples that it takes.
+        form: the form of the samples that it accepts.
     """
 
     @property
@@ -43,7 +43,7 @@ class Decoder(abc.ABC):
     """Turns a network's outputs into answers. Subclasses are dataclasses of plain values, stored in exports.
 
     Attributes:
-        recipe_name: the name in exports, set by the registry; that of the task.
+        recipe_name: the name in exports, set by the registry; the same as the task's.
     """
 
     recipe_name: ClassVar[str]
@@ -57,7 +57,7 @@ class Decoder(abc.ABC):
         """Returns the outputs of one of the task's graphs, computed by the graphs that an export holds.
 
         Args:
-            run: computes a stored graph. Here the export has a graph of the same name.
+            run: computes a stored graph; by default the export has a graph of the same name.
             batch: the network's inputs, as `InputSpec.to_arrays` makes them.
         """
         return run(graph, batch)

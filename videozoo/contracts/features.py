@@ -28,13 +28,13 @@ class FeatureRecipe:
     Attributes:
         extractor: name of the network.
         sha256: of its weights; see `weights.checkpoint.fingerprint`.
-        output: "features" are what its classifier sees, "scores" its class probabilities.
-        window_s, stride_s: what a row has seen of the video, and how far it is to the next.
-        input: the input spec, without what only training does.
+        output: "features" for the input of its classifier, "scores" for its class probabilities.
+        window_s, stride_s: the length of video that a row covers, and the distance to the next row.
+        input: the input spec, without its training options.
         dim: width of a row.
-        pca: SHA-256 of the projection that came after, or None.
-        audio: whether 128 numbers of the sound stand beside each row.
-        quantised: whether the values went through YouTube-8M's bytes.
+        pca: SHA-256 of the projection applied to the rows, or None.
+        audio: whether each row also has 128 sound features.
+        quantised: whether the values were quantised to YouTube-8M's bytes.
     """
 
     extractor: str
@@ -50,10 +50,10 @@ class FeatureRecipe:
 
     def __post_init__(self) -> None:
         if self.output not in get_args(Output):
-            raise DataError(f"feature recipe: output is {shown(self.output)}; it is features or scores")
+            raise DataError(f"feature recipe: output is {shown(self.output)}; it must be features or scores")
         if not (self.window_s > 0 and self.stride_s > 0 and self.dim > 0):
             raise DataError(
-                f"feature recipe: needs window_s, stride_s and dim above 0, got {self.window_s}, {self.stride_s}, "
+                f"feature recipe: window_s, stride_s and dim must be above 0; got {self.window_s}, {self.stride_s}, "
                 f"{self.dim}"
             )
         object.__setattr__(self, "input", json.loads(json.dumps(dict(self.input))))  # as it comes back from a file
@@ -106,13 +106,13 @@ class Features:
 
     Attributes:
         values: float32 `[t d]`.
-        stride_s, offset_s: row k is about the window with its middle at `offset_s + k * stride_s`; the last window
-            may lie less than a stride nearer, against the video's end. None where nobody knows: the rows are then
+        stride_s, offset_s: row k covers the window with its middle at `offset_s + k * stride_s`; the last window may
+            lie less than a stride after the one before, at the video's end. None if unknown: the rows are then
             spread evenly over the video.
         duration_s: of the video, if known.
-        scores: class probabilities `[t k]` of the extractor, if stored, and
-        class_names: what they are called.
-        audio: `[t 128]`, if stored: what was heard around each row; see `transforms.sound`.
+        scores: class probabilities `[t k]` of the extractor, if stored.
+        class_names: the names of the classes in `scores`.
+        audio: sound features `[t 128]`, one row for each row of values, if stored; see `transforms.sound`.
         recipe: how they were made; None for other projects' files.
     """
 
@@ -135,13 +135,13 @@ class Features:
         times = {"stride_s": self.stride_s, "offset_s": self.offset_s, "duration_s": self.duration_s}
         for name, value in times.items():
             if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
-                raise DataError(f"features: {name} is {shown(value)}; needs seconds")
+                raise DataError(f"features: {name} is {shown(value)}; give a number of seconds")
         if (self.stride_s is not None and self.stride_s <= 0) or (self.duration_s is not None and self.duration_s < 0):
-            raise DataError(f"features: {self.stride_s=} and {self.duration_s=}; needs seconds above 0")
+            raise DataError(f"features: {self.stride_s=} and {self.duration_s=}; give seconds above 0")
         if (self.stride_s is None) != (self.offset_s is None):
             raise DataError(f"features: {self.stride_s=} and {self.offset_s=}; give both or neither")
         if self.recipe is not None and self.recipe.dim != self.values.shape[1]:
-            raise DataError(f"features: are {self.values.shape[1]} wide, their recipe says {self.recipe.dim}")
+            raise DataError(f"features: are {self.values.shape[1]} wide, but their recipe says {self.recipe.dim}")
 
     def __len__(self) -> int:
         return len(self.values)
@@ -158,7 +158,7 @@ class Features:
             where: begins the error message, such as the id of the video.
 
         Raises:
-            DataError: neither the rows' places nor the duration are known.
+            DataError: neither the rows' times nor the duration are known.
         """
         rows = np.arange(len(self.values))
         if self.stride_s is not None and self.offset_s is not None:
@@ -171,7 +171,7 @@ class Features:
         return (rows + 0.5) * length_s / len(rows)
 
     def between(self, start_s: float, end_s: float) -> Self:
-        """Returns the rows whose middle is in this stretch, or else the nearest row, as those of a separate video."""
+        """Returns the rows whose middle lies in this stretch, else the nearest row, as features of a separate video."""
         times_s = self.times_s()
         rows = np.flatnonzero((times_s >= start_s) & (times_s < end_s))
         if not rows.size:
@@ -190,11 +190,13 @@ class Features:
 
 def _check_table(array: np.ndarray, name: str, *, num_rows: int | None) -> None:
     if array.ndim != 2 or array.dtype != np.float32:
-        raise DataError(f"features: {name} are {array.dtype} {array.shape}; needs float32 [t d]")
+        raise DataError(f"features: {name} are {array.dtype} {array.shape}; they must be float32 [t d]")
     if not array.size:
         raise DataError(f"features: {name} are empty {array.shape}; a video has at least one row")
     if num_rows is not None and len(array) != num_rows:
-        raise DataError(f"features: {len(array)} rows of {name} for {num_rows} of values; they go together")
+        raise DataError(
+            f"features: {len(array)} rows of {name} for {num_rows} rows of values; the numbers must be equal"
+        )
     if not np.isfinite(array).all():
         row = int(np.argmin(np.isfinite(array).all(axis=1)))
         raise DataError(f"features: {name} of row {row} are not finite; extract them again")

@@ -1,4 +1,4 @@
-"""The contracts of preprocessing: an input spec builds pipelines, a pipeline makes samples of records."""
+"""The contracts of preprocessing: an input spec builds pipelines, a pipeline makes samples from records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Batch = Mapping[str, Any]
 
 
 class Pipeline(Protocol):
-    """Makes a sample of a record; random only through `rng`, which training pipelines need."""
+    """Makes a sample from a record; all randomness comes from `rng`, which training pipelines need."""
 
     @property
     def spec(self) -> InputSpec: ...
@@ -33,7 +33,7 @@ class InputSpec(abc.ABC):
 
     Attributes:
         recipe_name: the name in recipes, set by the registry.
-        takes: the kind of records it reads.
+        takes: the kind of records that it reads.
         learns_from: the annotations of the records that its training samples carry.
         gives: the keys of a training batch once it is on the device.
         views: the evaluation protocol, "clips x crops".
@@ -68,7 +68,7 @@ class InputSpec(abc.ABC):
         """Returns the network's inputs of a batch as tensors on `device`."""
 
     def model_sizes(self) -> dict[str, Any]:
-        """Returns the arguments of a model that follow the input, e.g. `num_segments`."""
+        """Returns the model arguments that the input determines, e.g. `num_segments`."""
         return {}
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class InputSpec(abc.ABC):
         """Refuses views other than 1x1, for inputs that have only one.
 
         Raises:
-            ConfigError: others are asked for.
+            ConfigError: `views` is not 1x1.
         """
         if views not in (None, "1x1"):
             raise ConfigError(f"input.views: is '{views}'; features have one view, 1x1")

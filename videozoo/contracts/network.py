@@ -17,7 +17,7 @@ __all__ = ["Network"]
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network with everything that prediction needs of it.
+    """A network with everything that prediction needs.
 
     Attributes:
         source: the file or folder it was read from, for messages.
@@ -26,12 +26,12 @@ class Network:
         backend: runs it.
         decoder: turns its outputs into answers.
         spec: makes its inputs.
-        num_features: width of the features that its classifier sees; 0 where it has none.
+        num_features: width of its classifier's input features; 0 if it has none.
         fingerprint: computes the SHA-256 of its weights.
-        write: writes it to a file that `videozoo.load` reads, with further arrays beside its weights.
-        arrays: further arrays that were stored beside its weights, by name.
-        feature_recipe: how the features that it was trained on were made; None for networks of clips.
-        open_extractor: opens the network that makes such features; None where it is not stored.
+        write: writes it to a file that `videozoo.load` reads, together with further arrays.
+        arrays: further arrays stored with its weights, by name.
+        feature_recipe: how its training features were made; None for networks that take clips.
+        open_extractor: opens the network that makes such features; None if it is not stored.
     """
 
     source: str

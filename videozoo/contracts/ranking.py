@@ -1,4 +1,4 @@
-"""The order of scores: one rule for every ranking of the package."""
+"""The order of scores: one rule for every ranking in the package."""
 
 from __future__ import annotations
 

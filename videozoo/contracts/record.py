@@ -75,7 +75,7 @@ class ClipRecord(Record):
 
 
 class Modalities(NamedTuple):
-    """The stored features of one video, a modality an array `[t d]`, with its own id and its labels, if any."""
+    """The stored features of one video, one array `[t d]` for each modality, with its id and its labels, if any."""
 
     id: str
     arrays: list[np.ndarray]
@@ -102,18 +102,18 @@ class Candidates(Protocol):
 
 
 class FeatureRecord(Record):
-    """A video with stored features, or a stretch of one, and the truth about it as far as it is known.
+    """A video with stored features, or a stretch of one, with its annotations as far as they are known.
 
     Attributes:
-        video: the video that the record is about, where records share videos.
+        video: the id of the record's video, if records share videos.
         duration_s: of the video.
-        covered_s: the part of the video that evenly spread features are about.
-        start_s, end_s: the stretch that the captions are about; None means the whole video.
+        covered_s: the length of video that evenly spread features cover.
+        start_s, end_s: the stretch that the captions describe; None means the whole video.
         segments: the annotated segments of the video.
-        captions: sentences about it.
-        words: the words of each of `captions`, as indices of the data set's vocabulary.
-        sentence: a sentence to find in the video.
-        moments: start and end of each moment that the sentence is true of, the annotated one first.
+        captions: sentences that describe the stretch.
+        words: the words of each caption, as indices into the data set's vocabulary.
+        sentence: a query to find in the video.
+        moments: start and end of each moment that matches the sentence, the annotated one first.
     """
 
     video: str | None = None
@@ -129,14 +129,14 @@ class FeatureRecord(Record):
 
     @property
     def columns(self) -> Mapping[str, Any]:
-        found = {"video": self.video, "sentence": self.sentence}
-        return {name: value for name, value in found.items() if value is not None}
+        columns = {"video": self.video, "sentence": self.sentence}
+        return {name: value for name, value in columns.items() if value is not None}
 
     def features(self) -> Features:
         """Reads the features of the video.
 
         Raises:
-            DataError: there are none, they are damaged, or the data set stores them by modality alone.
+            DataError: they are missing or damaged, or the data set stores them only by modality.
         """
         raise DataError(f"{self.id}: has modalities, not one table of features over time; use it with input features")
 
@@ -144,20 +144,20 @@ class FeatureRecord(Record):
         """Reads the features by modality.
 
         Args:
-            with_sound: adds the sound of features that store it apart, as a second modality.
+            with_sound: adds separately stored sound features as a second modality.
 
         Raises:
-            DataError: there are none, or they are damaged.
+            DataError: they are missing or damaged.
         """
         features = self.features()
         sound = [features.audio] if with_sound and features.audio is not None else []
         return Modalities(self.id, [features.values, *sound], self.labels)
 
     def candidates(self, *, context_s: float, feature_dim: int) -> Candidates | None:
-        """Returns the windows of data whose windows were cut beforehand; None for features over time.
+        """Returns the precomputed windows of a video; None for features over time.
 
         Args:
-            context_s: length of the stretch before and after a window that is read with it.
+            context_s: length of the context read before and after each window.
             feature_dim: width of a row.
         """
         return None

@@ -15,8 +15,8 @@ class VideoInfo:
 
     Width and height are those of the upright picture (after rotation). `fps` is the average rate; a file with
     variable frame rate is sampled by time. `num_frames` is None when the container does not state it. `timecode` is
-    that of the first frame, HH:MM:SS:FF as cameras count, in files that carry one. `last_frame_s` is when the last
-    frame comes on screen; None where nothing says so.
+    that of the first frame, HH:MM:SS:FF, in files that carry one. `last_frame_s` is the display time of the last
+    frame; None if unknown.
     """
 
     path: str
@@ -41,7 +41,7 @@ class VideoInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """A stretch of a video with what was found in it; times are seconds from the video's start."""
+    """A stretch of a video with a label and a score; times are seconds from the video's start."""
 
     start_s: float
     end_s: float

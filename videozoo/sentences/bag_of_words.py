@@ -1,4 +1,4 @@
-"""Sentences by the words in them: needs no package and no weights, and knows no word beyond the training's."""
+"""Sentence vectors from words: needs no package and no weights, and knows only the words of the training data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["BagOfWords"]
 
 @register_encoder
 class BagOfWords(SentenceEncoder):
-    """The sum of the words' vectors at unit length; a word's vector is drawn at random, by its letters alone.
+    """The sum of the words' vectors, scaled to unit length; each word's vector is random, seeded by its letters.
 
-    A model's first layer turns them into whatever it needs; random vectors of a few hundred numbers are as good as at
-    right angles. Words that no training sentence had count nothing.
+    Random vectors of a few hundred numbers are nearly orthogonal, so the model's first layer can tell words apart.
+    Words outside the training sentences are ignored.
 
     Args:
         dim: width of a vector.
@@ -39,7 +39,7 @@ class BagOfWords(SentenceEncoder):
         return vectors
 
     def store(self, folder: Path) -> dict[str, Any]:
-        return {"name": "bag_of_words", "dim": self.dim}  # its vocabulary are the class names
+        return {"name": "bag_of_words", "dim": self.dim}  # its vocabulary is the class names
 
     def _sum(self, sentence: str) -> np.ndarray:
         found = [self._vectors[word] for word in tokenize(sentence) if word in self._vectors]

@@ -16,7 +16,7 @@ VOCABULARY, POSITIONS = 30522, 512
 
 
 class Bert(nn.Module):
-    """Token ids and their mask `[b n]` to the mean of the last layer's tokens at unit length, `[b 384]`."""
+    """Maps token ids and their mask `[b n]` to the mean of the last layer's tokens at unit length, `[b 384]`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Bert(nn.Module):
     @classmethod
     def of_weights(cls, data: bytes) -> Self:
         """Returns the network with the weights of a safetensors file with BERT's names."""
-        with torch.random.fork_rng(devices=()):  # what it starts with is overwritten
+        with torch.random.fork_rng(devices=()):  # the initial values are overwritten
             network = cls()
         network.load_state_dict(_renamed(safetensors.torch.load(data)), assign=True)
         return network.eval().requires_grad_(False)
@@ -49,7 +49,7 @@ class Bert(nn.Module):
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """BERT's tensors by the names of torch's encoder layers; the pooler, which nothing here reads, stays behind."""
+    """Renames BERT's tensors for torch's encoder layers; the unused pooler is dropped."""
     kind = state["embeddings.token_type_embeddings.weight"][0]  # a sentence alone is of the first kind
     ours = {
         "words.weight": state["embeddings.word_embeddings.weight"],

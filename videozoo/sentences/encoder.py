@@ -21,12 +21,12 @@ Network = Callable[[np.ndarray, np.ndarray], np.ndarray]  # token ids and their 
 
 
 class SentenceEncoder(abc.ABC):
-    """Turns sentences into vectors and remembers them; nothing in it learns, and only its network needs torch.
+    """Turns sentences into vectors and caches them; it is not trained, and only its network needs torch.
 
     Attributes:
         dim: width of a vector.
-        sha256: of what the vectors depend on; a run is asked with the very encoder it was trained with.
-        module: the network in torch, which an export stores; None where there is none.
+        sha256: of everything that the vectors depend on; a run must be queried with its training encoder.
+        module: the network in torch, which an export stores; None if the encoder has no network.
     """
 
     dim: int
@@ -40,7 +40,7 @@ class SentenceEncoder(abc.ABC):
         """Returns one vector a sentence: float32 `[n, dim]`.
 
         Raises:
-            DataError: a sentence that is empty, or that this encoder can make nothing of.
+            DataError: a sentence is empty, or has no words that this encoder knows.
         """
         new = sorted({sentence for sentence in sentences if sentence not in self._known}, key=lambda s: (len(s), s))
         for sentence in new:
@@ -54,7 +54,7 @@ class SentenceEncoder(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, sentences: list[str]) -> np.ndarray:
-        """Returns vectors `[n, dim]` of sentences that are not empty; DataError on one without any meaning to it."""
+        """Returns vectors `[n, dim]` of non-empty sentences; raises DataError if it knows no word of one."""
 
     @abc.abstractmethod
     def store(self, folder: Path) -> dict[str, Any]:
@@ -64,14 +64,14 @@ class SentenceEncoder(abc.ABC):
 def build_encoder(
     args: Mapping[str, Any], *, vocabulary: Sequence[str], sha256: str | None = None, where: str
 ) -> SentenceEncoder:
-    """The encoder that `args` name, e.g. {"name": "minilm"}.
+    """Builds the encoder named in `args`, e.g. {"name": "minilm"}.
 
     Args:
-        vocabulary: the words of the training sentences, for encoders that know no other.
-        sha256: what its `sha256` has to be.
+        vocabulary: the words of the training sentences, for encoders limited to them.
+        sha256: the expected value of its `sha256`.
 
     Raises:
-        ConfigError: no such encoder, an argument it does not take, or not the one of this `sha256`.
+        ConfigError: no such encoder, an unknown argument, or a different `sha256`.
         MissingPackageError: its package is not installed.
     """
     rest = dict(args)
@@ -83,8 +83,8 @@ def build_encoder(
     encoder: SentenceEncoder = build(part, rest, where=where, **given)
     if sha256 is not None and encoder.sha256 != sha256:
         raise ConfigError(
-            f"{where}: the run was trained with another '{name}' (SHA-256 {sha256[:12]}..., this one has "
-            f"{encoder.sha256[:12]}...); install the version that it was trained with"
+            f"{where}: the run was trained with a different '{name}' (SHA-256 {sha256[:12]}..., this one has "
+            f"{encoder.sha256[:12]}...); install the version of the run"
         )
     return encoder
 
@@ -98,8 +98,8 @@ def stored_encoder(
         network: computes vectors of tokens, for encoders that have a network.
 
     Raises:
-        ConfigError: no such encoder, or an argument it does not take.
-        DataError: a file of it is missing or damaged.
+        ConfigError: no such encoder, or an unknown argument.
+        DataError: one of its files is missing or damaged.
         MissingPackageError: its package is not installed.
     """
     rest = dict(args)

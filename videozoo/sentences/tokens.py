@@ -20,7 +20,7 @@ _WORD = re.compile(
 
 
 def tokenize(sentence: str) -> list[str]:
-    """The words of a sentence in lower case, split as the Penn Treebank does, without punctuation.
+    """Splits a sentence into lower-case words as the Penn Treebank does, without punctuation.
 
     Contractions are two words (`do n't`, `it 's`, `can not`), hyphens join one, numbers keep their points.
     """
@@ -29,11 +29,11 @@ def tokenize(sentence: str) -> list[str]:
 
 
 def join_words(words: Sequence[str]) -> str:
-    """A sentence to read: contractions joined again."""
+    """Joins words to a readable sentence, with contractions restored."""
     return re.sub(r" (?=n't\b|'(?:s|m|d|re|ve|ll)\b)", "", " ".join(words))
 
 
 def frequent_words(sentences: Iterable[Sequence[str]], *, min_count: int = 1) -> tuple[str, ...]:
-    """`SPECIALS`, then the words that come `min_count` times or more: the most frequent first, ties by the alphabet."""
+    """Returns `SPECIALS`, then the words that occur `min_count` times or more, by frequency, then alphabetically."""
     counts = Counter(word for words in sentences for word in words)
     return (*SPECIALS, *sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w)))

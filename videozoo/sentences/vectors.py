@@ -1,4 +1,4 @@
-"""Sentences whose vectors somebody has made before, such as skip-thought's 4800 numbers of TALL's TACoS."""
+"""Sentences with precomputed vectors, such as the 4800 skip-thought numbers of TALL's TACoS."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ STORED_FILE = "sentences.npz"  # in an export
 
 @register_encoder
 class Vectors(SentenceEncoder):
-    """Vectors from a file; a sentence that is not in it cannot be asked.
+    """Sentence vectors from a file; only sentences in the file can be queried.
 
     Args:
         path: an npz with the arrays `sentences` `[n]` and `vectors` `[n d]`, or TALL's pickle, a list of (clip,
-            vectors), whose sentences are called `<clip>#<number from 0>`. Several, with commas between, are as one.
-        folder: of an export, which holds its own file.
+            vectors), whose sentences are called `<clip>#<number from 0>`. Several paths, separated by commas, are
+            joined.
+        folder: the folder of an export, which has its own file.
 
     Raises:
-        DataError: no such file, another form, or one sentence with two vectors.
+        DataError: no such file, a file of a different form, or a sentence with two vectors.
     """
 
     def __init__(self, *, path: str, folder: Path | None = None):
@@ -46,11 +47,11 @@ class Vectors(SentenceEncoder):
             for sentence, vector in read_vectors(part):
                 known = self._vectors.setdefault(sentence, vector)
                 if known is not vector and not np.array_equal(known, vector):
-                    raise DataError(f"{part}: '{sentence}' has two vectors that differ; keep one")
+                    raise DataError(f"{part}: '{sentence}' has two different vectors; keep one")
         self.path, self.sha256 = path, digest.hexdigest()
         widths = sorted({vector.size for vector in self._vectors.values()})
         if len(widths) != 1:
-            raise DataError(f"{path}: has vectors of the widths {widths}; needs vectors, all of one width")
+            raise DataError(f"{path}: has vectors of the widths {widths}; all must have the same width")
         self.dim = widths[0]
 
     def encode(self, sentences: list[str]) -> np.ndarray:
@@ -69,17 +70,19 @@ class Vectors(SentenceEncoder):
 
 
 def read_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(sentence, float32 vector) of a file of either form, in its order.
+    """Reads (sentence, float32 vector) pairs from a file of either form, in its order.
 
     Raises:
-        DataError: it is of neither.
+        DataError: the file has neither form.
     """
     regular_file(path, kind="file of sentence vectors")
     if path.suffix == ".npz":
         with reading(path, advice="needs the arrays sentences and vectors"), load_arrays(path) as file:
             names, table = file["sentences"].astype(str).tolist(), np.asarray(file["vectors"], np.float32)
         if table.ndim != 2 or len(table) != len(names):
-            raise DataError(f"{path}: {len(names)} sentences with vectors {table.shape}; needs [n d], one each")
+            raise DataError(
+                f"{path}: {len(names)} sentences with vectors {table.shape}; give one vector [d] for each sentence"
+            )
         yield from zip(names, table, strict=True)
         return
     try:

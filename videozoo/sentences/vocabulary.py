@@ -10,5 +10,5 @@ __all__ = ["vocabulary"]
 
 
 def vocabulary(sentences: Iterable[str]) -> tuple[str, ...]:
-    """Every word of `sentences` once, sorted."""
+    """Returns every word of `sentences` once, sorted."""
     return tuple(sorted({word for sentence in sentences for word in tokenize(sentence)}))
