@@ -100,7 +100,7 @@ def test_another_data_set_brings_its_own_arguments(tiny, flipped):
     overrides = ["data.train.name=clip_list", "data.train.path=list.txt"]
     given = load_recipe(tiny, ["data.train.subset=train", *(reversed(overrides) if flipped else overrides)])
     assert given.data["train"] == {"name": "clip_list", "subset": "train", "path": "list.txt"}
-    with pytest.raises(ConfigError, match=r"data\.train\.path: clip_list needs it"):
+    with pytest.raises(ConfigError, match=r"data\.train\.path: required by clip_list"):
         load_recipe(tiny, ["data.train.name=clip_list"]).resolved()
     same = load_recipe(tiny, ["data.train.name=clip_folder", "data.train.val_share=0.3"])
     assert same.data["train"] == {"name": "clip_folder", "path": "clips", "val_share": 0.3}

@@ -111,9 +111,9 @@ def test_a_video_without_features_is_named_when_it_is_read(tmp_path, features):
             changed(duration=None),
             "v_one: duration: input should be a valid number, got None; needs",
         ),
-        (changed(timestamps=[[0, 1]]), "v_one: 1 timestamps for 2 sentences; needs one each"),
+        (changed(timestamps=[[0, 1]]), "v_one: 1 timestamps for 2 sentences; give one for each"),
         (changed(timestamps=[[0], [1]]), "v_one: timestamps: 0: 1: field required; needs"),
-        ({"v_two": {**ANET["v_two"], "sentences": ["?"]}}, "holds no sentence that can be used; 1 place with"),
+        ({"v_two": {**ANET["v_two"], "sentences": ["?"]}}, "holds no usable sentence; 1 place with"),
         ({"v_x": ANET["v_two"]}, "has no features of the 1 video in"),
     ],
 )

@@ -41,7 +41,7 @@ def test_validation_samples_that_are_training_samples_too(tmp_path, caplog, form
     else:
         val = clip_folder(other if other.exists() else tmp_path / "clips")
     assert len(shared_samples(train, val)) == 6
-    assert notes_of(train, val)["val"][0].startswith("6 of 6 validation samples are training samples too: ")
+    assert notes_of(train, val)["val"][0].startswith("6 of 6 validation samples are also training samples: ")
     assert "6 of 6 validation samples are training samples too" in caplog.text
 
 
@@ -49,7 +49,7 @@ def test_one_shared_sample_is_named(tmp_path):
     make(tmp_path, *(f"train/{clip}" for clip in CLIPS), "val/jump/x.mp4", "val/run/y.mp4")
     shutil.copy(tmp_path / "train/run/1.mp4", tmp_path / "val/run/z.mp4")
     train, val = (clip_folder(tmp_path, subset=split) for split in ("train", "val"))
-    assert notes_of(train, val) == {"val": ["1 of 3 validation samples are training samples too: run/z.mp4"]}
+    assert notes_of(train, val) == {"val": ["1 of 3 validation samples are also training samples: run/z.mp4"]}
 
 
 def test_splits_of_different_videos_share_nothing(tmp_path):
@@ -114,7 +114,7 @@ def test_one_class_of_a_list(tmp_path):
 def test_labels_that_run_from_1(tmp_path):
     records = [ClipRecord(str(i), tmp_path / str(i), (i,)) for i in (1, 2, 3)]
     assert assemble(records, "0123", source="x").notes == (
-        "1 of 4 classes without samples: 0; the labels run from 1, they should count from 0",
+        "1 of 4 classes without samples: 0; the labels start at 1, but must start at 0",
     )
     assert assemble(records[:1], "abcd", source="x").notes == ("3 of 4 classes without samples: a, c, d",)
 

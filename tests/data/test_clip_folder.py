@@ -79,7 +79,7 @@ def test_an_unknown_class_folder_is_refused(tmp_path):
     touch(tmp_path, "runing/a.mp4")
     with pytest.raises(
         DataError,
-        match=r"runing: class folder 'runing' is no class, the recipe or the training data names 2 classes; "
+        match=r"runing: class folder 'runing' is not a class, the recipe or the training data names 2 classes; "
         r"did you mean 'running'\?",
     ):
         clip_folder(tmp_path, class_names=("jump", "running"))
@@ -101,13 +101,13 @@ def test_train_and_val_folders_are_used(tmp_path):
 
 def test_a_class_of_val_that_train_lacks_is_refused(tmp_path):
     touch(tmp_path, "train/run/a.mp4", "val/walk/c.mp4")
-    with pytest.raises(DataError, match=r"class folder 'walk' is no class, .*train has 1 class folder;"):
+    with pytest.raises(DataError, match=r"class folder 'walk' is not a class, .*train has 1 class folder;"):
         clip_folder(tmp_path, subset="val")
 
 
 def test_half_of_a_split_is_refused(tmp_path):
     touch(tmp_path, "train/run/a.mp4")
-    with pytest.raises(DataError, match=r"holds train/ alone; add the other half, or give .*train as the path"):
+    with pytest.raises(DataError, match=r"holds only train/; add the other half, or give .*train as the path"):
         clip_folder(tmp_path)
 
 

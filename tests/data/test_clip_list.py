@@ -181,8 +181,8 @@ class TestClassNames:
         ("# nothing\n", {}, r"train.txt: the list is empty"),
         ("a.mp4 0\nb.mp4\n", {}, r"train.txt:2: 'b.mp4' has no label; a line is 'path label', or"),
         ("frames1 3", {}, r"train.txt:1: 'frames1 3' has no label; .*'path num_frames label' for a folder"),
-        ("frames1 run", {}, r"train.txt:1: 'frames1' is a folder, without a number of frames; a line is"),
-        ("frames1 0 3", {}, r"train.txt:1: 'frames1' is a folder, without a number of frames"),
+        ("frames1 run", {}, r"train.txt:1: 'frames1' is a folder without a number of frames; a line is"),
+        ("frames1 0 3", {}, r"train.txt:1: 'frames1' is a folder without a number of frames"),
         (
             "a.mp4 1 2",
             {},
@@ -202,12 +202,12 @@ class TestClassNames:
         (
             "a.mp4 runing",
             {"class_names": ["jump", "running"]},
-            r"train.txt:1: label 'runing' is no class, .* names 2 classes; did you mean 'running'\?",
+            r"train.txt:1: label 'runing' is not a class, .* names 2 classes; did you mean 'running'\?",
         ),
         (
             "a.mp4 c071",
             {"class_names": [f"c{i:03}x" for i in range(400)]},
-            r"is no class, .* names 400 classes; did you mean 'c071x' or '[^,]*' or '[^,]*'\?$",
+            r"is not a class, .* names 400 classes; did you mean 'c071x' or '[^,]*' or '[^,]*'\?$",
         ),
         (
             "a.mp4 0\nb.mp4 run",
@@ -274,7 +274,7 @@ def test_refused_lists(folder, text, args, message):
         (
             "".join(f"gone{i}.mp4 id{i}x\n" for i in range(20)) + "a.mp4 idx\n",
             {"missing": "skip"},
-            r"train.txt:1: label 'id0x' and all others stand once, as ids do: 21 classes of one sample",
+            r"train.txt:1: every label appears once, like an id \(e\.g\. 'id0x'\): 21 classes of one sample",
         ),
         (
             "".join(f"gone{i}.mp4 {i}\n" for i in range(20)) + "a.mp4 20\n",
@@ -293,7 +293,7 @@ def test_refused_lists(folder, text, args, message):
         (
             "a.mp4 1\nb.mp4 2\n",
             {"class_names": ["x", "y"]},
-            r"train.txt:2: label 2 is outside 0..1; .*; labels count from 0, and those of this list run from 1 to 2",
+            r"train.txt:2: label 2 is outside 0..1; .*; labels count from 0, but the labels of this list run from 1 to 2",
         ),
     ],
 )

@@ -108,11 +108,11 @@ def test_the_test_set_has_no_labels(tmp_path):
         ),
         ("", {}, r"k.csv: has no column 'youtube_id', but \[\]; needs"),
         (HEADER, {}, r"k.csv: holds no rows below its first line"),
-        (f"{HEADER}run,abc,0,10,val\nrun,abc\n", {}, r"k.csv:3: the times '' and '' are no numbers"),
+        (f"{HEADER}run,abc,0,10,val\nrun,abc\n", {}, r"k.csv:3: the times '' and '' are not numbers"),
         (
             f"{HEADER}run,abc,x,10,val\n",
             {},
-            r"k.csv:2: the times 'x' and '10' are no numbers; seconds are expected",
+            r"k.csv:2: the times 'x' and '10' are not numbers; give seconds",
         ),
         (
             f"{HEADER}run,abc,10,10,val\n",
@@ -132,7 +132,7 @@ def test_the_test_set_has_no_labels(tmp_path):
         (
             f"{HEADER}runing,abc,0,10,val\n",
             {"class_names": ["running"]},
-            r"k.csv:2: label 'runing' is no class, .*; did you mean 'running'\?",
+            r"k.csv:2: label 'runing' is not a class, .*; did you mean 'running'\?",
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_refused_files(tmp_path, text, args, message):
 
 
 def test_folders_without_videos(tmp_path, csv_file):
-    with pytest.raises(DataError, match=r"nowhere: there is no such folder of videos; correct the path"):
+    with pytest.raises(DataError, match=r"nowhere: this folder of videos does not exist; correct the path"):
         kinetics_csv(csv_file, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: holds no videos; known endings are .3gp .asf .avi"):

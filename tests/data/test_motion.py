@@ -286,7 +286,7 @@ def test_an_interrupted_world_is_completed(tmp_path):
     begun = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*.mp4")}
     assert len(begun) == 3
     assert not (tmp_path / "a/train.txt").exists()
-    with pytest.raises(ConfigError, match=r"a: holds another world \(seed differ\); add --overwrite"):
+    with pytest.raises(ConfigError, match=r"a: holds a different world \(seed differ\); add --overwrite"):
         make_clips(tmp_path / "a", **{**SMALL, "seed": 2})
 
     counted = []

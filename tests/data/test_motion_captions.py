@@ -39,7 +39,7 @@ def test_every_video_has_a_sentence_for_all_of_it_and_for_each_event(world):
     ("arguments", "message"),
     [
         ({"length_s": 2.0}, r"synth captions: a length of 2.0 s leaves no room for two events; needs 3.53 s or more"),
-        ({"num_classes": 1}, r"synth captions: num_classes is 1; a story has two motions, needs 2 or more"),
+        ({"num_classes": 1}, r"synth captions: num_classes is 1; a story has two motions, so give 2 or more"),
         ({"size_px": 7}, r"synth captions: size_px=7 is out of range"),
     ],
 )

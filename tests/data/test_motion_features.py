@@ -71,7 +71,7 @@ def test_same_arguments_same_bytes(world, tmp_path):
         assert (tmp_path / "again" / path.relative_to(world)).read_bytes() == path.read_bytes()
     with pytest.raises(ConfigError, match="already holds this world"):
         make_yt8m(world, num_train=8, num_val=2, length_s=14)
-    with pytest.raises(ConfigError, match=r"holds another world \(features differ\)"):
+    with pytest.raises(ConfigError, match=r"holds a different world \(features differ\)"):
         make_yt8m(world, num_train=8, num_val=2, length_s=14, features="imagenet")
 
 

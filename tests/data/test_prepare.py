@@ -225,7 +225,7 @@ def test_lists_that_do_not_say_their_split(tmp_path, data):
     with pytest.raises(ConfigError, match=r"out: holds the lists one\.txt, two\.txt, not train\.txt and val"):
         load_recipe(tmp_path / "out")
     CliRunner().invoke(app, ["shards", str(data), str(tmp_path / "tars")])
-    with pytest.raises(ConfigError, match=r"tars: holds shards of data alone, which are not split; prepare a folder"):
+    with pytest.raises(ConfigError, match=r"tars: holds shards of data only, which are not split; prepare a folder"):
         load_recipe(tmp_path / "tars")
 
 

@@ -51,10 +51,10 @@ def test_charades_sta(tmp_path, store):
         ("AO8RW 0.0##a person", r"list\.txt:1: is 'AO8RW 0\.0##a person'; needs `video start end##sentence`"),
         ("AO8RW 0.0 6.9 a person", r"list\.txt:1: is 'AO8RW 0\.0 6\.9 a person'; needs `video"),
         ("AO8RW 0.0 6.9", r"list\.txt:1: has no ## before its sentence"),
-        ("AO8RW 9.0 6.9##a person", "holds no sentence that can be used; 1 sentence whose moment ends before"),
-        ("AO8RW 0.0 6.9##...", "holds no sentence that can be used; 1 sentence without words"),
+        ("AO8RW 9.0 6.9##a person", "holds no usable sentence; 1 sentence whose moment ends before"),
+        ("AO8RW 0.0 6.9##...", "holds no usable sentence; 1 sentence without words"),
         ("nobody 0.0 6.9##a person", "has no features of the 1 video in"),
-        ("", "holds no sentence that can be used"),
+        ("", "holds no usable sentence"),
     ],
 )
 def test_bad_lines(tmp_path, store, line, message):

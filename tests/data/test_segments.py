@@ -104,14 +104,14 @@ def test_bad_annotations_are_counted_and_named(write, tmp_path, caplog):
         (
             official(b=("training", 5, [])),
             {},
-            r"has no features of the 1 video .* it has those of a, the videos",
+            r"has no features of the 1 video .* it has features of a, the videos",
         ),
         (
             official(a=("training", 5, [(1, 2, "x")])),
             {"class_names": ["y"]},
             r"none of 1 segment can be used: 1 segment",
         ),
-        (official(a=("training", -5, [])), {}, r"anno.json: a: its duration is -5; needs seconds above 0"),
+        (official(a=("training", -5, [])), {}, r"anno.json: a: its duration is -5; give seconds above 0"),
         (
             official(a=("training", 5, [(1, "x", "y")])),
             {},
@@ -132,7 +132,7 @@ def test_what_cannot_be_used(write, content, args, message):
 
 def test_a_file_without_any_segment(write):
     paths = write(official(a=("training", 5, []), b=("training", 5, []), c=("validation", 5, [(1, 2, "x")])), "a", "b")
-    match = r"anno\.json: there is no segment in 2 videos of subset training \(a, b\); write them as 'annotations'"
+    match = r"anno\.json: has no segment in 2 videos of subset training \(a, b\); write them as 'annotations'"
     with pytest.raises(DataError, match=match):
         activitynet(**paths)
     assert activitynet(**paths, class_names=["x"]).notes == ("2 of 2 videos without a segment: a, b",)

@@ -143,7 +143,7 @@ def test_webdatasets_own_names(tmp_path, place):
         ([("1.mp4", b"x")], r"t\.tar: sample '1' has no label; a sample is key\.mp4"),
         ([("1.mp4", b"x"), ("1.json", b"{}")], r"t\.tar: sample '1' has no label"),
         ([("1.mp4", b"x"), ("1.json", b"{")], r"t\.tar: sample '1':1: is not JSON \(Expecting"),
-        ([("1.jpg", b"x"), ("1.cls", b"0")], r"t\.tar: sample '1' has 0 videos, of the members cls, jpg;"),
+        ([("1.jpg", b"x"), ("1.cls", b"0")], r"t\.tar: sample '1' has 0 videos among the members cls, jpg;"),
         ([("1.mp4", b"x"), ("1.avi", b"x"), ("1.cls", b"0")], r"t\.tar: sample '1' has 2 videos"),
         ([("README", b"x")], r"t\.tar: holds no samples; a sample is key\.mp4"),
         ([("1.mp4", b"x"), ("1.cls", b"0"), ("2.cls", b"0"), ("1.mp4", b"x"), ("1.cls", b"0")], r"sample '2' has 0 v"),
@@ -160,7 +160,7 @@ def test_archives_that_are_none(tmp_path, place):
     tar = next((place / "tars").glob("*.tar"))
     data = tar.read_bytes()
     (tmp_path / "none.tar").write_bytes(b"this is no tar at all" * 100)
-    with pytest.raises(DataError, match=r"none\.tar: is no tar archive \(.*\); write it again, or fetch it again"):
+    with pytest.raises(DataError, match=r"none\.tar: is not a tar archive \(.*\); write it again, or fetch it again"):
         shards(tmp_path / "none.tar")
     for cut in (len(data) // 2, data.rindex(b"}") + 1):
         (tmp_path / "cut.tar").write_bytes(data[:cut])
@@ -192,10 +192,10 @@ def headers(path, *members):
     [
         (
             [("a.mp4", tarfile.REGTYPE, 0), ("b.mp4", tarfile.REGTYPE, -1024)],
-            "'b.mp4' does not lie whole after byte 512",
+            "'b.mp4' is not stored completely after byte 512",
         ),
-        ([("a.mp4", tarfile.REGTYPE, -512)], "'a.mp4' does not lie whole after byte 0"),
-        ([("a.mp4", tarfile.GNUTYPE_SPARSE, 0)], "'a.mp4' does not lie whole after byte 0"),
+        ([("a.mp4", tarfile.REGTYPE, -512)], "'a.mp4' is not stored completely after byte 0"),
+        ([("a.mp4", tarfile.GNUTYPE_SPARSE, 0)], "'a.mp4' is not stored completely after byte 0"),
         ([("x", tarfile.GNUTYPE_LONGNAME, 0)] * 2000 + [("a.mp4", tarfile.REGTYPE, 0)], "nested too deeply"),
         ([("x", tarfile.XHDTYPE, 0)] * 2000 + [("a.mp4", tarfile.REGTYPE, 0)], "nested too deeply"),
         ([("a.mp4", tarfile.REGTYPE, 2**33 - 1)], "is cut short"),

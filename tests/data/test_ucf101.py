@@ -46,7 +46,9 @@ def test_given_class_names_give_the_indices(tmp_path, lists):
     root = videos(tmp_path, [f"{clip}.avi" for clip in CLIPS])
     dataset = ucf101(root, lists, class_names=["Basketball", "Diving", "Archery"])
     assert [record.labels for record in dataset] == [(2,), (0,)]
-    with pytest.raises(DataError, match=r"trainlist01.txt:2: class folder 'Basketball' is no class, .* names 1 class"):
+    with pytest.raises(
+        DataError, match=r"trainlist01.txt:2: class folder 'Basketball' is not a class, .* names 1 class"
+    ):
         ucf101(root, lists, class_names=["Archery"])
 
 
@@ -75,7 +77,7 @@ def test_missing_videos(tmp_path, lists):
         ),
         (
             "Arcery/v_Archery_g08_c01.avi 1",
-            r"'Arcery' is no class, .*classInd.txt names 2 .* did you mean 'Archery'\?",
+            r"'Arcery' is not a class, .*classInd.txt names 2 .* did you mean 'Archery'\?",
         ),
     ],
 )

@@ -156,9 +156,9 @@ def test_pickles(tmp_path):
         ({"nframes": float("inf")}, "cannot be read .*; needs video, feature"),
         ({"label": 5}, "cannot be read .*; needs video, feature"),
         ({"label": ["x"]}, "cannot be read .*; needs video, feature"),
-        ({"video": 5}, "5 is no text.*; needs video, feature"),
+        ({"video": 5}, "5 is not text.*; needs video, feature"),
         ({"audio": np.array(["a"])}, "has features .* needs numbers"),
-        ({5: 1}, "5 is no text.*; needs video, feature"),
+        ({5: 1}, "5 is not text.*; needs video, feature"),
     ],
 )
 def test_pickles_of_other_things(tmp_path, change, message):
@@ -172,7 +172,9 @@ def test_pickles_of_other_things(tmp_path, change, message):
 def test_records_of_other_things(tmp_path, change):
     context = {"id": [b"a"], "labels": np.array([1]), "mean_rgb": np.ones(3, np.float32)}
     write_tfrecord(tmp_path / "a.tfrecord", [encode_example({**context, **change})])
-    with pytest.raises(DataError, match=r"a\.tfrecord at byte 0: is no YouTube-8M record \(.*\); fetch the file again"):
+    with pytest.raises(
+        DataError, match=r"a\.tfrecord at byte 0: is not a YouTube-8M record \(.*\); fetch the file again"
+    ):
         youtube8m(tmp_path, num_classes=3)[0].read()
 
 
@@ -201,7 +203,7 @@ def test_pickles_leave_damaged_records_out(tmp_path):
     write_tfrecord(path, [video_level("x")])
     with pytest.raises(DataError, match=r"none of its 1 video can be read, the first since .* has no 'rgb'"):
         write_pickle(path, tmp_path)
-    with pytest.raises(DataError, match=r"'a.pkl' would hold 2 shards; convert them into folders apart"):
+    with pytest.raises(DataError, match=r"'a.pkl' would hold 2 shards; convert them to separate folders"):
         list(write_pickles([path, path], tmp_path))
 
 
@@ -219,7 +221,7 @@ def test_a_damaged_first_record_hides_nothing(tmp_path):
 def test_frames_of_several_widths(tmp_path):
     lists = {"rgb": [[b"abc"], [b"abcd"]], "audio": [[b"ab"], [b"ab"]]}
     write_tfrecord(tmp_path / "a.tfrecord", [encode_sequence_example({"id": [b"x"]}, lists)])
-    with pytest.raises(DataError, match=r"a.tfrecord at byte 0: the frames of 'rgb' are not all of one width"):
+    with pytest.raises(DataError, match=r"a.tfrecord at byte 0: the frames of 'rgb' have different widths"):
         youtube8m(tmp_path)[0].read()
 
 

@@ -223,7 +223,7 @@ def test_notes_of_the_data_are_kept_and_reported(recipe, world, tmp_path, caplog
     from videozoo.engine.evaluate_run import EvalOptions, evaluate_run
 
     run(recipe, tmp_path / "run", f"data.val.path={world / 'train'}")
-    note = "8 of 8 validation samples are training samples too: "
+    note = "8 of 8 validation samples are also training samples: "
     assert note in caplog.text
     record = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
     assert [list(record["notes"]), record["notes"]["val"][0].startswith(note)] == [["val"], True]

@@ -95,5 +95,5 @@ def test_a_link_to_a_folder_that_is_not_there_is_named(root):
         clip_folder(root)
     (root / "jump/disk").unlink()
     (root / "walk").symlink_to("/unmounted/walk")
-    with pytest.raises(DataError, match=r"walk: is a link to /unmounted/walk, which is not there"):
+    with pytest.raises(DataError, match=r"walk: is a link to /unmounted/walk, which does not exist"):
         clip_folder(root)

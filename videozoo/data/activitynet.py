@@ -23,10 +23,10 @@ def activitynet(
     stride_s: float | None = None,
     missing: Missing = "keep",
 ) -> SegmentDataset:
-    """The videos of one subset of ActivityNet, or of anything else that is written in its form.
+    """Reads the videos of one subset of ActivityNet, or of a data set in the same format.
 
-    Bad annotations are counted and named in the data set's notes: segments beyond the end of their video are cut, those
-    without length or of unknown classes left out.
+    Bad annotations are counted and named in the data set's notes: segments beyond the end of their video are cut;
+    segments without length or of unknown classes are left out.
 
     Args:
         path: the JSON file, in the official form or in that of BSN and BMN; see `data.segments.read_annotations`.
@@ -34,13 +34,13 @@ def activitynet(
             before them or not.
         subset: "training", "validation", "testing", or several.
         class_names: the classes in order, or a file with one a line; None takes the labels of the file, sorted.
-        video_info: BSN's video_info.csv, where the subsets stand for annotations that do not say them.
-        stride_s: seconds from row to row in feature files that do not say it; None spreads the rows evenly.
+        video_info: BSN's video_info.csv, which gives the subsets if the annotations do not.
+        stride_s: seconds between rows for feature files that do not state it; None spreads the rows evenly.
         missing: "keep" leaves videos without features in the data set: training counts them as bad samples, evaluation
-            names them as not scored. "skip" leaves them out.
+            lists them as not scored. "skip" leaves them out.
 
     Raises:
-        DataError: a file that cannot be read, no such subset, or no features of its videos.
+        DataError: a file cannot be read, there is no such subset, or no video has features.
     """
     videos = read_annotations(path, video_info=video_info)
     return assemble_segments(

@@ -28,19 +28,19 @@ def activitynet_captions(
     min_count: int = 1,
     missing: Missing = "keep",
 ) -> CaptionDataset:
-    """ActivityNet Captions (arXiv:1705.00754), and made captions: {video: {duration, timestamps, sentences}}.
+    """Reads ActivityNet Captions (arXiv:1705.00754), or synthetic ones: {video: {duration, timestamps, sentences}}.
 
-    One sample a segment.
+    Each segment is one sample.
 
     Args:
         path: train.json, val_1.json, or another of this form; times are seconds.
         features: a folder with one file a video, or a packed file; see `io.features.FeatureStore`.
-        class_names: the vocabulary; None makes one of these sentences.
-        min_count: how often a word has to be said to be in a vocabulary made here; 3 was published.
-        missing: "skip" leaves videos without features out; "keep" counts them as bad samples, and as not scored.
+        class_names: the vocabulary; None builds one from these sentences.
+        min_count: occurrences that a word needs to enter a vocabulary built here; published: 3.
+        missing: "skip" leaves videos without features out; "keep" counts them as bad samples and as not scored.
 
     Raises:
-        DataError: a file of another form, no usable sentence, or no features of its videos.
+        DataError: the file has a different form or no usable sentence, or no video has features.
     """
     return assemble_captions(
         path, _segments(path), features=features, class_names=class_names, min_count=min_count, missing=missing
@@ -49,13 +49,13 @@ def activitynet_captions(
 
 def _segments(path: Path) -> Iterator[Described]:
     content = read_json(path, kind="file of captions")
-    for video, told in checked(content, dict[str, _Video], where=path, advice=FORM).items():
+    for video, entry in checked(content, dict[str, _Video], where=path, advice=FORM).items():
         where = f"{path}: {video}"
-        times, sentences = told["timestamps"], told["sentences"]
+        times, sentences = entry["timestamps"], entry["sentences"]
         if len(times) != len(sentences):
-            raise DataError(f"{where}: {len(times)} timestamps for {len(sentences)} sentences; needs one each")
+            raise DataError(f"{where}: {len(times)} timestamps for {len(sentences)} sentences; give one for each")
         for number, ((start_s, end_s), sentence) in enumerate(zip(times, sentences, strict=True), 1):
-            yield Described(f"{video}#{number}", video, (sentence,), start_s, end_s, told["duration"])
+            yield Described(f"{video}#{number}", video, (sentence,), start_s, end_s, entry["duration"])
 
 
 class _Video(TypedDict):

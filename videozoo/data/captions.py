@@ -1,17 +1,17 @@
-"""Videos with sentences about them or about stretches of them: what every such data set gives, checked alike."""
+"""Data sets of sentences that describe videos or stretches of them, with the checks that they share."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from videozoo.contracts.record import Truth
 from videozoo.contracts.video import Span
-from videozoo.data.feature_dataset import FeatureDataset, Missing, StoredRecord, key_in, without_features
+from videozoo.data.feature_dataset import FeatureDataset, Missing, StoredRecord, key_in, with_features
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import FeatureStore
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Described:
-    """A stretch of a video and what is said of it, as it stands in an annotation file; `where` names the place.
+    """A stretch of a video with its sentences, as they stand at `where` in an annotation file.
 
-    Without `start_s` and `end_s` the sentences are about the whole video.
+    Without `start_s` and `end_s` the sentences describe the whole video.
     """
 
     where: str
@@ -41,7 +41,7 @@ class Described:
 class CaptionRecord(StoredRecord):
     """A stretch of a video with its sentences.
 
-    `words` holds, for each of the captions, the indices of its words among the class names, without start and end mark.
+    `words` holds, for each caption, the indices of its words in the vocabulary, without start and end mark.
     """
 
     video: str
@@ -71,21 +71,21 @@ def assemble_captions(
     min_count: int = 1,
     missing: Missing = "keep",
 ) -> CaptionDataset:
-    """The data set of what is described; what was noted on the way is logged as warnings.
+    """Builds the data set of `described` stretches and logs its notes as warnings.
 
     Sentences without words, and stretches that end before they begin or begin after the video's end, are left out; a
     stretch that ends after the video does is cut. Videos without features stay: training replaces them and counts them
-    as bad, evaluation names them.
+    as bad, evaluation lists them.
 
     Args:
         path: the annotation file, for messages.
-        features: what `FeatureStore` reads. A video `v_abc` is found as `abc`, too, and the other way round.
-        class_names: the vocabulary; None makes one of these sentences.
-        min_count: how often a word of the made vocabulary has to be said; rarer ones become `<unk>`.
+        features: the path of a `FeatureStore`. A video `v_abc` may be stored as `abc`, and the other way round.
+        class_names: the vocabulary; None builds one from these sentences.
+        min_count: occurrences that a word needs to enter a vocabulary built here; rarer words become `<unk>`.
         missing: "skip" leaves videos without features out.
 
     Raises:
-        DataError: nothing that can be used, no features of any video, or a vocabulary without the three marks.
+        DataError: no sentence is usable, no video has features, or the vocabulary lacks the three marks.
     """
     if class_names is not None and tuple(class_names[: len(SPECIALS)]) != SPECIALS:
         raise DataError(
@@ -93,33 +93,47 @@ def assemble_captions(
         )
     store = FeatureStore(features)
     notes = _Notes()
-    usable = [found for one in described if (found := _checked(one, notes)) is not None]
+    usable = [checked for one in described if (checked := _checked(one, notes)) is not None]
     if not usable:
-        raise DataError(f"{path}: holds no sentence that can be used{''.join('; ' + note for note in notes.told())}")
+        raise DataError(f"{path}: holds no usable sentence{''.join('; ' + note for note in notes.listed())}")
     keys = {video: key_in(store, video) for video in dict.fromkeys(one.video for one in usable)}
-    if gone := without_features(store, keys, path=path):
-        there = [one for one in usable if one.video not in set(gone)]
-        lost = len(usable) - len(there)
-        left_out = ", left out" if missing == "skip" else ""
-        notes.add(
-            f"{len(gone)} of {len(keys)} videos without features, with {lost} of {len(usable)} samples{left_out}: "
-            f"{some_of(gone)}"
-        )
-        usable = there if missing == "skip" else usable
-    spoken = [[tokenize(sentence) for sentence in one.sentences] for one in usable]
-    said = [words for of_one in spoken for words in of_one]
-    names = tuple(class_names) if class_names is not None else frequent_words(said, min_count=min_count)
+    usable, lost = with_features(usable, store, keys, path=path, missing=missing, noun="samples")
+    words_of = [[tokenize(sentence) for sentence in one.sentences] for one in usable]
+    sentences = [words for captions in words_of for words in captions]
+    names = tuple(class_names) if class_names is not None else frequent_words(sentences, min_count=min_count)
     index = {name: i for i, name in enumerate(names)}
-    unknown = Counter(word for words in said for word in words if word not in index)
-    if unknown:
-        rarest = [word for word, _ in unknown.most_common(5)]
-        notes.add(
-            f"{unknown.total()} of {sum(map(len, said))} words are not in the vocabulary of {len(names)} and become "
-            f"<unk>: {len(unknown)} different ones, such as {', '.join(rarest)}"
+    listed = [*notes.listed(), *lost, *_unknown_words(sentences, index)]
+    for note in listed:
+        log.warning("%s: %s", path, note)
+    if undescribed := sorted(set(store.ids) - set(keys.values())):  # usually those of the other splits
+        listed.append(
+            f"{len(undescribed)} of {len(store.ids)} videos with features are not in it: {some_of(undescribed)}"
         )
+    records = _records(usable, words_of, index, store, keys)
+    return CaptionDataset(names, records, store, str(path), tuple(listed))
+
+
+def _unknown_words(sentences: Sequence[Sequence[str]], index: Mapping[str, int]) -> list[str]:
+    unknown = Counter(word for words in sentences for word in words if word not in index)
+    if not unknown:
+        return []
+    examples = [word for word, _ in unknown.most_common(5)]
+    return [
+        f"{unknown.total()} of {sum(map(len, sentences))} words are not in the vocabulary of {len(index)} and become "
+        f"<unk>: {len(unknown)} different ones, such as {', '.join(examples)}"
+    ]
+
+
+def _records(
+    described: Sequence[Described],
+    words_of: Sequence[Sequence[Sequence[str]]],
+    index: Mapping[str, int],
+    store: FeatureStore,
+    keys: Mapping[str, str],
+) -> list[CaptionRecord]:
     count: Counter[str] = Counter()
     records = []
-    for one, of_one in zip(usable, spoken, strict=True):
+    for one, captions in zip(described, words_of, strict=True):
         count[one.video] += 1
         records.append(
             CaptionRecord(
@@ -127,7 +141,7 @@ def assemble_captions(
                 video=one.video,
                 segments=_segments(one),
                 captions=one.sentences,
-                words=tuple(tuple(index.get(word, UNKNOWN) for word in words) for words in of_one),
+                words=tuple(tuple(index.get(word, UNKNOWN) for word in words) for words in captions),
                 start_s=one.start_s,
                 end_s=one.end_s,
                 duration_s=one.duration_s,
@@ -135,12 +149,7 @@ def assemble_captions(
                 key=keys[one.video],
             )
         )
-    told = notes.told()
-    for note in told:
-        log.warning("%s: %s", path, note)
-    if silent := sorted(set(store.ids) - set(keys.values())):  # usual: those of the other splits
-        told = (*told, f"{len(silent)} of {len(store.ids)} videos with features are not in it: {some_of(silent)}")
-    return CaptionDataset(names, records, store, str(path), told)
+    return records
 
 
 def _segments(one: Described) -> tuple[Span, ...]:
@@ -150,40 +159,35 @@ def _segments(one: Described) -> tuple[Span, ...]:
 
 
 class _Notes:
-    """What happened to which places of a file."""
+    """The faults of annotations with their positions in the file."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, str], list[str]] = {}
-        self._others: list[str] = []
+        self._positions: dict[tuple[str, str], list[str]] = {}
 
-    def add_place(self, noun: str, fault: str, where: str) -> None:
-        self._places.setdefault((noun, fault), []).append(where)
+    def add(self, noun: str, fault: str, where: str) -> None:
+        self._positions.setdefault((noun, fault), []).append(where)
 
-    def add(self, note: str) -> None:
-        self._others.append(note)
-
-    def told(self) -> tuple[str, ...]:
-        places = (f"{counted(len(at), noun)} {fault}: {some_of(at)}" for (noun, fault), at in self._places.items())
-        return (*places, *self._others)
+    def listed(self) -> list[str]:
+        return [f"{counted(len(at), noun)} {fault}: {some_of(at)}" for (noun, fault), at in self._positions.items()]
 
 
 def _checked(one: Described, notes: _Notes) -> Described | None:
-    """What of `one` can be used, if anything."""
+    """Returns the usable part of `one`, or None; notes its faults."""
     sentences = tuple(sentence.strip() for sentence in one.sentences if tokenize(sentence))
     if len(sentences) < len(one.sentences):
-        notes.add_place("place", "with a sentence without words, left out", one.where)
+        notes.add("place", "with a sentence without words, left out", one.where)
     if not sentences:
         return None
     if one.start_s is None or one.end_s is None:
         return dataclasses.replace(one, sentences=sentences)
     end_s = one.end_s
     if one.duration_s is not None and one.start_s >= one.duration_s:
-        notes.add_place("segment", "beginning after the video's end, left out", one.where)
+        notes.add("segment", "beginning after the video's end, left out", one.where)
         return None
     if one.duration_s is not None and end_s > one.duration_s:
-        notes.add_place("segment", "ending after the video's end, cut", one.where)
+        notes.add("segment", "ending after the video's end, cut", one.where)
         end_s = one.duration_s
     if not 0 <= one.start_s < end_s:
-        notes.add_place("segment", "with an end that is not after its start, left out", one.where)
+        notes.add("segment", "with an end that is not after its start, left out", one.where)
         return None
     return dataclasses.replace(one, sentences=sentences, end_s=end_s)

@@ -1,4 +1,4 @@
-"""Charades-STA: one sentence a line, with the moment that it tells of."""
+"""Charades-STA: one sentence a line, with the moment that it describes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["charades_sta"]
 def charades_sta(
     path: Path, *, features: Path, class_names: Sequence[str] | None = None, missing: Missing = "keep"
 ) -> QueryDataset:
-    """Charades-STA's files (arXiv:1705.02101, section 4.2), and made queries: lines `video start end##sentence`.
+    """Reads Charades-STA's files (arXiv:1705.02101, section 4.2), or synthetic ones: lines `video start end##sentence`.
 
     Args:
         path: charades_sta_train.txt, charades_sta_test.txt, or another of this form; times are seconds.
         features: a folder with one file a video, or a packed file; see `io.features.FeatureStore`.
         class_names: the vocabulary; None takes the words of these sentences.
-        missing: "skip" leaves videos without features out; "keep" counts them as bad samples, and as not scored.
+        missing: "skip" leaves videos without features out; "keep" counts them as bad samples and as not scored.
 
     Raises:
-        DataError: a line of another form, no usable sentence, or no features of its videos.
+        DataError: a line has a different form, no sentence is usable, or no video has features.
     """
     return assemble_queries(path, _queries(path), features=features, class_names=class_names, missing=missing)
 

@@ -1,4 +1,4 @@
-"""What looks wrong in data that can be read: samples in two splits, a folder one level too high."""
+"""Checks for suspicious data: samples in two splits, a folder one level too high."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Place = tuple[Hashable, ...]
 
 
 def notes_of(train: Dataset[Record], val: Dataset[Record] | None = None) -> dict[str, list[str]]:
-    """The notes of a run's data by split, where there are any; samples that both splits share are logged and noted."""
+    """Returns the notes on a run's data by split; samples that both splits share are logged and noted."""
     notes = {"train": list(train.notes), "val": [] if val is None else list(val.notes)}
     if val is not None and (shared := shared_samples(train, val)):
-        note = f"{len(shared)} of {len(val)} validation samples are training samples too: {some_of(shared)}"
+        note = f"{len(shared)} of {len(val)} validation samples are also training samples: {some_of(shared)}"
         log.warning("%s: %s; their scores say nothing about new videos", val.source, note)
         notes["val"].append(note)
     return {split: lines for split, lines in notes.items() if lines}
 
 
 def shared_samples(train: Dataset[Record], val: Dataset[Record]) -> list[str]:
-    """The ids of the validation samples that are in the training data, too: the same file, or a copy of it."""
+    """Returns the ids of the validation samples whose file, or a copy of it, is in the training data."""
     if len(train) + len(val) > MOST_COMPARED:
         return []
     ids = {place: record.id for record in val if (place := _place(record)) is not None}
@@ -47,7 +47,7 @@ def shared_samples(train: Dataset[Record], val: Dataset[Record]) -> list[str]:
 
 
 def folders_like_classes(records: Iterable[Record]) -> tuple[Path, list[str]] | None:
-    """The folder that holds all clips, and the sub-folders, two or more, that they lie in; None where they do not."""
+    """Returns the folder that holds all clips and its sub-folders with clips; None if there are fewer than two."""
     folders = [Path(record.path).parent for record in records if isinstance(record, ClipRecord)]
     if not folders:
         return None
@@ -57,7 +57,7 @@ def folders_like_classes(records: Iterable[Record]) -> tuple[Path, list[str]] | 
 
 
 def _place(record: Record) -> Place | None:
-    """Where the content of a sample lies: the same place is the same sample; None where it does not say."""
+    """Returns the origin of a sample's content, equal for equal samples; None if it is unknown."""
     if record.origin is None:
         return None
     path, part = record.origin
@@ -70,7 +70,7 @@ def _real(path: str) -> str:
 
 
 def _copies(records: Iterable[Record], *, of: Iterable[Record]) -> Iterator[ClipRecord]:
-    """The records whose video file is equal to one of `of`."""
+    """Returns the records whose video file is equal to one of `of`."""
     originals = _by_size(of)
     for size, copies in _by_size(records).items():
         known = {_ends(record) for record in originals.get(size, ())}
@@ -78,13 +78,13 @@ def _copies(records: Iterable[Record], *, of: Iterable[Record]) -> Iterator[Clip
 
 
 def _by_size(records: Iterable[Record]) -> Mapping[Place, list[ClipRecord]]:
-    """The video files by their size and the part of them that is the sample."""
+    """Groups the video files by their size and by the stretch that is the sample."""
     found: dict[Place, list[ClipRecord]] = {}
     for record in records:
         if isinstance(record, ClipRecord) and record.num_frames is None:
             try:
                 size_bytes = record.path.stat().st_size
-            except OSError:  # a clip inside an archive, or one that is gone since
+            except OSError:  # a clip inside an archive, or a file that has gone
                 continue
             if size_bytes:
                 found.setdefault((size_bytes, record.start_s, record.end_s), []).append(record)
@@ -92,7 +92,7 @@ def _by_size(records: Iterable[Record]) -> Mapping[Place, list[ClipRecord]]:
 
 
 def _ends(record: ClipRecord) -> bytes:
-    """A digest of the beginning and the end of a file."""
+    """Returns a digest of the beginning and the end of a file."""
     try:
         with record.path.open("rb") as file:
             ends = file.read(END_BYTES)

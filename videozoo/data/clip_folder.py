@@ -1,4 +1,4 @@
-"""A folder a class: data with no configuration at all."""
+"""One folder for each class: data without any configuration."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def clip_folder(
     val_share: float = 0.2,
     fps: float | None = None,
 ) -> ClipDataset:
-    """Videos or folders of frames in one sub-folder a class, `path/<class>/**/clip.mp4`.
+    """Reads videos or folders of frames from one sub-folder for each class, `path/<class>/**/clip.mp4`.
 
     The classes are the sub-folders in the order of their names. Hidden and unfinished files (`x.part.mp4`) are
     skipped; files that are neither videos nor frames are counted in a warning.
 
     Args:
         class_names: the classes in order, or a file with one a line; other sub-folders are an error.
-        subset: half of the data: `path/train` or `path/val` (also valid, validation, test) where both are
-            there, else a split by the hash of the file names within each class, the same on every machine.
-        val_share: how much of each class that split holds out.
+        subset: half of the data: `path/train` or `path/val` (also valid, validation, test) if both exist, else a
+            split by the hash of the file names within each class, the same on every machine.
+        val_share: share of each class that this split holds out.
         fps: the frame rate of folders of frames, for an input that counts time.
 
     Raises:
-        DataError: no such folder, no class folders, no videos in them, or a folder that is no class.
+        DataError: no such folder, no class folders, no videos in them, or a folder that is not a class.
     """
     root = Path(path)
     if not root.is_dir():
@@ -67,17 +67,17 @@ def clip_folder(
 
 
 def split_folder(path: str | Path, *, val_share: float = 0.2) -> tuple[ClipDataset, ClipDataset]:
-    """The training and the validation half of a folder of class folders; see `clip_folder`."""
+    """Returns the training and the validation half of a folder of class folders; see `clip_folder`."""
     train = clip_folder(path, subset="train", val_share=val_share)
     val = clip_folder(path, subset="val", val_share=val_share, class_names=train.class_names)
     return train, val
 
 
 def subset_folders(root: Path) -> dict[Subset, Path] | None:
-    """Where the halves lie when `root` holds train/ and val/ (or valid, validation, test), else None.
+    """Returns the folders of both halves if `root` holds train/ and val/ (or valid, validation, test), else None.
 
     Raises:
-        DataError: only one of the two is there, and no class folder beside it.
+        DataError: only one of the two exists, and `root` has no class folder.
     """
     folders = {folder.name: folder for folder in _folders(root)}
     halves = {
@@ -89,7 +89,7 @@ def subset_folders(root: Path) -> dict[Subset, Path] | None:
         return halves
     if len(halves) == len(folders) == 1:
         (half,) = halves.values()
-        raise DataError(f"{root}: holds {half.name}/ alone; add the other half, or give {half} as the path")
+        raise DataError(f"{root}: holds only {half.name}/; add the other half, or give {half} as the path")
     return None
 
 
@@ -127,11 +127,11 @@ def _folders(root: Path) -> list[Path]:
     """Lists the class folders.
 
     Raises:
-        DataError: one is a link to a folder that is not there; its class would be missing.
+        DataError: one is a link to a folder that does not exist, so that its class would be missing.
     """
     entries = sorted(entry for entry in root.iterdir() if not is_passed_over(entry.name))
     for entry in entries:
         if not entry.suffix and entry.is_symlink() and not entry.exists():
             target = entry.readlink()
-            raise DataError(f"{entry}: is a link to {target}, which is not there; restore it, or remove the link")
+            raise DataError(f"{entry}: is a link to {target}, which does not exist; restore it, or remove the link")
     return [entry for entry in entries if entry.is_dir()]

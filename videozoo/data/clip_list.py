@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from videozoo.contracts.record import ClipRecord
 from videozoo.data.dataset import ClipDataset, Subset, assemble, check_val_share, half_of
 from videozoo.data.files import check_missing
-from videozoo.data.labels import ClassNames, class_index, columns_message, is_number, one_column_a_class
+from videozoo.data.labels import ClassIndex, ClassNames, class_index, columns_message, is_number, one_column_a_class
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.io.clip_files import VIDEO_SUFFIXES
@@ -48,25 +48,25 @@ def clip_list(
     subset: Subset | None = None,
     val_share: float = 0.2,
 ) -> ClipDataset:
-    """A list file: `path label`, `path label label ...`, or `path num_frames label` for a folder of frames.
+    """Reads a list file: `path label`, `path label label ...`, or `path num_frames label` for a folder of frames.
 
     Fields are separated by spaces, tabs, commas or semicolons; labels are numbers from 0 or class names. A path may
-    hold spaces; it needs quotes only where its end cannot be told. Blank lines and lines that begin with # are
+    hold spaces; it needs quotes only if its end is ambiguous. Blank lines and lines that begin with # are
     skipped.
 
     Args:
         root: where relative paths start; the list's own folder by default.
         class_names: the classes in order, or a file with one a line; by default a classes.txt or labels.txt
-            beside the list, else the names in the list, else "0", "1", ...
+            in the list's folder, else the names in the list, else "0", "1", ...
         num_classes: how many classes there are, when nothing names them and the list may lack the last ones.
         multi_label: a clip has any number of labels.
-        missing: what to do about paths that are not there.
+        missing: "skip" leaves out paths that do not exist, with a warning; "error" refuses them.
         fps: the frame rate of folders of frames, for an input that counts time.
         subset: half of the list, split by the hash of the paths within each class, the same on every machine.
-        val_share: how much of each class that split holds out.
+        val_share: share of each class that this split holds out.
 
     Raises:
-        DataError: no such list, an empty one, a malformed line, an unknown label, a path that is not there.
+        DataError: no such list, an empty one, a malformed line, an unknown label, or a missing path.
     """
     file = Path(path)
     check_val_share(val_share, where=str(file))
@@ -89,20 +89,25 @@ def clip_list(
         folder=file.parent,
         samples=[(line.where, line.labels) for line in lines],
     )
-    records = []
-    for line in lines:
-        labels = tuple(classes.index(label, where=line.where) for label in line.labels)
-        extra = {"fps": fps} if fps is not None and line.num_frames is not None else {}
-        if line.exists:
-            records.append(ClipRecord(line.path, line.place, labels, line.num_frames, extra=extra))
+    records = _records(lines, classes, fps=fps)
     if subset is not None:
         records = half_of(records, subset, val_share=val_share, where=str(file))
     source = f"{file} ({subset})" if subset else str(file)
     return assemble(records, classes.names, source=source, multi_label=multi_label, notes=notes)
 
 
+def _records(lines: Sequence[_Line], classes: ClassIndex, *, fps: float | None) -> list[ClipRecord]:
+    records = []
+    for line in lines:
+        labels = tuple(classes.index(label, where=line.where) for label in line.labels)
+        extra = {"fps": fps} if fps is not None and line.num_frames is not None else {}
+        if line.exists:
+            records.append(ClipRecord(line.path, line.place, labels, line.num_frames, extra=extra))
+    return records
+
+
 def list_line(path: str, labels: tuple[int, ...], *, num_frames: int | None = None) -> str:
-    """The line that `clip_list` reads back as this clip."""
+    """Returns the line that `clip_list` reads as this clip."""
     if re.search(r"[\s,;]|^[#\"']", path):
         quote = "'" if '"' in path else '"'
         path = f"{quote}{path}{quote}"
@@ -128,7 +133,7 @@ def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
     counted = _COUNTED.fullmatch(rest)
     num_frames = None
     if is_folder and (counted is None or int(counted[1]) < 1):
-        raise DataError(f"{where}: '{path}' is a folder, without a number of frames; {FORMS[multi_label]}")
+        raise DataError(f"{where}: '{path}' is a folder without a number of frames; {FORMS[multi_label]}")
     if counted and (is_folder or (not is_file and counted[2] and place.suffix.lower() not in VIDEO_SUFFIXES)):
         num_frames, rest = int(counted[1]), counted[2] or ""
     if not multi_label:
@@ -150,7 +155,7 @@ def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
 
 
 def _place(start: Path, path: str) -> Path:
-    """Where the clip is; Windows' separators are read anywhere."""
+    """Returns the path of the clip; Windows' separators are accepted on every system."""
     place = start / path
     if "\\" in path and not os.path.exists(place):  # noqa: PTH110 (False for names that no file can have)
         return start / path.replace("\\", "/")
@@ -161,7 +166,7 @@ def _refuse_header(lines: Sequence[tuple[str, str]], *, start: Path) -> None:
     """Refuses a first line that names columns.
 
     Raises:
-        DataError: it does.
+        DataError: the first line is a header.
     """
     for where, line in lines[:1]:
         headings = [field.strip("\"'").lower() for field in re.split(GAP, line) if field]
@@ -170,10 +175,10 @@ def _refuse_header(lines: Sequence[tuple[str, str]], *, start: Path) -> None:
 
 
 def _refuse_label_first(line: str, *, where: str, start: Path) -> None:
-    """Refuses a line whose path stands last.
+    """Refuses a line with its label before its path.
 
     Raises:
-        DataError: it does.
+        DataError: the path comes last.
     """
     label, *fields = re.split(GAP, line, maxsplit=1)
     if fields and os.path.exists(_place(start, path := fields[0].strip("\"'"))):  # noqa: PTH110 (False for names that no file can have)
@@ -192,7 +197,7 @@ _COUNTED = re.compile(rf"(\d+)(?:{GAP}(.*))?")
 
 
 def _split_path(line: str, *, multi_label: bool) -> tuple[str, str]:
-    """The path ends at its closing quote, a tab, a video's ending, the last numbers or the first gap."""
+    """Splits off the path: up to its closing quote, a tab, a video's ending, the last numbers or the first gap."""
     if quoted := _QUOTED.fullmatch(line):
         return quoted[2], (quoted[3] or "").strip(SEPARATORS)
     for form in (_TAB, _VIDEO, _NUMBERS[multi_label], _FIRST_GAP):
@@ -202,7 +207,7 @@ def _split_path(line: str, *, multi_label: bool) -> tuple[str, str]:
 
 
 def _split_labels(text: str) -> list[str]:
-    """Numbers are separated by anything; names by commas or tabs, or by spaces when there are neither."""
+    """Splits labels: numbers at any separator; names at commas or tabs, or at spaces if there are neither."""
     fields = [field for field in re.split(GAP, text) if field]
     if all(map(is_number, fields)) or not re.search(r"[\t,;]", text):
         return fields

@@ -1,4 +1,4 @@
-"""What every format of clip data gives: records with class names, checked alike."""
+"""The data set that every format of clip data gives: checked records with class names."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class ClipDataset(Dataset[ClipRecord]):
     Attributes:
         class_names: the name of label 0, 1, ...
         records: one a sample, with ids that are unique.
-        multi_label: a sample has any number of labels; otherwise one, or none when the answer is not known.
+        multi_label: a sample has any number of labels; otherwise one, or none if the truth is unknown.
         source: the file or folder it was read from.
-        notes: what was left out or looks odd, one sentence each.
+        notes: samples that were left out or look odd, one sentence each.
 
     Raises:
         DataError: no records, an id or a class name given twice, a label without a class, too many labels.
@@ -50,7 +50,7 @@ class ClipDataset(Dataset[ClipRecord]):
         for kind, names in (("class name", self.class_names), ("id", (r.id for r in self.records))):
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
-                raise DataError(f"{self.source}: {kind} '{twice[0]}' stands more than once; each must be unique")
+                raise DataError(f"{self.source}: {kind} '{twice[0]}' appears more than once; each must be unique")
         for record in self.records:
             if len(record.labels) > 1 and not self.multi_label:
                 raise DataError(
@@ -89,10 +89,10 @@ def assemble(
     multi_label: bool = False,
     notes: Sequence[str] = (),
 ) -> ClipDataset:
-    """The data set of `records`; what was noted on the way is logged as warnings.
+    """Builds the data set of `records` and logs its notes as warnings.
 
-    A sample that is listed more than once is kept as often (some lists repeat samples on purpose), as `id#2`,
-    `id#3`. Repeats, classes without samples and a single class whose sub-folders look like classes are noted.
+    A repeated sample is kept as often as it is listed (some lists repeat samples on purpose), as `id#2`, `id#3`.
+    Repeats, classes without samples and a single class whose sub-folders look like classes are noted.
 
     Raises:
         DataError: see `ClipDataset`.
@@ -114,7 +114,7 @@ def check_val_share(val_share: float, *, where: str) -> None:
     """Refuses a share that leaves one half empty.
 
     Raises:
-        ConfigError: it is not between 0 and 1.
+        ConfigError: the share is not between 0 and 1.
     """
     if not 0 < val_share < 1:
         raise ConfigError(f"{where}: val_share should be between 0 and 1; got {val_share}")
@@ -124,7 +124,7 @@ def half_of(records: Sequence[ClipRecord], subset: Subset, *, val_share: float, 
     """Returns the training or the validation half of samples, split by the hash of their ids within each class.
 
     Args:
-        val_share: about how much of each class is held out: one sample at least where there are two, and never all.
+        val_share: approximate share of each class that is held out: at least one of two samples or more, never all.
 
     Raises:
         DataError: no class has two samples.
@@ -138,7 +138,7 @@ def half_of(records: Sequence[ClipRecord], subset: Subset, *, val_share: float, 
         held_out.update(sorted(ids, key=_hash)[:num_held_out])
     half = [record for record in records if (record.id in held_out) == (subset == "val")]
     if not half:
-        raise DataError(f"{where}: no class has two videos, one of them to hold out; add videos, or leave out subset")
+        raise DataError(f"{where}: no class has two videos, so none can be held out; add videos, or leave out subset")
     return half
 
 
@@ -147,7 +147,7 @@ def _hash(name: str) -> str:
 
 
 def _differing(records: Sequence[ClipRecord]) -> list[str]:
-    """The note on samples that are listed with different labels, if there are any."""
+    """Returns a note on samples that are listed with different labels, if there are any."""
     labels: dict[str, set[tuple[int, ...]]] = {}
     for record in records:
         labels.setdefault(record.id, set()).add(tuple(sorted(record.labels)))
@@ -156,13 +156,13 @@ def _differing(records: Sequence[ClipRecord]) -> list[str]:
 
 
 def _odd_classes(dataset: ClipDataset) -> list[str]:
-    """The notes on classes without samples, on labels that count from 1, and on a folder one level too high."""
+    """Returns notes on classes without samples, labels that count from 1, and a folder one level too high."""
     names, counts = dataset.class_names, dataset.class_counts()
     notes = []
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if empty and any(counts):
         from_1 = len(names) > 2 and names == tuple(map(str, range(len(names)))) and empty == ["0"]
-        hint = "; the labels run from 1, they should count from 0" if from_1 else ""
+        hint = "; the labels start at 1, but must start at 0" if from_1 else ""
         notes.append(f"{len(empty)} of {len(names)} classes without samples: {some_of(empty)}{hint}")
     if len(names) == 1 and (found := folders_like_classes(dataset)) is not None:
         root, folders = found
@@ -171,7 +171,7 @@ def _odd_classes(dataset: ClipDataset) -> list[str]:
 
 
 def _unique_ids(records: Iterable[ClipRecord]) -> tuple[list[ClipRecord], Counter[str]]:
-    """The records with repeated ids numbered, and how often each of those came again."""
+    """Numbers repeated ids; returns the records and how often each id was repeated."""
     seen: Counter[str] = Counter()
     unique = []
     for record in records:

@@ -1,11 +1,11 @@
-"""Videos with stored features: what data sets of segments, captions and queries have in common."""
+"""Videos with stored features: the base of data sets of segments, captions and queries."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from videozoo.contracts.dataset import Dataset
 from videozoo.contracts.features import Features
@@ -14,15 +14,23 @@ from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import FeatureStore
 
-__all__ = ["FeatureDataset", "Missing", "StoredRecord", "key_in", "without_features"]
+__all__ = ["FeatureDataset", "Missing", "StoredRecord", "key_in", "with_features", "without_features"]
 
 R = TypeVar("R", bound=FeatureRecord, covariant=True)
-Missing = Literal["keep", "skip"]  # what becomes of videos without features
+
+
+class _OfVideo(Protocol):
+    @property
+    def video(self) -> str: ...
+
+
+S = TypeVar("S", bound=_OfVideo)
+Missing = Literal["keep", "skip"]  # whether videos without features stay in the data set
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredRecord(FeatureRecord):
-    """A record whose features lie in a store, under a key, and are read when asked for."""
+    """A record whose features lie in a store under a key; they are read on demand."""
 
     id: str
     store: FeatureStore = dataclasses.field(repr=False)
@@ -42,14 +50,14 @@ class StoredRecord(FeatureRecord):
 
 @dataclasses.dataclass(frozen=True)
 class FeatureDataset(Dataset[R]):
-    """Records whose features are read when asked for.
+    """Records whose features are read on demand.
 
     Attributes:
-        class_names: the classes, or the words, that what is told of the records is made of.
-        records: with ids that are unique.
-        store: the videos' features; None where the records bring windows of their own.
-        source: the file it was read from.
-        notes: what was cut, left out or is missing, one sentence each.
+        class_names: the classes, or the vocabulary of the sentences.
+        records: the samples, with unique ids.
+        store: the videos' features; None if the records have their own windows.
+        source: the annotation file.
+        notes: annotations that were cut, left out or are missing, one sentence each.
     """
 
     holds: ClassVar[Holds] = "features"
@@ -77,26 +85,51 @@ class FeatureDataset(Dataset[R]):
 
     @property
     def extractor(self) -> Path | None:
-        """The weight file that makes such features of other videos, if it lies beside them."""
+        """The weight file that makes such features of other videos, if it is stored with them."""
         return self.store.extractor if self.store is not None else None
 
 
 def key_in(store: FeatureStore, id_: str) -> str:
-    """What the store calls a video: ActivityNet's ids stand with `v_` before them, or without."""
+    """Returns a video's key in the store: ActivityNet's ids may have the prefix `v_` or not."""
     bare = id_.removeprefix("v_")
     return next((key for key in (id_, f"v_{bare}", bare) if key in store), id_)
 
 
-def without_features(store: FeatureStore, keys: Mapping[str, str], *, path: Path) -> list[str]:
-    """The videos of the annotation file `path` that the store lacks; `keys` says what it would call each.
+def with_features(
+    samples: list[S], store: FeatureStore, keys: Mapping[str, str], *, path: Path, missing: Missing, noun: str
+) -> tuple[list[S], list[str]]:
+    """Returns the samples to keep, all or those with features, and the note on videos without features.
+
+    Args:
+        keys: the store's key of each video.
+        path: the annotation file, for messages.
+        noun: plural of a sample, for the note.
 
     Raises:
-        DataError: it has none of them.
+        DataError: no video has features.
+    """
+    gone = without_features(store, keys, path=path)
+    if not gone:
+        return samples, []
+    kept = [sample for sample in samples if sample.video not in set(gone)]
+    left_out = ", left out" if missing == "skip" else ""
+    note = (
+        f"{len(gone)} of {len(keys)} videos without features, with {len(samples) - len(kept)} of {len(samples)} "
+        f"{noun}{left_out}: {some_of(gone)}"
+    )
+    return (kept if missing == "skip" else samples), [note]
+
+
+def without_features(store: FeatureStore, keys: Mapping[str, str], *, path: Path) -> list[str]:
+    """Returns the videos of the annotation file `path` that the store lacks; `keys` maps videos to store keys.
+
+    Raises:
+        DataError: the store has none of the videos.
     """
     missing = [video for video, key in keys.items() if key not in store]
     if len(missing) == len(keys):
         raise DataError(
-            f"{store.path}: has no features of the {counted(len(keys), 'video')} in {path}; it has those of "
+            f"{store.path}: has no features of the {counted(len(keys), 'video')} in {path}; it has features of "
             f"{some_of(store.ids, 2)}, the videos are {some_of(missing, 2)}"
         )
     return missing

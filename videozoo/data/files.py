@@ -1,4 +1,4 @@
-"""What the formats read from disk: lines of text files, and the clips below a folder."""
+"""Reading from disk for all formats: lines of text files, and the clips below a folder."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def find_readable_clips(folder: Path) -> Clips:
     """Finds the clips below `folder`; see `io.clip_files.find_clips`.
 
     Raises:
-        DataError: a folder below it cannot be read, so that clips would be left out in silence.
+        DataError: a folder below it cannot be read; its clips would be missing.
     """
     clips = find_clips(folder)
     for place, reason in clips.unreadable.items():
-        raise DataError(f"{place}: cannot be read ({reason}); allow it, or move it out of {folder}")
+        raise DataError(f"{place}: cannot be read ({reason}); give read permission, or move it out of {folder}")
     return clips
 
 
 def find_stems(folder: Path) -> dict[str, list[Path]]:
-    """The videos anywhere below `folder` by their names without ending.
+    """Returns the videos anywhere below `folder` by their names without ending.
 
     Raises:
         DataError: there is no such folder, or no video in it.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder of videos; correct the path")
+        raise DataError(f"{folder}: this folder of videos does not exist; correct the path")
     stems: dict[str, list[Path]] = defaultdict(list)
     for video in find_readable_clips(folder).videos:
         stems[video.stem].append(video)
@@ -48,10 +48,10 @@ def find_stems(folder: Path) -> dict[str, list[Path]]:
 def check_missing(
     missing: Sequence[tuple[str, str]], total: int, *, searched: str, advice: str, skip: bool
 ) -> list[str]:
-    """The note on entries of a list without a file, given as ("file:line", "no such file ..."), if any.
+    """Returns a note on the entries of a list whose file is missing, given as ("file:line", "no such file ...").
 
     Raises:
-        DataError: there are some and `skip` is not set, or none but these.
+        DataError: files are missing and `skip` is not set, or all are missing.
     """
     if not missing:
         return []
@@ -70,6 +70,6 @@ def check_missing(
 
 
 def some_of(items: Sequence[object], num_shown: int = 5) -> str:
-    """`a, b, c and 7 more`."""
+    """Returns the first items and the number of the others: `a, b, c and 7 more`."""
     shown = ", ".join(str(item) for item in items[:num_shown])
     return shown if len(items) <= num_shown else f"{shown} and {len(items) - num_shown} more"

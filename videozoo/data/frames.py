@@ -1,4 +1,4 @@
-"""Videos decoded once and for all: a folder of JPEG frames each, and the list that names them."""
+"""Decodes videos in advance: one folder of JPEG frames for each, and the list file."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from videozoo.structured import read_json
 
 __all__ = ["FRAME_NAME", "FrameList", "convert_videos", "prepare_frames", "write_frames"]
 
-FRAME_NAME = "img_{:05d}.jpg"  # counted from 1, as `clip_list` readers of other toolkits expect
+FRAME_NAME = "img_{:05d}.jpg"  # counted from 1, as other toolkits' readers of lists expect
 MARKER = ".done.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameList:
-    """What `convert_videos` left behind: the list file, and how each video fared."""
+    """The result of `convert_videos`: the list file, and the outcome for each video."""
 
     path: Path
     num_written: int
     num_kept: int
-    failed: Mapping[str, str]  # path of the video -> the decoder's reason
+    failed: Mapping[str, str]  # path of the video -> the decoder's message
 
 
 def prepare_frames(
@@ -49,14 +49,14 @@ def prepare_frames(
 ) -> FrameList:
     """Writes each video's frames to `out_dir/name/<clip>/`, and the list of them to `out_dir/name.txt`.
 
-    A video whose frames are complete, by the same settings, is kept: run it again to go on. Samples that
-    are folders of frames already are listed where they lie; videos that cannot be decoded are left out.
+    A video whose frames are complete, by the same settings, is kept, so running it again resumes. Samples
+    that are already folders of frames are listed in place; videos that cannot be decoded are left out.
 
     Args:
         on_done: called after each video.
 
     Raises:
-        DataError: no video at all could be decoded, or the disk takes no more.
+        DataError: no video could be decoded, or the disk is full.
     """
     write = functools.partial(write_frames, short_side_px=short_side_px, quality=quality)
     return convert_videos(dataset, out_dir, name, write=write, num_workers=num_workers, on_done=on_done)
@@ -72,15 +72,15 @@ def convert_videos(
     num_workers: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> FrameList:
-    """What `write` makes of each video, as `out_dir/name/<clip><suffix>`, and the list of them, `out_dir/name.txt`.
+    """Converts each video by `write` to `out_dir/name/<clip><suffix>`, and lists the results in `out_dir/name.txt`.
 
     Args:
-        write: gets the video and the new place; gives the number of frames, where that is a folder of them, and whether
-            it was there already. A DecodeError leaves the video out.
-        suffix: of new files; none for folders.
+        write: converts a video to the given path; returns the number of frames if it writes a folder of them, and
+            whether the result already existed. A DecodeError leaves the video out.
+        suffix: of new files; empty for folders.
 
     Raises:
-        DataError: no video at all could be decoded, or `write` says so.
+        DataError: no video could be decoded, or `write` raises it.
     """
     videos = {record.path: record.id for record in reversed(dataset.records) if record.num_frames is None}
     places = _places(videos, name, suffix=suffix)
@@ -117,14 +117,14 @@ def convert_videos(
 
 
 def write_frames(video: Path, folder: Path, *, short_side_px: int | None = 256, quality: int = 90) -> tuple[int, bool]:
-    """Writes every frame of a video as img_00001.jpg, ...: how many, and whether they were there already.
+    """Writes every frame of a video as img_00001.jpg, ...; returns their number and whether they already existed.
 
     Args:
-        short_side_px: frames are scaled down to this, never up; None leaves them as they are.
-        quality: of the JPEGs, as Pillow counts it, 1..95.
+        short_side_px: frames are scaled down to this, never up; None keeps their size.
+        quality: JPEG quality as in Pillow, 1..95.
 
     Raises:
-        DecodeError: the video cannot be decoded to its end; no frames are left.
+        DecodeError: the video cannot be decoded to its end; its frames are removed.
         DataError: the folder cannot be written.
     """
     size_bytes = video.stat().st_size if video.is_file() else 0
@@ -149,13 +149,13 @@ def write_frames(video: Path, folder: Path, *, short_side_px: int | None = 256, 
     except OSError as error:
         raise DataError(
             f"{folder}: cannot be written ({error.strerror or error}); "
-            "make room or choose another folder, then run again to go on"
+            "free some space or choose another folder, then run again to resume"
         ) from error
     return num_frames, False
 
 
 def _places(videos: Mapping[Path, str], name: str, *, suffix: str) -> dict[Path, str]:
-    """The place of each video below the output: its id without the ending, or with it if that is taken."""
+    """Returns each video's path below the output: its id without the ending, or with it if that is taken."""
     places: dict[Path, str] = {}
     taken: set[str] = set()
     for video, sample_id in sorted(videos.items()):
@@ -186,7 +186,7 @@ def _read_marker(folder: Path) -> dict[str, Any] | None:
 
 
 def _clear(folder: Path) -> None:
-    """Removes the frames and the marker of an earlier try, and nothing else."""
+    """Removes only the frames and the marker of an earlier attempt."""
     if folder.is_dir():
         (folder / MARKER).unlink(missing_ok=True)
         for frame in folder.glob("img_*.jpg"):

@@ -31,18 +31,18 @@ def kinetics_csv(
     missing: Literal["error", "skip"] = "error",
     whole_videos: bool = False,
 ) -> ClipDataset:
-    """Kinetics-400/600/700: a CSV with the columns label, youtube_id, time_start, time_end, split.
+    """Reads Kinetics-400/600/700: a CSV with the columns label, youtube_id, time_start, time_end, split.
 
     A row's video is `<youtube_id>_<start>_<end>.mp4` (six digits each) or `<youtube_id>.mp4`, with any video
     ending, anywhere below `video_dir`: flat, by class or by split. A file without a label column (the test
-    set's) gives samples without answers.
+    set's) gives samples without labels.
 
     Args:
-        split: takes only the rows whose split column says this.
+        split: takes only the rows with this value in the column split.
         class_names: the classes in order, or a file with one a line; by default a classes.txt or labels.txt
-            beside the CSV, else all labels of the CSV, sorted.
-        missing: "skip" counts and lists the videos that are not there (many are gone from YouTube).
-        whole_videos: `<youtube_id>.mp4` is the whole video, so that the clip is time_start..time_end of it.
+            in the CSV's folder, else all labels of the CSV, sorted.
+        missing: "skip" counts and lists the missing videos (many have been removed from YouTube).
+        whole_videos: `<youtube_id>.mp4` is the full video; the clip is time_start..time_end of it.
 
     Raises:
         DataError: no such file, a missing column, a malformed row, an unknown label, or a missing video.
@@ -100,20 +100,20 @@ def _read_rows(file: Path) -> list[_Row]:
             start_s, end_s = float(row["time_start"]), float(row["time_end"])
         except ValueError:
             times = f"{shown(row['time_start'])} and {shown(row['time_end'])}"
-            raise DataError(f"{where}: the times {times} are no numbers; seconds are expected") from None
+            raise DataError(f"{where}: the times {times} are not numbers; give seconds") from None
         label, youtube_id = row.get("label", "").strip(), row["youtube_id"].strip()
         if not youtube_id or not 0 <= start_s < end_s < math.inf or ("label" in row and not label):
             raise DataError(
-                f"{where}: {label=} {youtube_id=} {start_s=} {end_s=} is no clip; "
-                "a row has a label, an id and 0 <= time_start < time_end"
+                f"{where}: {label=} {youtube_id=} {start_s=} {end_s=} is not a valid clip; "
+                "a row needs a label, an id and 0 <= time_start < time_end"
             )
         rows.append(_Row(where, label, youtube_id, start_s, end_s, row.get("split", "").strip()))
     if not rows:
-        raise DataError(f"{file}: holds no rows below its first line; fetch it again")
+        raise DataError(f"{file}: holds no rows below its header; fetch it again")
     return rows
 
 
 def _nearest(videos: Sequence[Path], label: str) -> Path | None:
-    """The video in the folder of its class, or the first one."""
+    """Returns the video in the folder of its class, or else the first one."""
     folders = {label, label.replace(" ", "_")}
     return next((video for video in videos if video.parent.name in folders), videos[0] if videos else None)

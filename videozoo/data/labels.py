@@ -1,4 +1,4 @@
-"""From what a list calls a class to its index, and where the class names come from."""
+"""Maps labels of a list to class indices, and finds the class names."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ __all__ = [
 CLASS_FILES = ("classes.txt", "labels.txt")
 ClassNames = Sequence[str] | Path | None
 MOST_CLASSES = 1_000_000
-MOST_DIGITS = 18  # a longer row of digits is a name: no such number can count classes
-MOST_LABELS_OF_ONE = 20  # samples from which on a label of its own for each is taken for an id
+MOST_DIGITS = 18  # more digits make a name: no such number can count classes
+MOST_LABELS_OF_ONE = 20  # with so many samples, labels that are all different are taken for ids
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassIndex:
-    """The classes of a data set; `said_by` tells in an error message who says so."""
+    """The classes of a data set; `said_by` names their source in error messages."""
 
     names: tuple[str, ...]
     said_by: str
-    numbering: ClassIndex | None = None  # what the list's numbers count, where that is another order of classes
+    numbering: ClassIndex | None = None  # the order that the list's numbers refer to, if it differs from `names`
 
     @functools.cached_property
     def indices(self) -> dict[str, int]:
-        """The index of each name."""
+        """Maps each name to its index."""
         return {name: i for i, name in enumerate(self.names)}
 
     def index(self, label: str, *, where: str) -> int:
-        """The index that a label means: a whole number is the index itself, anything else a class name.
+        """Returns the index of a label: a whole number is the index itself, any other text a class name.
 
         Raises:
             DataError: the number is out of range, or no class has the name.
@@ -60,23 +60,23 @@ class ClassIndex:
         return self.index_of_name(label, where=where)
 
     def index_of_name(self, name: str, *, where: str, what: str = "label") -> int:
-        """The index of a class name, also when that is a number.
+        """Returns the index of a class name, even if the name is a number.
 
         Raises:
             DataError: no class has the name.
         """
         if name not in self.indices:
-            raise DataError(f"{where}: {what} {shown(name)} is no class, {self.said_by}{_nearest(name, self.names)}")
+            raise DataError(f"{where}: {what} {shown(name)} is not a class, {self.said_by}{_nearest(name, self.names)}")
         return self.indices[name]
 
 
 def class_index(
     class_names: ClassNames, *, num_classes: int | None, folder: Path, samples: Sequence[tuple[str, Sequence[str]]]
 ) -> ClassIndex:
-    """The classes by the first of these that says them.
+    """Returns the classes from the first of these sources that exists.
 
-    1. `class_names`, a sequence or the path of a file with one name a line; numbers in the list still count the
-       names of a classes.txt beside it, and are matched to a sequence by name;
+    1. `class_names`, a sequence or the path of a file with one name a line; numbers in the list still refer
+       to a classes.txt in its folder, and are matched to a sequence by name;
     2. classes.txt or labels.txt in `folder`;
     3. the labels of the list: sorted when they are names; when they are numbers, "0", "1", ... up to `num_classes` or
        the largest.
@@ -86,7 +86,7 @@ def class_index(
 
     Raises:
         ConfigError: the number of names is not `num_classes`.
-        DataError: there is no such file, numbers and names are mixed, or the labels look like something else.
+        DataError: there is no such file, numbers and names are mixed, or the labels do not look like classes.
     """
     if num_classes is not None and not 1 <= num_classes <= MOST_CLASSES:
         raise ConfigError(f"num_classes: should be from 1 to {MOST_CLASSES}; got {num_classes}")
@@ -97,12 +97,12 @@ def class_index(
     if found is None:
         found = _from_labels(labels, num_classes)
     elif beside is not None and class_names is not None and not isinstance(class_names, str | Path):
-        counted = given_names(beside)  # the list was numbered by it, whatever order the model's classes have
+        counted = given_names(beside)  # the list's numbers refer to it, whatever the order of the model's classes
         if counted is not None and counted.names != found.names:
             found = dataclasses.replace(found, numbering=counted)
     numbers = [int(label) for _, label in labels if is_number(label)]
     if numbers and found.numbering is None and min(numbers) > 0 and max(numbers) == len(found.names):
-        counted_from_1 = f"labels count from 0, and those of this list run from {min(numbers)} to {max(numbers)}"
+        counted_from_1 = f"labels count from 0, but the labels of this list run from {min(numbers)} to {max(numbers)}"
         found = dataclasses.replace(found, said_by=f"{found.said_by}; {counted_from_1}")
     if num_classes is not None and len(found.names) != num_classes:
         raise ConfigError(
@@ -112,7 +112,7 @@ def class_index(
 
 
 def given_names(class_names: ClassNames) -> ClassIndex | None:
-    """The classes that a recipe, a file or the training data names; None when nothing is given."""
+    """Returns the classes named by a recipe, a file or the training data; None if `class_names` is None."""
     if class_names is None:
         return None
     if isinstance(class_names, str | Path):
@@ -124,12 +124,12 @@ def given_names(class_names: ClassNames) -> ClassIndex | None:
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """The names in a file: one a line in order, or with their indices, `name index` or `index name`.
+    """Reads the names in a file: one a line in order, or with their indices, `name index` or `index name`.
 
     Indices count from 0 or 1, without gaps and in any order.
 
     Raises:
-        DataError: there is no such file, it is empty, or a name stands twice.
+        DataError: there is no such file, it is empty, or a name appears twice.
     """
     lines = read_lines(path, kind="file of class names")
     if not lines:
@@ -149,7 +149,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise DataError(f"{path}: class name '{name}' stands more than once; each class needs its own name")
+            raise DataError(f"{path}: class name '{name}' appears more than once; each class needs its own name")
         seen.add(name)
     return tuple(names)
 
@@ -161,15 +161,15 @@ def is_number(label: str) -> bool:
 
 
 def one_column_a_class(labels: Sequence[str]) -> bool:
-    """Whether these can be one 0 or 1 for each class, as other projects write several labels."""
+    """Returns whether the labels can be a 0 or 1 for each class, a common format for multi-label data."""
     return len(labels) > 1 and all(label in ("0", "1", "0.0", "1.0") for label in labels)
 
 
 def _check_samples(samples: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Refuses labels whose form is another one than a list's.
+    """Refuses labels in a format that lists do not have.
 
     Raises:
-        DataError: every sample has the same number of zeros and ones, or a label stands twice in one sample.
+        DataError: every sample has the same number of zeros and ones, or a sample has a label twice.
     """
     labeled = [(where, labels) for where, labels in samples if labels]
     if len({len(labels) for _, labels in labeled}) == 1 and all(one_column_a_class(labels) for _, labels in labeled):
@@ -178,15 +178,15 @@ def _check_samples(samples: Sequence[tuple[str, Sequence[str]]]) -> None:
     for where, labels in labeled:
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
-            raise DataError(f"{where}: label {shown(twice)} stands twice; name each class of a sample once")
+            raise DataError(f"{where}: label {shown(twice)} appears twice; name each class of a sample once")
 
 
 def columns_message(where: str, labels: Sequence[str]) -> str:
-    """The error about labels that are one column a class."""
+    """Returns the error message for labels with one column for each class."""
     present = [str(i) for i, label in enumerate(labels) if float(label)]
     return (
-        f"{where}: {shown(' '.join(labels))} looks like one column a class; write the numbers of the columns that "
-        f"are 1 ({' '.join(present) or 'none'}), or the names of those classes"
+        f"{where}: {shown(' '.join(labels))} looks like one column for each class; write the numbers of the columns "
+        f"that are 1 ({' '.join(present) or 'none'}), or the names of those classes"
     )
 
 
@@ -205,7 +205,7 @@ def _from_labels(labels: Sequence[tuple[str, str]], num_classes: int | None) -> 
     if numbers and names:
         raise DataError(
             f"{names[0][0]}: label {shown(names[0][1])} is a name, but {numbers[0][0]} has {numbers[0][1]}; "
-            "write all labels alike, or name the classes in class_names or in a classes.txt beside the list"
+            "write all labels alike, or name the classes in class_names or in a classes.txt in the list's folder"
         )
     if names:
         _refuse_ids(names)
@@ -217,7 +217,7 @@ def _from_labels(labels: Sequence[tuple[str, str]], num_classes: int | None) -> 
 
 
 def _num_classes(numbers: Sequence[tuple[str, str]]) -> int:
-    """One more than the largest label, where that is not far beyond the samples.
+    """Returns the largest label plus one, unless it is far beyond the number of samples.
 
     Raises:
         DataError: a label is negative, or most classes would have no sample.
@@ -240,15 +240,15 @@ def _num_classes(numbers: Sequence[tuple[str, str]]) -> int:
 
 
 def _refuse_ids(labels: Sequence[tuple[str, str]]) -> None:
-    """Refuses labels that are different for every sample.
+    """Refuses labels that differ for every sample.
 
     Raises:
-        DataError: they are.
+        DataError: no two samples share a label.
     """
     if len(labels) >= MOST_LABELS_OF_ONE and len({label for _, label in labels}) == len(labels):
         where, label = labels[0]
         raise DataError(
-            f"{where}: label {shown(label)} and all others stand once, as ids do: {len(labels)} classes of one "
+            f"{where}: every label appears once, like an id (e.g. {shown(label)}): {len(labels)} classes of one "
             "sample each; give the column with the classes, or set class_names"
         )
 
@@ -259,7 +259,7 @@ def _without(text: str, number: str, place: int) -> str:
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
-    """As `did_you_mean`, but without listing hundreds of classes."""
+    """Returns a hint like `did_you_mean`, but without listing hundreds of classes."""
     names = list(names)
     if len(names) <= 20:
         return did_you_mean(name, names)

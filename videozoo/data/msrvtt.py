@@ -26,21 +26,21 @@ def msrvtt(
     min_count: int = 1,
     missing: Missing = "keep",
 ) -> CaptionDataset:
-    """MSR-VTT (Xu et al., CVPR 2016): {videos: [{video_id, split}], sentences: [{video_id, caption}]}.
+    """Reads MSR-VTT (Xu et al., CVPR 2016): {videos: [{video_id, split}], sentences: [{video_id, caption}]}.
 
-    One sample a video with all its sentences: training draws one of them each time, evaluation takes all as references.
-    The times in the file are those of the film that a clip was cut from, and mean nothing here.
+    Each video is one sample with all its sentences. Training draws one of them each time; evaluation takes all as
+    references. The times in the file refer to the film that a clip was cut from, and are ignored.
 
     Args:
         path: train_val_videodatainfo.json, test_videodatainfo.json, or another of this form.
         features: a folder with one file a video, or a packed file; see `io.features.FeatureStore`.
         split: "train", "validate" or "test"; None takes all videos of the file.
-        class_names: the vocabulary; None makes one of these sentences.
-        min_count: how often a word has to be said to be in a vocabulary made here.
-        missing: "skip" leaves videos without features out; "keep" counts them as bad samples, and as not scored.
+        class_names: the vocabulary; None builds one from these sentences.
+        min_count: occurrences that a word needs to enter a vocabulary built here.
+        missing: "skip" leaves videos without features out; "keep" counts them as bad samples and as not scored.
 
     Raises:
-        DataError: a file of another form, no such split, no usable sentence, or no features of its videos.
+        DataError: the file has a different form, no such split or no usable sentence, or no video has features.
     """
     return assemble_captions(
         path, _videos(path, split), features=features, class_names=class_names, min_count=min_count, missing=missing
@@ -55,12 +55,12 @@ def _videos(path: Path, split: str | None) -> Iterator[Described]:
         advice="needs videos and sentences with video_id",
     )
     splits = {str(video["video_id"]): video.get("split", "") for video in content["videos"]}
-    told = [(str(sentence["video_id"]), sentence["caption"]) for sentence in content["sentences"]]
+    captions = [(str(sentence["video_id"]), sentence["caption"]) for sentence in content["sentences"]]
     if split is not None and split not in splits.values():
         known = ", ".join(sorted(set(splits.values())))
         raise DataError(f"{path}: has no split '{split}'; it has {known}")
     captions: dict[str, list[str]] = {video: [] for video, of in splits.items() if split in (None, of)}
-    for video, caption in told:
+    for video, caption in captions:
         if video not in splits:
             raise DataError(
                 f"{path}: a sentence is about '{video}', which is not among its videos; fetch the file again"

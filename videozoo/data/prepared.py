@@ -1,4 +1,4 @@
-"""From a folder alone to the `data` section of a recipe: the layouts that `videozoo train FOLDER` takes."""
+"""Derives the `data` section of a recipe from a folder: the layouts that `videozoo train FOLDER` accepts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SHARD = re.compile(r"(.+)-\d+\.tar")
 def data_section(folder: Path) -> dict[str, dict[str, Any]]:
     """Returns where the training and the validation samples of a folder are.
 
-    The lists or shards that `videozoo prepare` has written into it, or else one sub-folder a class. Where there is no
-    list of each split, the one list is split as a folder is.
+    These are the lists or shards that `videozoo prepare` wrote into it, or else one sub-folder for each class. A single
+    list is split like a folder.
 
     Raises:
-        ConfigError: there are several lists, and which one is for training is unknown.
+        ConfigError: there are several lists, and the one for training is unknown.
     """
     lists = {file.stem: str(file) for file in sorted(folder.glob("*.txt")) if file.name not in CLASS_FILES}
     folders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
@@ -33,7 +33,7 @@ def data_section(folder: Path) -> dict[str, dict[str, Any]]:
         return {split: {"name": "clip_list", "path": lists[split]} for split in ("train", "val")}
     if shards and not folders:
         raise ConfigError(
-            f"{folder}: holds shards of {', '.join(sorted(shards))} alone, which are not split; prepare a folder with "
+            f"{folder}: holds shards of {', '.join(sorted(shards))} only, which are not split; prepare a folder with "
             "train/ and val/, or use the recipe finetune with data.train.name=shards data.train.path=PATTERN"
         )
     if not folders or not folders <= lists.keys():

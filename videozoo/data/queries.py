@@ -1,4 +1,4 @@
-"""Sentences that tell of moments of videos: what every such data set gives, checked alike."""
+"""Data sets of sentences that describe moments of videos, with the checks that they share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from videozoo.contracts.record import Truth
 from videozoo.contracts.video import Span
-from videozoo.data.feature_dataset import FeatureDataset, Missing, StoredRecord, without_features
+from videozoo.data.feature_dataset import FeatureDataset, Missing, StoredRecord, with_features
 from videozoo.data.files import some_of
 from videozoo.errors import DataError, counted
 from videozoo.io.features import FeatureStore
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """One sentence of an annotation file, as it stands there; `where` names the place."""
+    """One sentence as it stands in an annotation file; `where` is its position, for messages."""
 
     where: str
     video: str
@@ -34,7 +34,7 @@ class Query:
     start_s: float
     end_s: float
     duration_s: float | None = None
-    others: tuple[tuple[float, float], ...] = ()  # further moments that the sentence is true of
+    others: tuple[tuple[float, float], ...] = ()  # further moments that match the sentence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class QueryVideo(StoredRecord):
 
 
 class QueryDataset(FeatureDataset[QueryVideo]):
-    """The sentences of a data set; its class names are the words of the training ones, sorted: what encoders know."""
+    """The sentences of a data set; its class names are the sorted words of the training sentences."""
 
     truth: ClassVar[frozenset[Truth]] = frozenset({"moments", "segments"})
 
@@ -62,51 +62,28 @@ def assemble_queries(
     class_names: Sequence[str] | None = None,
     missing: Missing = "keep",
 ) -> QueryDataset:
-    """The data set of `queries`; what was noted on the way is logged as warnings.
+    """Builds the data set of `queries` and logs its notes as warnings.
 
     Sentences without words and moments that end before they begin are left out. Videos without features stay: training
-    replaces them and counts them as bad, evaluation names them.
+    replaces them and counts them as bad, evaluation lists them.
 
     Args:
         path: the annotation file, for messages.
-        features: what `FeatureStore` reads.
+        features: the path of a `FeatureStore`.
         class_names: the vocabulary; None takes the words of these sentences.
         missing: "skip" leaves videos without features out.
 
     Raises:
-        DataError: no sentence that can be used, or no features of any video.
+        DataError: no sentence is usable, or no video has features.
     """
     store = FeatureStore(features)
-    notes: list[str] = []
-    usable: list[Query] = []
-    wordless: list[str] = []
-    backwards: list[str] = []
-    for query in queries:
-        if not tokenize(query.sentence):
-            wordless.append(query.where)
-        elif not all(0 <= start < end < math.inf for start, end in ((query.start_s, query.end_s), *query.others)):
-            backwards.append(query.where)
-        else:
-            usable.append(query)
-    for faults, problem in (
-        (wordless, "without words"),
-        (backwards, "whose moment ends before it begins"),
-    ):
-        if faults:
-            notes.append(f"{counted(len(faults), 'sentence')} {problem}, left out: {some_of(faults)}")
+    usable, notes = _usable(queries)
     if not usable:
-        raise DataError(f"{path}: holds no sentence that can be used{''.join('; ' + note for note in notes)}")
+        raise DataError(f"{path}: holds no usable sentence{''.join('; ' + note for note in notes)}")
     videos = dict.fromkeys(query.video for query in usable)
     keys = {video: video if video in store else Path(video).stem for video in videos}
-    if gone := without_features(store, keys, path=path):
-        there = [query for query in usable if query.video not in set(gone)]
-        lost = len(usable) - len(there)
-        left_out = ", left out" if missing == "skip" else ""
-        notes.append(
-            f"{len(gone)} of {len(keys)} videos without features, with {lost} of {len(usable)} sentences{left_out}: "
-            f"{some_of(gone)}"
-        )
-        usable = there if missing == "skip" else usable
+    usable, lost = with_features(usable, store, keys, path=path, missing=missing, noun="sentences")
+    notes += lost
     count: Counter[str] = Counter()
     records = []
     for query in usable:
@@ -128,3 +105,24 @@ def assemble_queries(
         log.warning("%s: %s", path, note)
     names = tuple(class_names) if class_names is not None else vocabulary(query.sentence for query in usable)
     return QueryDataset(names, records, store, str(path), tuple(notes))
+
+
+def _usable(queries: Iterable[Query]) -> tuple[list[Query], list[str]]:
+    """Returns the usable queries, and notes on the others."""
+    usable: list[Query] = []
+    wordless: list[str] = []
+    backwards: list[str] = []
+    for query in queries:
+        if not tokenize(query.sentence):
+            wordless.append(query.where)
+        elif not all(0 <= start < end < math.inf for start, end in ((query.start_s, query.end_s), *query.others)):
+            backwards.append(query.where)
+        else:
+            usable.append(query)
+    faults = {"without words": wordless, "whose moment ends before it begins": backwards}
+    notes = [
+        f"{counted(len(places), 'sentence')} {fault}, left out: {some_of(places)}"
+        for fault, places in faults.items()
+        if places
+    ]
+    return usable, notes

@@ -1,4 +1,4 @@
-"""QVHighlights: sentences about videos of 150 s, each with one true moment or several."""
+"""QVHighlights: sentences about videos of 150 s, each with one or more matching moments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEEDS = "needs JSON with vid, query, duration and relevant_windows [[start, end]
 
 @register_dataset
 def qvhighlights(path: Path, *, features: Path, class_names: Sequence[str] | None = None) -> QueryDataset:
-    """QVHighlights' files (arXiv:2107.09609): JSON lines with `vid`, `query`, `duration` and `relevant_windows`.
+    """Reads QVHighlights' files (arXiv:2107.09609): JSON lines with `vid`, `query`, `duration` and `relevant_windows`.
 
     Args:
         path: highlight_train_release.jsonl, highlight_val_release.jsonl, or another of this form; times are seconds.
@@ -29,7 +29,7 @@ def qvhighlights(path: Path, *, features: Path, class_names: Sequence[str] | Non
         class_names: the vocabulary; None takes the words of these sentences.
 
     Raises:
-        DataError: a line of another form, no usable sentence, or no features of its videos.
+        DataError: a line has a different form, no sentence is usable, or no video has features.
     """
     return assemble_queries(path, _queries(path), features=features, class_names=class_names)
 

@@ -1,4 +1,4 @@
-"""Videos with annotated segments and stored features: what every such data set gives, checked alike."""
+"""Data sets of videos with annotated segments and stored features, with the checks that they share."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class AnnotatedVideo:
-    """One video of an annotation file, as it stands there.
+    """One video as it stands in an annotation file.
 
-    `covered_s` is the part that features of whole windows are about, where the file says so.
+    `covered_s` is the length of video that the features cover, if the file states it.
     """
 
     id: str
@@ -45,7 +45,7 @@ class AnnotatedVideo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentVideo(StoredRecord):
-    """A video with its segments; `stride_s` is the distance of the rows of features that do not say it."""
+    """A video with its segments; `stride_s` is the distance between feature rows, for features that do not state it."""
 
     duration_s: float | None = None
     segments: tuple[Span, ...] = ()
@@ -60,7 +60,7 @@ class SegmentVideo(StoredRecord):
 
 
 class SegmentDataset(FeatureDataset[SegmentVideo]):
-    """The videos of a data set of segments; its class names are what segments may be called."""
+    """The videos of a data set of segments; its class names are the labels of segments."""
 
     truth: ClassVar[frozenset[Truth]] = frozenset({"segments"})
 
@@ -75,30 +75,24 @@ def assemble_segments(
     stride_s: float | None = None,
     missing: Missing = "keep",
 ) -> SegmentDataset:
-    """The data set of those `videos` that are in `subset`; what was noted on the way is logged as warnings.
+    """Builds the data set of the `videos` in `subset` and logs its notes as warnings.
 
-    Segments are cut at the ends of their video; those that are left without length and those of unknown classes are
-    left out.
+    Segments are cut at the ends of their video; segments without length or of unknown classes are left out.
 
     Args:
         path: the annotation file, for messages.
-        features: what `FeatureStore` reads.
+        features: the path of a `FeatureStore`.
         class_names: the classes in order, or a file with one a line; None takes the labels of all videos, sorted.
-        stride_s: seconds from row to row in features that do not say it.
-        missing: "keep" leaves videos without features in the data set, so that training counts them as bad samples and
-            evaluation names them as not scored; "skip" leaves them out.
+        stride_s: seconds between rows for features that do not state it.
+        missing: "keep" leaves videos without features in the data set, training counts them as bad samples, evaluation
+            lists them as not scored. "skip" leaves them out.
 
     Raises:
-        DataError: no such subset, no video with features, no segment of a known class though there are segments, or no
-            segment at all where nothing names the classes.
+        DataError: there is no such subset, no video has features, all segments are of unknown classes, or there are no
+            segments and no `class_names`.
     """
     wanted = (subset,) if isinstance(subset, str) else tuple(subset)
-    chosen = [video for video in videos if video.subset in wanted]
-    if not chosen:
-        known = ", ".join(sorted({video.subset or "none" for video in videos}))
-        raise DataError(
-            f"{path}: no video is in subset {' or '.join(wanted)}; it has {counted(len(videos), 'video')} in {known}"
-        )
+    chosen = _in_subset(videos, wanted, path=path)
     given = given_names(class_names)
     names = given.names if given is not None else tuple(sorted({s[2] for video in videos for s in video.segments}))
     store = FeatureStore(features)
@@ -106,10 +100,9 @@ def assemble_segments(
     lost = without_features(store, keys, path=path)
     if given is None and not any(video.segments for video in chosen):
         raise DataError(
-            f"{path}: there is no segment in {counted(len(chosen), 'video')} of subset {' or '.join(wanted)} "
+            f"{path}: has no segment in {counted(len(chosen), 'video')} of subset {' or '.join(wanted)} "
             f"({some_of([video.id for video in chosen])}); write them as 'annotations': [{{'segment', 'label'}}]"
         )
-    num_all = len(chosen)
     if missing == "skip":
         chosen = [video for video in chosen if keys[video.id] in store]
     faults = _Faults(frozenset(names))
@@ -117,7 +110,7 @@ def assemble_segments(
         SegmentVideo(
             id=video.id,
             duration_s=video.duration_s,
-            segments=tuple(faults.sound(video)),
+            segments=tuple(faults.usable(video)),
             store=store,
             key=keys[video.id],
             covered_s=video.covered_s,
@@ -129,25 +122,41 @@ def assemble_segments(
     if num_given and not any(record.segments for record in records):
         raise DataError(f"{path}: none of {counted(num_given, 'segment')} can be used: {'; '.join(faults.notes())}")
     notes = faults.notes()
-    empty = [record.id for record in records if not record.segments]
-    if empty:
-        notes.append(f"{len(empty)} of {len(records)} videos without a segment: {some_of(empty)}")
-    untimed = [record.id for record in records if record.duration_s is None] if stride_s is None else []
-    if untimed and store.recipe is None:  # features of other projects, which do not say when their rows are
-        notes.append(
-            f"{len(untimed)} of {len(records)} videos without a duration, which features without times need "
-            f"(write it into {path.name}, or set stride_s): {some_of(untimed)}"
-        )
+    notes += _incomplete(records, path=path, with_times=stride_s is not None or store.recipe is not None)
     if lost:
         left_out = ", left out" if missing == "skip" else ""
-        notes.append(f"{len(lost)} of {num_all} videos without features{left_out}: {some_of(lost)}")
+        notes.append(f"{len(lost)} of {len(keys)} videos without features{left_out}: {some_of(lost)}")
     for note in notes:
         log.warning("%s: %s", path, note)
     return SegmentDataset(names, records, store, str(path), tuple(notes))
 
 
+def _in_subset(videos: Sequence[AnnotatedVideo], wanted: Sequence[str], *, path: Path) -> list[AnnotatedVideo]:
+    chosen = [video for video in videos if video.subset in wanted]
+    if not chosen:
+        known = ", ".join(sorted({video.subset or "none" for video in videos}))
+        raise DataError(
+            f"{path}: no video is in subset {' or '.join(wanted)}; it has {counted(len(videos), 'video')} in {known}"
+        )
+    return chosen
+
+
+def _incomplete(records: Sequence[SegmentVideo], *, path: Path, with_times: bool) -> list[str]:
+    """Returns notes on videos without segments, and on videos without a duration if the features have no times."""
+    notes = []
+    if empty := [record.id for record in records if not record.segments]:
+        notes.append(f"{len(empty)} of {len(records)} videos without a segment: {some_of(empty)}")
+    untimed = [record.id for record in records if record.duration_s is None]
+    if untimed and not with_times:
+        notes.append(
+            f"{len(untimed)} of {len(records)} videos without a duration, which features without times need "
+            f"(write it into {path.name}, or set stride_s): {some_of(untimed)}"
+        )
+    return notes
+
+
 class _Faults:
-    """What is wrong with segments, counted on the way."""
+    """The faults of segments, collected by kind."""
 
     def __init__(self, class_names: frozenset[str]):
         self.class_names = class_names
@@ -155,8 +164,8 @@ class _Faults:
         self.without_length: list[str] = []
         self.unknown: list[tuple[str, str]] = []  # label, video
 
-    def sound(self, video: AnnotatedVideo) -> Iterator[Span]:
-        """The usable segments of a video, inside of it."""
+    def usable(self, video: AnnotatedVideo) -> Iterator[Span]:
+        """Yields the usable segments of a video, cut at its ends."""
         last_s = math.inf if video.duration_s is None else video.duration_s
         for start_s, end_s, label in video.segments:
             start, end = max(start_s, 0.0), min(end_s, last_s)
@@ -192,17 +201,17 @@ def _some_ids(ids: Sequence[str]) -> str:
 
 
 def read_annotations(path: str | Path, *, video_info: str | Path | None = None) -> list[AnnotatedVideo]:
-    """The videos of an annotation file in ActivityNet's official form or in the one of BSN and BMN.
+    """Reads the videos of an annotation file in ActivityNet's official format or in that of BSN and BMN.
 
-    Official: `{"database": {id: {"duration", "subset", "annotations": [{"segment", "label"}]}}}`; THUMOS14 is told in
-    it without durations. BSN and BMN: `{id: {"duration_second", "duration_frame", "feature_frame", "annotations"}}`,
+    Official: `{"database": {id: {"duration", "subset", "annotations": [{"segment", "label"}]}}}`; THUMOS14's files
+    lack durations. BSN and BMN: `{id: {"duration_second", "duration_frame", "feature_frame", "annotations"}}`,
     with `subset` in it or in `video_info`.
 
     Args:
         video_info: a CSV with the columns video and, as far as they are known, subset, seconds, numFrame, featureFrame.
 
     Raises:
-        DataError: no such file, not JSON, or not of these forms.
+        DataError: no such file, not JSON, or neither format.
     """
     path = Path(path)
     found = read_json(path, kind="annotation file")
@@ -221,7 +230,7 @@ class _Annotation(TypedDict):
 
 
 class _Entry(TypedDict, total=False):
-    """What annotations and video_info say of a video."""
+    """A video's entry in annotations and video_info."""
 
     subset: str
     duration: FiniteFloat | None
@@ -234,15 +243,15 @@ class _Entry(TypedDict, total=False):
 def _video(path: Path, id_: str, entry: _Entry) -> AnnotatedVideo:
     duration_s = entry.get("duration", entry.get("duration_second"))
     if duration_s is not None and duration_s <= 0:
-        raise DataError(f"{path}: {id_}: its duration is {duration_s:g}; needs seconds above 0")
-    frames, seen = entry.get("duration_frame"), entry.get("feature_frame")
-    covered_s = duration_s * seen / frames if duration_s is not None and frames and seen else None
+        raise DataError(f"{path}: {id_}: its duration is {duration_s:g}; give seconds above 0")
+    frames, covered_frames = entry.get("duration_frame"), entry.get("feature_frame")
+    covered_s = duration_s * covered_frames / frames if duration_s is not None and frames and covered_frames else None
     segments = tuple((*found["segment"], str(found["label"])) for found in entry.get("annotations", ()))
     return AnnotatedVideo(id_, entry.get("subset", ""), duration_s, covered_s, segments)
 
 
 def _read_info(path: Path) -> dict[str, _Entry]:
-    """Reads what BSN's video_info.csv says of each video, in the words of BMN's annotations."""
+    """Reads the entries of BSN's video_info.csv, under the keys of BMN's annotations."""
     known = {
         "subset": "subset",
         "seconds": "duration_second",
@@ -251,6 +260,6 @@ def _read_info(path: Path) -> dict[str, _Entry]:
     }
     found = {}
     for where, row in read_rows(path, kind="video_info file", columns=("video",)):
-        said = {name: row[column] for column, name in known.items() if row.get(column)}
-        found[row["video"]] = checked(said, _Entry, where=where, advice="needs video, subset and seconds")
+        entry = {name: row[column] for column, name in known.items() if row.get(column)}
+        found[row["video"]] = checked(entry, _Entry, where=where, advice="needs video, subset and seconds")
     return found

@@ -1,6 +1,6 @@
-"""Clips in tar archives: thousands in a file, as WebDataset lays them out, read at any place.
+"""Clips in tar archives: thousands in a file, in WebDataset's layout, with random access.
 
-A sample is a run of members with one name up to its first dot: `000017.mp4` with `000017.cls` or `000017.json`.
+A sample is a run of members with the same name up to the first dot: `000017.mp4` with `000017.cls` or `000017.json`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 INDEX_VERSION = 1
 LABELS = ("labels", "label", "cls")
 LONGEST_LABEL_BYTES = 16 << 20
-NUM_READERS = 8  # shards whose headers are read at a time
+NUM_READERS = 8  # shards whose headers are read in parallel
 TAR_BLOCK = 512
 NEEDS = "a sample is key.mp4 (or another video) with key.cls, a class number or name, or key.json with label or labels"
 
@@ -55,7 +55,7 @@ Labels = list[str | int] | str | int | None
 
 @dataclasses.dataclass(frozen=True)
 class ShardSample:
-    """One sample of a shard: where its video lies, and what is told of it."""
+    """One sample of a shard: the position of its video, and its labels."""
 
     key: str
     name: str  # of the video's member
@@ -76,7 +76,7 @@ class Shard:
 
 
 class ShardedClips(Dataset[ClipRecord]):
-    """The samples of many shards as records whose `path` is an address inside one; nothing is unpacked.
+    """The samples of many shards as records whose `path` is an address inside a shard; nothing is unpacked.
 
     Attributes:
         class_names: the name of label 0, 1, ...
@@ -122,12 +122,12 @@ class ShardedClips(Dataset[ClipRecord]):
         )
 
     def class_counts(self) -> list[int]:
-        """How many samples carry each label, in class order."""
+        """Returns the number of samples with each label, in class order."""
         counts = Counter(label for labels in self._labels for label in labels)
         return [counts[label] for label in range(len(self.class_names))]
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
-        """The order of an epoch: all samples at random, or those of `shuffle_shards` random shards at a time."""
+        """Draws the order of an epoch: all samples shuffled, or those of `shuffle_shards` random shards at a time."""
         if self.shuffle_shards is None:
             return rng.permutation(len(self))
         parts = np.split(np.arange(len(self)), self._ends[:-1])
@@ -145,26 +145,26 @@ def shards(
     multi_label: bool = False,
     shuffle_shards: int | None = None,
 ) -> ShardedClips:
-    """Tar archives of clips, by folder, pattern or list, as `videozoo prepare shards` and WebDataset write them.
+    """Reads tar archives of clips, by folder, pattern or list, as `videozoo prepare shards` and WebDataset write them.
 
-    The headers of each are read once and kept beside it (`x.tar.index.json`, where the folder can be written). Clips
-    are then decoded where they lie.
+    The headers of each archive are read once and stored next to it (`x.tar.index.json`, if the folder is writable).
+    Clips are decoded directly from the archive.
 
     Args:
         path: a folder with *.tar, a pattern (`train-*.tar` or `train-{000..146}.tar`, quoted in a shell), one file, or
             a .list or .txt file with one a line.
-        class_names: the classes in order, or a file with one a line; by default a classes.txt beside the shards, else
-            the names in them, else "0", "1", ...
+        class_names: the classes in order, or a file with one a line; by default a classes.txt in their folder, else the
+            names in the shards, else "0", "1", ...
         num_classes: how many classes there are, when nothing names them and the shards may lack the last ones.
         multi_label: a clip has any number of labels.
-        shuffle_shards: shuffle within so many shards at a time, for disks that are slow at random places; None shuffles
+        shuffle_shards: number of shards that are shuffled together, for disks with slow random access; None shuffles
             all clips.
 
     Raises:
-        DataError: no shards, one that is cut short or no tar, or a sample without a video or a label.
+        DataError: no shards, a file that is cut short or not a tar archive, or a sample without a video or a label.
     """
     if shuffle_shards is not None and shuffle_shards < 1:
-        raise ConfigError(f"shards.shuffle_shards: is {shuffle_shards}; it takes a whole number from 1 up, or null")
+        raise ConfigError(f"shards.shuffle_shards: is {shuffle_shards}; it must be a whole number from 1 up, or null")
     paths = list(itertools.chain.from_iterable(find_shards(one, ("*.tar",)) for one in _expand(str(path))))
     with ThreadPoolExecutor(NUM_READERS) as pool:
         found = list(pool.map(read_shard, paths))
@@ -189,15 +189,15 @@ def shards(
 
 
 def read_shard(path: Path) -> Shard:
-    """The samples of an archive, from its headers or from the index that an earlier reader left beside it.
+    """Reads the samples of an archive, from its headers or from the index that an earlier reader stored next to it.
 
     Raises:
-        DataError: it is cut short or no tar, or a sample lacks its video or its label.
+        DataError: it is cut short or not a tar archive, or a sample lacks its video or its label.
     """
     stat = regular_file(path, kind="shard").stat()
     stamp = {"version": INDEX_VERSION, "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     index = path.with_name(f"{path.name}.index.json")
-    with contextlib.suppress(DataError):  # none, damaged, or of an older version
+    with contextlib.suppress(DataError):  # missing, damaged, or of an older version
         kept = checked(read_json(index, kind="index"), _Index, where=index, advice="remove it")
         inside = all(0 <= s.offset <= s.offset + s.size_bytes <= stat.st_size for s in kept["samples"])
         if kept["stamp"] == stamp and inside:
@@ -206,13 +206,13 @@ def read_shard(path: Path) -> Shard:
     text = json.dumps({"stamp": stamp, "samples": [dataclasses.asdict(sample) for sample in shard.samples]})
     try:
         write_whole_text(index, text)
-    except DataError as error:  # a place that is read only: it is walked again next time
-        log.info("no index is kept; %s", error)
+    except DataError as error:  # a read-only folder: the headers are read again next time
+        log.info("no index is stored; %s", error)
     return shard
 
 
 class _Index(TypedDict):
-    """The content of the index beside an archive."""
+    """The content of an archive's index file."""
 
     stamp: dict[str, int]
     samples: list[ShardSample]
@@ -230,7 +230,7 @@ class _About(TypedDict, total=False):
 
 
 def _expand(pattern: str) -> list[str]:
-    """`train-{000..002}.tar` as its three names; other patterns as they are."""
+    """Expands `train-{000..002}.tar` to its three names; returns other patterns unchanged."""
     match = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", pattern)
     if match is None:
         return [pattern]
@@ -241,15 +241,17 @@ def _expand(pattern: str) -> list[str]:
 def _walk(path: Path, *, size_bytes: int) -> list[ShardSample]:
     again = "write it again, or fetch it again"
     groups: list[tuple[str, dict[str, tarfile.TarInfo]]] = []
-    told: dict[str, dict[str, bytes]] = {}
+    contents: dict[str, dict[str, bytes]] = {}
     end = 0
     with reading(path, advice=again):
         try:
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
-                    # a negative size leads backwards, without end; of a sparse member the file has only parts
+                    # a negative size would loop for ever; a sparse member is stored only in parts
                     if member.size < 0 or member.offset < end or member.issparse():
-                        raise DataError(f"{path}: {shown(member.name)} does not lie whole after byte {end}; {again}")
+                        raise DataError(
+                            f"{path}: {shown(member.name)} is not stored completely after byte {end}; {again}"
+                        )
                     end = member.offset_data + -(-member.size // TAR_BLOCK) * TAR_BLOCK
                     key, extension = _split_name(member.name)
                     if not member.isfile() or key is None:
@@ -261,21 +263,21 @@ def _walk(path: Path, *, size_bytes: int) -> list[ShardSample]:
                         if member.size > LONGEST_LABEL_BYTES:
                             raise DataError(f"{path}: {shown(member.name)} has {member.size:,} bytes; {NEEDS}")
                         file = tar.extractfile(member)
-                        told.setdefault(key, {})[extension] = b"" if file is None else file.read()
+                        contents.setdefault(key, {})[extension] = b"" if file is None else file.read()
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
         except tarfile.ReadError as error:
-            what = "is cut short" if end else "is no tar archive"
+            what = "is cut short" if end else "is not a tar archive"
             raise DataError(f"{path}: {what} ({error}); {again}") from error
     if end >= size_bytes:
         raise DataError(f"{path}: is cut short (it has no end mark after byte {end}); {again}")
     if not groups:
         raise DataError(f"{path}: holds no samples; {NEEDS}")
-    return [_sample(path, key, members, told.get(key, {})) for key, members in groups]
+    return [_sample(path, key, members, contents.get(key, {})) for key, members in groups]
 
 
 def _split_name(name: str) -> tuple[str | None, str]:
-    """("folder/000017", "mp4") of "folder/000017.mp4": WebDataset cuts at the first dot of the last part."""
+    """Splits "folder/000017.mp4" into ("folder/000017", "mp4") at the first dot of the last part, like WebDataset."""
     folder, _, last = name.removeprefix("./").rpartition("/")
     stem, dot, extension = last.partition(".")
     if not stem or not dot:
@@ -283,19 +285,19 @@ def _split_name(name: str) -> tuple[str | None, str]:
     return f"{folder}/{stem}" if folder else stem, extension.lower()
 
 
-def _sample(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], told: Mapping[str, bytes]) -> ShardSample:
+def _sample(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], contents: Mapping[str, bytes]) -> ShardSample:
     where = f"{path}: sample '{key}'"
     videos = [m for ext, m in members.items() if f".{ext.rpartition('.')[2]}" in VIDEO_SUFFIXES]
     if len(videos) != 1:
-        raise DataError(f"{where} has {len(videos)} videos, of the members {', '.join(sorted(members))}; {NEEDS}")
+        raise DataError(f"{where} has {len(videos)} videos among the members {', '.join(sorted(members))}; {NEEDS}")
     about: _About = {}
-    if "json" in told:
-        read = parse_json(told["json"], where=where, advice=NEEDS)
+    if "json" in contents:
+        read = parse_json(contents["json"], where=where, advice=NEEDS)
         about = checked(read if isinstance(read, dict) else {"label": read}, _About, where=where, advice=NEEDS)
     labels = next((found for name in LABELS if (found := about.get(name)) is not None), None)
-    if labels is None and "cls" in told:
+    if labels is None and "cls" in contents:
         with reading(where, advice=NEEDS):
-            labels = told["cls"].decode().strip() or None
+            labels = contents["cls"].decode().strip() or None
     if labels is None:
         raise DataError(f"{where} has no label; {NEEDS}")
     video = videos[0]
@@ -313,7 +315,7 @@ def _sample(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], told: 
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """What `write_shards` left behind; `failed` holds the decoder's reason by path."""
+    """The result of `write_shards`; `failed` maps paths to the decoder's message."""
 
     paths: tuple[Path, ...]
     num_written: int
@@ -330,22 +332,22 @@ def write_shards(
     num_workers: int = 1,
     on_done: Callable[[], None] = lambda: None,
 ) -> Shards:
-    """Puts the videos of a data set into `out_dir/name-000000.tar`, ..., each as it is, with its labels as JSON.
+    """Writes the videos of a data set, unchanged, into `out_dir/name-000000.tar`, ..., with their labels as JSON.
 
-    The samples are shuffled once, the same way every time, so that few shards together are much like the whole. A
-    shard that is complete is kept: run it again to go on. Videos whose first frame cannot be decoded are left out.
+    The samples are shuffled once, always in the same way, so that a few shards are representative of all. A complete
+    shard is kept, so running it again resumes. Videos whose first frame cannot be decoded are left out.
 
     Args:
-        shard_bytes: of videos, about, in each shard.
+        shard_bytes: approximate size of the videos in each shard.
         on_done: called after each video.
 
     Raises:
-        DataError: a sample is no video file, none can be decoded, or the disk takes no more.
+        DataError: a sample is not a video file, none can be decoded, or the disk is full.
     """
     folders = [record for record in dataset if record.num_frames is not None]
     if folders:
         raise DataError(
-            f"{folders[0].path}: is a folder of frames; shards hold video files: make them from the videos themselves"
+            f"{folders[0].path}: is a folder of frames; shards hold video files; make them from the videos themselves"
         )
     failed: dict[str, str] = {}
 
@@ -410,6 +412,6 @@ def _write_shard(path: Path, part: Sequence[tuple[str, ClipRecord]]) -> None:
 
 
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)  # without a date or an owner: equal input gives equal bytes
+    member = tarfile.TarInfo(name)  # without a date or an owner, so that equal input gives equal bytes
     member.size = size_bytes
     return member

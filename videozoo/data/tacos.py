@@ -25,17 +25,17 @@ FORM = "needs as many timestamps [first, last] as sentences, and fps"
 def tacos(
     path: Path, *, features: Path, class_names: Sequence[str] | None = None, missing: Missing = "keep"
 ) -> QueryDataset:
-    """TACoS as JSON: `{video: {"timestamps": [[first, last]], "sentences": [...], "fps": ..., "num_frames": ...}}`.
+    """Reads TACoS: `{video: {"timestamps": [[first, last]], "sentences": [...], "fps": ..., "num_frames": ...}}`.
 
     Args:
         path: train.json, val.json or test.json; timestamps are frames at `fps`.
         features: a folder with one file a video, or a packed file; see `io.features.FeatureStore`. Ids may lack the
             videos' ending `.avi`.
         class_names: the vocabulary; None takes the words of these sentences.
-        missing: "skip" leaves videos without features out; "keep" counts them as bad samples, and as not scored.
+        missing: "skip" leaves videos without features out; "keep" counts them as bad samples and as not scored.
 
     Raises:
-        DataError: not of this form, no usable sentence, or no features of its videos.
+        DataError: the file has a different form or no usable sentence, or no video has features.
     """
     return assemble_queries(path, _queries(path), features=features, class_names=class_names, missing=missing)
 

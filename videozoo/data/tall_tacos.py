@@ -1,4 +1,4 @@
-"""TACoS as TALL's authors gave it away: a feature file for every window, and pickled vectors of the sentences."""
+"""TACoS as published by TALL's authors: a feature file for every window, and pickled sentence vectors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FPS = 29.4
 
 @dataclasses.dataclass(frozen=True)
 class Movie:
-    """The windows of one video: (first, last) frame `[n 2]` of each, and where their files are."""
+    """The windows of one video: first and last frame `[n 2]` of each, and the folder of their files."""
 
     folder: Path
     name: str
@@ -36,17 +36,17 @@ class Movie:
     fps: float
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """The feature of a window that is there.
+        """Reads the feature of a stored window.
 
         Raises:
-            DataError: its file is no array of numbers.
+            DataError: its file is not an array of numbers.
         """
         path = regular_file(self._path(first, last), kind="array")
         with reading(path, advice="fetch it again"):
             return np.asarray(load_arrays(path), np.float32).reshape(-1)
 
     def context(self, first: int, last: int, size_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The features of the window before it, of itself, and of the one after; itself where there is none."""
+        """Returns the features of the window before, of itself, and of the one after; itself replaces missing ones."""
         own = self.read(first, last)
         around = ((first - size_frames, first), (last, last + size_frames))
         before, after = (self.read(*place) if self._path(*place).is_file() else own for place in around)
@@ -58,7 +58,7 @@ class Movie:
 
 @dataclasses.dataclass(frozen=True)
 class _Candidates:
-    """All windows of a movie, with `context_s` of it before and after each."""
+    """All windows of a movie, with `context_s` of context before and after each."""
 
     movie: Movie
     context_s: float
@@ -74,13 +74,13 @@ class _Candidates:
         return float(self.times_s.max())
 
     def look(self, times_s: np.ndarray) -> np.ndarray:
-        """What stands for some of the windows `[m 2]`: `[m 3d]`."""
+        """Returns the features `[m 3d]` of some of the windows `[m 2]`."""
         size_frames = round(self.context_s * self.movie.fps)
         frames = np.rint(times_s * self.movie.fps).astype(int).tolist()
         rows = [np.concatenate(self.movie.context(first, last, size_frames)) for first, last in frames]
         if wrong := [row for row in rows if row.size != 3 * self.feature_dim]:
             raise WidthError(
-                f"{self.movie.folder}: a feature of {self.movie.name} is {wrong[0].size // 3} wide; "
+                f"{self.movie.folder}: a feature of {self.movie.name} is {wrong[0].size // 3} wide, but "
                 f"the recipe says input.feature_dim={self.feature_dim}"
             )
         return np.stack(rows)
@@ -88,7 +88,7 @@ class _Candidates:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WindowQuery(FeatureRecord):
-    """A sentence, known by its number only, about a moment of a movie."""
+    """A sentence, known only by its number, that describes a moment of a movie."""
 
     id: str
     video: str
@@ -100,16 +100,16 @@ class WindowQuery(FeatureRecord):
         return _Candidates(self.movie, context_s, feature_dim)
 
     def features(self) -> Features:
-        """Refuses: this form has windows, not rows over time.
+        """Raises an error, since this data set has windows, not rows over time.
 
         Raises:
             DataError: always.
         """
-        raise DataError(f"{self.id}: has features of windows only; use it with input moments")
+        raise DataError(f"{self.id}: has only features of windows; use it with input moments")
 
 
 class WindowDataset(FeatureDataset[WindowQuery]):
-    """The sentences of movies whose windows were cut beforehand."""
+    """The sentences of movies with precomputed windows."""
 
     truth: ClassVar[frozenset[Truth]] = frozenset({"moments"})
 
@@ -118,20 +118,20 @@ class WindowDataset(FeatureDataset[WindowQuery]):
 def tall_tacos(
     windows: Path, *, sentences: Path, fps: float = FPS, class_names: Sequence[str] | None = None
 ) -> WindowDataset:
-    """TALL's own files of TACoS: windows and context as they were cut there, whatever the input spec says of lengths.
+    """Reads TALL's files of TACoS, with their windows and context; the input spec's lengths are ignored.
 
-    Sentences have vectors and no words, so that the recipe's encoder is {name: vectors, path: <the same pickle>}, both
-    pickles with a comma between for training and evaluation. Movies are matched by their whole name.
+    Sentences have vectors and no words, so the recipe's encoder is {name: vectors, path: <the same pickle>}; for
+    training and evaluation give both pickles, separated by a comma. Movies are matched by their full name.
 
     Args:
         windows: the folder with `<movie>_<first frame>_<last frame>.npy`: Interval64_128_256_512_overlap0.8_c3d_fc6
             for training, Interval128_256_overlap0.8_c3d_fc6 for evaluation.
         sentences: train_clip-sentvec.pkl or test_clip-sentvec.pkl: a list of (`<movie>_<first>_<last>`, vectors).
-        fps: of the frames in names.
-        class_names: unused here, since nothing says the words.
+        fps: frame rate of the frame numbers in the names.
+        class_names: ignored, since the words are unknown.
 
     Raises:
-        DataError: no windows, a file of another form, or sentences of movies without windows alone.
+        DataError: no windows, a file of a different form, or no movie has windows.
     """
     movies = _movies(windows, fps)
     records, missing = [], set()

@@ -11,7 +11,7 @@ from videozoo.data.segments import SegmentDataset, assemble_segments, read_annot
 
 __all__ = ["thumos14"]
 
-TRAINING = ("train", "validation", "Validation", "val", "training")  # what files call the 200 videos to learn from
+TRAINING = ("train", "validation", "Validation", "val", "training")  # names of the 200 training videos in files
 SUBSETS = {"train": TRAINING, "test": ("test", "Test", "testing")}
 
 
@@ -25,14 +25,14 @@ def thumos14(
     stride_s: float | None = None,
     missing: Missing = "keep",
 ) -> SegmentDataset:
-    """The temporally annotated videos of THUMOS14; its validation set is what one trains on.
+    """Reads the temporally annotated videos of THUMOS14; its validation set is used for training.
 
     Args:
         path: a JSON file of the form `{"database": {id: {"subset", "annotations"}}}`; durations may be missing.
         features: as for `activitynet`.
         subset: "train" (200 videos, called validation in some files) or "test" (about 210).
         class_names: as for `activitynet`.
-        stride_s: seconds from row to row in feature files that do not say it, e.g. 16 frames at 30 per second: 0.533.
+        stride_s: seconds between rows for feature files that do not state it, e.g. 16 frames at 30 per second: 0.533.
         missing: as for `activitynet`.
 
     Raises:

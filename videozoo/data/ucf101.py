@@ -26,16 +26,16 @@ def ucf101(
     class_names: ClassNames = None,
     missing: Literal["error", "skip"] = "error",
 ) -> ClipDataset:
-    """UCF101, http://arxiv.org/abs/1212.0402, by the lists of its authors.
+    """Reads UCF101, http://arxiv.org/abs/1212.0402, by the lists of its authors.
 
     Reads classInd.txt and trainlist0<split>.txt or testlist0<split>.txt from `split_dir`. A line's video is
-    found by its name anywhere below `path`, with any video ending: re-encoded copies and flat folders do too.
+    found by its name anywhere below `path`, with any video ending, so re-encoded copies and flat folders work.
 
     Args:
         class_names: the classes in order, or a file with one a line, instead of classInd.txt.
 
     Raises:
-        DataError: a missing list, a malformed line, an unknown class, another class's label, a missing video.
+        DataError: a missing list, a malformed line, an unknown class, a label of a different class, a missing video.
     """
     lists = Path(split_dir)
     class_file = lists / "classInd.txt"

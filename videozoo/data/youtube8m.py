@@ -1,4 +1,4 @@
-"""YouTube-8M: TFRecord shards of frame-level or video-level features, read where they lie."""
+"""YouTube-8M: TFRecord shards of frame-level or video-level features, read in place."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 NUM_CLASSES = 3862
 OPEN_SHARDS = 16  # of each process
-WALKERS = 8  # threads: a walk is mostly waiting for the disk
+WALKERS = 8  # threads: reading headers mostly waits for the disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +62,12 @@ class ShardRecord(FeatureRecord):
             return _read(context, lists, self.names)
         except DataError as error:
             raise DataError(f"{self.id}: {error}") from error
-        except (ValueError, OverflowError) as error:  # an id that is no text, labels that are no numbers
-            raise DataError(f"{self.id}: is no YouTube-8M record ({reason(error)}); fetch the file again") from error
+        except (ValueError, OverflowError) as error:  # an id that is not text, labels that are not numbers
+            raise DataError(f"{self.id}: is not a YouTube-8M record ({reason(error)}); fetch the file again") from error
 
 
 class FeatureShards(Dataset[ShardRecord]):
-    """The videos of many shards: one number a video is held, whatever the shards' size.
+    """The videos of many shards; memory holds one number for each video.
 
     Attributes:
         class_names: the name of label 0, 1, ...
@@ -90,7 +90,7 @@ class FeatureShards(Dataset[ShardRecord]):
         self.paths = tuple(paths)
         self.shuffle_shards = shuffle_shards
         self.names = names or _modalities(self.paths)
-        _open_shard.cache_clear()  # a file may be another than the last data set's of its name
+        _open_shard.cache_clear()  # the file may have changed since the last data set read it
         with ThreadPoolExecutor(WALKERS) as pool:
             walks = list(pool.map(_walk, self.paths))
         self._offsets = np.concatenate([offsets for offsets, _ in walks])
@@ -113,18 +113,18 @@ class FeatureShards(Dataset[ShardRecord]):
 
     @functools.cached_property
     def feature_recipe(self) -> dict[str, Any] | None:
-        """How the features were made, where `videozoo extract` made them."""
+        """How the features were made, if `videozoo extract` made them."""
         recipe = sidecar_recipe(self.paths[0].parent)
         return recipe.to_dict() if recipe is not None else None
 
     @property
     def extractor(self) -> Path | None:
-        """The weight file that makes such features of other videos, if it lies beside them."""
+        """The weight file that makes such features of other videos, if it is stored with them."""
         path = self.paths[0].parent / EXTRACTOR_FILE
         return path if os.path.isfile(path) else None  # noqa: PTH113 (False for names that no file can have)
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
-        """The order of an epoch: all videos at random, or those of `shuffle_shards` random shards at a time."""
+        """Draws the order of an epoch: all videos shuffled, or those of `shuffle_shards` random shards at a time."""
         if self.shuffle_shards is None:
             return rng.permutation(len(self))
         starts = np.concatenate([[0], self._ends[:-1]])
@@ -145,24 +145,24 @@ def youtube8m(
     features: tuple[str, ...] | None = None,
     shuffle_shards: int | None = None,
 ) -> FeatureShards:
-    """YouTube-8M's own files, read where they lie: TFRecord shards, compressed or not, by folder, pattern or list.
+    """Reads YouTube-8M's files in place: TFRecord shards, compressed or not, by folder, pattern or list.
 
     Frame-level files hold `rgb` and `audio` as bytes a frame; video-level ones `mean_rgb` and `mean_audio`, which
-    read as videos of one frame. Shards are walked once, header by header. A shard with a damaged end is used up to
-    there, and noted; a record with a damaged body is counted and named by the run.
+    read as videos of one frame. The headers of each shard are read once. A shard with a damaged end is used up to the
+    damage, and noted; a record with a damaged body is counted and listed by the run.
 
     Args:
         path: a folder with *.tfrecord or *.tfrecord.gz, a pattern (quoted in a shell), one file, or a .list or .txt
             file with one a line, relative to its own folder.
         class_names: the classes in order, or a file with one a line.
-        num_classes: how many there are, when nothing names them.
+        num_classes: number of classes, if nothing names them.
         vocabulary: YouTube-8M's vocabulary.csv, whose columns Index and Name give the names.
-        features: names of the modalities in the files; by default those that the first record has.
-        shuffle_shards: shuffle within so many shards at a time, for disks that are slow at random places and for
-            compressed shards, which are in memory as a whole; None shuffles all records.
+        features: names of the modalities in the files; by default those of the first record.
+        shuffle_shards: number of shards that are shuffled together, for disks with slow random access and for
+            compressed shards, which are held in memory; None shuffles all records.
 
     Raises:
-        DataError: no shards, one that is empty or no TFRecord, or records without known features.
+        DataError: no shards, a file that is empty or not a TFRecord, or records without known features.
     """
     paths = find_shards(path, ("*.tfrecord", "*.tfrecord.gz"))
     names = vocabulary_names(class_names, vocabulary, num_classes)
@@ -170,10 +170,10 @@ def youtube8m(
 
 
 def find_shards(path: str | Path, patterns: Sequence[str]) -> list[Path]:
-    """The files that a folder, a pattern, a list file or a file means, in the order of their names.
+    """Returns the files of a folder, a pattern, a list file or a single file, in the order of their names.
 
     Raises:
-        DataError: there are none, or one stands in a list twice.
+        DataError: there are no files, or a list contains one twice.
     """
     place = Path(path)
     if os.path.isdir(place):  # noqa: PTH112 (False for names that no file can have)
@@ -188,7 +188,7 @@ def find_shards(path: str | Path, patterns: Sequence[str]) -> list[Path]:
             )
         twice = [str(p) for p, count in Counter(found).items() if count > 1]
         if twice:
-            raise DataError(f"{place}: '{twice[0]}' stands more than once; each shard counts once")
+            raise DataError(f"{place}: '{twice[0]}' appears more than once; list each shard once")
         missing = "the list is empty"
     else:
         found = [place] if os.path.isfile(place) else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH113, PTH207
@@ -199,12 +199,12 @@ def find_shards(path: str | Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def read_vocabulary(path: str | Path, num_classes: int = NUM_CLASSES) -> tuple[str, ...]:
-    """Class names from YouTube-8M's vocabulary.csv; classes that it leaves out are called by their number.
+    """Reads class names from YouTube-8M's vocabulary.csv; a class that it lacks is named by its number.
 
-    Names that stand for two classes get their number in brackets.
+    Names of two classes get the class number in brackets.
 
     Raises:
-        DataError: no such file, no columns Index and Name, or an index that is no class.
+        DataError: no such file, no columns Index and Name, or an index out of range.
     """
     path = Path(path)
     names = [str(i) for i in range(num_classes)]
@@ -218,7 +218,7 @@ def read_vocabulary(path: str | Path, num_classes: int = NUM_CLASSES) -> tuple[s
 
 
 def vocabulary_names(class_names: ClassNames, vocabulary: str | Path | None, num_classes: int) -> tuple[str, ...]:
-    """The names of the classes: as given, of a vocabulary, or else their numbers."""
+    """Returns the names of the classes: the given ones, those of a vocabulary, or else their numbers."""
     if class_names is not None:
         return tuple(read_class_names(Path(class_names)) if isinstance(class_names, str | Path) else class_names)
     if vocabulary is not None:
@@ -235,7 +235,7 @@ def _walk(path: Path) -> tuple[np.ndarray, str | None]:
 
 
 def _modalities(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The names of the features in the first record that is whole."""
+    """Returns the names of the features in the first complete record."""
     where, data = _first_record(paths)
     try:
         context, lists = parse_example(data)
@@ -272,7 +272,7 @@ def _read(context: dict[str, Any], lists: dict[str, Any], names: Sequence[str]) 
         if name in lists:
             part = lists[name]
             if not isinstance(part, np.ndarray):
-                raise DataError(f"the frames of '{name}' are not all of one width; fetch the file again")
+                raise DataError(f"the frames of '{name}' have different widths; fetch the file again")
         elif name in context and isinstance(context[name], np.ndarray) and context[name].dtype.kind == "f":
             part = context[name][None]
         else:
@@ -280,7 +280,7 @@ def _read(context: dict[str, Any], lists: dict[str, Any], names: Sequence[str]) 
             raise DataError(f"has no '{name}', only {has}; do not mix frame-level and video-level shards")
         parts.append(part)
     if len({part.dtype for part in parts}) > 1:
-        raise DataError("mixes bytes and floats; its features must be all of one kind")
+        raise DataError("mixes bytes and floats; all features must have the same type")
     if "labels" not in context:
         return Modalities(id_[0].decode(), parts, None)
     return Modalities(id_[0].decode(), parts, tuple(int(label) for label in context["labels"]))

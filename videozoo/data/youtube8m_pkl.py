@@ -1,4 +1,4 @@
-"""PaddleVideo's pickles of YouTube-8M, which its converter made of the TFRecord shards: read, and written."""
+"""Reads and writes PaddleVideo's pickles of YouTube-8M, which its converter makes from the TFRecord shards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from videozoo.structured import reading, shown
 __all__ = ["PickledVideos", "write_pickle", "write_pickles", "youtube8m_pkl"]
 
 FORM = "needs video, feature, audio, label and nframes"
-MOST_FRAMES = 300  # that a reader of these files looks at
+MOST_FRAMES = 300  # the keys that readers of these files use
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PickledRecord(FeatureRecord):
             id_ = _text(item["video"])
         if any(part.ndim != 2 or part.dtype.kind not in "fiu" for part in parts):
             found = " and ".join(f"{part.dtype} {part.shape}" for part in parts)
-            raise DataError(f"{self.id}: has features {found}; needs numbers [t d] of each")
+            raise DataError(f"{self.id}: has features {found}; each must be numbers [t d]")
         return Modalities(id_, parts, labels)
 
 
@@ -63,7 +63,7 @@ class PickledVideos(Dataset[PickledRecord]):
 
     def __init__(self, paths: Sequence[Path], class_names: Sequence[str]):
         self.class_names = tuple(class_names)
-        _open_pickle.cache_clear()  # a file may be another than the last data set's of its name
+        _open_pickle.cache_clear()  # the file may have changed since the last data set read it
         self._records = [
             PickledRecord(f"{path} item {i}", path, i) for path in paths for i in range(len(_open_pickle(path)))
         ]
@@ -83,12 +83,12 @@ def youtube8m_pkl(
     num_classes: int = NUM_CLASSES,
     vocabulary: str | Path | None = None,
 ) -> PickledVideos:
-    """The pickles that PaddleVideo's tf2pkl makes of YouTube-8M, by folder, pattern or list; nothing in them is run.
+    """Reads the pickles that PaddleVideo's tf2pkl makes of YouTube-8M, by folder, pattern or list; nothing in them is run.
 
     Each is opened once to count its videos. Arguments as for `youtube8m`.
 
     Raises:
-        DataError: no such files, or one that is no pickle of videos.
+        DataError: no such files, or one is not a pickle of videos.
     """
     return PickledVideos(find_shards(path, ("*.pkl",)), vocabulary_names(class_names, vocabulary, num_classes))
 
@@ -96,15 +96,17 @@ def youtube8m_pkl(
 def write_pickles(
     shards: Sequence[Path], out_dir: Path, *, num_workers: int = 0
 ) -> Iterator[tuple[Path, int, list[str]]]:
-    """Writes a pickle for each shard, and tells of each what `write_pickle` says, in the order of the shards.
+    """Writes a pickle for each shard; yields the results of `write_pickle` in the order of the shards.
 
     Raises:
-        DataError: two shards have the same name up to the first dot, or one is none.
+        DataError: two shards have the same name up to the first dot, or a file is not a shard.
     """
     names = Counter(_pickle_name(shard) for shard in shards)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
-        raise DataError(f"{out_dir}: '{twice[0]}' would hold {names[twice[0]]} shards; convert them into folders apart")
+        raise DataError(
+            f"{out_dir}: '{twice[0]}' would hold {names[twice[0]]} shards; convert them to separate folders"
+        )
     out_dir.mkdir(parents=True, exist_ok=True)
     write = functools.partial(write_pickle, out_dir=out_dir)
     if not num_workers:
@@ -119,12 +121,12 @@ def _pickle_name(shard: Path) -> str:
 
 
 def write_pickle(shard: Path, out_dir: Path) -> tuple[Path, int, list[str]]:
-    """Writes one shard's videos as a pickle, and says (where, how many, what could not be read).
+    """Writes one shard's videos as a pickle; returns its path, the number of videos and the unreadable records.
 
     Python 2 and 3 and every numpy read it: protocol 2, keys and names as bytes.
 
     Raises:
-        DataError: the shard is none, or has no readable video.
+        DataError: the file is not a shard, or has no readable video.
     """
     items, bad = [], []
     shards = FeatureShards([shard], (), names=("rgb", "audio"))
@@ -145,7 +147,7 @@ def write_pickle(shard: Path, out_dir: Path) -> tuple[Path, int, list[str]]:
 
 
 class _Pickler(pickle.Pickler):
-    """Arrays by a name that numpy has always had; its own choice changed with version 2."""
+    """Pickles arrays under a name that every numpy has; numpy's own choice changed with version 2."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, np.ndarray):
@@ -161,13 +163,13 @@ def _open_pickle(path: Path) -> list[Any]:
         raise DataError(str(error)) from error
     items = [found] if isinstance(found, dict) else found
     if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
-        raise DataError(f"{path}: holds no list of videos; needs what PaddleVideo's tf2pkl writes")
+        raise DataError(f"{path}: holds no list of videos; give a file that PaddleVideo's tf2pkl wrote")
     with reading(path, advice=FORM):
         return [{_text(key): value for key, value in item.items()} for item in items]
 
 
 def _text(value: Any) -> str:
-    """Python 2's strings, which come as text or as bytes."""
+    """Returns Python 2's strings, which are text or bytes, as text."""
     if not isinstance(value, str | bytes):
-        raise TypeError(f"{shown(value)} is no text")
+        raise TypeError(f"{shown(value)} is not text")
     return value if isinstance(value, str) else value.decode("latin1")

@@ -55,11 +55,7 @@ def beam_search(
     Raises:
         ConfigError: a size below 1, or lengths that contradict each other.
     """
-    for name, value in (("batch_size", batch_size), ("beam_size", beam_size), ("max_length", max_length)):
-        if value < 1:
-            raise ConfigError(f"beam search: {name} is {value}; it must be at least 1")
-    if not 0 <= min_length <= max_length:
-        raise ConfigError(f"beam search: min_length is {min_length}; it takes 0..{max_length}, the max_length")
+    _check_sizes(min_length, batch_size=batch_size, beam_size=beam_size, max_length=max_length)
     b, k = batch_size, beam_size
     state = state[np.repeat(np.arange(b), k)]
     symbols = np.full((b, k, 1), start, np.int64)
@@ -74,8 +70,7 @@ def beam_search(
         num_symbols = log_probs.shape[-1]
         log_probs = log_probs.reshape(b, k, num_symbols)
         if position < min_length:
-            log_probs = log_probs.copy()
-            log_probs[..., end] = -np.inf
+            log_probs = np.where(np.arange(num_symbols) == end, -np.inf, log_probs).astype(log_probs.dtype)
         stays = np.full(num_symbols, -np.inf, log_probs.dtype)
         stays[end] = 0.0
         totals = scores[..., None] + np.where(is_finished[..., None], stays, log_probs)
@@ -91,6 +86,15 @@ def beam_search(
     order = best_first(ranks)
     symbols = np.take_along_axis(symbols, order[..., None], 1)[:, :, 1:]
     return Found(symbols, *(np.take_along_axis(part, order, 1) for part in (lengths, scores, is_finished)))
+
+
+def _check_sizes(min_length: int, **sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ConfigError(f"beam search: {name} is {value}; it must be at least 1")
+    longest = sizes["max_length"]
+    if not 0 <= min_length <= longest:
+        raise ConfigError(f"beam search: min_length is {min_length}; it must be in 0..{longest}, up to max_length")
 
 
 def _best(ranks: np.ndarray, k: int) -> np.ndarray:

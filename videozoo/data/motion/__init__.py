@@ -1,22 +1,22 @@
 """The motion world: real, encoded videos of moving shapes, with every kind of label, for everyone.
 
-    script.py   what happens: events drawn at random, told without pixels
+    script.py   the events of a video, drawn at random, without pixels
     shapes.py   the shapes and colours that take part
-    labels.py   what a script says in each task's terms: class, tags, segments, caption, boxes
-    render.py   its pixels and its sound
-    world.py    what every kind of world has: its numbers, the draws of its videos
+    labels.py   the labels of a script for each task: class, tags, segments, caption, boxes
+    render.py   the pixels and the sound of a script
+    world.py    the arguments of a world, and the draws of its videos
     folder.py   writes a world's folder, which can be stopped and completed
 
 One file a kind of world:
 
     clips.py     short videos with one motion each, with classes and tags
     untrimmed.py long videos with segments and pauses between them
-    captions.py  short stories of two events, told in sentences
-    queries.py   long videos with sentences that each tell of one moment
+    captions.py  short stories of two events, with sentences
+    queries.py   long videos with sentences that each describe one moment
     features.py  shards of frame features, as YouTube-8M has them
 
 In each folder of videos lie classes.txt and scripts.jsonl (the script of each video: the truth), and in every world
-world.json, which says what was asked for and whether all of it is there. The same arguments give the same bytes,
+world.json, which holds the arguments and whether the world is complete. The same arguments give the same bytes,
 whatever the number of workers. A further kind is one more `make_...`, entered in `KINDS`.
 """
 

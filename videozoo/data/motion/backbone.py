@@ -1,4 +1,4 @@
-"""What a made video looks and sounds like, a frame at a time: the 1024 and 128 numbers that YouTube-8M has."""
+"""Features of synthetic videos for each frame: 1024 numbers of the picture and 128 of the sound, as in YouTube-8M."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ __all__ = ["AUDIO_DIM", "AUDIO_RATE_HZ", "RGB_DIM", "frame_features", "sound_fea
 
 RGB_DIM, AUDIO_DIM = 1024, 128
 AUDIO_RATE_HZ = 16_000
-SEED = 8  # of all weights here that are random: the same wherever they are drawn
+SEED = 8  # seed of all random weights here: the same on every machine
 IMAGENET_PX = 128
-SPREAD = 0.8  # standard deviation: few values are beyond -2..2, which bytes can say
-NUM_SAMPLES = 256  # made videos that means and deviations are taken of
+SPREAD = 0.8  # standard deviation: few values lie beyond -2..2, the range of the bytes
+NUM_SAMPLES = 256  # synthetic videos for means and deviations
 
 
 def frame_features(frames: np.ndarray, kind: FeatureKind) -> np.ndarray:
-    """Features float32 `[t 1024]` of RGB frames uint8 `[t h w 3]`, of mean 0 and of one spread over made frames.
+    """Returns features float32 `[t 1024]` of RGB frames uint8 `[t h w 3]`, with mean 0 and equal spread.
 
-    - random: two random convolutions of how colourful each pixel is (its shape can be read from it), one of the
-      colours themselves.
-    - imagenet: EfficientNet-Lite0 at 128 px, pooled, and brought to 1024 by a random projection.
+    - random: two random convolutions of each pixel's saturation (which shows the shape), and one of the colours.
+    - imagenet: EfficientNet-Lite0 at 128 px, pooled, and projected at random to 1024.
 
     Raises:
-        WeightsError: "imagenet", and its weights cannot be had.
+        WeightsError: the weights of "imagenet" are not available.
     """
     mean, std = _frame_statistics(kind)
     features: np.ndarray = (_raw_frame_features(frames, kind) - mean) * (SPREAD / std)
@@ -40,9 +39,9 @@ def frame_features(frames: np.ndarray, kind: FeatureKind) -> np.ndarray:
 
 
 def sound_features(samples: np.ndarray, num_frames: int) -> np.ndarray:
-    """Features float32 `[num_frames 128]` of the sound (16 kHz) at each frame, of mean 0 where it sounds.
+    """Returns features float32 `[num_frames 128]` of the sound (16 kHz) at each frame, with mean 0 over tones.
 
-    They are the log magnitudes of 128 bands of 0..2 kHz, mixed at random: each feature says a little of every pitch.
+    They are the log magnitudes of 128 bands of 0..2 kHz, mixed at random, so that each feature depends on every pitch.
     """
     mean, std = _sound_statistics()
     features: np.ndarray = (_raw_sound_features(samples, num_frames) - mean) * (SPREAD / std)
@@ -57,7 +56,7 @@ def _raw_frame_features(frames: np.ndarray, kind: FeatureKind) -> np.ndarray:
 
 @functools.cache
 def _frame_statistics(kind: FeatureKind) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature, whatever the world's seed."""
+    """Returns mean and standard deviation of each feature, independent of the world's seed."""
     features = _raw_frame_features(np.stack([next(render(script)) for script in _samples()]), kind)
     return features.mean(0), features.std(0) + 1e-3
 
@@ -106,7 +105,7 @@ class _RandomBackbone(nn.Module):
 
 
 def _random_conv(rng: np.random.Generator, num_in: int, num_out: int, *, kernel: int, stride: int) -> nn.Conv2d:
-    """A convolution whose filters have no mean, and keep the scale of what comes in."""
+    """Builds a random convolution whose filters have mean 0 and keep the input's scale."""
     layer = nn.Conv2d(num_in, num_out, kernel, stride=stride, padding=kernel // 2, bias=False)
     weight = rng.normal(0, (2 / (num_in * kernel**2)) ** 0.5, tuple(layer.weight.shape))
     layer.weight.data = torch.from_numpy((weight - weight.mean((1, 2, 3), keepdims=True)).astype(np.float32))

@@ -1,4 +1,4 @@
-"""A world of short stories: two events, one after the other, told in a sentence, and each in one of its own."""
+"""A world of short stories: two events in sequence, with one sentence for both and one for each."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def make_captions(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Videos of exactly two events in videos/, and train.json and val.json in the form of ActivityNet Captions.
+    """Writes videos of exactly two events to videos/, and train.json and val.json in the form of ActivityNet Captions.
 
-    Each video has three sentences: of all of it (`a red ring grows, then a blue square moves left`), of its first event
-    and of its second. The motions of the two differ. Durations are drawn between 0.85 and 1.15 times `length_s`.
-    Arguments and errors as in `make_clips`.
+    Each video has three sentences: for the whole video (`a red ring grows, then a blue square moves left`), for its
+    first event and for its second. The two motions differ. Durations are drawn between 0.85 and 1.15 times
+    `length_s`. Arguments and errors as in `make_clips`.
     """
     world = World.asked_for("captions", locals())
     if 0.85 * length_s < _MIN_STORY_S:
@@ -43,22 +43,22 @@ def make_captions(
             f"needs {_MIN_STORY_S / 0.85:.2f} s or more"
         )
     if num_classes < 2:
-        raise ConfigError(f"synth captions: num_classes is {num_classes}; a story has two motions, needs 2 or more")
+        raise ConfigError(f"synth captions: num_classes is {num_classes}; a story has two motions, so give 2 or more")
     videos: list[tuple[str, Script]] = []
     texts: dict[str, str] = {}
     for split in SPLITS:
-        told = {}
+        stories = {}
         for index, rng in world.draws(split):
             num_frames = round(rng.uniform(0.85, 1.15) * length_s * fps)
             script = story_script(rng, motions=world.motions, num_frames=num_frames, fps=fps, size_px=size_px)
             name = f"{split}_{index:05d}"
             videos.append((f"videos/{name}.mp4", script))
-            told[name] = {
+            stories[name] = {
                 "duration": script.duration_s,
                 "timestamps": [[0.0, script.duration_s], *([e.start_s, e.end_s] for e in script.events)],
                 "sentences": [caption(script), *(caption(script, event) for event in script.events)],
             }
-        texts[f"{split}.json"] = json.dumps(told, indent=1) + "\n"
+        texts[f"{split}.json"] = json.dumps(stories, indent=1) + "\n"
     texts |= world.texts(videos)
     write_world(
         out_dir, world.to_dict(), videos, texts, num_workers=num_workers, overwrite=overwrite, progress=progress

@@ -29,21 +29,21 @@ def make_clips(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Short videos with one motion each, in a folder a class and in list files.
+    """Writes short videos with one motion each, in one folder for each class, and list files.
 
     train/<class>/*.mp4 and val/<class>/*.mp4; as lists train.txt and val.txt (lines `path label`); and tags/train.txt
     and tags/val.txt, with motion, shape and colour of each (lines `path label label label`).
 
-    A world that was interrupted is completed when asked for again with the same arguments: videos that are
-    there stay. With `num_workers` > 0 a calling script needs the usual `if __name__ == "__main__"`.
+    A second call with the same arguments completes an interrupted world: finished videos are kept. With
+    `num_workers` > 0 a calling script needs the usual `if __name__ == "__main__"`.
 
     Args:
-        num_workers: processes that draw and encode; 0 does it in this one.
-        overwrite: replace the world in `out_dir`; files that are not part of it are never touched.
+        num_workers: processes that draw and encode; 0 runs in this process.
+        overwrite: replace the world in `out_dir`; other files are never touched.
         progress: called with (videos done, videos in all) after each.
 
     Raises:
-        ConfigError: an argument is out of range, or `out_dir` holds something else.
+        ConfigError: an argument is out of range, or `out_dir` holds other files.
     """
     world = World.asked_for("clips", locals())
     num_frames = round(length_s * fps)

@@ -1,4 +1,4 @@
-"""A made YouTube-8M: the motion world's videos as TFRecord shards of frame-level features, with their tags."""
+"""A synthetic YouTube-8M: the motion world's videos as TFRecord shards of frame-level features, with their tags."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def make_yt8m(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Shards train/*.tfrecord and validate/*.tfrecord of YouTube-8M's schema, and vocabulary.csv.
+    """Writes shards train/*.tfrecord and validate/*.tfrecord in YouTube-8M's schema, and vocabulary.csv.
 
-    A video's labels are the motions, shapes and colours of its events. Its `rgb` shows shapes and colours, in pauses
-    too, and no motion, since one frame tells none; its `audio` says which motion begins, by the tone that starts it.
-    So what is seen counts where something is heard. Bytes stand for -2..2.
+    A video's labels are the motions, shapes and colours of its events. Its `rgb` shows shapes and colours, also in
+    pauses, and no motion, since a single frame has none. Its `audio` identifies the motion by the tone at its start. A
+    model must combine both. Bytes stand for -2..2.
 
     Args:
         fps: frames a second that have features; YouTube-8M has 1.
-        features: what `rgb` is made by, see `frame_features`; "imagenet" needs a package, and takes ten times as long.
+        features: the network behind `rgb`, see `frame_features`; "imagenet" needs a package and is ten times slower.
         progress: called with (shards done, shards in all) after each.
 
     Durations are drawn between 0.7 and 1.3 times `length_s`. Other arguments and errors as in `make_clips`.
@@ -60,9 +60,11 @@ def make_yt8m(
 
     from videozoo.data.motion.backbone import frame_features  # imports torch, which no other kind of world needs
 
-    frame_features(np.zeros((1, size_px, size_px, 3), np.uint8), features)  # what it lacks is said before work begins
+    frame_features(
+        np.zeros((1, size_px, size_px, 3), np.uint8), features
+    )  # missing packages are reported before work begins
     shards: list[tuple[str, list[tuple[str, Script]]]] = []
-    told: list[str] = []
+    scripts: list[str] = []
     for split in SPLITS:
         name = FOLDERS[split]
         for index, _, script in world.untrimmed(split):
@@ -70,13 +72,13 @@ def make_yt8m(
                 shards.append((f"{name}/{name}{index // VIDEOS_PER_SHARD:04d}.tfrecord", []))
             id_ = f"{name}{index:05d}"
             shards[-1][1].append((id_, script))
-            told.append(f'{{"id": "{id_}", "script": {script.to_json()}}}\n')
+            scripts.append(f'{{"id": "{id_}", "script": {script.to_json()}}}\n')
     rows = "".join(f"{i},{tag}\n" for i, tag in enumerate(TAGS))
     write_world(
         out_dir,
         {**world.to_dict(), "features": features},
         shards,
-        {"vocabulary.csv": f"Index,Name\n{rows}", "scripts.jsonl": "".join(told)},
+        {"vocabulary.csv": f"Index,Name\n{rows}", "scripts.jsonl": "".join(scripts)},
         num_workers=num_workers,
         overwrite=overwrite,
         progress=progress,
@@ -101,5 +103,5 @@ def _record(id_: str, script: Script, features: FeatureKind) -> bytes:
 
 
 def _quantised(values: np.ndarray) -> np.ndarray:
-    """Bytes that stand for -2..2, by YouTube-8M's rule."""
+    """Quantizes -2..2 to bytes by YouTube-8M's rule."""
     return np.clip((values + 2) * (255 / 4), 0, 255).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""Writes a world's folder: it can be stopped and completed, and replaces nothing that is not its own.
+"""Writes a world's folder: it can be stopped and completed, and replaces only its own files.
 
-world.json in it says what was asked for, which names in the folder belong to that, and whether all of it is there.
+world.json holds the arguments, the names in the folder that belong to the world, and whether it is complete.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ def write_world(
     progress: Progress | None,
     write_one: _WriteOne | None = None,
 ) -> None:
-    """Files, then texts, then the mark that all is there; each appears whole or not at all.
+    """Writes files, then texts, then the mark of completion; each file is written atomically.
 
     Args:
-        asked: what decides the content, as JSON.
-        files: paths below `out_dir`, each with what is written there: a script, which becomes a video.
-        texts: paths below `out_dir`, and what they hold.
-        write_one: writes another kind of file, from its path and what `files` has beside that.
+        asked: the arguments that decide the content, as JSON.
+        files: the content of each file by its path below `out_dir`; a script becomes a video.
+        texts: the content of each text file by its path below `out_dir`.
+        write_one: writes a different kind of file, from its path and its content in `files`.
 
     Raises:
-        ConfigError: `out_dir` holds something that is not to be replaced.
+        ConfigError: `out_dir` holds files that must not be replaced.
     """
     out_dir = Path(out_dir)
     holds = sorted({path.partition("/")[0] for path in (*(path for path, _ in files), *texts)})
@@ -79,10 +79,10 @@ class _World(TypedDict):
 
 
 def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
-    """Makes `out_dir` ready: empty, cleared of the world to replace, or with the asked one's beginning in it.
+    """Prepares `out_dir`: an empty folder, or the unfinished world with the same arguments.
 
     Raises:
-        ConfigError: it holds something that is not to be replaced.
+        ConfigError: it holds files that must not be replaced.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise ConfigError(f"{out_dir}: is a file; name a folder")
@@ -103,13 +103,15 @@ def _claim(out_dir: Path, asked: dict[str, Any], *, overwrite: bool) -> None:
             _remove(path)
     elif before != asked:
         differ = [name for name in {**before, **asked} if before.get(name) != asked.get(name)]
-        raise ConfigError(f"{out_dir}: holds another world ({', '.join(differ)} differ); add --overwrite to replace it")
+        raise ConfigError(
+            f"{out_dir}: holds a different world ({', '.join(differ)} differ); add --overwrite to replace it"
+        )
     elif is_complete:
         raise ConfigError(f"{out_dir}: already holds this world; nothing to do, or add --overwrite to draw it again")
 
 
 def _mark(out_dir: Path, asked: dict[str, Any], holds: Sequence[str], *, complete: bool) -> None:
-    """Says in the folder what was asked for, which names in it belong to that, and whether all is there."""
+    """Writes world.json: the arguments, the names that belong to the world, and whether it is complete."""
     write_whole_text(out_dir / _MARKER, json.dumps({"asked": asked, "complete": complete, "holds": holds}, indent=1))
 
 

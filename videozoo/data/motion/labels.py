@@ -1,4 +1,4 @@
-"""What a script says in the terms of each task; all of it is truth, none of it is measured from pixels."""
+"""The labels of a script for each task; all are true by construction, none is measured from pixels."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ TAGS = (*CLASSES, *SHAPES, *COLOURS)
 
 
 def segments(script: Script) -> list[Span]:
-    """The events that are no pauses, in order, with their class as the label."""
+    """Returns the events without the pauses, in order, with their class as the label."""
     return [Span(e.start_s, e.end_s, e.motion) for e in script.events if e.motion in CLASSES]
 
 
 def tags(script: Script) -> tuple[str, ...]:
-    """The motions, shapes and colours of the events (not of pauses), each once, in the order of `TAGS`."""
+    """Returns the motions, shapes and colours of the events (not of pauses), each once, in the order of `TAGS`."""
     said = {word for e in script.events if e.motion in CLASSES for word in (e.motion, e.shape, e.colour)}
     return tuple(tag for tag in TAGS if tag in said)
 
 
 def caption(script: Script, *events: Event) -> str:
-    """The events in words, all or those given: `a red ring grows, then an orange square moves left`."""
+    """Describes all events or the given ones: `a red ring grows, then an orange square moves left`."""
     sentences = [
         f"{'an' if e.colour[0] in 'aeiou' else 'a'} {e.colour} {e.shape} {e.motion}"
         for e in events or script.events
@@ -35,7 +35,7 @@ def caption(script: Script, *events: Event) -> str:
 
 
 def boxes(script: Script) -> np.ndarray:
-    """The tight box of the shape on each frame: float32 [num_frames 4], left top right bottom in pixels."""
+    """Returns the tight box of the shape on each frame: float32 [num_frames 4], left top right bottom in pixels."""
     found = np.empty((script.num_frames, 4), np.float32)
     for box, (event, state) in zip(found, script.frames(), strict=True):
         angle = np.radians(state.angle_deg)

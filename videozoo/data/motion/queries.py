@@ -1,4 +1,4 @@
-"""A world of long videos with sentences: each tells of one moment of its video, and of no other."""
+"""A world of long videos with sentences: each describes exactly one moment of its video."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videozoo.data.motion.world import SPLITS, World
 
 __all__ = ["make_queries", "query_spans"]
 
-WHOLE_SHARE = 0.6  # of sentences that say shape and colour
+FULL_SHARE = 0.6  # share of sentences with shape and colour
 
 
 def make_queries(
@@ -30,7 +30,7 @@ def make_queries(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Long videos with pauses in videos/, and their sentences in train.txt and val.txt, in Charades-STA's form.
+    """Writes long videos with pauses to videos/, and their sentences to train.txt and val.txt, in Charades-STA's form.
 
     Durations are drawn between 0.7 and 1.3 times `length_s`. Arguments and errors as in `make_clips`.
     """
@@ -51,21 +51,24 @@ def make_queries(
 
 
 def query_spans(script: Script, rng: np.random.Generator) -> list[Span]:
-    """Each event that a sentence tells from all others of its video, with such a sentence as its label.
+    """Returns each event that a sentence can identify within its video, with such a sentence as its label.
 
-    Most say colour and shape (`a red ring grows`), the others leave one out (`a ring grows`, `a red shape grows`).
+    Most sentences have colour and shape (`a red ring grows`); others omit one (`a ring grows`, `a red shape grows`).
     """
     events = [event for event in script.events if event.motion in CLASSES]
-    told = [_sentences(event) for event in events]
+    descriptions = [_sentences(event) for event in events]
     found = []
     for i, event in enumerate(events):
-        others = {sentence for j, sentences in enumerate(told) for sentence in sentences if j != i}
-        whole, *shorter = (None if sentence in others else sentence for sentence in told[i])
+        others = {sentence for j, sentences in enumerate(descriptions) for sentence in sentences if j != i}
+        full, *shorter = (None if sentence in others else sentence for sentence in descriptions[i])
         choices = [sentence for sentence in shorter if sentence is not None]
-        draw, place = rng.random(), int(rng.integers(2))  # drawn for every event: a choice moves no other
-        if whole is None:
+        draw, place = (
+            rng.random(),
+            int(rng.integers(2)),
+        )  # drawn for every event, so that one choice does not change the others
+        if full is None:
             continue
-        sentence = whole if draw < WHOLE_SHARE or not choices else choices[place % len(choices)]
+        sentence = full if draw < FULL_SHARE or not choices else choices[place % len(choices)]
         found.append(Span(event.start_s, event.end_s, sentence))
     return found
 

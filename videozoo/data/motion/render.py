@@ -17,9 +17,9 @@ _LOWEST_HZ = 330.0
 
 
 def render(script: Script) -> Iterator[np.ndarray]:
-    """The frames, uint8 [h w 3] RGB: textured shapes with soft edges over a textured, still background.
+    """Draws the frames, uint8 [h w 3] RGB: textured shapes with soft edges over a textured, still background.
 
-    Each frame is a sharp picture of one moment: motion blur would tell the axis of a motion.
+    Each frame is a sharp picture of one moment, since motion blur would reveal the axis of a motion.
     """
     background = _background(np.random.default_rng(script.seed), script.size_px)
     last_event, texture = None, _Texture(np.random.default_rng(0))
@@ -32,7 +32,7 @@ def render(script: Script) -> Iterator[np.ndarray]:
 
 
 def sound(script: Script, *, rate_hz: int = 16_000) -> np.ndarray:
-    """Mono sound, float32 [samples] in -1..1: a short tone where an event starts, its pitch by class."""
+    """Returns mono sound, float32 [samples] in -1..1: a short tone at the start of each event, its pitch by class."""
     samples = np.zeros(round(script.duration_s * rate_hz), np.float32)
     for event in script.events:
         if event.motion in CLASSES:
@@ -61,7 +61,7 @@ class _Texture:
 
 
 def _background(rng: np.random.Generator, size_px: int) -> np.ndarray:
-    """float32 [h w 3] in 0..255, nearly grey: the shapes' colours stand out from it."""
+    """Draws float32 [h w 3] in 0..255, nearly grey, so that the shapes' colours stand out."""
     place = (np.arange(size_px, dtype=np.float32) + 0.5) / size_px
     u, v = place[None, :], place[:, None]
     light = _Texture(rng, waves=4, cycles=(0.5, 3))(u, v)
@@ -84,7 +84,7 @@ def _draw(frame: np.ndarray, event: Event, state: State, texture: _Texture) -> N
     u = across * math.cos(angle) + down * math.sin(angle)
     v = down * math.cos(angle) - across * math.sin(angle)
     cover = np.clip(0.5 - SHAPES[event.shape](u, v) * radius_px, 0, 1)[..., None]
-    # white at its head, black at its tail, whatever the shape: a small net sees it turn
+    # white at its head, black at its tail for every shape, so that a small network can see it turn
     light = (0.15 * texture(u, v) - 0.85 * v)[..., None]
     colour = np.array(COLOURS[event.colour], np.float32)
     paint = np.clip(colour + np.where(light > 0, light * (255 - colour), light * colour), 0, 255)

@@ -1,10 +1,10 @@
-"""What happens in a made video, told without pixels: a script of events, drawn at random from a seed.
+"""The script of a synthetic video, without pixels: events drawn at random from a seed.
 
-One frame says nothing. Every event draws a path for each of the four things that can change: across, down,
-size and angle. Its motion runs one of the paths, forwards or backwards; the other three are frozen at a
+A single frame does not reveal the motion. Every event draws a path for each of the four things that can
+change: across, down, size and angle. Its motion runs one of the paths, forwards or backwards; the other three are frozen at a
 moment drawn uniformly. So a frame taken at random shows the same distribution of position, size and angle
 whatever the motion is (also when nothing moves), and forwards and backwards show the very same set of
-frames. Shape, colour and textures know nothing of the motion either.
+frames. Shape, colour and textures are also independent of the motion.
 
 Mirroring a clip turns `moves left` into `moves right` and the clock backwards: a recipe for this world must
 not flip.
@@ -40,8 +40,8 @@ CLASSES = tuple(_RUNS)
 PAUSE = "pauses"
 
 # Rows: x, y, log radius, angle in degrees; lengths are in sides of the picture. A path lies inside its
-# bounds and is as long as an event's move: long enough to be seen at 64 px, short beside the bounds, so
-# that even the set of a clip's frames says little about the path that was run.
+# bounds and is as long as an event's move: long enough to be seen at 64 px, short compared with the
+# bounds, so that even the set of a clip's frames says little about the path.
 _RADII = (0.13, 0.26)
 _BOUNDS = np.array([(0.26, 0.74), (0.26, 0.74), np.log(_RADII), (0.0, 360.0)])
 _EXTENTS = np.array([(0.25, 0.36), (0.25, 0.36), np.log((1.45, 1.75)), (180.0, 300.0)])
@@ -52,7 +52,7 @@ _PAUSE_S = (0.5, 2.0)
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Where a shape is: centre and bounding radius in sides of the picture, angle clockwise from upright."""
+    """The position of a shape: centre and bounding radius in sides of the picture, angle clockwise from upright."""
 
     x: float
     y: float
@@ -62,7 +62,7 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One shape doing one thing from `start_s` to `end_s`; it is on the screen for just that time."""
+    """One shape with one motion from `start_s` to `end_s`; it is on screen only for that time."""
 
     start_s: float
     end_s: float
@@ -85,7 +85,7 @@ class Event:
                 raise DataError(f"event: there is no '{word}'; accepted: {', '.join(accepted)}")
 
     def state_at(self, time_s: float) -> State:
-        """The state at a moment of the video; outside of the event, that of its first or last moment."""
+        """Returns the state at a moment of the video; outside the event, that of its first or last moment."""
         part = min(max((time_s - self.start_s) / (self.end_s - self.start_s), 0.0), 1.0)
 
         def between(begin: float, end: float) -> float:
@@ -94,7 +94,7 @@ class Event:
         return State(
             x=between(self.begin.x, self.end.x),
             y=between(self.begin.y, self.end.y),
-            # at a steady ratio, so that growing is shrinking played backwards
+            # at a constant ratio, so that growing is shrinking played backwards
             radius=math.exp(between(math.log(self.begin.radius), math.log(self.end.radius))),
             angle_deg=between(self.begin.angle_deg, self.end.angle_deg),
         )
@@ -102,7 +102,7 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Script:
-    """A whole video: events without a hole between them. Pixels, sound and every label derive from it.
+    """A whole video: events without gaps between them. Pixels, sound and every label derive from it.
 
     `seed` draws the background. Frame i shows the moment (i + 0.5) / fps, the middle of its time on screen.
     """
@@ -125,7 +125,7 @@ class Script:
         return round(self.duration_s * self.fps)
 
     def frames(self) -> list[tuple[Event, State]]:
-        """For each frame the event that it shows, and the state of its shape."""
+        """Yields for each frame its event and the state of the shape."""
         shown = []
         events = iter(self.events)
         event = next(events)
@@ -141,7 +141,7 @@ class Script:
 
     @classmethod
     def from_json(cls, text: str) -> Script:
-        """The script that `to_json` wrote.
+        """Reads a script that `to_json` wrote.
 
         Raises:
             DataError: the text is not a script.
@@ -151,14 +151,14 @@ class Script:
 
 
 def clip_script(rng: np.random.Generator, *, motion: str, num_frames: int, fps: int, size_px: int) -> Script:
-    """One event that fills the clip."""
+    """Draws one event that fills the clip."""
     return _script(rng, [(motion, num_frames)], fps=fps, size_px=size_px)
 
 
 def story_script(
     rng: np.random.Generator, *, motions: Sequence[str], num_frames: int, fps: int, size_px: int
 ) -> Script:
-    """Two events of different motions, one after the other; the first takes two to three fifths of the time."""
+    """Draws two events of different motions in sequence; the first takes two to three fifths of the time."""
     first = int(rng.integers(len(motions)))
     second = (first + 1 + int(rng.integers(len(motions) - 1))) % len(motions)
     num_first = round(num_frames * rng.uniform(0.4, 0.6))
@@ -169,10 +169,10 @@ def story_script(
 def untrimmed_script(
     rng: np.random.Generator, *, motions: Sequence[str], num_frames: int, fps: int, size_px: int
 ) -> Script:
-    """Events of several classes, with pauses between them.
+    """Draws events of several classes, with pauses between them.
 
-    In a pause a shape is seen too, and holds still: its presence says nothing. Shapes also change in the
-    middle of some pauses: nor does a cut. In less than 7 s there may be no room for an event.
+    A pause also shows a shape, which holds still, so its presence does not reveal an event. Shapes also change in the
+    middle of some pauses, so a cut does not either. In less than 7 s there may be no room for an event.
     """
     timeline: list[tuple[str, int]] = []
     left = num_frames
@@ -194,7 +194,7 @@ def _pause(rng: np.random.Generator, num_frames: int) -> list[tuple[str, int]]:
 
 
 def _script(rng: np.random.Generator, timeline: list[tuple[str, int]], *, fps: int, size_px: int) -> Script:
-    """The script of (motion, number of frames) pairs, each with a shape of its own."""
+    """Builds the script of (motion, number of frames) pairs, each with its own shape."""
     events, start = [], 0
     for motion, num_frames in timeline:
         events.append(_event(rng, motion, start_s=start / fps, end_s=(start + num_frames) / fps))
@@ -206,7 +206,7 @@ def _script(rng: np.random.Generator, timeline: list[tuple[str, int]], *, fps: i
 def _event(rng: np.random.Generator, motion: str, *, start_s: float, end_s: float) -> Event:
     extent = rng.uniform(*_EXTENTS.T)
     first = rng.uniform(_BOUNDS[:, 0], _BOUNDS[:, 1] - extent)
-    first[3] = rng.uniform(0, 360)  # a circle has no bounds to stay inside
+    first[3] = rng.uniform(0, 360)  # angles have no bounds
     begin = first + extent * rng.uniform(size=4)
     end = begin.copy()
     if motion != PAUSE:

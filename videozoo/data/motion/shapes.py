@@ -78,7 +78,7 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 @functools.lru_cache(maxsize=len(SHAPES))
 def outline(shape: str) -> np.ndarray:
-    """Points [n 2] of the upright shape, outermost in some direction: they bound it at any angle."""
+    """Returns the outermost points [n 2] of the upright shape in all directions; they bound it at any angle."""
     axis = np.linspace(-1, 1, 801)
     inside = SHAPES[shape](axis[None, :], axis[:, None]) <= 0
     rows = np.flatnonzero(inside.any(axis=1))

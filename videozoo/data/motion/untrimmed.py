@@ -30,7 +30,7 @@ def make_untrimmed(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Long videos with pauses in videos/, and their segments in annotations.json, in ActivityNet's form.
+    """Writes long videos with pauses to videos/, and their segments to annotations.json, in ActivityNet's form.
 
     Durations are drawn between 0.7 and 1.3 times `length_s`. Arguments and errors as in `make_clips`.
     """

@@ -1,4 +1,4 @@
-"""What every kind of world has: the numbers that decide its content, the draws of its videos, the texts beside them."""
+"""The common part of all worlds: the arguments that decide the content, the draws of the videos, the text files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["SPLITS", "VERSION", "Split", "World", "folder_name"]
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
-VERSION = 1  # raise it when the same arguments no longer give the same videos
+VERSION = 1  # increase it when the same arguments no longer give the same videos
 _MIN_UNTRIMMED_S = 8.0  # room for one event and a pause on both sides, at their longest
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What decides the content of a world, in which videos take `length_s` on average.
+    """The arguments that decide the content of a world; its videos last `length_s` on average.
 
     Raises:
         ConfigError: a number is out of range.
@@ -38,7 +38,7 @@ class World:
 
     @classmethod
     def asked_for(cls, kind: str, arguments: Mapping[str, Any]) -> World:
-        """The world that the arguments of a `make_...` describe; its others are checked, too.
+        """Returns the world for the arguments of a `make_...`; checks all of them.
 
         Raises:
             ConfigError: an argument is out of range.
@@ -70,25 +70,25 @@ class World:
 
     @property
     def motions(self) -> tuple[str, ...]:
-        """What the videos show, as scripts call it."""
+        """The motions of the videos, as named in scripts."""
         return CLASSES[: self.num_classes]
 
     @property
     def class_names(self) -> list[str]:
-        """The motions in the order that a folder per class gives them."""
+        """The motions in the order of their class folders."""
         return sorted(map(folder_name, self.motions))
 
     def to_dict(self) -> dict[str, Any]:
-        """What world.json says was asked for."""
+        """Returns the arguments for world.json."""
         return {"version": VERSION, **dataclasses.asdict(self)}
 
     def draws(self, split: Split) -> Iterator[tuple[int, np.random.Generator]]:
-        """The number of each video of a split, with its own generator: more videos leave the others as they are."""
+        """Yields the number of each video of a split and its own generator; more videos do not change the others."""
         for index in range(self.num_train if split == "train" else self.num_val):
             yield index, np.random.default_rng([self.seed, SPLITS.index(split), index])
 
     def untrimmed(self, split: Split) -> Iterator[tuple[int, np.random.Generator, Script]]:
-        """As `draws`, and what long videos show; their durations are drawn between 0.7 and 1.3 times `length_s`.
+        """Yields the scripts of long videos as `draws` does; durations are drawn between 0.7 and 1.3 times `length_s`.
 
         Raises:
             ConfigError: they are too short for events.
@@ -107,11 +107,11 @@ class World:
             yield index, rng, script
 
     def texts(self, videos: Sequence[tuple[str, Script]]) -> dict[str, str]:
-        """classes.txt and scripts.jsonl, which tells what each video shows."""
+        """Returns the contents of classes.txt and scripts.jsonl, the scripts of all videos."""
         lines = (f'{{"path": "{path}", "script": {script.to_json()}}}\n' for path, script in videos)
         return {"classes.txt": "".join(f"{name}\n" for name in self.class_names), "scripts.jsonl": "".join(lines)}
 
 
 def folder_name(motion: str) -> str:
-    """What folders and label files call a motion."""
+    """Returns the name of a motion in folders and label files."""
     return motion.replace(" ", "_")
