@@ -42,7 +42,7 @@ def test_validation_samples_that_are_training_samples_too(tmp_path, caplog, form
         val = clip_folder(other if other.exists() else tmp_path / "clips")
     assert len(shared_samples(train, val)) == 6
     assert notes_of(train, val)["val"][0].startswith("6 of 6 validation samples are also training samples: ")
-    assert "6 of 6 validation samples are training samples too" in caplog.text
+    assert "6 of 6 validation samples are also training samples" in caplog.text
 
 
 def test_one_shared_sample_is_named(tmp_path):

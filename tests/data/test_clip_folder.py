@@ -167,8 +167,8 @@ def test_it_is_built_from_a_recipe(tmp_path):
     ("records", "names", "message"),
     [
         ([], ("a",), "data set: holds no samples"),
-        ([("x", ()), ("x", ())], ("a",), "id 'x' stands more than once"),
-        ([("x", (0,))], ("a", "a"), "class name 'a' stands more than once"),
+        ([("x", ()), ("x", ())], ("a",), "id 'x' appears more than once"),
+        ([("x", (0,))], ("a", "a"), "class name 'a' appears more than once"),
         ([("x", (2,))], ("a", "b"), r"label 2 of 'x' is outside 0..1; there are 2 class names"),
         (
             [("x", (0, 1))],

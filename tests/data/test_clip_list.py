@@ -163,7 +163,7 @@ class TestClassNames:
     def test_the_file_may_not_be_empty_or_repeat(self, tmp_path):
         with pytest.raises(DataError, match=r"train.txt: holds no class names; write one a line"):
             read_class_names(write(tmp_path, "\n"))
-        with pytest.raises(DataError, match=r"class name 'a' stands more than once"):
+        with pytest.raises(DataError, match=r"class name 'a' appears more than once"):
             read_class_names(write(tmp_path, "a\nb\na\n"))
         with pytest.raises(DataError, match=r"nowhere.txt: there is no such file of class names"):
             read_class_names(tmp_path / "nowhere.txt")
@@ -254,14 +254,22 @@ def test_refused_lists(folder, text, args, message):
         ("a.mp4 0 5000\nb.mp4 1\n", {"multi_label": True}, r"train.txt:1: label 5000 makes 5001 classes"),
         ("a.mp4 0\nb.mp4 " + "7" * 5000, {}, r"train.txt:2: label '7+\.\.\.7+' is a name, but .*:1 has 0"),
         # one column a class, and a label that stands twice
-        ("a.mp4 1 0 0\nb.mp4 0 1 0\n", {"multi_label": True}, r"train.txt:1: '1 0 0' looks like one column a class; "),
-        ("a.mp4 1 0\nb.mp4 0 1\n", {"multi_label": True}, r"train.txt:1: '1 0' looks like one column a class"),
+        (
+            "a.mp4 1 0 0\nb.mp4 0 1 0\n",
+            {"multi_label": True},
+            r"train.txt:1: '1 0 0' looks like one column for each class; ",
+        ),
+        ("a.mp4 1 0\nb.mp4 0 1\n", {"multi_label": True}, r"train.txt:1: '1 0' looks like one column for each class"),
         ("a.mp4,0,1,1\nb.mp4,0,1,0\n", {"multi_label": True}, r"write the numbers .* that are 1 \(1 2\), or the names"),
-        ("a.mp4 0.0 1.0\nb.mp4 1.0 1.0\n", {"multi_label": True}, r"'0.0 1.0' looks like one column a class"),
-        ("a.mp4 1 0 0\n", {"multi_label": True, "class_names": ["x", "y", "z"]}, r"looks like one column a class"),
-        ("a.mp4 1 0 0\nb.mp4 0 1 0\n", {}, r"train.txt:1: '1 0 0' looks like one column a class"),
-        ("a.mp4 1 2\nb.mp4 2 0 2\n", {"multi_label": True}, r"train.txt:2: label '2' stands twice; name each class"),
-        ("a.mp4 run, jump, run\n", {"multi_label": True}, r"train.txt:1: label 'run' stands twice"),
+        ("a.mp4 0.0 1.0\nb.mp4 1.0 1.0\n", {"multi_label": True}, r"'0.0 1.0' looks like one column for each class"),
+        (
+            "a.mp4 1 0 0\n",
+            {"multi_label": True, "class_names": ["x", "y", "z"]},
+            r"looks like one column for each class",
+        ),
+        ("a.mp4 1 0 0\nb.mp4 0 1 0\n", {}, r"train.txt:1: '1 0 0' looks like one column for each class"),
+        ("a.mp4 1 2\nb.mp4 2 0 2\n", {"multi_label": True}, r"train.txt:2: label '2' appears twice; name each class"),
+        ("a.mp4 run, jump, run\n", {"multi_label": True}, r"train.txt:1: label 'run' appears twice"),
         # times and fractions
         (
             "a.mp4 12.5\nb.mp4 3.25\n",
@@ -279,7 +287,7 @@ def test_refused_lists(folder, text, args, message):
         (
             "".join(f"gone{i}.mp4 {i}\n" for i in range(20)) + "a.mp4 20\n",
             {"missing": "skip"},
-            r"train.txt:1: label '0' and all others stand once",
+            r"train.txt:1: every label appears once, like an id \(e\.g\. '0'\)",
         ),
         # headers and columns in another order
         ("path,label\na.mp4,0\n", {}, r"train.txt:1: 'path,label' is a header, not a clip; remove it, or begin"),
@@ -293,7 +301,7 @@ def test_refused_lists(folder, text, args, message):
         (
             "a.mp4 1\nb.mp4 2\n",
             {"class_names": ["x", "y"]},
-            r"train.txt:2: label 2 is outside 0..1; .*; labels count from 0, but the labels of this list run from 1 to 2",
+            r"train.txt:2: label 2 is outside 0..1; .*; labels count from 0, but the labels of this list .* 1 to 2",
         ),
     ],
 )
@@ -368,5 +376,5 @@ def test_numbers_of_classes_that_the_model_does_not_have(tmp_path):
     (tmp_path / "a.mp4").touch()
     (tmp_path / "classes.txt").write_text("walk\nrun\n")
     (tmp_path / "val.txt").write_text("a.mp4 1\n")
-    with pytest.raises(DataError, match=r"val\.txt:1: label 1, 'run' is no class"):
+    with pytest.raises(DataError, match=r"val\.txt:1: label 1, 'run' is not a class"):
         clip_list(tmp_path / "val.txt", class_names=["jump", "walk"])

@@ -107,7 +107,7 @@ def test_the_test_set_has_no_labels(tmp_path):
             r"k.csv: has no column 'youtube_id', but \['a', 'b'\]; needs youtube_id, time_start, time_end",
         ),
         ("", {}, r"k.csv: has no column 'youtube_id', but \[\]; needs"),
-        (HEADER, {}, r"k.csv: holds no rows below its first line"),
+        (HEADER, {}, r"k.csv: holds no rows below its header"),
         (f"{HEADER}run,abc,0,10,val\nrun,abc\n", {}, r"k.csv:3: the times '' and '' are not numbers"),
         (
             f"{HEADER}run,abc,x,10,val\n",
@@ -122,7 +122,7 @@ def test_the_test_set_has_no_labels(tmp_path):
         (
             f"{HEADER},abc,0,10,val\n",
             {},
-            r"k.csv:2: label='' youtube_id='abc' .* a row has a label, an id and",
+            r"k.csv:2: label='' youtube_id='abc' .* a row needs a label, an id and",
         ),
         (
             f"{HEADER}run,abc,0,10,val\n412,abc,0,10,val\n",

@@ -148,7 +148,7 @@ def test_nothing_but_broken_videos(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     draw(tmp_path / "a.mp4")
     (tmp_path / "out").touch()
-    with pytest.raises(DataError, match=r"frames: cannot be written \(.*\); make room or choose another folder"):
+    with pytest.raises(DataError, match=r"frames: cannot be written \(.*\); free some space or choose another folder"):
         write_frames(tmp_path / "a.mp4", tmp_path / "out/frames")
 
 

@@ -90,7 +90,7 @@ def test_bounded_shuffle_reads_shards_together(shards):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (frame_level("x", width=4), r"a.tfrecord at byte 0: features of the widths \(4, 2\); the recipe says"),
+        (frame_level("x", width=4), r"a.tfrecord at byte 0: features have the widths \(4, 2\), but the recipe says"),
         (frame_level("x", labels=(7,)), r"a.tfrecord at byte 0: label 7 is outside 0..2"),
         (frame_level("x", num_frames=0), r"a.tfrecord at byte 0: .*"),
     ],
@@ -150,14 +150,14 @@ def test_pickles(tmp_path):
     ("change", "message"),
     [
         ({"feature": "abc"}, "video, feature, audio, label and nframes"),
-        ({"feature": [[2**70]]}, "has features object .* needs numbers"),
+        ({"feature": [[2**70]]}, "has features object .* each must be numbers"),
         ({"feature": {"a": 1}}, "video, feature, audio, label and nframes"),
         ({"nframes": "x"}, "cannot be read .*; needs video, feature"),
         ({"nframes": float("inf")}, "cannot be read .*; needs video, feature"),
         ({"label": 5}, "cannot be read .*; needs video, feature"),
         ({"label": ["x"]}, "cannot be read .*; needs video, feature"),
         ({"video": 5}, "5 is not text.*; needs video, feature"),
-        ({"audio": np.array(["a"])}, "has features .* needs numbers"),
+        ({"audio": np.array(["a"])}, "has features .* each must be numbers"),
         ({5: 1}, "5 is not text.*; needs video, feature"),
     ],
 )

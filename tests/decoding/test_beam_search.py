@@ -134,7 +134,7 @@ def test_the_first_of_equals_wins():
     [
         ({"beam_size": 0}, r"beam search: beam_size is 0; it must be at least 1"),
         ({"max_length": 0}, r"beam search: max_length is 0; it must be at least 1"),
-        ({"min_length": 9}, r"beam search: min_length is 9; it takes 0..4, the max_length"),
+        ({"min_length": 9}, r"beam search: min_length is 9; it must be in 0..4, up to max_length"),
     ],
 )
 def test_sizes_that_cannot_be(options, message):

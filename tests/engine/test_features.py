@@ -147,7 +147,7 @@ def test_features_of_another_width_are_refused_at_the_start(place, recipe, tmp_p
     wide.sections["input"]["feature_dims"] = [16]
     with pytest.raises(
         DataError,
-        match=r"^tiny: data\.train: \S*near/0\.npz: 0: features of the widths \(32,\); the "
+        match=r"^tiny: data\.train: \S*near/0\.npz: 0: features have the widths \(32,\), but the "
         r"recipe says input\.feature_dims=\(16,\); give features of that width, or "
         r"set their width in the recipe's input$",
     ):
@@ -167,7 +167,7 @@ def test_a_sample_that_is_missing_does_not_tell_the_width(place, recipe):
     store = FeatureStore(place / "near")
     records = [labeled("gone", 0, store), labeled("2", 0, store)]
     check_width(records[:1], pipeline, where="here", advice="")
-    with pytest.raises(DataError, match=r"here: \S*near/2\.npz: 2: features of the widths \(32,\)"):
+    with pytest.raises(DataError, match=r"here: \S*near/2\.npz: 2: features have the widths \(32,\)"):
         check_width(records, pipeline, where="here", advice="")
 
 

@@ -84,7 +84,9 @@ def test_a_closed_folder_is_one_of_the_videos_and_fails(root, monkeypatch):
 
 def test_training_refuses_a_closed_folder(root, monkeypatch):
     close(root / "jump/more", monkeypatch)
-    with pytest.raises(DataError, match=r"jump/more: cannot be read \(permission denied\); allow it, or move it out"):
+    with pytest.raises(
+        DataError, match=r"jump/more: cannot be read \(permission denied\); give read permission, or move it out"
+    ):
         clip_folder(root)
 
 

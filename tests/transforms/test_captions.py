@@ -89,10 +89,10 @@ def test_the_spec_comes_back_from_plain_values():
     [
         (
             Record(Features(np.ones((3, 5), np.float32))),
-            r"a#1: its features are 5 wide; the recipe says .*feature_dim=2",
+            r"a#1: its features are 5 wide, but the recipe says .*feature_dim=2",
         ),
         (Record(rows(), start_s=1, end_s=2, duration_s=None), r"a#1: the times of the feature rows are unknown"),
-        (Record(rows(), words=()), r"a#1: nothing is said of it; training needs a caption"),
+        (Record(rows(), words=()), r"a#1: has no caption; training needs one"),
     ],
 )
 def test_records_that_cannot_be_read(record, message):

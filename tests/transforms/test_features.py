@@ -48,7 +48,7 @@ def test_sound_is_the_second_modality():
 
 def test_sound_that_is_missing():
     with pytest.raises(
-        DataError, match=r"a: features of the widths \(3,\); the recipe says input\.feature_dims=\(3, 2"
+        DataError, match=r"a: features have the widths \(3,\), but the recipe says input\.feature_dims=\(3, 2"
     ):
         FeaturesInput(num_frames=4, feature_dims=(3, 2)).eval_pipeline()(Record("a", Features(VALUES)))
 

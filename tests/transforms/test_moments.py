@@ -111,7 +111,7 @@ def test_errors():
     for pipeline in (SPEC.train_pipeline(), SPEC.eval_pipeline()):
         with pytest.raises(DataError, match=r"v#1: its moment begins at 12 s, the video ends at 10 s"):
             pipeline(Record(moments=((12.0, 13.0),)), np.random.default_rng(0))
-    with pytest.raises(DataError, match="v#1: nobody knows its moment"):
+    with pytest.raises(DataError, match="v#1: its moment is unknown"):
         SPEC.train_pipeline()(Record(moments=()), np.random.default_rng(0))
     with pytest.raises(ConfigError, match="a training pipeline draws at random"):
         SPEC.train_pipeline()(Record())
@@ -122,5 +122,5 @@ def test_errors():
     with pytest.raises(ConfigError, match=r"input\.overlap: is 1\.0; needs 0 or more and less than 1"):
         MomentsInput(overlap=1.0)
     bare = Record(id="a.mp4", sentence=None)
-    with pytest.raises(DataError, match=r"a\.mp4: comes without a sentence; ask a grounding run with `videozoo"):
+    with pytest.raises(DataError, match=r"a\.mp4: has no sentence; query a grounding run with `videozoo"):
         SPEC.eval_pipeline()(bare)

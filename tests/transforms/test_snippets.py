@@ -140,7 +140,10 @@ def test_a_batch_has_all_sequences_in_a_row():
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        (Features(np.zeros((4, 3), np.float32), duration_s=1.0), r"a: its features are 3 wide; .*input\.feature_dim=2"),
+        (
+            Features(np.zeros((4, 3), np.float32), duration_s=1.0),
+            r"a: its features are 3 wide, but .*input\.feature_dim=2",
+        ),
         (ramp(4), r"the times of the feature rows are unknown; give the video's duration, or stride_s"),
     ],
 )
@@ -153,8 +156,8 @@ def test_features_that_cannot_be_used(features, message):
     ("args", "message"),
     [
         ({"num_snippets": 0}, r"input\.num_snippets: is 0; it must be at least 1"),
-        ({"overlap": 1.0}, r"input\.overlap: is 1\.0; it is a share from 0, below 1"),
-        ({"snippet_s": 1.0}, r"input\.snippet_s: is 1\.0; only sampling 'windows' has it"),
+        ({"overlap": 1.0}, r"input\.overlap: is 1\.0; it must be at least 0 and below 1"),
+        ({"snippet_s": 1.0}, r"input\.snippet_s: is 1\.0; set it only with sampling 'windows'"),
         ({"snippet_s": 0.0, "sampling": "windows"}, r"input\.snippet_s: is 0\.0; give seconds above 0"),
         ({"crop_range": (0.5, 1.0), "sampling": "windows"}, r"input\.crop_range: only sampling 'rescale' has it"),
         ({"crop_range": (0.9, 0.5)}, r"input\.crop_range: is \(0\.9, 0\.5\)"),

@@ -86,7 +86,7 @@ def test_snap(snap, lefts):
 def test_crops_that_cannot_be():
     with pytest.raises(ConfigError, match="64 px do not fit into 60x40 px; lower crop_px or raise short_side_px"):
         view_boxes(40, 60, 64, 1)
-    with pytest.raises(ConfigError, match="no protocol with 4 crops; it takes 1, 3, 5 or 10"):
+    with pytest.raises(ConfigError, match="no protocol with 4 crops; use 1, 3, 5 or 10"):
         view_boxes(40, 60, 32, 4)
 
 

@@ -55,12 +55,12 @@ def _videos(path: Path, split: str | None) -> Iterator[Described]:
         advice="needs videos and sentences with video_id",
     )
     splits = {str(video["video_id"]): video.get("split", "") for video in content["videos"]}
-    captions = [(str(sentence["video_id"]), sentence["caption"]) for sentence in content["sentences"]]
+    pairs = [(str(sentence["video_id"]), sentence["caption"]) for sentence in content["sentences"]]
     if split is not None and split not in splits.values():
         known = ", ".join(sorted(set(splits.values())))
         raise DataError(f"{path}: has no split '{split}'; it has {known}")
     captions: dict[str, list[str]] = {video: [] for video, of in splits.items() if split in (None, of)}
-    for video, caption in captions:
+    for video, caption in pairs:
         if video not in splits:
             raise DataError(
                 f"{path}: a sentence is about '{video}', which is not among its videos; fetch the file again"

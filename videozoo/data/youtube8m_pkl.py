@@ -83,7 +83,7 @@ def youtube8m_pkl(
     num_classes: int = NUM_CLASSES,
     vocabulary: str | Path | None = None,
 ) -> PickledVideos:
-    """Reads the pickles that PaddleVideo's tf2pkl makes of YouTube-8M, by folder, pattern or list; nothing in them is run.
+    """Reads PaddleVideo's tf2pkl pickles of YouTube-8M, by folder, pattern or list; nothing in them is run.
 
     Each is opened once to count its videos. Arguments as for `youtube8m`.
 

@@ -30,7 +30,7 @@ __all__ = [
 
 
 def clip_of(frames: Any) -> np.ndarray:
-    """Returns a reader's frames `[t h w c]` as they are."""
+    """Returns a reader's frames `[t h w c]` unchanged."""
     return np.asarray(frames)
 
 
@@ -106,7 +106,7 @@ def _resize_pillow(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _resize_float(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The four nearest pixels without rounding, as float32."""
+    """Interpolates the four nearest pixels without rounding; returns float32."""
     top, bottom, wy = _linear_weights(clip.shape[1], size[0])
     left, right, wx = _linear_weights(clip.shape[2], size[1])
     wx, wy = wx[:, None], wy[:, None, None]
@@ -117,10 +117,10 @@ def _resize_float(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _resize_opencv(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """cv2.INTER_LINEAR on bytes: weights of 11 bits, and 4 bits dropped between columns and rows."""
+    """Resizes bytes like cv2.INTER_LINEAR: weights of 11 bits, and 4 bits dropped between columns and rows."""
     top, bottom, wy = _fixed_weights(clip.shape[1], size[0])
     left, right, wx = _fixed_weights(clip.shape[2], size[1])
-    wx = np.where(left == right, 0, wx)  # cv2 does so for columns at the border, not for rows
+    wx = np.where(left == right, 0, wx)  # cv2 clamps columns at the border, but not rows
     wx, wy = wx[:, None], wy[:, None, None]
     pixels = clip.astype(np.int32)
     columns = (pixels[:, :, left] * (2048 - wx) + pixels[:, :, right] * wx) >> 4
@@ -131,7 +131,7 @@ def _resize_opencv(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _linear_weights(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(index before, index after, weight of the latter in 0..1) for each of `target` places, held at the borders."""
+    """Returns (index before, index after, weight of the latter in 0..1) for `target` places, clamped at the borders."""
     scale = float(np.float32(source) / np.float32(target))
     place = np.maximum((np.arange(target) + 0.5) * scale - 0.5, 0).astype(np.float32)  # rounded once, as torch does
     before = np.minimum(place.astype(np.int64), source - 1)
@@ -139,7 +139,7 @@ def _linear_weights(source: int, target: int) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _fixed_weights(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same with weights in 0..2048, which go on beyond the borders."""
+    """Returns the same with weights in 0..2048, extrapolated beyond the borders."""
     place = ((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5).astype(np.float32)
     before = np.floor(place)
     weight = np.rint((place - before) * 2048).astype(np.int32)

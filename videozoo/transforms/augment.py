@@ -1,4 +1,4 @@
-"""What training does to a clip at random: one crop, one flip, one change of colour for all of its frames."""
+"""Random training transforms of a clip: one crop, one flip, one change of colour for all its frames."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Augment:
     """The random part of a training pipeline.
 
     Args:
-        crop: how the crop is found in the frame, scaled to a short side of `short_side_px` in thought:
+        crop: how the crop is drawn in the frame, as if scaled to a short side of `short_side_px`:
             "multi_scale"         sides from `scales`, at fixed places (TSN);
-            "multi_scale_random"  the same, and a random crop_px / short_side_px part of it (PP-TSM);
+            "multi_scale_random"  the same, then a random crop_px / short_side_px part of it (PP-TSM);
             "random_resized"      any place, with `area` and `ratio` drawn (Inception, Video Swin);
             "random"              a square of crop_px at any place (SlowFast, with `short_side_range_px`);
             "center"              always the middle.
@@ -31,7 +31,7 @@ class Augment:
         area: smallest and largest part of the frame for "random_resized".
         ratio: smallest and largest width / height for "random_resized".
         short_side_range_px: the short side is drawn from these, both included; None keeps short_side_px.
-        flip: probability of a mirror image; set 0 where left and right mean something.
+        flip: probability of a mirror image; set 0 if left and right matter.
         flip_label_pairs: classes that a mirror image turns into each other, e.g. "left" and "right".
         color_jitter: strength x of the changes of brightness, contrast and saturation, by 1 - x to 1 + x.
         hue: largest shift of hue, in turns, 0..0.5.
@@ -54,7 +54,7 @@ class Augment:
             if not 0 < low <= high:
                 raise ConfigError(f"input.augment.{name}: is {(low, high)}; give [smallest, largest], above 0")
         if self.area[1] > 1:
-            raise ConfigError(f"input.augment.area: is {self.area}; a crop holds at most 1 of the frame")
+            raise ConfigError(f"input.augment.area: is {self.area}; areas are shares of the frame, at most 1")
         if self.short_side_range_px and not 0 < self.short_side_range_px[0] <= self.short_side_range_px[1]:
             raise ConfigError(
                 f"input.augment.short_side_range_px: is {self.short_side_range_px}; give [least, most] in px"
@@ -67,14 +67,14 @@ class Augment:
             raise ConfigError(f"input.augment.hue: is {self.hue}; give turns of the colour circle, 0..0.5")
 
     def draw_short_side(self, rng: np.random.Generator, default_px: int) -> int:
-        """The short side to which the frame is thought to be scaled before the crop."""
+        """Draws the short side to which the frame is scaled, in effect, before the crop."""
         if self.short_side_range_px is None:
             return default_px
         low, high = self.short_side_range_px
         return int(rng.integers(low, high + 1))
 
     def draw_box(self, rng: np.random.Generator, height: int, width: int, crop_px: int) -> Box:
-        """A crop of a frame of that size; all but "random" and "center" may have any size and shape."""
+        """Draws a crop of a frame of that size; all but "random" and "center" may have any size and shape."""
         if self.crop == "center":
             return center_box(height, width, crop_px)
         if self.crop == "random":
@@ -94,7 +94,7 @@ class Augment:
         return bool(rng.random() < self.flip)
 
     def draw_color(self, rng: np.random.Generator) -> dict[str, float] | None:
-        """The arguments of `color_jitter`, the same for every frame; None where colors stay."""
+        """Draws the arguments of `color_jitter`, the same for every frame; None if colors stay unchanged."""
         if not self.color_jitter and not self.hue:
             return None
         brightness, contrast, saturation = rng.uniform(1 - self.color_jitter, 1 + self.color_jitter, size=3).tolist()
@@ -102,7 +102,7 @@ class Augment:
         return {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
 
     def flipped_labels(self, labels: tuple[int, ...]) -> tuple[int, ...]:
-        """What a clip's classes become in the mirror."""
+        """Returns the classes of a mirrored clip."""
         mirror = {a: b for pair in self.flip_label_pairs for a, b in (pair, pair[::-1])}
         return tuple(mirror.get(label, label) for label in labels)
 

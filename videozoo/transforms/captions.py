@@ -1,4 +1,4 @@
-"""The input spec of captioners: the features of a stretch of a video, and the words that are said of it."""
+"""The input spec of captioners: the features of a stretch of a video, and the words of its captions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CaptionsInput(InputSpec):
 
     Args:
         feature_dim: width of a row, checked against the features.
-        max_rows: of a longer stretch so many rows are read, evenly.
+        max_rows: number of rows that are read, evenly spaced, from a longer stretch.
     """
 
     feature_dim: int = 2048
@@ -40,22 +40,22 @@ class CaptionsInput(InputSpec):
                 raise ConfigError(f"input.{name}: is {value}; it must be at least 1")
 
     def train_pipeline(self, *, num_classes: int | None = None) -> CaptionsPipeline:
-        """Records to training samples: one of a record's captions, at random."""
+        """Returns the pipeline of training samples, each with one random caption of its record."""
         return CaptionsPipeline(self, training=True)
 
     def eval_pipeline(
         self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
     ) -> CaptionsPipeline:
-        """Records to evaluation samples; features have one view.
+        """Returns the pipeline of evaluation samples; features have one view.
 
         Raises:
-            ConfigError: other views are asked for.
+            ConfigError: `views` is not 1x1.
         """
         self.check_single_view(views)
         return CaptionsPipeline(self, training=False)
 
     def to_arrays(self, batch: Batch) -> dict[str, Any]:
-        """Pads a batch: `features` `[b t d]`, `mask` `[b t]`, True on rows, and `words` `[b n]`, -1 behind."""
+        """Pads a batch: `features` `[b t d]`, `mask` `[b t]`, True on rows, and `words` `[b n]`, -1 on padding."""
         features, lengths = padded([rows for (rows,) in batch["features"]])
         arrays = {**batch, "features": features, "mask": np.arange(features.shape[1]) < lengths[:, None]}
         if "words" in batch:
@@ -72,7 +72,7 @@ class CaptionsInput(InputSpec):
 
 
 def padded(rows: Sequence[np.ndarray], *, value: float = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns arrays `[t ...]` of different lengths as one `[b t ...]` with `value` behind each, and their lengths."""
+    """Returns arrays `[t ...]` of different lengths as one `[b t ...]`, padded with `value`, and their lengths."""
     rows = [np.asarray(row) for row in rows]
     lengths = np.array([len(row) for row in rows])
     made = np.full((len(rows), lengths.max(), *rows[0].shape[1:]), value, rows[0].dtype)
@@ -83,25 +83,25 @@ def padded(rows: Sequence[np.ndarray], *, value: float = 0) -> tuple[np.ndarray,
 
 @dataclasses.dataclass(frozen=True)
 class CaptionsPipeline:
-    """From a record to a sample.
+    """Turns a record into a sample.
 
-    It has `id`; `features`, a list with one array `[t d]`; for training `words`, the indices of a caption's words; for
-    evaluation `video`, `segment` (start_s, end_s, or None), `references`, all captions, and `times_s` of the rows.
+    A sample has `id`; `features`, a list with one array `[t d]`; for training `words`, the indices of a caption's
+    words; for evaluation `video`, `segment` (start_s, end_s, or None), `references`, all captions, and `times_s` of the rows.
     """
 
     spec: CaptionsInput
     training: bool
 
     def __call__(self, record: FeatureRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """The sample of `record`.
+        """Returns the sample of `record`.
 
         Raises:
-            DataError: its features are missing, damaged or of another width, or it has no caption to learn from.
+            DataError: its features are missing, damaged or of a different width, or it has no caption to learn from.
         """
         features = record.features()
         if features.dim != self.spec.feature_dim:
             raise WidthError(
-                f"{record.id}: its features are {features.dim} wide; "
+                f"{record.id}: its features are {features.dim} wide, but "
                 f"the recipe says input.feature_dim={self.spec.feature_dim}"
             )
         if not len(features):
@@ -116,13 +116,13 @@ class CaptionsPipeline:
         if rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
         if not record.words:
-            raise DataError(f"{record.id}: nothing is said of it; training needs a caption")
+            raise DataError(f"{record.id}: has no caption; training needs one")
         return {**sample, "words": list(record.words[int(rng.integers(len(record.words)))])}
 
     def _rows(
         self, record: FeatureRecord, features: Features, segment: tuple[float, float] | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Which rows are read, and their times if they are known."""
+        """Returns the indices of the rows to read, and their times if they are known."""
         known = features.stride_s is not None or features.duration_s is not None or record.duration_s is not None
         times_s = features.times_s(record.duration_s, where=str(record.id)) if known or segment is not None else None
         rows = np.arange(len(features))

@@ -1,4 +1,4 @@
-"""Puts the samples of a pipeline together to a batch."""
+"""Combines the samples of a pipeline into a batch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Stack = Callable[[Sequence[Any]], Any]
 
 
 def collate(samples: Sequence[Mapping[str, Any]], *, stack: Stack = np.stack) -> dict[str, Any]:
-    """Makes one batch: arrays and numbers are stacked, everything else is listed.
+    """Makes one batch: arrays and numbers are stacked, all other values become lists.
 
     Args:
-        stack: makes one array of arrays of the same shape; `transforms.tensors.collate` makes tensors.
+        stack: combines arrays of the same shape into one; `transforms.tensors.collate` makes tensors.
 
     Raises:
         DataError: arrays of one key have different shapes.
@@ -34,12 +34,12 @@ def collate(samples: Sequence[Mapping[str, Any]], *, stack: Stack = np.stack) ->
             names = ", ".join(str(sample.get("id")) for sample in samples)
             raise DataError(
                 f"batch of {names}: '{key}' has the shapes {sorted(shapes)}; "
-                "the pipeline must give all samples of a batch the same one"
+                "the pipeline must give all samples of a batch the same shape"
             )
         batch[key] = stack(values)
     return batch
 
 
 def _is_array(value: Any) -> bool:
-    """Whether it is an array, or a tensor of the torch form of a pipeline, which this room does not import."""
+    """Returns whether the value is an array or a tensor; this package does not import torch."""
     return isinstance(value, np.ndarray) or type(value).__module__ == "torch"

@@ -1,4 +1,4 @@
-"""The input spec of models on stored features: which frames, how their bytes become numbers, how they are padded."""
+"""The input spec of models on stored features: choice of frames, dequantisation of bytes, padding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FeaturesInput(InputSpec):
     """Features of frames, stored as bytes or floats; padded in the loader, dequantised on the device.
 
     Args:
-        num_frames: with sampling "all" the most frames of a video that are read, with "segments" exactly as many.
+        num_frames: with sampling "all" the most frames read from a video, with "segments" exactly this number.
         sampling: "all" takes frames from the first on; "segments" one from each of num_frames equal parts, at random
             in training and the middle one in evaluation (attention clusters).
         feature_dims: width of each modality, in the data set's order.
@@ -52,16 +52,16 @@ class FeaturesInput(InputSpec):
             )
 
     def train_pipeline(self, *, num_classes: int | None = None) -> FeaturePipeline:
-        """Records to training samples, their labels multi-hot over `num_classes`."""
+        """Returns the pipeline of training samples, their labels multi-hot over `num_classes`."""
         return FeaturePipeline(self, training=True, num_classes=num_classes)
 
     def eval_pipeline(
         self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
     ) -> FeaturePipeline:
-        """Records to evaluation samples; features have one view.
+        """Returns the pipeline of evaluation samples; features have one view.
 
         Raises:
-            ConfigError: other views are asked for.
+            ConfigError: `views` is not 1x1.
         """
         self.check_single_view(views)
         return FeaturePipeline(self, training=False, num_classes=num_classes)
@@ -79,7 +79,7 @@ class FeaturesInput(InputSpec):
         return {**batch, "features": np.where(mask[..., None], features, 0).astype(np.float32), "mask": mask}
 
     def to_device(self, batch: Batch, device: Any) -> dict[str, Any]:
-        """Does the same on `device`, where bytes arrive as bytes."""
+        """Dequantizes on `device`, so that bytes are transferred as bytes."""
         import torch
 
         from videozoo.transforms import tensors
@@ -103,7 +103,7 @@ class FeaturesInput(InputSpec):
         return {"num_frames": self.num_frames, "num_segments": self.num_frames, "feature_dims": self.feature_dims}
 
     def sample(self, num_available: int, rng: np.random.Generator | None) -> np.ndarray:
-        """The frames to read out of `num_available`."""
+        """Returns the indices of the frames to read from `num_available`."""
         if self.sampling == "all":
             return np.arange(min(num_available, self.num_frames))
         offset = rng.random(self.num_frames) if rng is not None else 0.5
@@ -112,17 +112,17 @@ class FeaturesInput(InputSpec):
 
 @dataclasses.dataclass(frozen=True)
 class FeaturePipeline:
-    """From a record to `features` `[num_frames d]` (padded by zeros), `num_frames`, `id`, and `label` multi-hot."""
+    """Turns a record into `features` `[num_frames d]` (padded by zeros), `num_frames`, `id`, and `label` multi-hot."""
 
     spec: FeaturesInput
     training: bool
     num_classes: int | None = None
 
     def __call__(self, record: FeatureRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """The sample of `record`.
+        """Returns the sample of `record`.
 
         Raises:
-            DataError: it cannot be read, its widths or lengths are not those of the spec, or a label is no class.
+            DataError: it cannot be read, its widths or lengths do not match the spec, or a label is out of range.
         """
         if self.training and rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
@@ -130,7 +130,7 @@ class FeaturePipeline:
         widths = tuple(part.shape[1] for part in modalities)
         if widths != self.spec.feature_dims:
             raise WidthError(
-                f"{record.id}: features of the widths {widths}; "
+                f"{record.id}: features have the widths {widths}, but "
                 f"the recipe says input.feature_dims={self.spec.feature_dims}"
             )
         lengths = sorted({len(part) for part in modalities})

@@ -14,7 +14,7 @@ __all__ = ["ClipOps", "Form", "clip_ops"]
 
 
 class ClipOps(Protocol):
-    """Operations on a clip, which is whatever the form makes of frames `[t h w c]`; see `transforms.tensors`."""
+    """Operations on a clip in the representation of its form; see `transforms.tensors`."""
 
     def clip_of(self, frames: Any) -> Any: ...
     def frames_of(self, clip: Any) -> Any: ...

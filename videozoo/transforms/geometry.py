@@ -44,10 +44,10 @@ def scaled_size(
     force_ratio: float | None = None,
     rounding: Rounding = "floor",
 ) -> tuple[int, int]:
-    """(height, width) with the short side at `short_side_px` and the long side in proportion.
+    """Returns (height, width) with the short side at `short_side_px` and the long side in proportion.
 
-    `force_ratio` makes long / short that number whatever the frame's shape, except for frames whose short
-    side already fits: what PaddleVideo's `Scale` does with 4 / 3.
+    `force_ratio` sets long / short to that number for every frame, except for frames whose short side already
+    fits, like PaddleVideo's `Scale` with 4 / 3.
     """
     if min(height, width) == short_side_px:
         return height, width
@@ -58,7 +58,7 @@ def scaled_size(
 
 
 def center_box(height: int, width: int, size: int, *, snap: Snap = "nearest") -> Box:
-    """The square of `size` px in the middle."""
+    """Returns the square of `size` px in the middle."""
     return view_boxes(height, width, size, 1, snap=snap)[0]
 
 
@@ -71,16 +71,16 @@ def view_boxes(
     snap: Snap = "nearest",
     along: Along = "long_side",
 ) -> list[Box]:
-    """The squares of `size` px that an evaluation protocol with that many crops looks at.
+    """Returns the squares of `size` px of an evaluation protocol with that number of crops.
 
     1: the centre. 3: start, end and centre of the longer side, in this order (left, right, centre).
     5: the corners (top left, top right, bottom left, bottom right) and the centre.
     10: those five, each followed by its mirror image.
 
     Args:
-        snap: where the middle lies when it falls between pixels: "nearest" (ties to even), "floor" or "ceil".
-            Two more lay all crops on a grid, as PaddleVideo does, so that the far ones end some pixels before
-            the border: "half" of the room (Video Swin, TimeSformer), "quarter" (ten crops, PP-TSM's three).
+        snap: how a middle between two pixels is rounded: "nearest" (ties to even), "floor" or "ceil".
+            Two more put all crops on a grid, as PaddleVideo does, so that the last ones end some pixels before
+            the border: "half" of the free space (Video Swin, TimeSformer), "quarter" (ten crops, PP-TSM's three).
         along: "width" takes three crops from left to right of upright frames, too (PP-TSM, TokenShift).
 
     Raises:
@@ -100,7 +100,7 @@ def view_boxes(
     elif crops in (5, 10):
         places = [(y0, x0), (y0, x2), (y2, x0), (y2, x2), center]
     else:
-        raise ConfigError(f"crop: there is no protocol with {crops} crops; it takes 1, 3, 5 or 10")
+        raise ConfigError(f"crop: there is no protocol with {crops} crops; use 1, 3, 5 or 10")
     flips = (False, True) if crops == 10 else (False,)
     return [Box(top, left, size, size, flip) for top, left in places for flip in flips]
 
@@ -117,7 +117,7 @@ def _stops(room: int, snap: Snap) -> tuple[int, int, int]:
 def multi_scale_boxes(
     height: int, width: int, scales: Sequence[float], *, max_distort: int = 1, more: bool = True
 ) -> Iterator[list[Box]]:
-    """For each allowed crop shape, its boxes at the fixed places of TSN's multi-scale crop.
+    """Returns for each allowed crop shape its boxes at the fixed places of TSN's multi-scale crop.
 
     Paper: TSN, arXiv:1608.00859, section 3.2. Sides are `scales` times the short side, those of one box at
     most `max_distort` scales apart. There are five places (corners and centre), or 13 with `more`.
@@ -131,7 +131,7 @@ def multi_scale_boxes(
                 yield [Box(round(y * row), round(x * column), h, w) for row, column in places]
 
 
-# rows and columns in quarters of the room: corners and centre; middles of the sides; centres of the quadrants
+# rows and columns in quarters of the free space: corners and centre; middles of the sides; centres of the quadrants
 _PLACES = (
     *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
     *((2, 0), (2, 4), (4, 2), (0, 2)),
@@ -140,7 +140,7 @@ _PLACES = (
 
 
 def scale_box(box: Box, size: tuple[int, int], to_size: tuple[int, int]) -> Box:
-    """Returns `box` of a frame of `size` (height, width) in the same frame at `to_size`."""
+    """Scales `box` from a frame of `size` (height, width) to the same frame at `to_size`."""
     top, bottom = (round(y * to_size[0] / size[0]) for y in (box.top, box.top + box.height))
     left, right = (round(x * to_size[1] / size[1]) for x in (box.left, box.left + box.width))
     top, left = min(top, to_size[0] - 1), min(left, to_size[1] - 1)

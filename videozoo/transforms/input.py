@@ -1,7 +1,7 @@
 """The input spec of clip models: the one place where preprocessing is defined.
 
 It builds the training, evaluation, multi-view and prediction pipelines, normalises on the device, and
-travels in checkpoints, so that a model always sees what it was trained on.
+travels in checkpoints, so that training and inference prepare clips in the same way.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = ["ClipInput", "ClipPipeline", "Views", "build_input"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MOST = 100_000  # frames or pixels: beyond any clip, and far below what would eat the memory
+MOST = 100_000  # frames or pixels: more than any clip has, and too few to exhaust the memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """An evaluation protocol, written "clips x crops": "10x3" looks at 3 crops of 10 clips."""
+    """An evaluation protocol, written "clips x crops": "10x3" means 3 crops of 10 clips."""
 
     clips: int = 1
     crops: int = 1
@@ -48,11 +48,11 @@ class Views:
         if not (cross and text.isascii() and clips.isdecimal() and crops.isdecimal() and int(clips) > 0):
             raise ConfigError(f"{where}: is '{text}'; write clips x crops, e.g. 1x1 or 10x3")
         if int(crops) not in (1, 3, 5, 10):
-            raise ConfigError(f"{where}: is '{text}'; there are protocols with 1, 3, 5 and 10 crops")
+            raise ConfigError(f"{where}: is '{text}'; the number of crops must be 1, 3, 5 or 10")
         return cls(int(clips), int(crops))
 
     def videos_per_batch(self, num_clips: int) -> int:
-        """As many videos as together have `num_clips` clips to go through the network, at least one."""
+        """Returns the number of videos that together have `num_clips` clips, at least one."""
         return max(1, num_clips // (self.clips * self.crops))
 
 
@@ -63,7 +63,7 @@ class ClipInput(InputSpec):
 
     Args:
         num_frames: frames of a clip.
-        sampling: which frames of the video make a clip.
+        sampling: how the frames of a clip are chosen from the video.
             "segments"    one from each of num_frames equal parts (TSN, TSM); see `segment_frames`;
             "dense"       a stretch of the video, every `frame_stride`-th frame (PP-TSM dense, Video Swin);
             "dense_ends"  the same stretch with its last frame always among them (SlowFast, TimeSformer);
@@ -72,17 +72,17 @@ class ClipInput(InputSpec):
         segment_frames: consecutive frames from each segment (StNet takes 5); num_frames is a multiple of it.
         fps: rate at which frames are counted; None counts the video's own frames.
         place: where the clips of a dense multi-clip evaluation lie; see `io.sample.windows`.
-        short: what happens in videos shorter than a clip; see `io.sample`.
+        short: handling of videos shorter than a clip; see `io.sample`.
         short_side_px: the frames' short side in evaluation, before the crop.
-        crop_px: height and width that the model sees.
+        crop_px: height and width of the model's input.
         force_ratio: long / short side forced on every frame (PaddleVideo squashes to 4 / 3); None keeps the
             shape.
         resize: method of `transforms.clip.resize`; "float" makes clips float32.
         snap: rounding of the crops' places in evaluation; see `transforms.clip.view_boxes`.
         mean, std: of 0..1 values, in `channel_order`.
-        channel_order: what the model was trained on.
+        channel_order: "rgb" or "bgr", as in the model's training.
         views: the evaluation protocol, "clips x crops"; crops are 1, 3, 5 or 10.
-        augment: what training does at random.
+        augment: random training transforms.
         frame_name: name of a frame in frame folders, e.g. "img_{:05d}.jpg", counted from 1; None takes all
             images by the numbers in their names.
     """
@@ -120,21 +120,21 @@ class ClipInput(InputSpec):
             if size < 1:
                 raise ConfigError(f"input.{name}: is {size}; it must be at least 1")
             if size > MOST:
-                raise ConfigError(f"input.{name}: is {size}; it can be {MOST} at most")
+                raise ConfigError(f"input.{name}: is {size}; it must be at most {MOST}")
         if self.num_frames % self.segment_frames:
             raise ConfigError(
-                f"input.num_frames: {self.num_frames} is no multiple of segment_frames={self.segment_frames}; "
-                "it counts the frames of all segments together"
+                f"input.num_frames: {self.num_frames} is not a multiple of segment_frames={self.segment_frames}; "
+                "it is the number of frames of all segments"
             )
         if self.segment_frames > 1 and self.sampling != "segments":
             raise ConfigError(
                 f"input.segment_frames: is {self.segment_frames} with sampling '{self.sampling}'; "
-                "only 'segments' has it"
+                "set it only with sampling 'segments'"
             )
         if self.frame_stride > 1 and not self.sampling.startswith("dense"):
             raise ConfigError(
                 f"input.frame_stride: is {self.frame_stride} with sampling '{self.sampling}'; "
-                "only 'dense' and 'dense_ends' have it"
+                "set it only with 'dense' or 'dense_ends'"
             )
         if self.fps is not None and self.fps <= 0:
             raise ConfigError(f"input.fps: is {self.fps}; give a rate above 0, or null for the video's own")
@@ -156,13 +156,13 @@ class ClipInput(InputSpec):
         self._check_views(Views.parse(self.views))
 
     def train_pipeline(self, *, num_classes: int | None = None) -> ClipPipeline:
-        """Records to training samples; the label is one class, or multi-hot where `num_classes` is given."""
+        """Returns the pipeline of training samples; the label is one class, or multi-hot if `num_classes` is given."""
         return ClipPipeline(self, views=None, num_classes=num_classes)
 
     def eval_pipeline(
         self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
     ) -> ClipPipeline:
-        """Records to evaluation samples of `views` ("10x3"), by default the spec's own."""
+        """Returns the pipeline of evaluation samples of `views` ("10x3"), by default the spec's views."""
         wanted = Views.parse(self.views if views is None else views)
         self._check_views(wanted)
         return ClipPipeline(self, views=wanted, num_classes=num_classes, form=form)
@@ -189,7 +189,7 @@ class ClipInput(InputSpec):
         }
 
     def sample(self, num_ticks: int, *, num_clips: int = 1, rng: np.random.Generator | None = None) -> sample.Indices:
-        """The ticks `[num_clips num_frames]` that make clips, out of `num_ticks` of them."""
+        """Returns the ticks `[num_clips num_frames]` of clips, out of `num_ticks`."""
         if self.sampling == "segments":
             return sample.segments(
                 num_ticks,
@@ -213,11 +213,11 @@ class ClipInput(InputSpec):
         )
 
     def scaled_size(self, height: int, width: int, short_side_px: int | None = None) -> tuple[int, int]:
-        """(height, width) of a frame once its short side is scaled."""
+        """Returns (height, width) of a frame after its short side is scaled."""
         return scaled_size(height, width, short_side_px or self.short_side_px, force_ratio=self.force_ratio)
 
     def scaled(self, frames: Any, *, form: Form = "tensors") -> Any:
-        """Returns frames `[t h w c]` as evaluation scales them, before the crop; scaled frames stay as they are."""
+        """Returns frames `[t h w c]` as evaluation scales them, before the crop; scaled frames stay unchanged."""
         ops = clip_ops(form)
         clip = ops.clip_of(frames)
         return ops.frames_of(ops.resize(clip, self.scaled_size(*ops.size_of(clip)), method=self.resize))
@@ -225,16 +225,16 @@ class ClipInput(InputSpec):
     def _check_views(self, views: Views) -> None:
         if self.sampling == "uniform" and views.clips > 1:
             raise ConfigError(
-                f"input.views: {views.clips} clips of sampling 'uniform' would be the same; use 1x{views.crops}"
+                f"input.views: all {views.clips} clips of sampling 'uniform' would be equal; use 1x{views.crops}"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipPipeline:
-    """From a record to a sample: decodes, picks frames, crops; random only through `rng`.
+    """Turns a record into a sample: decodes, picks frames, crops; all randomness comes from `rng`.
 
     `views` is None in training: `video` is then one clip `[t c h w]`, otherwise `[v t c h w]`, clip by clip
-    and in each clip crop by crop. On another `device` than the CPU, decoding and all that follows happens there.
+    and in each clip crop by crop. If `device` is not the CPU, decoding and all later steps run on it.
     """
 
     spec: ClipInput
@@ -246,13 +246,13 @@ class ClipPipeline:
     def __call__(
         self, record: ClipRecord, rng: np.random.Generator | None = None, reader: VideoReader | None = None
     ) -> dict[str, Any]:
-        """The sample of `record`: `video`, `id`, `label` where there is one; in evaluation `damaged_frames`.
+        """Returns the sample of `record`: `video`, `id`, `label` if known; in evaluation also `damaged_frames`.
 
-        Multi-label samples always have one, zeros where nothing is to be seen.
+        Multi-label samples always have a label, zeros if no class is present.
 
         Args:
-            rng: needed in training only.
-            reader: the open video, when the caller reads more than one stretch of it.
+            rng: needed only in training.
+            reader: the open video, if the caller reads several stretches of it.
 
         Raises:
             DecodeError: the video cannot be read.
@@ -288,10 +288,10 @@ class ClipPipeline:
         return made
 
     def open(self, record: ClipRecord) -> VideoReader:
-        """The record's video, to be used in a `with` statement.
+        """Opens the record's video for a `with` statement.
 
         Raises:
-            DecodeError: it cannot be read.
+            DecodeError: the video cannot be read.
             DataError: it is a folder of frames without the frame rate that the spec needs.
         """
         if record.num_frames is None:
@@ -309,7 +309,7 @@ class ClipPipeline:
     def _augmented(self, ops: ClipOps, clip: Any, rng: np.random.Generator) -> tuple[Any, bool]:
         spec, augment = self.spec, self.spec.augment
         size = ops.size_of(clip)
-        # The crop is drawn in the frame as scaled, but cut from the frame as it is: pixels are resized once.
+        # The crop is drawn in the scaled frame, but cut from the original one, so that pixels are resized once.
         scaled = spec.scaled_size(*size, augment.draw_short_side(rng, spec.short_side_px))
         box = scale_box(augment.draw_box(rng, *scaled, spec.crop_px), scaled, size)
         clip = ops.resize(ops.crop(clip, box), (spec.crop_px, spec.crop_px), method=spec.resize)
@@ -338,7 +338,7 @@ class ClipPipeline:
 
 @dataclasses.dataclass(frozen=True)
 class _Clock:
-    """Ticks at the rate at which a spec counts frames, over the stretch of video that a record means."""
+    """Ticks at the frame rate of a spec, over the stretch of video of a record."""
 
     start_s: float
     rate_hz: float
@@ -357,16 +357,16 @@ class _Clock:
         return cls(start_s, rate_hz, max(round((end_s - start_s) * rate_hz), 1))
 
     def times_s(self, ticks: sample.Indices) -> list[float]:
-        """The middle of each tick, so that rounding never falls to the frame before."""
+        """Returns the middle of each tick, so that rounding never selects the previous frame."""
         times: list[float] = (self.start_s + (ticks + 0.5) / self.rate_hz).tolist()
         return times
 
 
 def build_input(args: Mapping[str, Any]) -> InputSpec:
-    """The input spec of a recipe's section or of a checkpoint: `{"name": "clip", "num_frames": 8, ...}`.
+    """Builds the input spec of a recipe's section or a checkpoint: `{"name": "clip", "num_frames": 8, ...}`.
 
     Raises:
-        ConfigError: an unknown spec or field, or a value that it does not take.
+        ConfigError: an unknown spec or field, or an invalid value.
     """
     fields = dict(args)
     name = fields.pop("name", "clip")

@@ -15,7 +15,7 @@ def multi_hot(labels: Sequence[int], num_classes: int, *, where: str) -> np.ndar
     """Returns float32 `[num_classes]`, 1 at the labels.
 
     Raises:
-        DataError: a label is no class.
+        DataError: a label is out of range.
     """
     wrong = [label for label in labels if not 0 <= label < num_classes]
     if wrong:

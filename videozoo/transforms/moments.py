@@ -1,4 +1,4 @@
-"""The input spec of grounding: windows of several lengths over a video's features, each with what is around it."""
+"""The input spec of grounding: windows of several lengths over a video's features, each with its context."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class Windows:
 class MomentsInput(InputSpec):
     """Sliding windows as TALL (arXiv:1705.02101, section 3.1) takes them.
 
-    A window's feature is the mean of the rows with their middle in it; the same of `context_s` before it and after it
-    stand beside. Where the video has nothing there, the window itself stands for its context.
+    A window's feature is the mean of the rows with their middle in it, joined with the same mean over `context_s`
+    before and after it. Where the video has no context, the window's own feature replaces it.
 
-    Training takes one window a sentence: at random one of those that fit its moment, else the nearest.
+    Training takes one window for each sentence: a random one among the windows that fit its moment, else the nearest.
 
     Args:
-        window_s: lengths of the windows; a video that is shorter than some has one window of all of it.
-        eval_window_s: those of evaluation and search; None takes the same.
-        overlap: share of a window that the next one of its length covers, too.
-        context_s: length of what is seen before and after a window.
-        feature_dim: width of a row; the model's, too.
-        min_iou: overlap with its moment that a fitting window has at least.
-        max_outside: share of a fitting window that lies outside of the moment at most.
+        window_s: lengths of the windows; one window over the whole video replaces all longer ones.
+        eval_window_s: lengths in evaluation and search; None takes the same.
+        overlap: share of a window that the next window of its length also covers.
+        context_s: length of the context before and after a window.
+        feature_dim: width of a row, equal to the model's.
+        min_iou: least overlap of a fitting window with its moment.
+        max_outside: largest share of a fitting window outside its moment.
     """
 
     takes: ClassVar[Holds] = "features"
@@ -78,16 +78,19 @@ class MomentsInput(InputSpec):
             raise ConfigError(f"input: {self.context_s=} and {self.feature_dim=}; both must be above 0")
 
     def train_pipeline(self, *, num_classes: int | None = None) -> MomentsPipeline:
-        """Records to one window each: `windows` `[3d]`, `window` and `moment` `[2]`, `sentence`, `video`, `id`."""
+        """Returns the pipeline of training samples, one window each.
+
+        They have `windows` `[3d]`, `window` and `moment` `[2]`, `sentence`, `video` and `id`.
+        """
         return MomentsPipeline(self, training=True)
 
     def eval_pipeline(
         self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
     ) -> MomentsPipeline:
-        """Records to all of a video's windows: `candidates`, with `sentence`, `id`, and `moment` if it is known.
+        """Returns the pipeline of all windows of a video: `candidates`, `sentence`, `id`, and `moment` if known.
 
         Raises:
-            ConfigError: other views are asked for.
+            ConfigError: `views` is not 1x1.
         """
         self.check_single_view(views)
         return MomentsPipeline(self, training=False)
@@ -104,19 +107,19 @@ class MomentsInput(InputSpec):
         return {"feature_dim": self.feature_dim}
 
     def windows(self, features: Features, duration_s: float | None = None) -> Windows:
-        """All windows of a video, for evaluation and search.
+        """Returns all windows of a video, for evaluation and search.
 
         Raises:
-            DataError: the features are of another width, or nothing says how long the video is.
+            DataError: the features have a different width, or the length of the video is unknown.
         """
         return _all(self.candidates(features, duration_s))
 
     def candidates(
         self, features: Features, duration_s: float | None = None, *, training: bool = False
     ) -> FeatureCandidates:
-        """Where the windows of a video are; errors as of `windows`."""
+        """Returns the windows of a video without their features; errors as in `windows`."""
         if features.dim != self.feature_dim:
-            raise WidthError(f"is {features.dim} wide; the recipe says input.feature_dim={self.feature_dim}")
+            raise WidthError(f"is {features.dim} wide, but the recipe says input.feature_dim={self.feature_dim}")
         length_s = duration_s if duration_s is not None else features.duration_s
         rows_s = features.times_s(length_s)
         if length_s is None:
@@ -137,12 +140,12 @@ class FeatureCandidates:
     context_s: float
 
     def look(self, times_s: np.ndarray) -> np.ndarray:
-        """What stands for windows `[m 2]`: `[m 3d]`."""
+        """Returns the features `[m 3d]` of windows `[m 2]`."""
         start, end = times_s.T
         earlier = np.stack([np.maximum(start - self.context_s, 0), start], axis=1)
         later = np.stack([end, np.minimum(end + self.context_s, self.duration_s)], axis=1)
         own, before, after = (mean_rows(self.values, self.rows_s, times) for times in (times_s, earlier, later))
-        # less holds no row of its own
+        # a shorter context holds no row
         gap_s = float(np.diff(self.rows_s).min()) / 2 if len(self.rows_s) > 1 else SHORTEST_S
         before = np.where((start < gap_s)[:, None], own, before)
         after = np.where((end > self.duration_s - gap_s)[:, None], own, after)
@@ -155,22 +158,22 @@ def _all(candidates: Candidates) -> Windows:
 
 @dataclasses.dataclass(frozen=True)
 class MomentsPipeline:
-    """From a record to a sample; see `MomentsInput`."""
+    """Turns a record into a sample; see `MomentsInput`."""
 
     spec: MomentsInput
     training: bool
 
     def __call__(self, record: FeatureRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """The sample of `record`.
+        """Returns the sample of `record`.
 
         Raises:
-            DataError: its features cannot be used, its moment begins after the video's end, or in training nobody
-                knows its moment.
+            DataError: its features cannot be used, its moment begins after the video's end, or its moment is unknown
+                in training.
         """
         if record.sentence is None:
-            raise DataError(f"{record.id}: comes without a sentence; ask a grounding run with `videozoo search`")
+            raise DataError(f"{record.id}: has no sentence; query a grounding run with `videozoo search`")
         cut = record.candidates(context_s=self.spec.context_s, feature_dim=self.spec.feature_dim)
-        found = cut if cut is not None else record.features()  # errors of its features name the record already
+        found = cut if cut is not None else record.features()  # errors in the features already name the record
         try:
             return self._sample(record, self._candidates(record, found) if isinstance(found, Features) else found, rng)
         except DataError as error:
@@ -194,7 +197,7 @@ class MomentsPipeline:
         if rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
         if not moments:
-            raise DataError("nobody knows its moment; training needs it")
+            raise DataError("its moment is unknown; training needs it")
         moment = moments[int(rng.integers(len(moments))) if len(moments) > 1 else 0]
         window = found.times_s[self._choose(found.times_s, np.array(moment), rng)]
         sample["moment"] = np.array(moment, np.float64)
@@ -208,9 +211,9 @@ class MomentsPipeline:
 
 
 def sliding_windows(duration_s: float, lengths_s: Sequence[float], *, overlap: float) -> np.ndarray:
-    """(start, end) `[n 2]` of windows of each length over a video, shortest first; the last of each ends with it.
+    """Returns (start, end) `[n 2]` of windows of each length, shortest first; the last of each ends with the video.
 
-    Of the lengths that a video has not, together one window of all of it.
+    One window over the whole video replaces all longer ones.
     """
     found: dict[tuple[float, float], None] = {}
     for length_s in sorted(lengths_s):
@@ -224,7 +227,7 @@ def sliding_windows(duration_s: float, lengths_s: Sequence[float], *, overlap: f
 
 
 def mean_rows(values: np.ndarray, rows_s: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """Mean of the rows `[t d]` with their middle in each window `[n 2]`; of none the nearest row: float32 `[n d]`."""
+    """Returns the mean `[n d]` of the rows `[t d]` in each window `[n 2]`, or its nearest row, as float32."""
     sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
     first, last = np.searchsorted(rows_s, times_s[:, 0], "left"), np.searchsorted(rows_s, times_s[:, 1], "left")
     nearest = np.abs(rows_s[None, :] - times_s.mean(axis=1)[:, None]).argmin(axis=1)
@@ -235,7 +238,7 @@ def mean_rows(values: np.ndarray, rows_s: np.ndarray, times_s: np.ndarray) -> np
 
 
 def fits(times_s: np.ndarray, moment: np.ndarray, *, min_iou: float, max_outside: float) -> np.ndarray:
-    """Which windows `[n 2]` may stand for a moment `[2]`: they overlap enough, and little of them lies beside it."""
+    """Returns which windows `[n 2]` match a moment `[2]`: they overlap it enough, and little of them lies outside."""
     outside = 1 - interval_overlap(times_s, moment) / (times_s[:, 1] - times_s[:, 0])
     fitting: np.ndarray = (interval_iou(times_s, moment) > min_iou) & (outside < max_outside)
     return fitting

@@ -20,7 +20,7 @@ __all__ = ["ClassTrack", "Extent", "SnippetPipeline", "SnippetsInput", "Timeline
 
 
 class Extent(NamedTuple):
-    """The stretch of a video that one sequence of snippets is about."""
+    """The stretch of a video that one sequence of snippets covers."""
 
     start_s: float
     length_s: float
@@ -28,14 +28,14 @@ class Extent(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ClassTrack:
-    """Class probabilities over a video's time, as its feature extractor gave them."""
+    """The feature extractor's class probabilities over the time of a video."""
 
-    times_s: np.ndarray  # [t], rising: what each row is about
+    times_s: np.ndarray  # [t], increasing: the middle of each row's window
     probs: np.ndarray  # [t k]
     class_names: tuple[str, ...]
 
     def means(self, segments: np.ndarray) -> np.ndarray:
-        """The mean `[n k]` of the rows inside each segment `[n 2]` in seconds; the nearest row where there is none."""
+        """Returns the mean `[n k]` of the rows inside each segment `[n 2]` in seconds, or its nearest row."""
         first = np.searchsorted(self.times_s, segments[:, 0])
         last = np.searchsorted(self.times_s, segments[:, 1], side="right")
         lone = last <= first
@@ -47,33 +47,33 @@ class ClassTrack:
 
 @dataclasses.dataclass(frozen=True)
 class Timeline:
-    """What the sequences of one video are about, and what is known of its classes over time."""
+    """The stretches that the sequences of one video cover, and its class probabilities over time, if stored."""
 
     video_s: float
     extents: tuple[Extent, ...]
     track: ClassTrack | None = None
 
     def allowance(self, num: int) -> int:
-        """How many answers the video may have, if there may be `num` in the time of one sequence."""
+        """Returns the largest number of answers for the video, given `num` for the time of one sequence."""
         return math.ceil(num * max(self.video_s / self.extents[0].length_s, 1.0))
 
 
 @register_input
 @dataclasses.dataclass(frozen=True)
 class SnippetsInput(InputSpec):
-    """Stored features of a video, read at evenly spaced times between their rows' own.
+    """Stored features of a video, interpolated at evenly spaced times.
 
     Args:
         num_snippets: length of a sequence.
         feature_dim: width of a row, checked against the features.
-        rows: what a row is: the extractor's "features", its class "scores", or "both" side by side.
+        rows: content of a row: the extractor's "features", its class "scores", or "both" side by side.
         sampling: "rescale" makes one sequence of a whole video, however long (BMN, BSN); "windows" cuts it into
-            sequences of num_snippets at a fixed rate that overlap (long videos, THUMOS14), zeros behind its end.
-            Training takes one of these an epoch, at random around one of the segments.
-        snippet_s: seconds between snippets of "windows"; None takes the distance of the features' rows.
-        overlap: share that two windows in evaluation have in common.
-        num_points: reads of which a snippet is the mean, spread from its start to its end. 1 reads its middle; BSN's
-            own preparation of features takes 3.
+            overlapping sequences of num_snippets at a fixed rate (long videos, THUMOS14), with zeros after its end.
+            Training takes one random window around one of the segments in each epoch.
+        snippet_s: seconds between snippets of "windows"; None takes the distance of the feature rows.
+        overlap: share that two successive windows in evaluation have in common.
+        num_points: samples averaged for a snippet, spread from its start to its end. 1 reads its middle; BSN's own
+            preparation of features takes 3.
         crop_range: training on "rescale" takes a random stretch of this share of the video; None the whole.
     """
 
@@ -96,28 +96,28 @@ class SnippetsInput(InputSpec):
             if value < 1:
                 raise ConfigError(f"input.{name}: is {value}; it must be at least 1")
         if not 0 <= self.overlap < 1:
-            raise ConfigError(f"input.overlap: is {self.overlap}; it is a share from 0, below 1")
+            raise ConfigError(f"input.overlap: is {self.overlap}; it must be at least 0 and below 1")
         if self.snippet_s is not None and not self.snippet_s > 0:
             raise ConfigError(f"input.snippet_s: is {self.snippet_s}; give seconds above 0, or null")
         if self.snippet_s is not None and self.sampling != "windows":
-            raise ConfigError(f"input.snippet_s: is {self.snippet_s}; only sampling 'windows' has it")
+            raise ConfigError(f"input.snippet_s: is {self.snippet_s}; set it only with sampling 'windows'")
         if self.crop_range is not None:
             if self.sampling != "rescale":
-                raise ConfigError("input.crop_range: only sampling 'rescale' has it; windows are stretches already")
+                raise ConfigError("input.crop_range: set it only with sampling 'rescale'; windows are stretches")
             if not 0 < self.crop_range[0] <= self.crop_range[1] <= 1:
-                raise ConfigError(f"input.crop_range: is {self.crop_range}; it goes from above 0 up to 1")
+                raise ConfigError(f"input.crop_range: is {self.crop_range}; give [least, most], above 0 and up to 1")
 
     def train_pipeline(self, *, num_classes: int | None = None) -> SnippetPipeline:
-        """Records to training samples, one sequence each."""
+        """Returns the pipeline of training samples, one sequence each."""
         return SnippetPipeline(self, training=True)
 
     def eval_pipeline(
         self, views: str | None = None, *, num_classes: int | None = None, form: Form = "tensors"
     ) -> SnippetPipeline:
-        """Records to evaluation samples, all of the video each.
+        """Returns the pipeline of evaluation samples, each with the whole video.
 
         Raises:
-            ConfigError: other views are asked for.
+            ConfigError: `views` is not 1x1.
         """
         self.check_single_view(views)
         return SnippetPipeline(self, training=False)
@@ -135,7 +135,7 @@ class SnippetsInput(InputSpec):
         return {"num_snippets": self.num_snippets, "feature_dim": self.feature_dim}
 
     def extents(self, video_s: float, row_s: float) -> list[Extent]:
-        """The stretches that cover a video of `video_s` seconds whose rows are `row_s` apart."""
+        """Returns the stretches that cover a video of `video_s` seconds whose rows are `row_s` apart."""
         if self.sampling == "rescale":
             return [Extent(0.0, video_s)]
         length_s = self.window_s(row_s)
@@ -143,7 +143,7 @@ class SnippetsInput(InputSpec):
         return [Extent(float(start_s), length_s) for start_s in np.linspace(0.0, max(video_s - length_s, 0.0), num)]
 
     def draw_extent(self, video_s: float, row_s: float, segments: Sequence[Span], rng: np.random.Generator) -> Extent:
-        """A stretch of the video at random."""
+        """Draws a random stretch of the video."""
         if self.sampling == "rescale":
             share = 1.0 if self.crop_range is None else rng.uniform(*self.crop_range)
             return Extent(float(rng.uniform(0, (1 - share) * video_s)), float(share * video_s))
@@ -156,32 +156,32 @@ class SnippetsInput(InputSpec):
         return Extent(float(np.clip(middle - rng.uniform(0, length_s), 0.0, latest)), length_s)
 
     def window_s(self, row_s: float) -> float:
-        """Seconds of a sequence with sampling "windows"."""
+        """Returns the seconds of a sequence with sampling "windows"."""
         return self.num_snippets * (row_s if self.snippet_s is None else self.snippet_s)
 
 
 @dataclasses.dataclass(frozen=True)
 class SnippetPipeline:
-    """From a record to its sequences of snippets.
+    """Turns a record into its sequences of snippets.
 
-    A sample has `id`; `features`, a list of sequences `[t d]` float32; `timeline`, a `Timeline`, which says what the
-    sequences are about; and `spans`, the record's segments.
+    A sample has `id`; `features`, a list of sequences `[t d]` float32; `timeline`, a `Timeline` with the stretches
+    that they cover; and `spans`, the record's segments.
     """
 
     spec: SnippetsInput
     training: bool
 
     def __call__(self, record: FeatureRecord, rng: np.random.Generator | None = None) -> dict[str, Any]:
-        """The sample of `record`.
+        """Returns the sample of `record`.
 
         Raises:
-            DataError: its features are missing, damaged or of another width, or their times are unknown.
+            DataError: its features are missing, damaged or of a different width, or their times are unknown.
         """
         if self.training and rng is None:
             raise ConfigError("input: a training pipeline draws at random; call it as pipeline(record, rng)")
         features = record.features()
         rows = self._rows(record, features)
-        evenly = features.stride_s is None  # spread over what was covered; else the rows know their times
+        evenly = features.stride_s is None  # rows without times are spread over the covered part
         covered_s = (record.covered_s if evenly else None) or record.duration_s
         times_s = features.times_s(covered_s, where=str(record.id))
         row_s = features.stride_s if features.stride_s is not None else 2 * float(times_s[0])
@@ -205,7 +205,7 @@ class SnippetPipeline:
         wanted = self.spec.rows
         if wanted != "features" and features.scores is None:
             raise DataError(
-                f"{record.id}: its features hold no class scores, and the recipe says input.rows={wanted}; "
+                f"{record.id}: its features hold no class scores, but the recipe says input.rows={wanted}; "
                 "extract them with the scores, or set it to features"
             )
         parts = {
@@ -216,13 +216,13 @@ class SnippetPipeline:
         rows = np.concatenate([part for part in parts[wanted] if part is not None], axis=1)
         if rows.shape[1] != self.spec.feature_dim:
             raise WidthError(
-                f"{record.id}: its {wanted} are {rows.shape[1]} wide; "
+                f"{record.id}: its {wanted} are {rows.shape[1]} wide, but "
                 f"the recipe says input.feature_dim={self.spec.feature_dim}"
             )
         return rows
 
     def _read(self, rows: np.ndarray, times_s: np.ndarray, covered_s: float, extent: Extent) -> np.ndarray:
-        """Snippets `[t d]` of a stretch: read between rows, held at both ends of the video, zero outside of it."""
+        """Returns snippets `[t d]` of a stretch: interpolated, clamped at both ends of the video, zero outside."""
         spec = self.spec
         snippet_s = extent.length_s / spec.num_snippets
         shares = (np.arange(spec.num_points) / (spec.num_points - 1)) if spec.num_points > 1 else np.array([0.5])
@@ -238,9 +238,9 @@ class SnippetPipeline:
 
 
 def segments_within(spans: Sequence[Span], extent: Extent, *, min_share: float = 0.5) -> tuple[np.ndarray, list[str]]:
-    """The segments in a stretch as shares of its length `[m 2]`, cut at its ends, and their labels.
+    """Returns the segments in a stretch as shares of its length `[m 2]`, cut at its ends, and their labels.
 
-    Those of which less than `min_share` lies inside are left out.
+    Segments with less than `min_share` of their length inside are left out.
     """
     ends = np.array([(span.start_s, span.end_s) for span in spans], np.float64).reshape(-1, 2)
     cut = np.clip((ends - extent.start_s) / extent.length_s, 0.0, 1.0)

@@ -1,6 +1,6 @@
-"""What is heard over time: log-mel spectra of 25 ms, pooled to one row of 128 numbers a window.
+"""Sound features over time: log-mel spectra of 25 ms, pooled to one row of 128 numbers for each window.
 
-The spectra are those that VGGish was trained on (arXiv:1609.09430): 16 kHz, Hann windows of 25 ms every 10 ms, 64 mel
+The spectra are the inputs of VGGish (arXiv:1609.09430): 16 kHz, Hann windows of 25 ms every 10 ms, 64 mel
 bands from 125 to 7500 Hz, log(x + 0.01).
 """
 
@@ -26,9 +26,9 @@ BLOCK_S = 120.0  # of sound in memory at once
 
 
 def log_mel(signal: np.ndarray) -> np.ndarray:
-    """Mono sound `[samples]` at 16 kHz in [-1, 1] to log-mel spectra `[t 64]`, one every 10 ms.
+    """Computes log-mel spectra `[t 64]`, one every 10 ms, of mono sound `[samples]` at 16 kHz in [-1, 1].
 
-    Row k has heard the 25 ms from 10 k ms on. A signal shorter than that is followed by silence.
+    Row k covers the 25 ms from 10 k ms on. A shorter signal is padded with silence.
     """
     if len(signal) < WINDOW:
         signal = np.pad(signal, (0, WINDOW - len(signal)))
@@ -40,14 +40,14 @@ def log_mel(signal: np.ndarray) -> np.ndarray:
 
 
 def sound_features(path: str | os.PathLike[str], times_s: Sequence[tuple[float, float]]) -> np.ndarray:
-    """A row `[128]` for each (start_s, end_s) of `times_s`, in the order of their start: mean, then deviation, of the
-    log-mel spectra in there, scaled so that silence is -2 and a tone as loud as can be about 2.
+    """Yields a row `[128]` for each (start_s, end_s) of `times_s`, in the order of their start.
 
-    Where the sound is over, or has not begun, there is silence. Minutes of sound are in memory at once, not the file.
+    A row holds the mean, then the deviation, of the log-mel spectra in the window, scaled so that silence is -2 and the
+    loudest tone about 2. Before and after the sound there is silence. Memory holds minutes of sound, not the file.
 
     Raises:
         DataError: the file has no sound.
-        DecodeError: it cannot be read.
+        DecodeError: the file cannot be read.
     """
     rows: list[np.ndarray] = []
     first = 0
@@ -56,7 +56,7 @@ def sound_features(path: str | os.PathLike[str], times_s: Sequence[tuple[float, 
         last = first
         while last < len(times_s) and (last == first or times_s[last][1] <= begin_s + BLOCK_S):
             last += 1
-        begin_s = round(begin_s * RATE_HZ / HOP) * HOP / RATE_HZ  # so that blocks share their spectra's places
+        begin_s = round(begin_s * RATE_HZ / HOP) * HOP / RATE_HZ  # so that all blocks have spectra at the same times
         end_s = times_s[last - 1][1] + WINDOW / RATE_HZ
         signal = read_audio(path, rate_hz=RATE_HZ, start_s=begin_s, end_s=end_s)
         spectra = log_mel(np.pad(signal, (0, max(0, round((end_s - begin_s) * RATE_HZ) - len(signal)))))
@@ -70,14 +70,14 @@ def sound_features(path: str | os.PathLike[str], times_s: Sequence[tuple[float, 
 
 
 def silence(num_rows: int) -> np.ndarray:
-    """What `sound_features` gives where nothing is heard."""
+    """Returns the row of `sound_features` for silence."""
     row = np.concatenate([np.full(BANDS, -2.0), np.zeros(BANDS)])
     return np.tile(row, (num_rows, 1)).astype(np.float32)
 
 
 @functools.cache
 def _mel_bands() -> np.ndarray:
-    """Triangles over the spectrum's bins `[bins 64]`, evenly spaced in mel (1127 ln(1 + f / 700))."""
+    """Returns triangles over the spectrum's bins `[bins 64]`, evenly spaced in mel (1127 ln(1 + f / 700))."""
 
     def mel(hz: np.ndarray | float) -> np.ndarray:
         return 1127.0 * np.log1p(np.asarray(hz) / 700.0)
@@ -87,5 +87,5 @@ def _mel_bands() -> np.ndarray:
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     weights: np.ndarray = np.maximum(0.0, np.minimum(rising, falling))
-    weights[0] = 0.0  # no band hears the constant part
+    weights[0] = 0.0  # no band covers the constant part
     return weights

@@ -1,6 +1,6 @@
 """Clip operations on torch tensors `[t c h w]`: training, evaluation and prediction with torch, on any device.
 
-uint8 clips stay uint8, 0..255. Nothing here draws random numbers. `transforms.arrays` has the same functions in numpy.
+uint8 clips stay uint8, 0..255. No function draws random numbers. `transforms.arrays` has the same functions in numpy.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def stack_views(clips: Sequence[Num[Tensor, "t c h w"]]) -> Num[Tensor, "_ t c h
 
 
 def resize(clip: Num[Tensor, "t c h w"], size: tuple[int, int], *, method: Resize = "torch") -> Num[Tensor, "t c _ _"]:
-    """`clip` at `size` (height, width), bilinear.
+    """Resizes `clip` to `size` (height, width), bilinear.
 
     Args:
-        method: how pixels are weighed when the picture shrinks.
+        method: how pixels are weighted when the picture shrinks.
             "torch"   over the area they cover;
-            "pillow"  the same to the bit as Pillow does it: at most one grey level away, and slower;
-            "opencv"  from the four nearest pixels, to the bit what cv2.resize does;
+            "pillow"  the same, equal to Pillow to the bit: at most one grey level away from "torch", and slower;
+            "opencv"  from the four nearest pixels, equal to cv2.resize to the bit;
             "float"   from the four nearest pixels, without rounding: gives float32.
     """
     if method == "float":
@@ -86,13 +86,13 @@ def resize(clip: Num[Tensor, "t c h w"], size: tuple[int, int], *, method: Resiz
 
 
 def resize_rounded(clip: Num[Tensor, "t c h w"], size: tuple[int, int]) -> Num[Tensor, "t c _ _"]:
-    """Resizes by method "torch" where torch has no kernel for bytes, which is on GPUs."""
+    """Resizes by method "torch" on GPUs, where torch has no kernel for bytes."""
     resized = _resize_area(clip.float(), size)
     return resized.round_().clamp_(0, 255).to(torch.uint8) if clip.dtype == torch.uint8 else resized
 
 
 def _resize_area(clip: Tensor, size: tuple[int, int]) -> Tensor:
-    if size[1] == 1:  # torch mixes the pixels up when it writes one column of planar frames
+    if size[1] == 1:  # torch scrambles the pixels when it writes one column of planar frames
         clip = clip.contiguous(memory_format=torch.channels_last)
     return F.interpolate(clip, size=size, mode="bilinear", antialias=True, align_corners=False)
 
@@ -105,10 +105,10 @@ def _resize_pillow(clip: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _resize_opencv(clip: Tensor, size: tuple[int, int]) -> Tensor:
-    """cv2.INTER_LINEAR on bytes: weights of 11 bits, and 4 bits dropped between columns and rows."""
+    """Resizes bytes like cv2.INTER_LINEAR: weights of 11 bits, and 4 bits dropped between columns and rows."""
     top, bottom, wy = _linear_weights(clip.shape[-2], size[0])
     left, right, wx = _linear_weights(clip.shape[-1], size[1])
-    wx = torch.where(left == right, 0, wx)  # cv2 does so for columns at the border, not for rows
+    wx = torch.where(left == right, 0, wx)  # cv2 clamps columns at the border, but not rows
     pixels = clip.contiguous()
     columns = (pixels.index_select(-1, left) * (2048 - wx) + pixels.index_select(-1, right) * wx) >> 4
     above = (columns.index_select(-2, top) * (2048 - wy)[:, None]) >> 16
@@ -117,7 +117,7 @@ def _resize_opencv(clip: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _linear_weights(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(index before, index after, weight of the latter in 0..2048) for each of `target` places."""
+    """Returns (index before, index after, weight of the latter in 0..2048) for each of `target` places."""
     place = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
     place = place.to(torch.float32)
     before = place.floor()
@@ -127,7 +127,7 @@ def _linear_weights(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def crop(clip: Num[Tensor, "t c h w"], box: Box) -> Num[Tensor, "t c _ _"]:
-    """The part of `clip` inside `box`."""
+    """Returns the part of `clip` inside `box`."""
     part = clip[..., box.top : box.top + box.height, box.left : box.left + box.width]
     return part.flip(-1) if box.flip else part
 
@@ -145,7 +145,7 @@ def color_jitter(
     saturation: float = 1.0,
     hue: float = 0.0,
 ) -> Num[Tensor, "t c h w"]:
-    """`clip` with its colours changed by factors (1 changes nothing) and its hue shifted by turns."""
+    """Changes the colours of `clip` by factors (1 changes nothing), and shifts its hue by turns."""
     from torchvision.transforms.v2 import functional as TF  # half of the package's import time, seldom used
 
     if brightness != 1:
@@ -160,7 +160,7 @@ def color_jitter(
 def normalize(
     video: Num[Tensor, "... c h w"], mean: Sequence[float], std: Sequence[float]
 ) -> Float[Tensor, "... c h w"]:
-    """`(video / 255 - mean) / std` of `[... c h w]` in 0..255, as float32; mean and std are of 0..1."""
+    """Returns `(video / 255 - mean) / std` of `[... c h w]` in 0..255, as float32; mean and std are of 0..1."""
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
     shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
     scale, shift = (v.float().to(video.device)[:, None, None] for v in (scale, shift))
@@ -176,7 +176,7 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _stack(values: Sequence[Any]) -> Tensor:
-    stacked: Tensor = default_collate([_tensor_of(v) for v in values])  # into shared memory when in a worker
+    stacked: Tensor = default_collate([_tensor_of(v) for v in values])  # in shared memory if this is a worker
     return stacked
 
 
