@@ -98,13 +98,13 @@ def test_messages():
     with pytest.raises(ConfigError) as caught:
         check_input("tag", build_input({"name": "clip"}), where="r.yaml")
     assert str(caught.value) == (
-        "r.yaml: task 'tag' needs features and mask, and input 'clip' gives label and video; "
+        "r.yaml: task 'tag' needs features and mask, but input 'clip' gives label and video; "
         "use input 'features' or task 'classify'"
     )
     with pytest.raises(ConfigError) as caught:
         check_data(ToyRecords(), build_input({"name": "snippets"}), where="r.yaml: data.train")
     assert str(caught.value) == (
-        "r.yaml: data.train: holds clips, and input 'snippets' takes features; use input 'clip', "
+        "r.yaml: data.train: holds clips, but input 'snippets' takes features; use input 'clip', "
         "or features of the clips, which videozoo extract makes"
     )
 
@@ -113,7 +113,7 @@ def test_a_recipe_is_refused_before_its_data_is_read(tmp_path):
     path = tmp_path / "r.yaml"
     parts = {"model": {"name": "tsm"}, "task": {"name": "tag"}, "input": {"name": "clip"}, **REST}
     path.write_text(yaml.safe_dump({**parts, "data": {"train": {"name": "clip_list", "path": "missing.txt"}}}))
-    with pytest.raises(ConfigError, match="task 'tag' needs features and mask, and input 'clip' gives label and video"):
+    with pytest.raises(ConfigError, match="task 'tag' needs features and mask, but input 'clip' gives label and video"):
         resolve(load_recipe(path))
 
 
@@ -123,7 +123,7 @@ def test_a_multi_label_list_on_snippets(tmp_path):
     data = {"train": {"name": "clip_list", "path": str(tmp_path / "train.txt"), "multi_label": True, "num_classes": 3}}
     parts = {"model": {"name": "bmn"}, "task": {"name": "localize_bmn"}, "input": {"name": "snippets"}, **REST}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({**parts, "data": data}))
-    with pytest.raises(ConfigError, match=r"data\.train: holds clips, and input 'snippets' takes features; use input"):
+    with pytest.raises(ConfigError, match=r"data\.train: holds clips, but input 'snippets' takes features; use input"):
         resolve(load_recipe(tmp_path / "r.yaml"))
 
 

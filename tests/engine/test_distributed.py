@@ -117,7 +117,7 @@ def test_alone(monkeypatch):
         ("gpu", r"device: there is no device 'gpu'"),
         pytest.param(
             "cuda",
-            r"device: is 'cuda', and torch sees no such device here; write auto",
+            r"device: is 'cuda', but torch finds no such device here; write auto",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
     ],

@@ -75,6 +75,6 @@ def test_arguments_that_cannot_be():
         task(beam_size=0)
     for names in (NAMES[:3], ("<s> 9", *NAMES[1:])):
         with pytest.raises(
-            ConfigError, match=rf"the vocabulary begins with {names[0]}.*; it needs <s>, <e>, <unk>, and words"
+            ConfigError, match=rf"the vocabulary begins with {names[0]}.*; it needs <s>, <e>, <unk>, then words"
         ):
             Caption(create_model("ets", **TINY["ets"]), names)

@@ -135,11 +135,11 @@ def test_balanced_weights_come_from_the_training_data():
     ("args", "message"),
     [
         ({"loss": "asymmetric"}, r"task\.loss: 'asymmetric' is for multi-label data"),
-        ({"focal_gamma": 0.5}, r"task\.focal_gamma: is 0\.5; it takes 0, or numbers from 1 up"),
-        ({"asymmetric_margin": 1.0}, r"task\.asymmetric_margin: is 1\.0; it takes a probability below 1"),
-        ({"class_weights": "balanced"}, r"task\.class_weights: 'balanced' is known in a training run only"),
-        ({"class_weights": [1.0, 2.0]}, r"task\.class_weights: are 2 for 3 classes"),
-        ({"class_weights": [1.0, 2.0, -1.0]}, r"task\.class_weights: holds -1\.0; weights are numbers from 0 up"),
+        ({"focal_gamma": 0.5}, r"task\.focal_gamma: is 0\.5; it must be 0, or at least 1"),
+        ({"asymmetric_margin": 1.0}, r"task\.asymmetric_margin: is 1\.0; it must be a probability below 1"),
+        ({"class_weights": "balanced"}, r"task\.class_weights: 'balanced' works only in a training run"),
+        ({"class_weights": [1.0, 2.0]}, r"task\.class_weights: 2 weights for 3 classes"),
+        ({"class_weights": [1.0, 2.0, -1.0]}, r"task\.class_weights: holds -1\.0; weights must be at least 0"),
     ],
 )
 def test_losses_that_make_no_sense(args, message):

@@ -126,7 +126,7 @@ def test_a_published_student_needs_neither_teacher_nor_peer(tmp_path):
         ),
         (
             {"input": {"num_frames": 4}},
-            r"trained on other clips; differing \(teacher, here\): input\.num_frames: 2, 4; give the student",
+            r"trained on different clips \(teacher, here\): input\.num_frames: 2, 4; give the student",
         ),
     ],
 )
@@ -143,9 +143,9 @@ def test_keys_are_spell_checked(teacher):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Distill("x", weight=0), r"task\.distill\.weight: is 0; it takes a share above 0"),
-        (lambda: Distill("x", temperature=-1), r"task\.distill\.temperature: is -1; it takes a number above 0"),
-        (lambda: Mutual(weight=0), r"task\.mutual\.weight: is 0; it takes a number above 0"),
+        (lambda: Distill("x", weight=0), r"task\.distill\.weight: is 0; it must be above 0"),
+        (lambda: Distill("x", temperature=-1), r"task\.distill\.temperature: is -1; it must be above 0"),
+        (lambda: Mutual(weight=0), r"task\.mutual\.weight: is 0; it must be above 0"),
     ],
 )
 def test_numbers_that_make_no_sense(make, message):

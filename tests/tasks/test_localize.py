@@ -109,7 +109,7 @@ def test_proposals_are_named_by_a_file_of_videos(tmp_path):
         task.decoder.segments([answer(5, 9)], Timeline(40.0, timeline.extents, track), id_="new").spans[0].label
         == "dive"
     )
-    with pytest.raises(DataError, match=r"scores\.json: has no 2 scores of video 'b'; add them, or set"):
+    with pytest.raises(DataError, match=r"scores\.json: lacks the 2 scores of video 'b'; add them, or set"):
         task.decoder.segments([answer(5, 9)], timeline, id_="b")
     with pytest.raises(DataError, match=r"nowhere\.json: there is no such file of scores"):
         bmn(video_scores="nowhere.json").decoder.segments([answer(5, 9)], timeline, id_="a")
@@ -197,7 +197,7 @@ def test_an_evaluation_names_what_it_could_not_score(tmp_path):
 
 
 def test_a_task_wants_its_own_network():
-    with pytest.raises(ConfigError, match=r"task\.name: localize_bmn reads the answers of BMN, not of ctcn"):
+    with pytest.raises(ConfigError, match=r"task\.name: localize_bmn reads the outputs of BMN, not of ctcn"):
         LocalizeBmn(ctcn().model, NAMES)
 
 

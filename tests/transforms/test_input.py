@@ -221,7 +221,7 @@ def test_training_needs_a_generator(steady):
         ({"num_frames": 10**11}, r"input\.num_frames: is 100000000000; it must be at most 100000"),
         ({"crop_px": 10**6}, r"input\.crop_px: is 1000000; it must be at most 100000"),
         ({"sampling": "densely"}, r"input\.sampling: input should be 'segments', 'dense'"),
-        ({"segment_frames": 3}, "8 is no multiple of"),
+        ({"segment_frames": 3}, "8 is not a multiple of"),
         ({"segment_frames": 2, "sampling": "dense"}, "set it only with sampling 'segments'"),
         ({"frame_stride": 2}, r"input\.frame_stride: is 2 with sampling 'segments'"),
         ({"fps": 0}, r"input\.fps: is 0\.0; give a rate above 0"),
@@ -234,7 +234,7 @@ def test_training_needs_a_generator(steady):
         ({"views": "4x1", "sampling": "uniform"}, "all 4 clips of sampling 'uniform' would be equal; use 1x1"),
         ({"augment": {"flip": 2}}, r"input\.augment\.flip: is 2\.0; it is a probability"),
         ({"augment": {"scales": [1.5]}}, r"input\.augment\.scales"),
-        ({"augment": {"area": [0.5, 2]}}, "a crop holds at most 1 of the frame"),
+        ({"augment": {"area": [0.5, 2]}}, "areas are shares of the frame, at most 1"),
         ({"augment": {"hue": 0.7}}, r"input\.augment\.hue: is 0\.7"),
     ],
 )

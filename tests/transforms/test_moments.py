@@ -106,7 +106,7 @@ def test_what_is_wrong_with_features_is_the_same_of_all_their_sentences():
 
 
 def test_errors():
-    with pytest.raises(DataError, match=r"v#1: is 3 wide; the recipe says input\.feature_dim=2"):
+    with pytest.raises(DataError, match=r"v#1: is 3 wide, but the recipe says input\.feature_dim=2"):
         SPEC.eval_pipeline()(Record(width=3))
     for pipeline in (SPEC.train_pipeline(), SPEC.eval_pipeline()):
         with pytest.raises(DataError, match=r"v#1: its moment begins at 12 s, the video ends at 10 s"):

@@ -159,7 +159,7 @@ def test_features_that_cannot_be_used(features, message):
         ({"overlap": 1.0}, r"input\.overlap: is 1\.0; it must be at least 0 and below 1"),
         ({"snippet_s": 1.0}, r"input\.snippet_s: is 1\.0; set it only with sampling 'windows'"),
         ({"snippet_s": 0.0, "sampling": "windows"}, r"input\.snippet_s: is 0\.0; give seconds above 0"),
-        ({"crop_range": (0.5, 1.0), "sampling": "windows"}, r"input\.crop_range: only sampling 'rescale' has it"),
+        ({"crop_range": (0.5, 1.0), "sampling": "windows"}, r"input\.crop_range: set it only with sampling 'rescale'"),
         ({"crop_range": (0.9, 0.5)}, r"input\.crop_range: is \(0\.9, 0\.5\)"),
     ],
 )

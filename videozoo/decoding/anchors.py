@@ -1,6 +1,6 @@
 """Anchor segments on a time axis: their places, targets for them, and detections from their scores.
 
-As C-TCN uses them. Segments are `[n 2]` arrays of start and end, anchors of centre and length, both on an axis of
+C-TCN uses them. Segments are `[n 2]` arrays of start and end, anchors of centre and length, both on an axis of
 `num_snippets`, 512 in the original.
 """
 
@@ -15,7 +15,7 @@ from videozoo.decoding.proposals import Around, pick_and_decay
 __all__ = ["anchors", "decode", "detect", "encode", "nms", "num_anchors", "score_decay"]
 
 NUM_LEVELS = 8
-STEPS = (0.1, 0.2, 0.3)  # the seven lengths: the stride itself, and shorter and longer by these shares
+STEPS = (0.1, 0.2, 0.3)  # the seven lengths: the stride, and lengths shorter and longer by these shares
 VARIANCES = (0.1, 0.2)  # offsets are divided by these, so that they are of about unit size
 
 
@@ -25,9 +25,9 @@ def num_anchors() -> int:
 
 
 def anchors(num_snippets: int = 512) -> np.ndarray:
-    """Centre and length of every anchor, `[7 (t/4 + t/8 + ... + t/512), 2]`, finest level first.
+    """Returns centre and length of every anchor, `[7 (t/4 + t/8 + ... + t/512), 2]`, finest level first.
 
-    The coarsest level, as long as the axis, has no longer ones: shorter ones by other shares instead.
+    The coarsest level is as long as the axis, so it has no longer anchors, but additional shorter ones.
     """
     found = []
     for level in range(NUM_LEVELS):
@@ -50,7 +50,7 @@ def encode(
     min_iou: float = 0.5,
     skip_lone_anchor: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(offsets `[n 2]`, classes `[n]`) that the anchors are to learn; class 0 is the background.
+    """Returns the training targets of the anchors, (offsets `[n 2]`, classes `[n]`); class 0 is the background.
 
     Each segment gets the anchor it overlaps most, best pairs first; then each other anchor with an overlap of
     `min_iou` takes its best segment. Offsets of background anchors are zero.
@@ -58,7 +58,7 @@ def encode(
     Args:
         labels: classes of the segments, counted from 1.
         boxes: anchors `[n 2]` of centre and length.
-        skip_lone_anchor: gives nothing to such an anchor when there is only one, as the original code does.
+        skip_lone_anchor: leaves such an anchor background if there is only one, as in the original code.
     """
     iou = interval_iou(_edges(boxes)[:, None], segments)
     chosen = np.full(len(boxes), -1)
@@ -83,7 +83,7 @@ def encode(
 
 
 def decode(offsets: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The segments `[n 2]` that offsets `[n 2]` make of the anchors `[n 2]`."""
+    """Returns the segments `[n 2]` for offsets `[n 2]` of the anchors `[n 2]`."""
     centre = offsets[:, 0] * VARIANCES[0] * boxes[:, 1] + boxes[:, 0]
     length = (offsets[:, 1] * VARIANCES[1] + 1) * boxes[:, 1]
     return np.stack([centre - length / 2, centre + length / 2], -1)
@@ -94,7 +94,7 @@ def _edges(boxes: np.ndarray) -> np.ndarray:
 
 
 def nms(segments: np.ndarray, scores: np.ndarray, *, max_iou: float) -> np.ndarray:
-    """Indices of the segments that no better one overlaps by more than `max_iou`, best first."""
+    """Returns the indices of the segments kept by non-maximum suppression at `max_iou`, best first."""
     around = Around(*segments.T)
     left = np.ones(len(scores), bool)
     kept: list[int] = []
@@ -109,9 +109,9 @@ def nms(segments: np.ndarray, scores: np.ndarray, *, max_iou: float) -> np.ndarr
 def score_decay(
     segments: np.ndarray, scores: np.ndarray, *, sigma: float, min_score: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, scores) by gaussian soft-NMS (arXiv:1704.04503): each pick lowers the rest to `exp(-iou^2 / sigma)`.
+    """Returns (indices, scores) by gaussian soft-NMS (arXiv:1704.04503).
 
-    What falls below `min_score` is dropped.
+    Each pick multiplies the other scores by `exp(-iou^2 / sigma)`; scores below `min_score` are dropped.
     """
 
     def decay(best: int, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,9 +131,9 @@ def detect(
     sigma: float = 0.9,
     min_decayed: float = 0.004,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(segments `[m 2]`, classes `[m]` counted from 0 without the background, scores `[m]`) of one video, by class.
+    """Returns (segments `[m 2]`, classes `[m]` from 0 without the background, scores `[m]`) of one video, by class.
 
-    Of each class the anchors over `min_score` go through plain and then gaussian soft suppression.
+    In each class the anchors over `min_score` go through plain and then gaussian soft suppression.
 
     Args:
         offsets: `[n 2]`; probs: `[n 1 + k]`; boxes: anchors `[n 2]`.

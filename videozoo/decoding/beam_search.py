@@ -1,4 +1,4 @@
-"""Beam search: the likeliest sequences of a model that gives one symbol after the other."""
+"""Beam search: the likeliest sequences of a model that predicts one symbol at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Found", "beam_search"]
 
 
 class Found(NamedTuple):
-    """The sequences found for each of b inputs, best first.
+    """The sequences for each of b inputs, best first.
 
     A sequence holds `lengths` symbols, after which `symbols` repeats the end mark; the mark itself is not counted, nor
     is the start. `log_probs` are sums over the symbols and, where a sequence `is_finished`, its end mark.
@@ -23,7 +23,7 @@ class Found(NamedTuple):
     symbols: np.ndarray  # [b k n] int64
     lengths: np.ndarray  # [b k] int64
     log_probs: np.ndarray  # [b k] float32, or the type of the scores if that is wider
-    is_finished: np.ndarray  # [b k] bool; else it was cut at the greatest length
+    is_finished: np.ndarray  # [b k] bool; False: cut at the greatest length
 
 
 def beam_search(
@@ -38,19 +38,19 @@ def beam_search(
     min_length: int = 0,
     length_penalty: float = 0.0,
 ) -> Found:
-    """Returns the `beam_size` best sequences by `step`; 1 is greedy search.
+    """Returns the `beam_size` best sequences by `step`; a size of 1 is greedy search.
 
     Sequences that have ended keep their place in the beam, and all compete by log-probability over
     ((5 + length) / 6) ** length_penalty, end mark counted (arXiv:1609.08144, eq. 14): 0 prefers short ones, 1 is nearly
-    the mean. A beam that holds every sequence is exhaustive search. Among equals the first of the beam wins.
+    the mean. A beam that holds every sequence is exhaustive search. In a tie the first of the beam wins.
 
     Args:
-        step: from the last symbols `[n]` and a state (an array `[n ...]`, or a tensor; anything that an array of row
-            numbers indexes) to log-probabilities `[n v]` of the next ones and the new state; n = batch_size *
-            beam_size, the beams of one input side by side.
+        step: maps the last symbols `[n]` and a state (an array `[n ...]`, a tensor, or any object that an array of row
+            numbers indexes) to log-probabilities `[n v]` of the next symbols and the new state; n = batch_size *
+            beam_size, with the beams of one input in adjacent rows.
         state: the first state, with batch_size rows.
-        min_length: no sequence ends before it has so many symbols.
-        max_length: symbols of the longest sequence; one that has not ended then is kept whole.
+        min_length: least number of symbols of a sequence.
+        max_length: largest number of symbols; a sequence that has not ended by then is kept.
 
     Raises:
         ConfigError: a size below 1, or lengths that contradict each other.
@@ -62,7 +62,7 @@ def beam_search(
     lengths = np.zeros((b, k), np.int64)
     is_finished = np.zeros((b, k), bool)
     scores = np.full((b, k), -np.inf, np.float32)
-    scores[:, 0] = 0.0  # all beams of an input are the same yet: one goes on
+    scores[:, 0] = 0.0  # all beams of an input are still equal, so only one continues
     for position in range(max_length):
         if is_finished.all():
             break
@@ -74,7 +74,9 @@ def beam_search(
         stays = np.full(num_symbols, -np.inf, log_probs.dtype)
         stays[end] = 0.0
         totals = scores[..., None] + np.where(is_finished[..., None], stays, log_probs)
-        ranks = totals / _penalty(lengths + 1, length_penalty)[..., None]  # of those that ended, the mark is the one
+        ranks = (
+            totals / _penalty(lengths + 1, length_penalty)[..., None]
+        )  # for ended sequences, the added one is the end mark
         place = _best(ranks.reshape(b, -1), k)
         beam, symbol = place // num_symbols, place % num_symbols
         scores = np.take_along_axis(totals.reshape(b, -1), place, 1)
@@ -98,7 +100,7 @@ def _check_sizes(min_length: int, **sizes: int) -> None:
 
 
 def _best(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Returns the places `[b k]` of the k highest of each row, best first; sorts only the rows' upper ends."""
+    """Returns the places `[b k]` of the k highest of each row, best first; sorts only the top of each row."""
     bounds = np.partition(ranks, -k, axis=1)[:, -k]
     upper = [np.flatnonzero(~(row < bound)) for row, bound in zip(ranks, bounds, strict=True)]
     return np.stack([near[best_first(row[near])[:k]] for row, near in zip(ranks, upper, strict=True)])

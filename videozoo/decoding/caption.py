@@ -1,4 +1,4 @@
-"""Captions from the symbols that a search found."""
+"""Captions from the symbols of a beam search."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["CaptionDecoder"]
 class CaptionDecoder(Decoder):
     """Reads `words` `[b n]`, `lengths` `[b]`, `scores` `[b]` and `attention` `[b n t]`; `times_s` of the batch.
 
-    The search for the words is here, too; it runs two graphs. "encode" takes `features` `[b t d]` and `mask` `[b t]`
+    The decoder also searches for the words, with two graphs. "encode" takes `features` `[b t d]` and `mask` `[b t]`
     and gives `first` `[b h]`, the state before the first word, and arrays for "step". "step" takes these, `word` `[b]`
     and `state` `[b h]`, and gives `scores` `[b v]` of the next word, the next `state` and `attention` `[b t]`.
 
     Args:
-        beam_size: hypotheses that are followed at a time; 1 is greedy.
-        max_words: of a sentence; one that is longer is cut there.
+        beam_size: number of hypotheses kept at each step; 1 is greedy search.
+        max_words: largest number of words of a sentence; longer sentences are cut.
         length_penalty: see `decoding.beam_search`; 0 prefers short sentences.
-        unknown: whether `<unk>` may be said.
+        unknown: whether a caption may contain `<unk>`.
     """
 
     class_names: tuple[str, ...]
@@ -90,7 +90,7 @@ class CaptionDecoder(Decoder):
 
 
 def _attention(run: Run, words: np.ndarray, state: Any, seen: Mapping[str, Any]) -> np.ndarray:
-    """Returns the attention `[b n t]` of each of the words `[b n]` that were found."""
+    """Returns the attention `[b n t]` for the words `[b n]`."""
     rows = []
     for before in np.concatenate([np.full_like(words[:, :1], START), words[:, :-1]], axis=1).T:
         found = run("step", {"word": np.ascontiguousarray(before), "state": state, **seen})

@@ -23,7 +23,7 @@ class GroundDecoder(Decoder):
     """Reads `fits` `[n 3]`: score (a logit) and offsets of start and end, of the windows of all samples of the batch.
 
     Args:
-        offset_unit_s: seconds that the offsets count in.
+        offset_unit_s: the unit of the offsets, in seconds.
     """
 
     class_names: tuple[str, ...]
@@ -40,7 +40,7 @@ class GroundDecoder(Decoder):
         return answers
 
     def outputs(self, run: Run, batch: Batch, *, graph: str = "main") -> Outputs:
-        """Returns what the task's graphs give, from "sentence" (texts to `vectors` `[n d]`), "windows" and "fits"."""
+        """Returns the task's outputs from the graphs "sentence" (texts to `vectors` `[n d]`), "windows" and "fits"."""
         if graph == "sentence":
             return {"vector": run("sentence", {"sentence": [batch["sentence"]]})["vectors"][0]}
         if graph != "main":
@@ -56,7 +56,7 @@ class GroundDecoder(Decoder):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns (start and end `[n 2]` in seconds, probabilities `[n]`) of windows at `times_s` `[n 2]`.
 
-        Ends are moved by the offsets, but not out of the video; offsets that turn a window inside out are dropped.
+        The offsets move both ends, but not outside the video; offsets that put the end before the start are dropped.
         """
         moved = times_s + fits[:, 1:].astype(np.float64) * self.offset_unit_s
         moved = np.clip(moved, 0.0, np.broadcast_to(np.asarray(duration_s, np.float64), len(moved))[:, None])

@@ -1,7 +1,7 @@
 """Temporal localization: from the outputs for sequences of snippets to segments in seconds of the video.
 
-What all localizers have in common. How a network's outputs become proposals is in `decoding.localize_bmn`,
-`decoding.localize_bsn` and `decoding.localize_ctcn`.
+This is the common part of all localizers. `decoding.localize_bmn`, `decoding.localize_bsn` and
+`decoding.localize_ctcn` turn a network's outputs into proposals.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Candidates = tuple[np.ndarray, np.ndarray]  # segments `[n 2]` in shares of a se
 
 @dataclasses.dataclass(frozen=True)
 class SegmentsDecoder(Decoder):
-    """Reads outputs `[n ...]` of the sequences of all videos of a batch, one video's after the other's."""
+    """Reads outputs `[n ...]` of the sequences of all videos of a batch, video by video."""
 
     class_names: tuple[str, ...]
 
@@ -59,16 +59,16 @@ class SegmentsDecoder(Decoder):
 
 @dataclasses.dataclass(frozen=True)
 class ProposeDecoder(SegmentsDecoder):
-    """Joins starts and ends to proposals, thins them out by gaussian soft-NMS, and names what is left.
+    """Joins starts and ends to proposals, filters them by gaussian soft-NMS, and labels the rest.
 
-    Names come from, in this order: `video_scores`, a file of class probabilities of whole videos, for the videos that
-    it has; the class probabilities of the feature extractor, averaged inside each proposal, where they are stored and
-    its classes are those of the data; else segments have no names.
+    Labels come from the first available source: `video_scores`, a file of class probabilities of whole videos; the
+    stored class probabilities of the feature extractor, averaged inside each proposal, if it has the data's classes.
+    Without either, segments have no labels.
 
     Args:
         alpha, low, high: of `decoding.proposals.soft_nms`.
-        max_proposals: of a video, or of as much of it as a window shows.
-        num_names: names that each proposal is given, with the product of both scores.
+        max_proposals: largest number of proposals of a video, or of a window of it.
+        num_names: number of labels for each proposal; a segment's score is the product of both scores.
         video_scores: JSON of ActivityNet's challenge, `{"class": [name, ...], "results": {id: [score, ...]}}`.
     """
 
@@ -85,12 +85,12 @@ class ProposeDecoder(SegmentsDecoder):
 
     def segments(self, sequences: Sequence[Outputs], timeline: Timeline, *, id_: str) -> Segments:
         parts = [self.candidates(outputs) for outputs in sequences]
-        if len(parts) > 1:  # a long video: what is weak in its window stays weak, and suppression takes all pairs
+        if len(parts) > 1:  # in a long video, weak proposals of a window stay weak, and suppression compares all pairs
             parts = [_best(*part, 2 * self.max_proposals) for part in parts]
         shares, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
         starts_s = np.repeat([extent.start_s for extent in timeline.extents], [len(part[1]) for part in parts])
-        length_s = timeline.extents[0].length_s  # all are as long
-        # soft-NMS counts in lengths of a sequence, be it the whole video or a window of it
+        length_s = timeline.extents[0].length_s  # all have the same length
+        # the unit of soft-NMS is the length of a sequence: the whole video or a window of it
         on_axis = shares + starts_s[:, None] / length_s
         picks, kept = soft_nms(
             on_axis,
@@ -139,7 +139,7 @@ def _best(segments: np.ndarray, scores: np.ndarray, k: int) -> Candidates:
 
 
 def _columns(names: Sequence[str], class_names: Sequence[str]) -> dict[str, int]:
-    """The column of each class that a classifier knows, too; `moves_left` is `moves left`."""
+    """Returns the classifier's column of each class that it knows; `moves_left` matches `moves left`."""
     known = {_plain(name): i for i, name in enumerate(names)}
     return {name: known[_plain(name)] for name in class_names if _plain(name) in known}
 
@@ -149,6 +149,6 @@ def _plain(name: str) -> str:
 
 
 def spans_of(seconds: np.ndarray, labels: Sequence[str], scores: np.ndarray) -> tuple[Span, ...]:
-    """Spans, best first."""
+    """Returns spans, best first."""
     order = best_first(scores)
     return tuple(Span(float(seconds[i, 0]), float(seconds[i, 1]), labels[i], float(scores[i])) for i in order)

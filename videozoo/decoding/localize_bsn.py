@@ -1,4 +1,4 @@
-"""Segments from BSN's boundaries and the rating of proposals."""
+"""Segments from BSN's boundaries and proposal scores."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["LocalizeBsnDecoder"]
 @register_decoder
 @dataclasses.dataclass(frozen=True)
 class LocalizeBsnDecoder(ProposeDecoder):
-    """Reads `start` and `end` `[n t]` and `iou` `[n d t]`, the overlap that each proposal promises, all in (0, 1).
+    """Reads `start` and `end` `[n t]` and `iou` `[n d t]`, the predicted overlap of each proposal, all in (0, 1).
 
     Args:
-        rated: whether the proposals are rated by `iou`; before the second stage is trained they are not.
+        rated: whether `iou` enters the proposals' scores; set it once the second stage is trained.
     """
 
     alpha: float = 0.75

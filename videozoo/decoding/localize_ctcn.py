@@ -26,10 +26,11 @@ class LocalizeCtcnDecoder(SegmentsDecoder):
 
     Args:
         num_snippets: length of a sequence.
-        min_score: class probability below which an anchor finds nothing.
-        max_iou: overlap with a better segment of its class above which one is dropped.
-        sigma, min_decayed: of the gaussian soft-NMS that comes after, and the score below which it drops a segment.
-        max_segments: the best of all classes that a video keeps, or as much of it as a window shows.
+        min_score: class probability below which an anchor is ignored.
+        max_iou: overlap above which the weaker of two segments of a class is dropped.
+        sigma: width of the gaussian soft-NMS that follows.
+        min_decayed: score below which the soft-NMS drops a segment.
+        max_segments: largest number of segments of a video, or of a window of it, over all classes.
     """
 
     num_snippets: int = 512

@@ -1,4 +1,4 @@
-"""From annotated segments to what boundary networks learn, and from their answers back to segments.
+"""Training targets of boundary networks from annotated segments, and segments from their outputs.
 
 Papers: BSN, arXiv:1806.02964, section 3.3; BMN, arXiv:1907.09702, sections 4.2 and 4.3. Segments are `[n 2]` arrays of
 start and end as shares of the video's length; a sequence has t snippets, and cell (i, s) of a map is the segment of
@@ -34,13 +34,13 @@ __all__ = [
 
 
 def map_segments(num_snippets: int, max_duration: int) -> np.ndarray:
-    """The segment of each cell of a map, `[d t 2]`; those of late starts reach beyond 1."""
+    """Returns the segment of each cell of a map, `[d t 2]`; segments with late starts extend beyond 1."""
     duration, start = np.meshgrid(np.arange(max_duration), np.arange(num_snippets), indexing="ij")
     return np.stack([start, start + duration + 1], -1) / num_snippets
 
 
 def overlap_target(segments: np.ndarray, *, num_snippets: int, max_duration: int) -> np.ndarray:
-    """Each cell's best overlap with an annotated segment, `[d t]` float32."""
+    """Returns each cell's best overlap with an annotated segment, `[d t]` float32."""
     cells = map_segments(num_snippets, max_duration).reshape(-1, 2)
     best = interval_iou(cells[:, None], _clipped(segments)).max(1, initial=0.0)
     scores: np.ndarray = best.reshape(max_duration, num_snippets).astype(np.float32)
@@ -50,10 +50,10 @@ def overlap_target(segments: np.ndarray, *, num_snippets: int, max_duration: int
 def boundary_targets(
     segments: np.ndarray, *, num_snippets: int, width: float | None = None, width_ratio: float = 0.1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each snippet lies in a window around a start, and around an end: `[t]` and `[t]` float32.
+    """Returns the share of each snippet in a window around a start, and around an end: `[t]` and `[t]` float32.
 
     Args:
-        width: of the windows, as a share of the video; BMN takes three snippets. None takes `width_ratio` of the
+        width: width of the windows, as a share of the video; BMN takes three snippets. None takes `width_ratio` of the
             segment's length, at least a snippet, as BSN does.
     """
     segments = _clipped(segments)
@@ -63,7 +63,7 @@ def boundary_targets(
 
 
 def action_target(segments: np.ndarray, *, num_snippets: int) -> np.ndarray:
-    """How much of each snippet is covered by one annotated segment, `[t]` float32."""
+    """Returns the largest share of each snippet that one annotated segment covers, `[t]` float32."""
     return _coverage(_clipped(segments), num_snippets)
 
 
@@ -97,13 +97,13 @@ class Proposals:
         return len(self.scores)
 
     def best(self, k: int) -> Proposals:
-        """The k of highest score, best first; ties keep their order."""
+        """Returns the k proposals with the highest scores, best first; ties keep their order."""
         order = best_first(self.scores)[:k]
         return Proposals(self.segments[order], self.scores[order], self.start[order], self.end[order])
 
 
 def is_boundary(probs: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
-    """Where a sequence `[t]` of probabilities is over `threshold` of its maximum, or above its neighbours."""
+    """Returns where a sequence `[t]` of probabilities is over `threshold` of its maximum, or above its neighbours."""
     before, after = np.append(-1.0, probs[:-1]), np.append(probs[1:], -1.0)
     peaks: np.ndarray = (probs > threshold * probs.max()) | ((probs > before) & (probs > after))
     return peaks
@@ -112,12 +112,12 @@ def is_boundary(probs: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
 def pair_boundaries(
     start: np.ndarray, end: np.ndarray, *, max_duration: int | None = None, threshold: float = 0.5
 ) -> Proposals:
-    """Every likely start with every likely end behind it, shortest first; the first snippet and the last count always.
+    """Pairs every likely start with every later likely end, shortest first; first and last snippet are always likely.
 
     Args:
         start, end: probabilities `[t]`.
         max_duration: longest segment in snippets; None for any.
-        threshold: share of the maximum over which a snippet is a boundary without being a peak.
+        threshold: share of the maximum above which a snippet is a boundary even if it is not a peak.
     """
     t = len(start)
     starts, ends = is_boundary(start, threshold=threshold), is_boundary(end, threshold=threshold)
@@ -141,7 +141,7 @@ def proposal_features(
     num_subsamples: int = 3,
     boundary_ratio: float = 0.25,
 ) -> np.ndarray:
-    """BSN's boundary-sensitive features `[n, num_action + 2 num_boundary]`: the action probability in and around each.
+    """Returns BSN's boundary-sensitive features `[n, num_action + 2 num_boundary]` of proposals.
 
     Points are spread over the segment, then over windows of `boundary_ratio` of its length to both sides of its
     start and of its end; a point is the mean of `num_subsamples` + 1 interpolated values. Outside of the video the
@@ -174,9 +174,9 @@ def proposal_features(
 
 
 class Around:
-    """Which of many segments may overlap one of them: `around[i]` are their indices, some more among them.
+    """Finds the segments that may overlap a given one: `around[i]` are their indices, and possibly a few more.
 
-    Segments that are short beside the time they are spread over, as in an hour of video, have few others around them.
+    Short segments in a long video, such as an hour, have few neighbours.
     """
 
     def __init__(self, start: np.ndarray, end: np.ndarray):
@@ -202,11 +202,11 @@ def pick_and_decay(
     max_kept: int | None = None,
     min_score: float = -np.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, decayed scores) of what is picked, one after the other: always the best, which then lowers others.
+    """Picks the best score again and again, lowering others after each pick; returns (indices, decayed scores).
 
     Args:
-        decay: from the index of a pick and those of others around it, the indices that it lowers and by which factors.
-        min_score: what falls below it is dropped.
+        decay: maps the index of a pick and its neighbours' indices to the lowered indices and their factors.
+        min_score: score below which a candidate is dropped.
     """
     left = np.array(scores, np.float64)
     picks: list[int] = []
@@ -237,10 +237,10 @@ def soft_nms(
     max_kept: int = 100,
     drop_last: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, decayed scores) of the best segments, in the order in which they are picked.
+    """Returns (indices, decayed scores) of the best segments, in the order of the picks.
 
-    Each pick lowers what overlaps it by more than a threshold, to `exp(-iou^2 / alpha)` of its score; the threshold
-    grows with the picked segment's length, from `low` to `high` at the whole video.
+    Each pick multiplies the scores of segments that overlap it by more than a threshold by `exp(-iou^2 / alpha)`. The
+    threshold grows with the picked segment's length, from `low` to `high` at the whole video.
 
     Args:
         segments: `[n 2]`, shares of the video.

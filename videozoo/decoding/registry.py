@@ -17,10 +17,10 @@ register_decoder = decoders.register
 
 
 def build_decoder(args: Mapping[str, Any], class_names: Sequence[str]) -> Decoder:
-    """Builds the decoder that `Decoder.to_dict` wrote.
+    """Builds the decoder from the values of `Decoder.to_dict`.
 
     Raises:
-        ConfigError: an unknown decoder or argument, or a value that it does not take.
+        ConfigError: an unknown decoder or argument, or an invalid value.
     """
     fields = dict(args)
     name = fields.pop("name")

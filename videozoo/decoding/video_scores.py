@@ -1,4 +1,4 @@
-"""Class probabilities of whole videos, which name the proposals of localizers."""
+"""Class probabilities of whole videos, which label the proposals of localizers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Scores = TypedDict("_Scores", {"class": list[str], "results": dict[str, list[fl
 
 
 class VideoScores:
-    """Class probabilities of whole videos from a file, read when the first is asked for."""
+    """Class probabilities of whole videos from a file, read at first use."""
 
     def __init__(self, path: str):
         self.path = Path(path)
@@ -26,16 +26,16 @@ class VideoScores:
         self._results: Mapping[str, Sequence[float]] | None = None
 
     def read(self, id_: str) -> tuple[tuple[str, ...], np.ndarray]:
-        """(class names, probabilities `[k]`) of a video.
+        """Returns (class names, probabilities `[k]`) of a video.
 
         Raises:
-            DataError: no such file, not of this form, or without this video.
+            DataError: no such file, a file of a different form, or no such video in it.
         """
         results, key = self._load(), self._key(id_)
         if key is None or len(results[key]) != len(self._names):
             raise DataError(
-                f"{self.path}: has no {len(self._names)} scores of video '{id_}'; add them, or set "
-                "task.video_scores to null to have the feature extractor's"
+                f"{self.path}: lacks the {len(self._names)} scores of video '{id_}'; add them, or set "
+                "task.video_scores to null to use the feature extractor's scores"
             )
         return self._names, np.asarray(results[key], np.float64)
 
@@ -43,7 +43,7 @@ class VideoScores:
         return self._key(id_) is not None
 
     def _key(self, id_: str) -> str | None:
-        """What the file calls the video; ActivityNet's ids stand with `v_` before them, or without."""
+        """Returns the video's key in the file; ActivityNet's ids may have the prefix `v_` or not."""
         bare, results = id_.removeprefix("v_"), self._load()
         return next((key for key in (id_, bare, f"v_{bare}") if key in results), None)
 

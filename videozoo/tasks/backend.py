@@ -18,7 +18,7 @@ __all__ = ["TorchBackend"]
 
 
 class TorchBackend:
-    """Runs a task on a device, in evaluation mode; see `contracts.backend.Backend`. Threads take turns.
+    """Runs a task on a device, in evaluation mode; see `contracts.backend.Backend`. Only one thread runs at a time.
 
     Args:
         precision: "bf16" and "fp16" compute in mixed precision.

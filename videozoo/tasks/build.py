@@ -1,4 +1,4 @@
-"""Task and input spec from a checkpoint: how evaluation, prediction and export get their model."""
+"""Task and input spec from a checkpoint: the way in which evaluation, prediction and export load a model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["build_task", "task_from_checkpoint"]
 
 
 def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
-    """The task that a resolved recipe describes, around a freshly initialised model.
+    """Builds the task of a resolved recipe around a freshly initialised model.
 
     Raises:
-        ConfigError: a value that the model or the task does not take.
+        ConfigError: the model or the task refuses a value.
     """
     model_args = dict(record["model"])
     name = model_args.pop("name")
-    if "num_classes" in accepted(models.get(name)):  # networks that propose segments know no classes
+    if "num_classes" in accepted(models.get(name)):  # networks that propose segments have no classes
         said = model_args.setdefault("num_classes", len(class_names))
         if said != len(class_names):
             raise ConfigError(
@@ -46,11 +46,11 @@ def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
 
 
 def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
-    """(task with its weights, in eval mode and with the channels last; input spec).
+    """Returns the task with its weights, in eval mode and in channels-last format, and its input spec.
 
     Raises:
-        WeightsError: the weights do not fit the model that the checkpoint's own record describes, or are not finite; or
-            it needs code of a user's own that is not imported.
+        WeightsError: the weights do not match the model in the checkpoint's record, or are not finite; or the
+            checkpoint needs a user's own code that is not imported.
     """
     checkpoint.check_code()
     checkpoint.check_finite()
@@ -58,7 +58,7 @@ def task_from_checkpoint(checkpoint: Checkpoint) -> tuple[Task, Any]:
     only_training = tasks.get(record["task"]["name"]).training_args  # type: ignore[attr-defined]
     record["task"] = {key: value for key, value in record["task"].items() if key not in only_training}
     if "pretrained" in record["model"]:
-        record["model"]["pretrained"] = None  # the weights are right here
+        record["model"]["pretrained"] = None  # the checkpoint contains the weights
     try:
         task = build_task(record, checkpoint.class_names)
         task.model.load_state_dict(checkpoint.model)

@@ -1,4 +1,4 @@
-"""Captioning: a sentence about a video, or about a stretch of it."""
+"""Captioning: a sentence that describes a video or a stretch of it."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ __all__ = ["Caption", "word_loss"]
 
 @register_task
 class Caption(Task):
-    """Says what happens, in words of the training captions.
+    """Describes a video in words of the training captions.
 
-    Batches hold `features` `[b t d]` and `mask` `[b t]`; for training `words` `[b n]`, a sentence's indices among the
-    class names without marks, -1 behind the last; for evaluation `references` and `times_s`, lists. The class names are
+    Batches hold `features` `[b t d]` and `mask` `[b t]`; for training `words` `[b n]`, a sentence's indices in the
+    vocabulary without marks, -1 on padding; for evaluation `references` and `times_s`, lists. The class names are
     the vocabulary: start mark, end mark, unknown word, then words.
 
     Args:
         beam_size, max_words, length_penalty, unknown: see `decoding.caption.CaptionDecoder`.
         label_smoothing: share of the target spread over the vocabulary.
-        dense_ious: with some, the scores of ActivityNet's dense captions are reported too: what is said of a segment is
-            judged by every true segment of its video that overlaps it so much, averaged over these (published: 0.3,
-            0.5, 0.7, 0.9).
-        meteor: report METEOR, which needs Java; without Java it is left out, and said so.
+        dense_ious: overlaps at which ActivityNet's dense caption scores are also reported. A caption is compared with
+            every true segment of its video that overlaps its segment by at least this, and the scores are averaged
+            over all overlaps (published: 0.3, 0.5, 0.7, 0.9).
+        meteor: report METEOR, which needs Java; without Java it is skipped with a warning.
     """
 
     needs = frozenset({"features", "mask", "words"})
@@ -66,7 +66,7 @@ class Caption(Task):
                 raise ConfigError(f"task.{name}: is {value}; it must be at least 1")
         if tuple(class_names[: len(SPECIALS)]) != SPECIALS or len(class_names) == len(SPECIALS):
             first = ", ".join(class_names[:4])
-            raise ConfigError(f"task: the vocabulary begins with {first}; it needs {', '.join(SPECIALS)}, and words")
+            raise ConfigError(f"task: the vocabulary begins with {first}; it needs {', '.join(SPECIALS)}, then words")
         self.label_smoothing = label_smoothing
         self.dense_ious, self.meteor = dense_ious, meteor
         self.decoder = CaptionDecoder(self.class_names, beam_size, max_words, length_penalty, unknown)
@@ -86,7 +86,7 @@ class Caption(Task):
         return {name: torch.from_numpy(array) for name, array in found.items()}
 
     def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:
-        """Has "encode" and "step", too; see `decoding.caption.CaptionDecoder`."""
+        """Adds the graphs "encode" and "step"; see `decoding.caption.CaptionDecoder`."""
         if name == "encode":
             return self.encode(batch["features"], batch["mask"])
         if name == "step":
@@ -116,7 +116,7 @@ class Caption(Task):
         return [CaptionScores(dense_ious=self.dense_ious, meteor=self.meteor)]
 
     def _run(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Computes a graph for the search: states stay on the device, and numbers that it ranks by come from there."""
+        """Computes a graph for the search: states stay on the device; scores are copied from it."""
         device = self.model.head.weight.device
         given = {key: torch.from_numpy(x).to(device) if isinstance(x, np.ndarray) else x for key, x in inputs.items()}
         found: dict[str, Any] = self.graph(name, given)
@@ -126,5 +126,5 @@ class Caption(Task):
 
 
 def word_loss(scores: Tensor, words: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of scores `[b n v]` over all words `[b n]` of the batch; -1 is padding."""
+    """Returns the mean cross-entropy of scores `[b n v]` over all words `[b n]` of the batch; -1 is padding."""
     return F.cross_entropy(scores.flatten(0, 1), words.flatten(), ignore_index=-1, label_smoothing=label_smoothing)

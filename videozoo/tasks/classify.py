@@ -1,4 +1,4 @@
-"""Clip classification: one label a clip, or any number of them."""
+"""Clip classification: one label for each clip, or any number of labels."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ __all__ = ["Classify"]
 
 @register_task
 class Classify(Task):
-    """Names what happens in a clip.
+    """Labels a clip.
 
     Batches hold `video` `[b t c h w]` and `label`, int64 `[b]` or float `[b k]`. In evaluation `video` is
-    `[b v t c h w]`: the v views of a sample are answered together and averaged.
+    `[b v t c h w]`: the scores of a sample's v views are averaged.
 
     Args:
         label_smoothing: share of the target spread evenly over all classes.
         mixup_alpha: Beta(alpha, alpha) of mixup (arXiv:1710.09412); 0 turns it off.
         cutmix_alpha: the same for cutmix (arXiv:1905.04899); with both on, each batch draws one of them.
-        mix_prob: share of the batches that are mixed at all.
+        mix_prob: share of the batches that are mixed.
         multi_label: a clip may have any number of classes: independent probabilities instead of a soft-max. Runs on
-            multi-label data turn it on by themselves.
+            multi-label data turn it on automatically.
         loss: "cross_entropy" (of a soft-max, or binary where `multi_label`), "focal" (arXiv:1708.02002), or
             "asymmetric" (arXiv:2009.14119), which is for multi-label data.
-        focal_gamma: how much less a clip counts that is right already; 0 is the cross-entropy.
+        focal_gamma: down-weights well-classified clips; 0 gives cross-entropy.
         asymmetric_gammas: the same for (presence, absence) of a class.
-        asymmetric_margin: probabilities below it are no error for an absent class.
-        class_weights: of a clip of each class in the loss; "balanced" makes all classes count alike in the
-            training data, and the run's record then holds the numbers.
-        distill: learn from a trained model as well; see `tasks.distill.Distill`.
+        asymmetric_margin: probability below which an absent class adds no loss.
+        class_weights: loss weight per class; "balanced" weights all classes equally over the training data, and the
+            run's record then holds the numbers.
+        distill: also learn from a trained model; see `tasks.distill.Distill`.
         mutual: train two students that learn from each other; see `tasks.distill.Mutual`.
         average: views are averaged as probabilities ("prob") or before the soft-max ("score").
-        input_spec, new_model: given by whoever builds the task: what a teacher's input is compared with, and how a
-            second student is made.
+        input_spec: the student's input spec, for comparison with the teacher's; the program supplies it.
+        new_model: builds the second student; the program supplies it.
 
     Raises:
         ConfigError: values that do not fit each other, or a teacher that does not fit the student.
@@ -111,7 +111,7 @@ class Classify(Task):
         if mutual is not None:
             if new_model is None:
                 raise ConfigError("task.mutual: needs new_model, which makes the second student; give one")
-            self.peer = new_model()  # in the task, not in its model: trained and kept for resuming, not published
+            self.peer = new_model()  # in the task, not in its model: trained and stored, but not published
         self.mix = (
             Mix(mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha, prob=mix_prob)
             if mixup_alpha or cutmix_alpha
@@ -138,7 +138,7 @@ class Classify(Task):
         return {"scores": torch.unflatten(scores, 0, video.shape[:2])}
 
     def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:
-        """Has "features" too: `features` `[b v d]`, which the classifier sees, and `scores` `[b v k]`."""
+        """Adds the graph "features": `features` `[b v d]`, the classifier's input, and `scores` `[b v k]`."""
         if name != "features":
             return super().graph(name, batch)
         video = batch["video"]
@@ -162,9 +162,9 @@ class Classify(Task):
     @classmethod
     def fill_in(cls, args: Mapping[str, Any], records: Dataset[Any]) -> dict[str, Any]:
         if len(records.class_names) < 2 and not args.get("multi_label"):
-            told = "; ".join(records.notes) or "give data with two classes or more"
+            advice = "; ".join(records.notes) or "give data with two classes or more"
             raise DataError(
-                f"{records.source}: has one class ({', '.join(records.class_names)}); a classifier needs two; {told}"
+                f"{records.source}: has one class ({', '.join(records.class_names)}); a classifier needs two; {advice}"
             )
         if args.get("class_weights") != "balanced":
             return dict(args)
@@ -203,24 +203,24 @@ class Classify(Task):
 
     def _check_loss(self) -> None:
         if self.loss == "asymmetric" and not self.multi_label:
-            raise ConfigError("task.loss: 'asymmetric' is for multi-label data; take 'focal' or 'cross_entropy'")
+            raise ConfigError("task.loss: 'asymmetric' is for multi-label data; use 'focal' or 'cross_entropy'")
         gammas = {"focal_gamma": (self.focal_gamma,), "asymmetric_gammas": self.asymmetric_gammas}
         for name, values in gammas.items():
-            if any(value != 0 and value < 1 for value in values):  # between, the gradient has no end at p = 1
-                raise ConfigError(f"task.{name}: is {getattr(self, name)}; it takes 0, or numbers from 1 up")
+            if any(value != 0 and value < 1 for value in values):  # between 0 and 1, the gradient is unbounded at p = 1
+                raise ConfigError(f"task.{name}: is {getattr(self, name)}; it must be 0, or at least 1")
         if not 0 <= self.asymmetric_margin < 1:
-            raise ConfigError(f"task.asymmetric_margin: is {self.asymmetric_margin}; it takes a probability below 1")
+            raise ConfigError(f"task.asymmetric_margin: is {self.asymmetric_margin}; it must be a probability below 1")
 
     def _weights(self, weights: Literal["balanced"] | Sequence[float] | None) -> Tensor | None:
         if weights is None:
             return None
         if isinstance(weights, str):
-            raise ConfigError("task.class_weights: 'balanced' is known in a training run only; give a list of numbers")
+            raise ConfigError("task.class_weights: 'balanced' works only in a training run; give a list of numbers")
         if len(weights) != len(self.class_names):
             raise ConfigError(
-                f"task.class_weights: are {len(weights)} for {len(self.class_names)} classes; give one each, "
+                f"task.class_weights: {len(weights)} weights for {len(self.class_names)} classes; give one for each, "
                 "in the order of the classes, or 'balanced'"
             )
         if min(weights) < 0:
-            raise ConfigError(f"task.class_weights: holds {min(weights)}; weights are numbers from 0 up")
+            raise ConfigError(f"task.class_weights: holds {min(weights)}; weights must be at least 0")
         return torch.tensor(weights)

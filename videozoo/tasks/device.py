@@ -15,10 +15,10 @@ def pick_device(name: str = "auto", *, where: str = "device", local_rank: int | 
 
     Args:
         where: begins the error messages.
-        local_rank: number of this process on its machine, which is that of its GPU where the name has no number.
+        local_rank: number of this process on its machine, used as the GPU's number if the name has none.
 
     Raises:
-        ConfigError: it cannot be used on this machine.
+        ConfigError: this machine has no such usable device.
     """
     if name == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -41,5 +41,5 @@ def _named(name: str, *, where: str) -> torch.device:
         raise ConfigError(f"{where}: there is no device '{name}'; write auto, cpu, cuda, cuda:1 or mps") from error
     module = getattr(torch, device.type, None)  # such as torch.cuda and torch.mps
     if device.type != "cpu" and not (module is not None and module.is_available()):
-        raise ConfigError(f"{where}: is '{name}', and torch sees no such device here; write auto or cpu")
+        raise ConfigError(f"{where}: is '{name}', but torch finds no such device here; write auto or cpu")
     return device

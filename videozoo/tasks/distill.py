@@ -1,4 +1,4 @@
-"""Networks that learn from networks: from a teacher that is done learning, or from a fellow student."""
+"""Networks that learn from networks: from a trained teacher, or from a second student."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from videozoo.weights import checkpoint
 
 __all__ = ["Distill", "Mutual", "Teacher"]
 
-# what a teacher's input must have in common with the student's: both look at the same tensor
+# fields of the input spec that teacher and student must share, since both receive the same tensor
 SAME = ("num_frames", "sampling", "frame_stride", "segment_frames", "fps", "crop_px")
 
 
@@ -27,9 +27,9 @@ class Distill:
     loss = (1 - weight) * loss of the labels + weight * T^2 KL(teacher || student)
 
     Args:
-        teacher: a run directory or a checkpoint, of the same classes and clips; its weights stay as they are.
+        teacher: a run directory or a checkpoint with the same classes and clips; its weights are not trained.
         weight: share of the teacher in the loss, 0..1.
-        temperature: T, above 1 shows more of what the teacher thinks of the other classes.
+        temperature: T; values above 1 give the other classes more weight.
     """
 
     teacher: str
@@ -38,39 +38,39 @@ class Distill:
 
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
-            raise ConfigError(f"task.distill.weight: is {self.weight}; it takes a share above 0, up to 1")
+            raise ConfigError(f"task.distill.weight: is {self.weight}; it must be above 0 and at most 1")
         if self.temperature <= 0:
-            raise ConfigError(f"task.distill.temperature: is {self.temperature}; it takes a number above 0")
+            raise ConfigError(f"task.distill.temperature: is {self.temperature}; it must be above 0")
 
 
 @dataclasses.dataclass(frozen=True)
 class Mutual:
-    """Two students of the recipe's model, started apart, that learn from each other (arXiv:1706.00384).
+    """Two students of the recipe's model with different initial weights that learn from each other (arXiv:1706.00384).
 
-    loss = loss of the first + loss of the second + weight * symmetric divergence of their answers
+    loss = loss of the first + loss of the second + weight * symmetric divergence of their predictions
 
-    Differs: one divergence that pulls on both, as PaddleVideo has it, where the paper has one a student and
-    does not let it through to the other. The first student is the one that is evaluated and published.
+    Differs: one divergence with gradients to both students, as in PaddleVideo; the paper has one for each student,
+    without gradients to the other. The first student is evaluated and published.
     """
 
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.weight <= 0:
-            raise ConfigError(f"task.mutual.weight: is {self.weight}; it takes a number above 0")
+            raise ConfigError(f"task.mutual.weight: is {self.weight}; it must be above 0")
 
 
 class Teacher:
-    """The scores that a trained model gives to a student's clips; no module, so that nothing trains or saves it.
+    """A trained model's scores for a student's clips; not a module, so that it is neither trained nor saved.
 
-    Clips come normalised as the student's input says; the teacher gets them normalised as its own does.
+    Clips arrive with the student's normalisation and are converted to the teacher's.
 
     Args:
-        input_spec: the student's.
+        input_spec: the student's input spec.
 
     Raises:
         WeightsError: no usable checkpoint.
-        ConfigError: it names other classes, or looks at other clips.
+        ConfigError: the teacher has different classes or takes different clips.
     """
 
     def __init__(self, path: str, *, class_names: Sequence[str], input_spec: InputSpec):
@@ -81,19 +81,19 @@ class Teacher:
             raise ConfigError(
                 f"task.distill.teacher: {saved.path} knows {len(saved.class_names)} classes, "
                 f"{_some(saved.class_names)}; the training data has {len(class_names)}, {_some(class_names)}; "
-                "both need the same, in one order"
+                "both need the same classes in the same order"
             )
         if type(spec) is not type(input_spec):
             raise ConfigError(
                 f"task.distill.teacher: {saved.path} takes the input {type(spec).__name__}, "
-                f"this recipe gives {type(input_spec).__name__}; both need the same"
+                f"but this recipe gives {type(input_spec).__name__}; both need the same"
             )
         theirs, ours = spec.to_dict(), input_spec.to_dict()
         other = {key: (theirs.get(key), ours.get(key)) for key in SAME}
         listed = "; ".join(f"input.{key}: {a!r}, {b!r}" for key, (a, b) in other.items() if a != b)
         if listed:
             raise ConfigError(
-                f"task.distill.teacher: {saved.path} was trained on other clips; differing (teacher, here): {listed}; "
+                f"task.distill.teacher: {saved.path} was trained on different clips (teacher, here): {listed}; "
                 "give the student the teacher's values, or train a teacher on the student's"
             )
         self.scale, self.shift = _renormalisation(input_spec, spec)
@@ -101,7 +101,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, video: Tensor) -> Tensor:
-        """Scores `[b k]` of clips `[b t c h w]` as the student sees them."""
+        """Returns scores `[b k]` of clips `[b t c h w]` in the student's normalisation."""
         self.model.to(video.device)
         if self.scale is not None and self.shift is not None:
             video = video * self.scale.to(video) + self.shift.to(video)
@@ -109,11 +109,11 @@ class Teacher:
         return scores
 
     def __deepcopy__(self, memo: dict[int, object]) -> Teacher:
-        return self  # an average of the student needs no copy of it
+        return self  # a copy of the student for weight averaging needs no copy of the teacher
 
 
 def _renormalisation(student: InputSpec, teacher: InputSpec) -> tuple[Tensor | None, Tensor | None]:
-    """Factor and summand `[c 1 1]`, in the student's channel order, from its normalisation to the teacher's."""
+    """Returns factor and summand `[c 1 1]`, in the student's channel order, from its normalisation to the teacher's."""
     if not (isinstance(student, ClipInput) and isinstance(teacher, ClipInput)):
         return None, None  # an input that is not normalised
     ours, theirs = ([torch.tensor(spec.mean), torch.tensor(spec.std)] for spec in (student, teacher))

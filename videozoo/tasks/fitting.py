@@ -1,4 +1,4 @@
-"""Whether the parts of a recipe fit together: data set, input spec and task, compared before anything is decoded."""
+"""Checks that data set, input spec and task of a recipe fit together, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_input(task: str, spec: InputSpec, *, where: str) -> None:
         fitting = [name for name in inputs.names() if needs <= _input(name).gives]
         others = [name for name in tasks.names() if (keys := _task(name).needs) and keys <= spec.gives]
         raise ConfigError(
-            f"{where}: task '{task}' needs {_and(missing)}, and input '{spec.recipe_name}' gives "
+            f"{where}: task '{task}' needs {_and(missing)}, but input '{spec.recipe_name}' gives "
             f"{_and(spec.gives - {'id'})}; use {_or(input=fitting, task=others)}"
         )
 
@@ -37,15 +37,15 @@ def check_data(records: Dataset[Record], spec: InputSpec, *, where: str) -> None
     """Refuses a data set whose records the input spec cannot read or cannot learn from.
 
     Raises:
-        ConfigError: it holds clips instead of features, or features instead of clips, or has other annotations.
+        ConfigError: it holds clips instead of features, or features instead of clips, or lacks the annotations.
     """
     if records.holds == spec.takes and spec.learns_from in records.truth:
         return
     fitting = [name for name in inputs.names() if _reads(_input(name), records)]
     if records.holds != spec.takes:
-        problem = f"holds {records.holds}, and input '{spec.recipe_name}' takes {spec.takes}"
+        problem = f"holds {records.holds}, but input '{spec.recipe_name}' takes {spec.takes}"
     else:
-        problem = f"has {_and(records.truth)}, and input '{spec.recipe_name}' learns from {spec.learns_from}"
+        problem = f"has {_and(records.truth)}, but input '{spec.recipe_name}' learns from {spec.learns_from}"
     advice = f"use {_or(input=fitting)}" if fitting else f"use a data set of {spec.takes} with {spec.learns_from}"
     if records.holds == "clips" and spec.takes == "features":
         advice += ", or features of the clips, which videozoo extract makes"
@@ -70,6 +70,6 @@ def _and(names: Iterable[str]) -> str:
 
 
 def _or(**names_of: list[str]) -> str:
-    """`input 'a' or 'b' or task 'c'`."""
+    """Lists choices as `input 'a' or 'b' or task 'c'`."""
     parts = [f"{kind} {' or '.join(map(repr, names))}" for kind, names in names_of.items() if names]
     return " or ".join(parts) or "parts that fit together"

@@ -1,4 +1,4 @@
-"""Grounding: the moment of a video that a sentence tells of."""
+"""Grounding: the moment of a video that a sentence describes."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ __all__ = ["Ground"]
 
 @register_task
 class Ground(Task):
-    """Finds the moments of a video that a sentence may mean.
+    """Finds the moments of a video that match a sentence.
 
     Training batches hold `windows` `[b 3d]`, `window` and `moment` `[b 2]` in seconds, `sentence` and `video`, lists of
     text; evaluation batches `candidates`, a list of `transforms.moments.Windows`, and `sentence`.
 
-    Every sentence of a batch is held against every window of it. Pairs that belong together though they are of two
-    samples are no negatives: the same sentence said twice, and a window that overlaps another sentence's moment of the
-    same video by 0.5 or more. They count nothing, and `ignored` says how many pairs these are, as a share.
+    The loss compares every sentence of a batch with every window. Two kinds of pairs from different samples are not
+    negatives: equal sentences, and a window that overlaps the moment of the other sentence in the same video by 0.5 or
+    more. They are ignored, and `ignored` is their share of all pairs.
 
     Args:
-        encoder: what makes vectors of sentences, e.g. {name: minilm}; its `dim` is the model's `sentence_dim`.
-        encoder_sha256: of the encoder that the run was trained with; filled in when training starts.
-        offset_weight: of the loss of the moments' ends.
-        offset_unit_s: seconds that the model's offsets count in; TALL's are frames.
+        encoder: the sentence encoder, e.g. {name: minilm}; its `dim` is the model's `sentence_dim`.
+        encoder_sha256: SHA-256 of the encoder in training; filled in when training starts.
+        offset_weight: weight of the loss of the moments' ends.
+        offset_unit_s: the unit of the model's offsets, in seconds; TALL's unit is a frame.
     """
 
     needs = frozenset({"windows", "window", "moment", "sentence", "video"})
@@ -68,7 +68,7 @@ class Ground(Task):
                 f"model.sentence_dim: is {model.sentence_dim}; the encoder '{encoder['name']}' gives {self.encoder.dim}"
             )
         if not offset_unit_s > 0:
-            raise ConfigError(f"task.offset_unit_s: is {offset_unit_s}; needs seconds above 0")
+            raise ConfigError(f"task.offset_unit_s: is {offset_unit_s}; give seconds above 0")
         self.offset_weight, self.offset_unit_s = offset_weight, offset_unit_s
         self.decoder = GroundDecoder(self.class_names, offset_unit_s)
 
@@ -95,7 +95,7 @@ class Ground(Task):
         return {"fits": torch.cat([self.model.answer(*pair) for pair in zip(embedded, vectors, strict=True)])}
 
     def graph(self, name: str, batch: Batch) -> dict[str, Tensor]:
-        """Has three graphs more, for search.
+        """Adds three graphs for search.
 
         "windows": `features` `[n 3d]` of windows to `embedded` `[n e]`; "sentence": text to `vector` `[d]`;
         "fits": `embedded` and `vector` to `fits` `[n 3]`.
@@ -134,16 +134,16 @@ class Ground(Task):
         return [MomentRecall()]
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """Vectors of sentences, where the model is; each is made once.
+        """Returns vectors of sentences on the model's device; each sentence is encoded once.
 
         Raises:
-            DataError: an empty one, or one that the encoder can make nothing of.
+            DataError: a sentence is empty, or has no words that the encoder knows.
         """
         weight = self.model.sentence.weight
         return torch.from_numpy(self.encoder(sentences)).to(weight.device, weight.dtype)
 
     def _belong_together(self, batch: Batch) -> Tensor:
-        """`[b b]`, sentences by windows: True off the diagonal where a pair is no negative."""
+        """Returns `[b b]`, sentences by windows: True off the diagonal where a pair is not a negative."""
         said, of_video = _numbers(batch["sentence"]), _numbers(batch["video"])
         same_words, same_video = said[:, None] == said, of_video[:, None] == of_video
         iou = interval_iou(batch["moment"].cpu().numpy()[:, None], batch["window"].cpu().numpy())
@@ -152,5 +152,5 @@ class Ground(Task):
 
 
 def _numbers(texts: Sequence[str]) -> Tensor:
-    """The same number for the same text."""
+    """Returns one number for each text, equal for equal texts."""
     return torch.from_numpy(np.unique(np.array(texts, dtype=object).astype(str), return_inverse=True)[1])

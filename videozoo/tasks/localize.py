@@ -1,4 +1,4 @@
-"""Temporal localization: what localizers have in common when they learn; `decoding.localize` has the other half."""
+"""Temporal localization: the common part of all localizers in training; `decoding.localize` has that of inference."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Localize(Task, Generic[Output]):
     """Segments in seconds from sequences of snippets; see the module.
 
     Batches hold `features` `[n t d]`, the sequences of all videos; for each video its `timeline` and the true `spans`.
-    A sequence in training is answered for the segments that lie at least half inside of it.
+    In training, the targets of a sequence are the segments that lie at least half inside it.
     """
 
     needs = frozenset({"features", "timeline", "spans"})
     input_name = "snippets"
-    network: ClassVar[type[VideoModel]]  # what the task knows to read
+    network: ClassVar[type[VideoModel]]  # the outputs that the task reads
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Localize(Task, Generic[Output]):
     ):
         if not isinstance(model, self.network):
             raise ConfigError(
-                f"task.name: {self.recipe_name} reads the answers of {self.network.__name__}, "
+                f"task.name: {self.recipe_name} reads the outputs of {self.network.__name__}, "
                 f"not of {model.name}; change the model or the task"
             )
         super().__init__(model, class_names)
@@ -75,7 +75,7 @@ class Localize(Task, Generic[Output]):
         return [Localization(self.class_names, protocol=self.protocol, tolerances_s=self.tolerances_s)]
 
     def truth(self, batch: Batch) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The (segments `[m 2]` in shares, class indices `[m]`) of each sequence of a batch."""
+        """Returns (segments `[m 2]` in shares, class indices `[m]`) of each sequence of a batch."""
         index = {name: i for i, name in enumerate(self.class_names)}
         found = []
         for timeline, spans in zip(batch["timeline"], batch["spans"], strict=True):

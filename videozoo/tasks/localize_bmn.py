@@ -1,4 +1,4 @@
-"""Localization with BMN: boundaries, and confidences of every segment at once."""
+"""Localization with BMN: boundaries, and the confidences of all segments in one pass."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from videozoo.tasks.task import Batch
 
 __all__ = ["LocalizeBmn"]
 
-BOUNDARY_SNIPPETS = 3.0  # width of the windows around a start or an end that its probability learns
+BOUNDARY_SNIPPETS = 3.0  # width of the windows around a start or an end in the targets
 
 
 @register_task
 class LocalizeBmn(Propose[BMNOutput]):
     """Proposals whose score is start x end x regressed overlap x probability of a high overlap (arXiv:1907.09702, 4).
 
-    Differs: a map's training targets are made of its own sequence, so that windows of a video learn like whole ones.
+    Differs: training targets come from each sequence itself, so that windows of a video are trained like whole videos.
     """
 
     network = BMN

@@ -1,4 +1,4 @@
-"""Localization with BSN, whose two networks learn one after the other."""
+"""Localization with BSN, whose two networks are trained in sequence."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ __all__ = ["LocalizeBsn"]
 
 @register_task
 class LocalizeBsn(Propose[BSNOutput]):
-    """Proposals whose score is start x end x promised overlap (arXiv:1806.02964, section 3).
+    """Proposals whose score is start x end x predicted overlap (arXiv:1806.02964, section 3).
 
-    Differs: proposals and their features are made of the temporal network's answers when they are needed, not stored,
-    so that one checkpoint holds all that a video needs; in training there are as many as were found, none at random.
+    Differs: proposals and their features are computed from the temporal network's outputs on demand, not stored, so
+    that one checkpoint is enough for inference. Training takes only the proposals of the network, no random ones.
 
     Args:
-        stage: what learns. "tem" trains the temporal network alone, and proposals are rated by their boundaries only;
-            "pem" trains the rating of proposals, the temporal network stays as it is.
-        num_proposals: the best of a sequence that are rated in training.
+        stage: the network to train. "tem" trains only the temporal network, and boundaries alone score the proposals;
+            "pem" trains the proposal scores, with the temporal network fixed.
+        num_proposals: number of best proposals of a sequence used in training.
         alpha, low, high, max_proposals, num_names, video_scores, protocol, tolerances_s: see `tasks.propose.Propose`.
     """
 

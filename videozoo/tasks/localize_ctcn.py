@@ -1,4 +1,4 @@
-"""Localization with C-TCN: anchors of all lengths, named by the network itself."""
+"""Localization with C-TCN: anchors of all lengths, labelled by the network itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LocalizeCtcn(Localize[CTCNOutput]):
 
     Args:
         min_score, max_iou, sigma, min_decayed, max_segments: see `decoding.localize_ctcn.LocalizeCtcnDecoder`.
-        protocol, tolerances_s: of the evaluation, see `metrics.localization`.
+        protocol, tolerances_s: evaluation settings, see `metrics.localization`.
     """
 
     monitor = "map"

@@ -25,7 +25,7 @@ from videozoo.weights.checkpoint import Checkpoint
 __all__ = ["network_from_checkpoint", "open_torch", "torch_network"]
 
 TIMM = "timm:"
-ARRAYS = "pca."  # begins the names of further arrays beside the weights
+ARRAYS = "pca."  # prefix of the names of further arrays stored with the weights
 STORED = ("name", "model", "task", "input", "uses")  # sections of the record that a written network keeps
 
 
@@ -33,19 +33,19 @@ def open_torch(source: str | os.PathLike[str], *, device: str = "auto", precisio
     """Opens a run directory, a weight file, or "timm:NAME", the image network NAME.
 
     Raises:
-        WeightsError: no such weights, or they do not fit their own record.
-        ConfigError: a device or a precision that this machine does not have.
+        WeightsError: no such weights, or they do not match their record.
+        ConfigError: this machine does not have the device or the precision.
     """
     text = os.fspath(source)
     if text.startswith(TIMM):
-        from videozoo.weights.timm_images import timm_checkpoint  # timm takes a second to load, and few need it
+        from videozoo.weights.timm_images import timm_checkpoint  # timm takes a second to load and is rarely needed
 
         return network_from_checkpoint(timm_checkpoint(text.removeprefix(TIMM)), device=device, precision=precision)
     return network_from_checkpoint(checkpoint.read(source), device=device, precision=precision)
 
 
 def network_from_checkpoint(saved: Checkpoint, *, device: str = "auto", precision: Precision = "fp32") -> Network:
-    """Builds the network of a checkpoint that was read; errors as of `open_torch`."""
+    """Builds the network of a loaded checkpoint; errors as in `open_torch`."""
     saved.check_finite()
     weights = {name: tensor for name, tensor in saved.model.items() if not name.startswith(ARRAYS)}
     arrays = {name: saved.model[name].numpy() for name in saved.model.keys() - weights.keys()}
@@ -68,7 +68,7 @@ def network_from_checkpoint(saved: Checkpoint, *, device: str = "auto", precisio
 
 
 def torch_network(task: Task, spec: InputSpec, *, device: str = "auto", precision: Precision = "fp32") -> Network:
-    """Makes a network of a task in memory."""
+    """Wraps a task in memory as a network."""
     record = {"model": {"name": task.model.name}, "task": {"name": task.recipe_name}, "input": spec.to_dict()}
     return Network(
         source=task.model.name,

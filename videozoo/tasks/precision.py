@@ -1,4 +1,4 @@
-"""Mixed precision: what there is, and the context in which a model computes in it."""
+"""Mixed precision: its kinds, and the context in which a model computes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """A context that computes in `precision` where torch holds it to be safe; "fp32" changes nothing."""
+    """Returns a context that computes in `precision` where torch considers it safe; "fp32" changes nothing."""
     if precision == "fp32":
         return contextlib.nullcontext()
     if device.type == "cpu" and not _is_native(precision):
@@ -39,7 +39,7 @@ def check_precision(precision: str) -> None:
 
 
 def _is_native(precision: str) -> bool:
-    """Whether torch has fast kernels of this precision for the processor."""
+    """Returns whether torch has fast kernels of this precision for the processor."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     kernels = torch.ops.mkldnn
@@ -50,7 +50,7 @@ def _is_native(precision: str) -> bool:
 @functools.cache
 def _note_slow(precision: str) -> None:
     log.warning(
-        "%s: torch has no fast kernels for it on this processor: it may take many times as long as fp32; leave it to a "
-        "GPU, or to processors with avx512_bf16 or amx",
+        "%s: torch has no fast kernels for it on this processor: it may be many times slower than fp32; use it on a "
+        "GPU, or on processors with avx512_bf16 or amx",
         precision,
     )

@@ -1,4 +1,4 @@
-"""What BMN and BSN have in common when they learn: boundaries, whose proposals a classifier names."""
+"""The common part of BMN and BSN in training: boundaries, whose proposals a classifier labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Propose"]
 
 
 class Propose(Localize[Output]):
-    """Localizers that propose segments; a classifier of features or videos names them.
+    """Localizers that propose segments; a classifier of features or videos labels them.
 
     Args:
         alpha, low, high, max_proposals, num_names, video_scores: see `decoding.localize.ProposeDecoder`.
-        protocol, tolerances_s: of the evaluation, see `metrics.localization`.
+        protocol, tolerances_s: evaluation settings, see `metrics.localization`.
     """
 
     monitor = "auc"

@@ -1,4 +1,4 @@
-"""Tagging: any number of labels for a video of stored features."""
+"""Tagging: any number of labels for a video with stored features."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["Tag"]
 
 @register_task
 class Tag(Task):
-    """Names what a video is about, from features of its frames.
+    """Labels the topics of a video from features of its frames.
 
     Batches hold `features` `[b t d]`, `mask` `[b t]` and `label`, float `[b k]`.
 
     Args:
-        reduction: over the batch; over classes, the cross entropies are summed always. "mean" keeps the rate apart
-            from the batch; "sum" is how AttentionLSTM's published rate was chosen.
-        top_k: classes of each video that count in GAP and mAP.
+        reduction: over the batch; over classes, the cross-entropies are always summed. "mean" makes the learning rate
+            independent of the batch size; AttentionLSTM's published rate is for "sum".
+        top_k: number of best classes of each video that count in GAP and mAP.
     """
 
     needs = frozenset({"features", "mask", "label"})

@@ -29,11 +29,11 @@ class Task(nn.Module):
         needs: the keys of a training batch that `forward` reads.
         model: the network.
         decoder: turns the outputs of the main graph into answers.
-        class_names: what the outputs are called, in order; travels in the checkpoint.
+        class_names: the names of the outputs, in order; stored in the checkpoint.
         monitor: the metric that decides which checkpoint is the best, e.g. "top1"; greater is better.
         input_name: the input spec that recipes of this task use when they name none.
-        training_args: arguments that only training needs; a task that is built to predict goes without them.
-        learned_args: arguments that say what the weights have learned to answer; they stay as they were in training.
+        training_args: arguments that only training needs; a task built for prediction is built without them.
+        learned_args: arguments that the weights depend on; they keep their values from training.
     """
 
     recipe_name: ClassVar[str] = "task"
@@ -66,7 +66,7 @@ class Task(nn.Module):
         """Returns the outputs of a graph: "main", or another one that the task has.
 
         Raises:
-            KeyError: it has no such graph.
+            KeyError: the task has no such graph.
         """
         if name != "main":
             raise KeyError(f"{self.recipe_name} has no graph '{name}'")
@@ -78,7 +78,7 @@ class Task(nn.Module):
         Raises:
             ConfigError: the task cannot be exported.
         """
-        raise ConfigError(f"task '{self.recipe_name}': cannot be exported, it names no graphs; run it with torch")
+        raise ConfigError(f"task '{self.recipe_name}': cannot be exported (it has no graphs); run it with torch")
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Answer]:

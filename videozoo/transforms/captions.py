@@ -86,7 +86,8 @@ class CaptionsPipeline:
     """Turns a record into a sample.
 
     A sample has `id`; `features`, a list with one array `[t d]`; for training `words`, the indices of a caption's
-    words; for evaluation `video`, `segment` (start_s, end_s, or None), `references`, all captions, and `times_s` of the rows.
+    words; for evaluation `video`, `segment` (start_s, end_s, or None), `references`, all captions, and the rows'
+    `times_s`.
     """
 
     spec: CaptionsInput

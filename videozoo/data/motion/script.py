@@ -1,10 +1,10 @@
 """The script of a synthetic video, without pixels: events drawn at random from a seed.
 
 A single frame does not reveal the motion. Every event draws a path for each of the four things that can
-change: across, down, size and angle. Its motion runs one of the paths, forwards or backwards; the other
-three are frozen at a moment drawn uniformly. So a frame taken at random shows the same distribution of position, size and angle
-whatever the motion is (also when nothing moves), and forwards and backwards show the very same set of
-frames. Shape, colour and textures are also independent of the motion.
+change: across, down, size and angle. Its motion runs one of the paths, forwards or backwards; the other three
+are frozen at a moment drawn uniformly. So a random frame shows the same distribution of position, size and
+angle for every motion (also when nothing moves), and forwards and backwards show the same set of frames.
+Shape, colour and textures are also independent of the motion.
 
 Mirroring a clip turns `moves left` into `moves right` and the clock backwards: a recipe for this world must
 not flip.
