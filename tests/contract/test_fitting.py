@@ -77,7 +77,7 @@ def test_tasks_and_inputs(task, name):
     (right,) = (other for other, fitting in TASKS_OF.items() if task in fitting)
     message = str(caught.value)
     assert message.startswith(f"r.yaml: task '{task}' needs ") and "\n" not in message
-    assert f"and input '{name}' gives " in message and f"use input '{right}' or task '" in message
+    assert f"but input '{name}' gives " in message and f"use input '{right}' or task '" in message
 
 
 @pytest.mark.parametrize("name", inputs.names())

@@ -84,12 +84,11 @@ def assemble_segments(
         features: the path of a `FeatureStore`.
         class_names: the classes in order, or a file with one a line; None takes the labels of all videos, sorted.
         stride_s: seconds between rows for features that do not state it.
-        missing: "keep" leaves videos without features in the data set, training counts them as bad samples, evaluation
+        missing: "keep" leaves videos without features in the data set: training counts them as bad samples, evaluation
             lists them as not scored. "skip" leaves them out.
 
     Raises:
-        DataError: there is no such subset, no video has features, all segments are of unknown classes, or there are no
-            segments and no `class_names`.
+        DataError: no such subset, no video with features, no segment of a known class, or neither segments nor names.
     """
     wanted = (subset,) if isinstance(subset, str) else tuple(subset)
     chosen = _in_subset(videos, wanted, path=path)
@@ -98,11 +97,8 @@ def assemble_segments(
     store = FeatureStore(features)
     keys = {video.id: key_in(store, video.id) for video in chosen}
     lost = without_features(store, keys, path=path)
-    if given is None and not any(video.segments for video in chosen):
-        raise DataError(
-            f"{path}: has no segment in {counted(len(chosen), 'video')} of subset {' or '.join(wanted)} "
-            f"({some_of([video.id for video in chosen])}); write them as 'annotations': [{{'segment', 'label'}}]"
-        )
+    if given is None:
+        _check_annotated(chosen, wanted, path=path)
     if missing == "skip":
         chosen = [video for video in chosen if keys[video.id] in store]
     faults = _Faults(frozenset(names))
@@ -139,6 +135,14 @@ def _in_subset(videos: Sequence[AnnotatedVideo], wanted: Sequence[str], *, path:
             f"{path}: no video is in subset {' or '.join(wanted)}; it has {counted(len(videos), 'video')} in {known}"
         )
     return chosen
+
+
+def _check_annotated(chosen: Sequence[AnnotatedVideo], wanted: Sequence[str], *, path: Path) -> None:
+    if not any(video.segments for video in chosen):
+        raise DataError(
+            f"{path}: has no segment in {counted(len(chosen), 'video')} of subset {' or '.join(wanted)} "
+            f"({some_of([video.id for video in chosen])}); write them as 'annotations': [{{'segment', 'label'}}]"
+        )
 
 
 def _incomplete(records: Sequence[SegmentVideo], *, path: Path, with_times: bool) -> list[str]:

@@ -74,9 +74,7 @@ def beam_search(
         stays = np.full(num_symbols, -np.inf, log_probs.dtype)
         stays[end] = 0.0
         totals = scores[..., None] + np.where(is_finished[..., None], stays, log_probs)
-        ranks = (
-            totals / _penalty(lengths + 1, length_penalty)[..., None]
-        )  # for ended sequences, the added one is the end mark
+        ranks = totals / _penalty(lengths + 1, length_penalty)[..., None]  # + 1: the new symbol or the end mark
         place = _best(ranks.reshape(b, -1), k)
         beam, symbol = place // num_symbols, place % num_symbols
         scores = np.take_along_axis(totals.reshape(b, -1), place, 1)
