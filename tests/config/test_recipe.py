@@ -71,7 +71,7 @@ def test_mistakes_are_named(tiny, override, message):
 def test_a_key_that_stands_twice(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("model: {name: tsm}\nmodel: {name: tsn}\n")
-    with pytest.raises(ConfigError, match=r"twice\.yaml: line 1: the key 'model' stands twice"):
+    with pytest.raises(ConfigError, match=r"twice\.yaml: line 1: the key 'model' is given twice"):
         load_recipe(path)
 
 

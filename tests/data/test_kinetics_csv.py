@@ -104,9 +104,9 @@ def test_the_test_set_has_no_labels(tmp_path):
         (
             "a,b\n1,2\n",
             {},
-            r"k.csv: has no column 'youtube_id', but \['a', 'b'\]; needs youtube_id, time_start, time_end",
+            r"k.csv: has no column 'youtube_id', only \['a', 'b'\]; add youtube_id, time_start, time_end",
         ),
-        ("", {}, r"k.csv: has no column 'youtube_id', but \[\]; needs"),
+        ("", {}, r"k.csv: has no column 'youtube_id', only \[\]; add"),
         (HEADER, {}, r"k.csv: holds no rows below its header"),
         (f"{HEADER}run,abc,0,10,val\nrun,abc\n", {}, r"k.csv:3: the times '' and '' are not numbers"),
         (
