@@ -144,7 +144,7 @@ def test_folders_without_videos(tmp_path, names, message):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere: there is no such folder; give a folder with one sub-folder"):
+    with pytest.raises(DataError, match=r"nowhere: this folder does not exist; give a folder with one sub-folder"):
         clip_folder(tmp_path / "nowhere")
 
 

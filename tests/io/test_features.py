@@ -124,7 +124,7 @@ def test_recipes_that_differ_are_both_named():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"output": "pixels"}, r"output: input should be 'features' or 'scores', got 'pixels'; is no feature recipe"),
+        ({"output": "pixels"}, r"output: input should be 'features' or 'scores', got 'pixels'; is not a feature"),
         ({"stride_s": 0}, r"window_s, stride_s and dim must be above 0"),
         ({"colour": 1}, r"a\.npz: has 'colour', unknown to this videozoo; upgrade it"),
     ],
@@ -136,7 +136,7 @@ def test_a_wrong_recipe_is_refused(changes, message):
 
 def test_half_a_recipe_is_none():
     with pytest.raises(
-        DataError, match=r"a\.npz: sha256: field required; is no feature recipe; extract the features again"
+        DataError, match=r"a\.npz: sha256: field required; is not a feature recipe; extract the features again"
     ):
         FeatureRecipe.from_dict({"extractor": "tsm"}, where="a.npz")
 

@@ -25,7 +25,7 @@ class Dataset(abc.ABC, Generic[R]):
         class_names: the name of label 0, 1, ...; of captions and queries the vocabulary.
         multi_label: whether a sample has any number of labels.
         source: the file or folder it was read from.
-        notes: what was left out or looks odd, one sentence each.
+        notes: samples that were left out or look odd, one sentence each.
         feature_recipe: how stored features were made; None for clips and for features of unknown origin.
         extractor: the weight file that makes the same features of other videos; None where it is not stored.
     """

@@ -18,7 +18,7 @@ from videozoo.structured import checked, shown
 __all__ = ["FeatureRecipe", "Features", "Output"]
 
 Output = Literal["features", "scores"]
-ADVICE = "is no feature recipe; extract the features again"
+ADVICE = "is not a feature recipe; extract the features again"
 
 
 @dataclasses.dataclass(frozen=True)

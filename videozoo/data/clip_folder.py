@@ -46,7 +46,7 @@ def clip_folder(
     """
     root = Path(path)
     if not root.is_dir():
-        raise DataError(f"{root}: there is no such folder; give a folder with one sub-folder a class")
+        raise DataError(f"{root}: this folder does not exist; give a folder with one sub-folder for each class")
     check_val_share(val_share, where=str(root))
     classes = given_names(class_names)
     halves = subset_folders(root)
@@ -103,7 +103,7 @@ def _read(
     others = [file for file in root.iterdir() if not file.is_dir() and not is_passed_over(file.name)]
     extra = {} if fps is None else {"fps": fps}
     for folder in folders:
-        label = classes.index_of_name(folder.name, where=str(folder), what="class folder")
+        label = classes.index_of_name(folder.name, where=str(folder), noun="class folder")
         clips = find_readable_clips(folder)
         entries = [(video, None) for video in clips.videos] + clips.frame_folders
         for path, num_frames in entries:

@@ -33,10 +33,10 @@ MOST_LABELS_OF_ONE = 20  # with so many samples, labels that are all different a
 
 @dataclasses.dataclass(frozen=True)
 class ClassIndex:
-    """The classes of a data set; `said_by` names their source in error messages."""
+    """The classes of a data set; `named_by` names their source in error messages."""
 
     names: tuple[str, ...]
-    said_by: str
+    named_by: str
     numbering: ClassIndex | None = None  # the order that the list's numbers refer to, if it differs from `names`
 
     @functools.cached_property
@@ -52,21 +52,23 @@ class ClassIndex:
         """
         if is_number(label) and self.numbering is not None:
             name = self.numbering.names[self.numbering.index(label, where=where)]
-            return self.index_of_name(name, where=where, what=f"label {label},")
+            return self.index_of_name(name, where=where, noun=f"label {label},")
         if is_number(label):
             if not 0 <= int(label) < len(self.names):
-                raise DataError(f"{where}: label {label} is outside 0..{len(self.names) - 1}; {self.said_by}")
+                raise DataError(f"{where}: label {label} is outside 0..{len(self.names) - 1}; {self.named_by}")
             return int(label)
         return self.index_of_name(label, where=where)
 
-    def index_of_name(self, name: str, *, where: str, what: str = "label") -> int:
+    def index_of_name(self, name: str, *, where: str, noun: str = "label") -> int:
         """Returns the index of a class name, even if the name is a number.
 
         Raises:
             DataError: no class has the name.
         """
         if name not in self.indices:
-            raise DataError(f"{where}: {what} {shown(name)} is not a class, {self.said_by}{_nearest(name, self.names)}")
+            raise DataError(
+                f"{where}: {noun} {shown(name)} is not a class, {self.named_by}{_nearest(name, self.names)}"
+            )
         return self.indices[name]
 
 
@@ -92,21 +94,21 @@ def class_index(
         raise ConfigError(f"num_classes: should be from 1 to {MOST_CLASSES}; got {num_classes}")
     _check_samples(samples)
     labels = [(where, label) for where, own in samples for label in own]
-    beside = next((folder / name for name in CLASS_FILES if (folder / name).is_file()), None)
-    found = given_names(beside if class_names is None else class_names)
+    stored = next((folder / name for name in CLASS_FILES if (folder / name).is_file()), None)
+    found = given_names(stored if class_names is None else class_names)
     if found is None:
         found = _from_labels(labels, num_classes)
-    elif beside is not None and class_names is not None and not isinstance(class_names, str | Path):
-        counted = given_names(beside)  # the list's numbers refer to it, whatever the order of the model's classes
+    elif stored is not None and class_names is not None and not isinstance(class_names, str | Path):
+        counted = given_names(stored)  # the list's numbers refer to it, whatever the order of the model's classes
         if counted is not None and counted.names != found.names:
             found = dataclasses.replace(found, numbering=counted)
     numbers = [int(label) for _, label in labels if is_number(label)]
     if numbers and found.numbering is None and min(numbers) > 0 and max(numbers) == len(found.names):
         counted_from_1 = f"labels count from 0, but the labels of this list run from {min(numbers)} to {max(numbers)}"
-        found = dataclasses.replace(found, said_by=f"{found.said_by}; {counted_from_1}")
+        found = dataclasses.replace(found, named_by=f"{found.named_by}; {counted_from_1}")
     if num_classes is not None and len(found.names) != num_classes:
         raise ConfigError(
-            f"num_classes: the recipe says {num_classes}, but {found.said_by}; correct one of them or leave one out"
+            f"num_classes: the recipe says {num_classes}, but {found.named_by}; correct one of them or leave one out"
         )
     return found
 

@@ -267,8 +267,8 @@ def _walk(path: Path, *, size_bytes: int) -> list[ShardSample]:
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
         except tarfile.ReadError as error:
-            what = "is cut short" if end else "is not a tar archive"
-            raise DataError(f"{path}: {what} ({error}); {again}") from error
+            fault = "is cut short" if end else "is not a tar archive"
+            raise DataError(f"{path}: {fault} ({error}); {again}") from error
     if end >= size_bytes:
         raise DataError(f"{path}: is cut short (it has no end mark after byte {end}); {again}")
     if not groups:

@@ -54,10 +54,10 @@ def ucf101(
         clip = PurePosixPath(name)
         if len(clip.parts) != 2 or len(numbers) > 1 or not all(map(is_number, numbers)):
             raise DataError(f"{where}: '{line}' is malformed; a line is 'Class/v_Class_g01_c01.avi label'")
-        number = official.index_of_name(clip.parts[0], where=where, what="class folder") + 1
+        number = official.index_of_name(clip.parts[0], where=where, noun="class folder") + 1
         if numbers and int(numbers[0]) != number:
             raise DataError(f"{where}: label {numbers[0]} is not {clip.parts[0]}'s; {class_file} gives it {number}")
-        label = classes.index_of_name(clip.parts[0], where=where, what="class folder")
+        label = classes.index_of_name(clip.parts[0], where=where, noun="class folder")
         if clip.stem not in stems:
             absent.append((where, f"no video '{name}'"))
             continue

@@ -72,7 +72,7 @@ class FeatureShards(Dataset[ShardRecord]):
     Attributes:
         class_names: the name of label 0, 1, ...
         multi_label: always.
-        notes: what was left out, one sentence each.
+        notes: shards and records that were left out, one sentence each.
     """
 
     holds: ClassVar[Holds] = "features"

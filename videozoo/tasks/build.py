@@ -27,11 +27,11 @@ def build_task(record: Mapping[str, Any], class_names: Sequence[str]) -> Task:
     model_args = dict(record["model"])
     name = model_args.pop("name")
     if "num_classes" in accepted(models.get(name)):  # networks that propose segments have no classes
-        said = model_args.setdefault("num_classes", len(class_names))
-        if said != len(class_names):
+        num_classes = model_args.setdefault("num_classes", len(class_names))
+        if num_classes != len(class_names):
             raise ConfigError(
-                f"model.num_classes: is {said}, but the data have {counted(len(class_names), 'class')}; leave it out, "
-                "or name all classes in data.train.class_names (for a list of numbers data.train.num_classes)"
+                f"model.num_classes: is {num_classes}, but the data have {counted(len(class_names), 'class')}; leave "
+                "it out, or name all classes in data.train.class_names (for a list of numbers data.train.num_classes)"
             )
     new_model = functools.partial(create_model, name, **model_args)
     task_args = dict(record["task"])

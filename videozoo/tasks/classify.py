@@ -129,7 +129,7 @@ class Classify(Task):
         if self.distill is not None:
             parts = self._distilled(parts["loss"], scores, video, self.distill)
         if self.mutual is not None:
-            parts = self._beside_peer(parts, scores, video, target, self.mutual)
+            parts = self._with_peer(parts, scores, video, target, self.mutual)
         return parts
 
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
@@ -192,7 +192,7 @@ class Classify(Task):
         total = (1 - distill.weight) * loss + distill.weight * soft
         return {"loss": total, "label_loss": loss, "teacher_loss": soft}
 
-    def _beside_peer(
+    def _with_peer(
         self, parts: Mapping[str, Tensor], scores: Tensor, video: Tensor, target: Tensor, mutual: Mutual
     ) -> dict[str, Tensor]:
         divergence = losses.binary_symmetric_divergence if self.multi_label else losses.symmetric_divergence

@@ -144,11 +144,11 @@ class Ground(Task):
 
     def _belong_together(self, batch: Batch) -> Tensor:
         """Returns `[b b]`, sentences by windows: True off the diagonal where a pair is not a negative."""
-        said, of_video = _numbers(batch["sentence"]), _numbers(batch["video"])
-        same_words, same_video = said[:, None] == said, of_video[:, None] == of_video
+        of_sentence, of_video = _numbers(batch["sentence"]), _numbers(batch["video"])
+        same_words, same_video = of_sentence[:, None] == of_sentence, of_video[:, None] == of_video
         iou = interval_iou(batch["moment"].cpu().numpy()[:, None], batch["window"].cpu().numpy())
         together = same_words | (same_video & torch.from_numpy(iou >= 0.5))
-        return together & ~torch.eye(len(said), dtype=torch.bool)
+        return together & ~torch.eye(len(of_sentence), dtype=torch.bool)
 
 
 def _numbers(texts: Sequence[str]) -> Tensor:

@@ -20,8 +20,8 @@ def segments(script: Script) -> list[Span]:
 
 def tags(script: Script) -> tuple[str, ...]:
     """Returns the motions, shapes and colours of the events (not of pauses), each once, in the order of `TAGS`."""
-    said = {word for e in script.events if e.motion in CLASSES for word in (e.motion, e.shape, e.colour)}
-    return tuple(tag for tag in TAGS if tag in said)
+    words = {word for e in script.events if e.motion in CLASSES for word in (e.motion, e.shape, e.colour)}
+    return tuple(tag for tag in TAGS if tag in words)
 
 
 def caption(script: Script, *events: Event) -> str:
