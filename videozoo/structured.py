@@ -120,7 +120,7 @@ def reading(where: str | os.PathLike[str], *, advice: str, error: Error = DataEr
     except (VideoZooError, ImportError):
         raise
     except Exception as problem:
-        raise error(f"{_place(where)}: cannot be read ({reason(problem)}); {advice}") from problem
+        raise error(f"{_shortened_path(where)}: cannot be read ({reason(problem)}); {advice}") from problem
 
 
 def regular_file(path: str | os.PathLike[str], *, kind: str = "file", error: Error = DataError) -> Path:
@@ -129,7 +129,7 @@ def regular_file(path: str | os.PathLike[str], *, kind: str = "file", error: Err
     Raises:
         DataError (or `error`): the path does not exist, or is a folder, a pipe, a socket or a device.
     """
-    where = _place(path)
+    where = _shortened_path(path)
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 (before the path is trusted)
     except FileNotFoundError as problem:
@@ -156,9 +156,9 @@ def checked(
     except pydantic.ValidationError as problems:
         first = problems.errors(include_url=False)[0]
         at = "".join(f"{_cut(str(step), MAX_SHOWN_CHARS)}: " for step in first["loc"])
-        said = first["msg"][:1].lower() + first["msg"][1:]
+        problem = first["msg"][:1].lower() + first["msg"][1:]
         got = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
-        raise error(f"{_place(where)}: {at}{_cut(said, MAX_REASON_CHARS)}{got}; {advice}") from problems
+        raise error(f"{_shortened_path(where)}: {at}{_cut(problem, MAX_REASON_CHARS)}{got}; {advice}") from problems
 
 
 @functools.lru_cache(maxsize=64)
@@ -177,7 +177,7 @@ def read_text(
     Raises:
         DataError (or `error`): the file does not exist, is not a regular file, is too large, or is not UTF-8.
     """
-    where = _place(path)
+    where = _shortened_path(path)
     try:
         with regular_file(path, kind=kind, error=error).open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -197,7 +197,7 @@ def read_text(
 
 def read_lines(path: str | os.PathLike[str], *, kind: str = "file", error: Error = DataError) -> list[tuple[str, str]]:
     """Reads (`"file:line"`, text) of each line, stripped, without blank lines and those that begin with `#`."""
-    where = _place(path)
+    where = _shortened_path(path)
     lines = enumerate(read_text(path, kind=kind, error=error).split("\n"), 1)
     stripped = ((f"{where}:{number}", line.strip()) for number, line in lines)
     return [(at, line) for at, line in stripped if line and not line.startswith("#")]
@@ -216,7 +216,7 @@ def read_rows(
         than
             the header.
     """
-    where = _place(path)
+    where = _shortened_path(path)
     lines = read_text(path, kind=kind, error=error).splitlines(keepends=True)
     delimiter = max(DELIMITERS, key=lines[0].count) if lines else ","
     rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
@@ -272,9 +272,9 @@ def parse_json(
         found = json.loads(text, parse_int=_whole_number)
         _check_depth(found)
     except json.JSONDecodeError as problem:
-        raise error(f"{_place(where)}:{problem.lineno}: is not JSON ({problem.msg}); {advice}") from problem
+        raise error(f"{_shortened_path(where)}:{problem.lineno}: is not JSON ({problem.msg}); {advice}") from problem
     except (ValueError, RecursionError, MemoryError) as problem:  # ValueError: not UTF-8, a number of 10**6 digits
-        raise error(f"{_place(where)}: is not JSON ({reason(problem)}); {advice}") from problem
+        raise error(f"{_shortened_path(where)}: is not JSON ({reason(problem)}); {advice}") from problem
     return found
 
 
@@ -334,9 +334,9 @@ def parse_yaml(
         finally:
             loader.dispose()
     except VideoZooError as problem:
-        raise error(f"{_place(where)}: {problem}") from None
+        raise error(f"{_shortened_path(where)}: {problem}") from None
     except Exception as problem:  # PyYAML's constructors raise any exception of the constructed types
-        raise error(f"{_place(where)}: is not YAML ({reason(problem)}); {advice}") from problem
+        raise error(f"{_shortened_path(where)}: is not YAML ({reason(problem)}); {advice}") from problem
 
 
 class _Loader(yaml.SafeLoader):
@@ -392,6 +392,6 @@ def _count_nodes(node: yaml.Node, counts: dict[int, int]) -> int:
     return count
 
 
-def _place(path: str | os.PathLike[str]) -> str:
+def _shortened_path(path: str | os.PathLike[str]) -> str:
     text = os.fsdecode(path)
     return text if len(text) <= MAX_PATH_CHARS else f"{text[:MAX_PATH_CHARS]}..."

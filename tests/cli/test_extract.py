@@ -15,7 +15,7 @@ from videozoo.cli.main import app
 from videozoo.data.youtube8m import youtube8m
 from videozoo.errors import ConfigError, DataError
 from videozoo.io.encode import write_video
-from videozoo.io.features import FeatureStore, quantised, sidecar_recipe, write_features
+from videozoo.io.features import FeatureStore, quantize, sidecar_recipe, write_features
 from videozoo.io.lock import locked
 from videozoo.loading import load_extractor, open_network
 from videozoo.models.registry import create_model
@@ -97,7 +97,7 @@ def test_tfrecord_shards_for_taggers(run, clips, direct, tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.glob("*.tfrecord")) == ["features0000.tfrecord", "features0001.tfrecord"]
     found = dict(record.read()[:2] for record in youtube8m(tmp_path))
     for id_, path in (("a", "one/a.mp4"), ("b", "one/b.mp4"), ("c", "two/c.mp4")):
-        np.testing.assert_array_equal(found[id_][0], quantised(direct(clips / path).values))
+        np.testing.assert_array_equal(found[id_][0], quantize(direct(clips / path).values))
     assert sidecar_recipe(tmp_path).quantised
     result = call(run, clips, "--out", tmp_path, "--format", "tfrecord", *OPTIONS)
     assert "0 videos, 0 rows" in result.stdout and "3 were there already" in result.stdout

@@ -227,7 +227,7 @@ def test_frames_of_several_widths(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty; a shard has at least one record"), (b"#!/bin/sh" + bytes(40), "is no TFRecord file")],
+    [(b"", "is empty but a shard has at least one record"), (b"#!/bin/sh" + bytes(40), "is not a TFRecord file")],
 )
 def test_other_files_are_no_shards(tmp_path, content, message):
     write_tfrecord(tmp_path / "a.tfrecord", [frame_level("x")])

@@ -104,8 +104,7 @@ def test_another_input_than_in_training(run):
     assert task.shapes[-1][1:3] == (3, 5)
     wrong = CliRunner().invoke(app, [str(path), "model.depth=3"])
     assert str(wrong.exception) == (
-        "eval: 'model.depth=3' is nothing that testing can change; give input.key=value, task.key=value or "
-        "data.val.key=value"
+        "eval: 'model.depth=3' cannot change after training; give input.key=value, task.key=value or data.val.key=value"
     )
 
 
@@ -122,11 +121,11 @@ def test_another_test_set(run, world):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("dat.val.path=x", "eval: 'dat.val.path=x' is nothing that testing can change; did you mean 'data'? "),
+        ("dat.val.path=x", "eval: 'dat.val.path=x' cannot change after training; did you mean 'data'? "),
         ("data.vall.path=x", "eval: 'data.vall.path=x': there is no split 'vall'; did you mean 'val'? "),
-        ("data.test.path=x", "eval: 'data.test.path=x' is not about data.val, which is evaluated; give --split test"),
-        ("data.val=x", "eval: 'data.val=x' says no key; give input.key=value, task.key=value or data.val.key=value"),
-        ("task=tag", "eval: 'task=tag' says no key; "),
+        ("data.test.path=x", "eval: 'data.test.path=x' does not apply to data.val; give --split test"),
+        ("data.val=x", "eval: 'data.val=x' has no key; give input.key=value, task.key=value or data.val.key=value"),
+        ("task=tag", "eval: 'task=tag' has no key; "),
         ("task.name", "`task.name` is not an override; write key=value"),
     ],
 )

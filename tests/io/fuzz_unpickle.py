@@ -152,7 +152,7 @@ def main(first: int, count: int) -> None:
             except WeightsError as error:
                 message = str(error)
                 assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 600, message
-                answers["damaged" if "not a whole pickle" in message else "refused"] += 1
+                answers["damaged" if "not a complete pickle" in message else "refused"] += 1
         assert repr(unpickle_arrays(good)) == before, "a pickle changed how later ones are read"
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start_kib
     print(json.dumps({**answers, "grown_mib": grown_kib >> 10}))

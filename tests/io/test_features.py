@@ -12,9 +12,9 @@ from videozoo.errors import DataError
 from videozoo.io.features import (
     FeatureStore,
     FeatureWriter,
-    dequantised,
+    dequantize,
     is_feature_file,
-    quantised,
+    quantize,
     read_features,
     sidecar_recipe,
     write_features,
@@ -96,10 +96,10 @@ def test_features_check_themselves(changes, message):
 
 def test_bytes_stand_for_the_middle_of_their_bin():
     values = np.linspace(-1.99, 1.98, 77, dtype=np.float32).reshape(7, 11)
-    np.testing.assert_allclose(dequantised(quantised(values)), values, atol=4 / 255 / 2 + 1e-3)
-    once = dequantised(quantised(values))
-    np.testing.assert_array_equal(dequantised(quantised(once)), once)
-    np.testing.assert_array_equal(quantised(np.array([-9.0, 9.0])), [0, 255])
+    np.testing.assert_allclose(dequantize(quantize(values)), values, atol=4 / 255 / 2 + 1e-3)
+    once = dequantize(quantize(values))
+    np.testing.assert_array_equal(dequantize(quantize(once)), once)
+    np.testing.assert_array_equal(quantize(np.array([-9.0, 9.0])), [0, 255])
 
 
 # ---- the recipe ----
@@ -203,8 +203,8 @@ def test_tfrecord_is_youtube8ms(tmp_path):
         writer.write("a", features(1))
     id_, (rgb, audio), labels = youtube8m(tmp_path, num_classes=2)[0].read()
     assert (id_, labels) == ("a", ())
-    np.testing.assert_array_equal(rgb, quantised(features(1).values))
-    np.testing.assert_array_equal(audio, quantised(features(1).audio))
+    np.testing.assert_array_equal(rgb, quantize(features(1).values))
+    np.testing.assert_array_equal(audio, quantize(features(1).audio))
 
 
 def test_the_sidecar_grows_by_video(tmp_path):
@@ -293,7 +293,7 @@ def test_a_video_without_features(tmp_path):
     write_features(tmp_path, "a", features())
     with pytest.raises(
         DataError,
-        match=r"no features of video 'z' \(there are 1, e\.g\. 'a'\); extract them, or leave such videos out \(data",
+        match=r"no features of video 'z' \(there are 1, e\.g\. 'a'\); extract them, or skip such videos \(data",
     ):
         FeatureStore(tmp_path).read("z")
 
@@ -310,7 +310,7 @@ def test_a_file_that_went_away(tmp_path):
 def test_one_file_of_another_width(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((4, 3)))
     np.save(tmp_path / "b.npy", np.ones((4, 2)))
-    with pytest.raises(DataError, match=r"b\.npy: is 2 wide, the others 3; extract it again like them"):
+    with pytest.raises(DataError, match=r"b\.npy: has width 2, the others 3; extract it again"):
         FeatureStore(tmp_path).read("b")
 
 
@@ -373,9 +373,9 @@ def test_a_zip_that_lies_about_its_size(tmp_path):
 
 
 def test_no_such_place(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere: there is no such file or folder of features; make one with"):
+    with pytest.raises(DataError, match=r"nowhere: there is no such file or folder of features; create it with"):
         FeatureStore(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"holds no features \(npz, npy, csv\); make them with `videozoo extract`"):
+    with pytest.raises(DataError, match=r"holds no features \(npz, npy, csv\); run `videozoo extract`"):
         FeatureStore(tmp_path)
     (tmp_path / "a.mat").touch()
     with pytest.raises(DataError, match=r"a\.mat: features do not come as '\.mat'; needs npz, npy, csv, parquet or h5"):
@@ -388,7 +388,7 @@ def test_no_such_place(tmp_path):
 def test_the_same_video_twice(tmp_path):
     write_features(tmp_path, "a", features())
     np.save(tmp_path / "a.npy", np.ones((4, 3)))
-    with pytest.raises(DataError, match=r"a\.npz: 'a' has features in a\.npy, too; remove one of them"):
+    with pytest.raises(DataError, match=r"a\.npz: 'a' also has features in a\.npy; remove one of them"):
         FeatureStore(tmp_path)
 
 
@@ -402,11 +402,11 @@ def test_a_broken_sidecar(tmp_path):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (("a", features()), r"p\.h5: features of 'a' came twice; an id stands once"),
+        (("a", features()), r"p\.h5: features of 'a' were given twice; give each id once"),
         (("b", features(recipe=dataclasses.replace(RECIPE, stride_s=1.0))), r"p\.h5:b: features of tsm .*expected"),
         (
             ("b", Features(np.zeros((1, 2), np.float32))),
-            r"p\.h5:b: is 2 wide, the first 3; pack features of one recipe",
+            r"p\.h5:b: has width 2, the first 3; pack features of one recipe",
         ),
     ],
 )
@@ -418,10 +418,10 @@ def test_what_does_not_belong_together_is_not_packed(tmp_path, second, message):
 
 
 def test_packing_nothing_and_elsewhere(tmp_path):
-    with pytest.raises(DataError, match=r"p\.h5: no features were given to write"), FeatureWriter(tmp_path / "p.h5"):
+    with pytest.raises(DataError, match=r"p\.h5: there are no features to write"), FeatureWriter(tmp_path / "p.h5"):
         pass
     with (
-        pytest.raises(DataError, match=r"features are not packed as '\.mat'; use parquet, h5 or npz"),
+        pytest.raises(DataError, match=r"'\.mat' is not a format of packed features; use parquet, h5 or npz"),
         FeatureWriter(tmp_path / "p.mat") as writer,
     ):
         writer.write("a", features())
@@ -431,7 +431,7 @@ def test_packing_nothing_and_elsewhere(tmp_path):
 def test_several_videos_are_not_one(tmp_path):
     write_features(tmp_path, "a", features())
     write_features(tmp_path, "b", features())
-    with pytest.raises(DataError, match=r"holds the features of 2 videos; give the file of one"):
+    with pytest.raises(DataError, match=r"holds the features of 2 videos; give a file with one"):
         read_features(tmp_path)
 
 

@@ -107,7 +107,7 @@ def test_whatever_the_binding_raises_is_the_files_error(tmp_path, monkeypatch, k
         with open_video(path) as video:
             target = {
                 "pull": "videozoo.io.pyav._Track.pull",
-                "picture": "videozoo.io.pyav._colours",
+                "picture": "videozoo.io.pyav._color_arguments",
                 "seek": "videozoo.io.pyav._Track.seek",
                 "index": "videozoo.io.pyav._Track.constant_rate_times",
             }[place]

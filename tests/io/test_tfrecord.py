@@ -83,9 +83,9 @@ def test_damage_names_file_and_offset(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty; a shard has at least one record"),
-        (b"x" * 100, "is no TFRecord file"),
-        (b"\x1f\x8b123", "is no whole gzip file"),
+        (b"", "is empty but a shard has at least one record"),
+        (b"x" * 100, "is not a TFRecord file"),
+        (b"\x1f\x8b123", "is not a complete gzip file"),
     ],
 )
 def test_other_files(tmp_path, content, message):
@@ -96,7 +96,7 @@ def test_other_files(tmp_path, content, message):
 
 
 def test_no_message():
-    with pytest.raises(DataError, match="is no Example message"):
+    with pytest.raises(DataError, match="is not an Example message"):
         parse_example(b"\x0a\xff\x01ab")
 
 
@@ -104,7 +104,7 @@ def test_a_shard_of_zeros_without_end_is_not_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "a.tfrecord"
     monkeypatch.setattr(tfrecord, "SPARE_BYTES", 1 << 20)
     path.write_bytes(gzip.compress(bytes(8 << 20)))
-    with pytest.raises(DataError, match=r"a\.tfrecord: unpacks to over [\d,]+ bytes, and is a file of [\d,]+; fetch"):
+    with pytest.raises(DataError, match=r"a\.tfrecord: unpacks to over [\d,]+ bytes from a file of [\d,]+; fetch"):
         TFRecordFile(path)
 
 
@@ -132,5 +132,5 @@ def test_a_number_of_more_than_64_bits():
     feature = b"\x1a\x0c\x0a\x0a" + b"\xff" * 9 + b"\x7f"  # an Int64List of one packed number
     entry = b"\x0a\x01l\x12" + bytes([len(feature)]) + feature
     features = b"\x0a" + bytes([len(entry)]) + entry
-    with pytest.raises(DataError, match="is no Example message"):
+    with pytest.raises(DataError, match="is not an Example message"):
         parse_example(b"\x0a" + bytes([len(features)]) + features)

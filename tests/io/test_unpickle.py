@@ -79,7 +79,7 @@ def test_a_codec_is_refused(tmp_path):
 def test_a_cut_file_is_no_pickle(tmp_path):
     path = written(tmp_path, {"a": np.zeros(100)})
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(WeightsError, match=r"weights.pdparams: not a whole pickle \(.*\); fetch the file again"):
+    with pytest.raises(WeightsError, match=r"weights.pdparams: not a complete pickle \(.*\); fetch the file again"):
         unpickle_arrays(path)
 
 
@@ -104,7 +104,7 @@ def test_an_array_that_is_never_given_its_contents_is_refused(tmp_path):
     for call in Hostile(reconstruct, np.ndarray, (9, 9), b"f"), Hostile(np.ndarray, (9, 9), np.dtype("f8")):
         with pytest.raises(WeightsError, match="it has an array without contents where a value belongs"):
             unpickle_arrays(written(tmp_path, call))
-    for data, reason in (b"short", "not a whole pickle"), (np.zeros(1), "an array in the memory of a ndarray"):
+    for data, reason in (b"short", "not a complete pickle"), (np.zeros(1), "an array in the memory of a ndarray"):
         with pytest.raises(WeightsError, match=reason):
             unpickle_arrays(written(tmp_path, Hostile(np.ndarray, (9, 9), "<f8", data)))
 
@@ -248,7 +248,7 @@ KEYS = {
 )
 def test_keys_are_plain(tmp_path, key, place):
     assert re.match(
-        "it has .* for a key, not text or a number; do not trust",
+        "it has .* as a key, not text or a number; do not trust",
         refused(tmp_path, b"\x80\x04" + place.replace(b"%s", KEYS[key]) + b"."),
     )
 
@@ -272,8 +272,8 @@ def test_a_place_in_the_memo_costs_nothing(tmp_path, index):
         (b"]q\x00h\x00a", "it nests its values over 64 deep"),
         (b"]q\x00(h\x00h\x00e", "it repeats its values until they are far larger than the file"),
         (b"NN\x86q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(40)), "it repeats its values"),
-        (b"(" + b"\x8f" * 400_000 + b"l", "it makes so many values"),
-        (b"N" + b"\x94" * 700_000, "it makes so many values"),
+        (b"(" + b"\x8f" * 400_000 + b"l", "it creates so many values"),
+        (b"N" + b"\x94" * 700_000, "it creates so many values"),
         (b"2", "it uses the opcode DUP, which no array needs"),
         (b"N2", "it uses the opcode DUP, which no array needs"),
         (b"NP1\n", "it uses the opcode PERSID, which no array needs"),
@@ -282,8 +282,8 @@ def test_a_place_in_the_memo_costs_nothing(tmp_path, index):
         (b"L" + b"9" * 100_000 + b"L\n", "has a line of over 1000 characters"),
         (b"B\xff\xff\xff\xff", "ends within a value of 4294967295 bytes"),
         (b"\x8e" + b"\xff" * 8, "ends within a value of "),
-        (b"\x8f(h\x01\x90", "not a whole pickle"),
-        (b"a", "not a whole pickle"),
+        (b"\x8f(h\x01\x90", "not a complete pickle"),
+        (b"a", "not a complete pickle"),
         (b"NNb", "it sets attributes of a NoneType"),
         (b"NNR", "it calls a NoneType with a NoneType"),
     ],
@@ -318,7 +318,7 @@ def test_a_shape_that_no_array_has(tmp_path, shape, data):
 )
 def test_contents_that_their_type_does_not_have(tmp_path, code, data):
     message = refused(tmp_path, pickle.dumps(Hostile(np.ndarray, (1,), code, data), protocol=4))
-    assert message.startswith("not a whole pickle (an array of ")
+    assert message.startswith("not a complete pickle (an array of ")
 
 
 def test_arrays_that_are_shared_are_read_once(tmp_path):

@@ -226,7 +226,7 @@ def test_files_that_hold_no_weights(tmp_path):
     path.write_bytes(b"")
     assert refused(path) == "is empty; fetch the file again"
     path.write_text("<html>Not found</html>")
-    assert refused(path) == "not a whole pickle (it begins with b'<'); fetch the file again"
+    assert refused(path) == "not a complete pickle (it begins with b'<'); fetch the file again"
     for is_zip in (True, False):
         torch.save(TENSORS, path, _use_new_zipfile_serialization=is_zip)
         path.write_bytes(path.read_bytes()[:-40])

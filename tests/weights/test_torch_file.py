@@ -54,16 +54,16 @@ def refused(path):
 
 
 PROGRAMS = [
-    (b"}" + DEEP + b"Ns", "for a key, not text or a number"),
-    (b"}(" + DOUBLING + b"Nu", "for a key, not text or a number"),
-    (b"}" + DEEP + b"\x85Ns", "for a key, not text or a number"),
+    (b"}" + DEEP + b"Ns", "as a key, not text or a number"),
+    (b"}(" + DOUBLING + b"Nu", "as a key, not text or a number"),
+    (b"}" + DEEP + b"\x85Ns", "as a key, not text or a number"),
     (b"ccollections\nCounter\n](" + DEEP + b"e\x85R", "it nests its values over 64 deep"),
     (b"ccollections\nCounter\n](N\x85e\x85R", "it counts something other than the items of a dict"),
     (b"cUserList\nCounter\n](N\x85e\x85R", "it counts something other than the items of a dict"),
     (b"ccollections\nOrderedDict\n](" + DOUBLING + b"N\x86e\x85R", "it repeats its values until they are far larger"),
-    (b"ccollections\nOrderedDict\n](N\x85N\x86e\x85R", "for a key, not text or a number"),
+    (b"ccollections\nOrderedDict\n](N\x85N\x86e\x85R", "as a key, not text or a number"),
     (b"cbuiltins\nset\n](" + DOUBLING + b"e\x85R", "it repeats its values until they are far larger"),
-    (b"c__builtin__\nset\n](N\x85e\x85R", "for a key, not text or a number"),
+    (b"c__builtin__\nset\n](N\x85e\x85R", "as a key, not text or a number"),
     (b"ccollections\nOrderedDict\n)R](N\x85N\x86eb", "it sets attributes by a list"),
     (b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R", "it asks for bytearray of a value of type int"),
     (b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x04\x00\x00\x00zlibtR", "it asks to encode with 'zlib'"),

@@ -136,8 +136,8 @@ class GridPlan:
         per_cycle = [Fraction(sum(g.batch_factor for g in cycles[p.grid]), len(cycles[p.grid])) for p in phases]
         steps = [max(round(p.amount / mean), 1) for p, mean in zip(phases, per_cycle, strict=True)]
         *self.first_steps, self.total_steps = itertools.accumulate(steps, initial=0)
-        seen = [self._within(i, count) for i, count in enumerate(steps)]
-        *self.first_samples, self.total_samples = itertools.accumulate(seen, initial=0)
+        samples = [self._within(i, count) for i, count in enumerate(steps)]
+        *self.first_samples, self.total_samples = itertools.accumulate(samples, initial=0)
         # a phase takes up its share of the stage's samples
         sums = [sum(p.amount for p in phases if p.stage == stage) for stage in range(len(starts))]
         spans = [

@@ -129,8 +129,7 @@ class RMSProp(GroupwiseOptimizer):
     """RMSProp as in Paddle and TensorFlow.
 
         s = rho s + (1 - rho) g^2        m = rho m + (1 - rho) g  (0 unless centered)
-        v = momentum v + lr g / sqrt(s - m^2 + eps)
-        p = p - v
+        v = momentum v + lr g / sqrt(s - m^2 + eps) p = p - v
 
     Differs from torch.optim.RMSprop, whose eps is outside the root and whose rate multiplies v: with MoViNet's eps of
     1 the two give entirely different updates.

@@ -152,10 +152,10 @@ def check_features(recipe: Mapping[str, Any] | None, records: Dataset[Record], *
     Raises:
         DataError: the recipes differ; the message names both.
     """
-    theirs = records.feature_recipe
-    if recipe is not None and theirs is not None:
+    stored = records.feature_recipe
+    if recipe is not None and stored is not None:
         expected = FeatureRecipe.from_dict(recipe, where=where)
-        expected.check_same(FeatureRecipe.from_dict(theirs, where=where), where=where)
+        expected.check_same(FeatureRecipe.from_dict(stored, where=where), where=where)
 
 
 def check_width(records: Dataset[Record], pipeline: Pipeline, *, where: str, advice: str) -> None:

@@ -35,12 +35,12 @@ def model_sizes(recipe: Recipe, input_spec: InputSpec) -> dict[str, Any]:
     """
     model = recipe.name_of("model")
     found = sizes_of_input(model, {key: plain(value) for key, value in input_spec.model_sizes().items()})
-    said = recipe.section("model")
+    given = recipe.section("model")
     for name in ("segment_frames", "feature_dim", "feature_dims"):
-        ours, theirs = plain(said.get(name)), found.get(name)
+        ours, theirs = plain(given.get(name)), found.get(name)
         if ours is not None and theirs is not None and ours != theirs:
             raise ConfigError(
                 f"{recipe.source}: model.{name}: is {ours} but input.{name} is {theirs}; set it in the input only, the "
                 "model takes it from there"
             )
-    return {name: value for name, value in found.items() if name not in said}
+    return {name: value for name, value in found.items() if name not in given}

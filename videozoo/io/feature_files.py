@@ -1,7 +1,7 @@
-"""How stored features lie on disk: one npz, npy or csv file a video, or many videos packed in one file.
+"""File formats of stored features: one npz, npy or csv file per video, or many videos packed in one file.
 
-Everything here is arrays by name with plain values beside them; what they mean is `io.features`. Nothing is
-unpickled: files may come from anywhere.
+This module handles arrays by name with metadata; `io.features` interprets them. Files may come from any source, so
+nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ __all__ = [
     "write_single",
 ]
 
-SUFFIXES = (".npz", ".npy", ".csv")  # of one video's file
+SUFFIXES = (".npz", ".npy", ".csv")  # of the file of one video
 HDF5_SUFFIXES = (".h5", ".hdf5")
-PACKED_NAMES = ("features.parquet", "features.h5", "features.hdf5")  # looked for in a folder
-SIDECAR = "features.json"  # what files that hold numbers only cannot say
+PACKED_NAMES = ("features.parquet", "features.h5", "features.hdf5")  # packed files that a folder may hold
+SIDECAR = "features.json"  # metadata of formats that store only numbers
 OPEN_FILES = 16
-MOST_GROUPS_DEEP = 16  # of HDF5
-MOST_ARRAY_BYTES = 4 << 30  # a day at 25 rows a second, 512 wide; HDF5 states any size without storing it
-ROW_GROUP_BYTES = 8 << 20  # of parquet: what is read at once
+MOST_GROUPS_DEEP = 16  # nesting of HDF5 groups
+MOST_ARRAY_BYTES = 4 << 30  # a day at 25 rows a second, 512 wide; an HDF5 file can state any size without storing it
+ROW_GROUP_BYTES = 8 << 20  # of parquet; a row group is read at once
 ADVICE = "remove it or make it again"
 
 
 class Meta(TypedDict, total=False):
-    """The plain values beside the arrays of a video, or of all of them."""
+    """The metadata of one video, or of all videos."""
 
     recipe: dict[str, Any] | None
     class_names: list[str] | None
@@ -64,22 +64,22 @@ class Sidecar(Meta, total=False):
     """The content of features.json."""
 
     videos: dict[str, Meta]
-    num_shards: int  # of tfrecord, numbered on from here
+    num_shards: int  # number of existing tfrecord shards
 
 
 class Parts(NamedTuple):
-    """One video's arrays by name, `values` among them, and the plain values beside them."""
+    """One video's arrays by name, including `values`, and its metadata."""
 
     arrays: dict[str, np.ndarray]
     meta: dict[str, Any]
 
 
 class FeatureFile(Protocol):
-    """A place with the features of videos.
+    """A file or folder with the features of videos.
 
     Attributes:
-        ids: of the videos, in order.
-        shared: what holds for all of them (recipe, class_names).
+        ids: ids of the videos, in order.
+        shared: metadata common to all videos (recipe, class_names).
         form: npz, npy, csv, parquet, h5 or "packed npz".
     """
 
@@ -88,23 +88,23 @@ class FeatureFile(Protocol):
     shared: dict[str, Any]
 
     def place(self, id_: str) -> str:
-        """Where the features of a video lie, for messages."""
+        """Returns the location of a video's features, for messages."""
 
     def read(self, id_: str) -> Parts:
-        """What is stored of a video; DataError if it is damaged."""
+        """Reads the features of a video; raises DataError if they are damaged."""
 
 
 def open_features(path: Path) -> FeatureFile:
-    """The features that a folder or a file holds; nothing but names is read.
+    """Opens the features in a folder or a file; reads only names.
 
     Raises:
-        DataError: there are none, or not in a form that is known.
+        DataError: there are no features, or their format is unknown.
     """
-    if os.path.isdir(path):  # noqa: PTH112 (False for names that no file can have)
+    if os.path.isdir(path):  # noqa: PTH112 (False for invalid names)
         packed = [path / name for name in PACKED_NAMES if (path / name).is_file()]
         return open_features(packed[0]) if packed else Folder(path)
-    if not os.path.exists(path):  # noqa: PTH110 (False for names that no file can have)
-        raise DataError(f"{path}: there is no such file or folder of features; make one with `videozoo extract`")
+    if not os.path.exists(path):  # noqa: PTH110 (False for invalid names)
+        raise DataError(f"{path}: there is no such file or folder of features; create it with `videozoo extract`")
     regular_file(path, kind="file of features")
     if path.suffix == ".parquet":
         return Parquet(path)
@@ -115,14 +115,14 @@ def open_features(path: Path) -> FeatureFile:
         return Single(path) if packed_npz.is_single else packed_npz
     if path.suffix in SUFFIXES:
         return Single(path)
-    raise DataError(f"{path}: features do not come as '{path.suffix}'; needs npz, npy, csv, parquet or h5")
+    raise DataError(f"{path}: '{path.suffix}' is not a format of features; use npz, npy, csv, parquet or h5")
 
 
 # ---- one file a video --------------------------------------------------------------------------------------
 
 
 class Folder:
-    """A folder with one npz, npy or csv file a video; an id is the path below the folder, without its ending."""
+    """A folder with one npz, npy or csv file per video; an id is the path below the folder without suffix."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -135,11 +135,11 @@ class Folder:
                 continue
             id_ = below.with_suffix("").as_posix() if below.suffix else below.as_posix()
             if id_ in self._files:
-                raise DataError(f"{file}: '{id_}' has features in {self._files[id_].name}, too; remove one of them")
+                raise DataError(f"{file}: '{id_}' also has features in {self._files[id_].name}; remove one of them")
             self._files[id_] = file
         if not self._files:
             hint = "; read its .tfrecord files as data set youtube8m" if any(path.glob("*.tfrecord*")) else ""
-            raise DataError(f"{path}: holds no features (npz, npy, csv){hint or '; make them with `videozoo extract`'}")
+            raise DataError(f"{path}: holds no features (npz, npy, csv){hint or '; run `videozoo extract`'}")
         self.ids = tuple(self._files)
         self.form = self._files[self.ids[0]].suffix[1:]
 
@@ -152,7 +152,7 @@ class Folder:
 
 
 class Single:
-    """The file of one video, called by its name."""
+    """The file of one video; its id is the file's name."""
 
     def __init__(self, path: Path):
         self.path, self.form = path, path.suffix[1:]
@@ -169,10 +169,10 @@ class Single:
 
 
 def read_single(path: Path) -> Parts:
-    """What the file of one video holds.
+    """Reads the features in the file of one video.
 
     Raises:
-        DataError: it is gone, damaged, or holds more than numbers.
+        DataError: the file is missing or damaged, or holds objects other than numbers.
     """
     if path.suffix == ".csv":
         return Parts({"values": _read_csv(path)}, {})
@@ -187,7 +187,7 @@ def read_single(path: Path) -> Parts:
 
 
 def write_single(path: Path, parts: Parts) -> None:
-    """Writes one video's features, whole or not at all; npy and csv hold the values only."""
+    """Writes one video's features atomically; npy and csv hold only the values."""
     with whole_file(path) as partial, partial.open("wb") as file:
         if path.suffix == ".npz":
             np.savez(file, **parts.arrays, meta=np.array(json.dumps(parts.meta)))  # type: ignore[arg-type]
@@ -198,13 +198,13 @@ def write_single(path: Path, parts: Parts) -> None:
             header = ",".join(f"f{i}" for i in range(values.shape[1]))
             np.savetxt(file, values, fmt="%.9g", delimiter=",", header=header, comments="")
         else:
-            raise DataError(f"{path}: features of one video do not go into '{path.suffix}'; use npz, npy or csv")
+            raise DataError(f"{path}: '{path.suffix}' is not a format for one video's features; use npz, npy or csv")
 
 
 def _read_csv(path: Path) -> np.ndarray:
-    """The rows below the header; a file without one has numbers in its first line."""
+    """Reads the rows of a csv file, with or without a header; the first line of numbers is the first row."""
     regular_file(path, kind="table of numbers")
-    with reading(path, advice=f"it is no table of numbers: {ADVICE}"), path.open(encoding="utf-8-sig") as file:
+    with reading(path, advice=f"it is not a table of numbers: {ADVICE}"), path.open(encoding="utf-8-sig") as file:
         first = next(csv.reader(file), None)
         if first is None:
             raise DataError(f"{path}: is empty; {ADVICE}")
@@ -217,11 +217,11 @@ def _is_header(cells: list[str]) -> bool:
         numbers = [float(cell) for cell in cells]
     except ValueError:
         return True
-    return len(numbers) > 1 and numbers == list(range(len(numbers)))  # pandas numbers its columns
+    return len(numbers) > 1 and numbers == list(range(len(numbers)))  # pandas names its columns by numbers
 
 
 def read_sidecar(folder: Path) -> dict[str, Any]:
-    """What features.json of a folder says: recipe, class_names, and by video id stride, offset and duration."""
+    """Reads features.json of a folder: recipe, class_names, and stride, offset and duration by video id."""
     path = folder / SIDECAR
     if not path.exists():
         return {}
@@ -230,7 +230,7 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
 
 
 def write_sidecar(folder: Path, shared: Mapping[str, Any], videos: Mapping[str, Any]) -> None:
-    """Writes features.json; what it said of other videos stays."""
+    """Writes features.json; keeps its entries of other videos."""
     known = read_sidecar(folder).get("videos", {})
     with whole_file(folder / SIDECAR) as partial:
         text = json.dumps({**shared, "videos": {**known, **videos}}, ensure_ascii=False)
@@ -241,7 +241,7 @@ def write_sidecar(folder: Path, shared: Mapping[str, Any], videos: Mapping[str, 
 
 
 class PackedNpz:
-    """An npz file with one array a video; `<id>#scores`, `<id>#meta` and `#shared` beside them where we wrote it."""
+    """An npz file with one array per video, and `<id>#scores`, `<id>#meta` and `#shared` if this package wrote it."""
 
     form = "packed npz"
 
@@ -270,7 +270,7 @@ class PackedNpz:
 
 
 class Parquet:
-    """A parquet file with one row a video; several make a row group, which is read at once."""
+    """A parquet file with one row per video; several rows form a row group, which is read at once."""
 
     form = "parquet"
 
@@ -284,7 +284,7 @@ class Parquet:
                 raise DataError(f"{path}: has the columns {columns}; features have id, dim and values")
             self.shared = _parse((schema.metadata or {}).get(b"videozoo"), str(path))
             groups = [file.read_row_group(i, ["id"])["id"].to_pylist() for i in range(file.num_row_groups)]
-        checked(groups, list[list[str]], where=path, advice="ids are text; make it again")
+        checked(groups, list[list[str]], where=path, advice="ids are text; create it again")
         self._places = {id_: (i, k) for i, group in enumerate(groups) for k, id_ in enumerate(group)}
         self.ids = tuple(self._places)
 
@@ -311,9 +311,9 @@ PARQUET_PLAIN = ("num_rows", "dim", *PARQUET_TIMES)
 
 
 class HDF5:
-    """An HDF5 file: a data set by video id, or a group by id with `values` (or one data set only) in it.
+    """An HDF5 file with a data set per video id, or a group per id with `values` (or a single data set).
 
-    Only what is stored in the file itself is read: links and external or virtual data sets could name any file of the
+    Only data stored in the file itself is read: links and external or virtual data sets could refer to any file of the
     machine.
     """
 
@@ -347,9 +347,9 @@ class HDF5:
 
 
 def _walk_hdf5(group: Any, prefix: str, where: str, seen: set[Any]) -> Iterator[str]:
-    """The name of every video: data sets stand for themselves, groups of data sets for one video."""
+    """Yields the name of every video: of each data set, and of each group of data sets."""
     if group.id in seen or prefix.count("/") > MOST_GROUPS_DEEP:
-        raise DataError(f"{where}: group {shown(prefix)} is nested too deeply or stands twice; {ADVICE}")
+        raise DataError(f"{where}: group {shown(prefix)} is nested too deeply or occurs twice; {ADVICE}")
     seen.add(group.id)
     for name in group:
         path = f"{prefix}{name}"
@@ -361,19 +361,19 @@ def _walk_hdf5(group: Any, prefix: str, where: str, seen: set[Any]) -> Iterator[
 
 
 def _own_node(group: Any, name: str, where: str) -> Any:
-    """What a group holds by that name, if it is stored there.
+    """Returns the member of a group, if it is stored in the file.
 
     Raises:
-        DataError: it is a link to a place in this or another file, or stored outside of the file.
+        DataError: it is a link, or its data is stored in another file.
     """
     kind = type(group.get(name, getlink=True)).__name__
     if kind != "HardLink":
-        raise DataError(f"{where}: {shown(name)} is refused: it is a {kind}, not stored there; store the numbers there")
+        raise DataError(f"{where}: {shown(name)} is refused: it is a {kind}, not data; store the numbers in this file")
     node = group[name]
     if not (_is_data_set(node) or hasattr(node, "keys")):
         raise DataError(f"{where}: {shown(name)} is a {type(node).__name__}, not a data set; {ADVICE}")
     if _is_data_set(node) and (node.external is not None or node.is_virtual):
-        raise DataError(f"{where}: {shown(name)} is refused: its numbers lie in other files; store them in this one")
+        raise DataError(f"{where}: {shown(name)} is refused: its numbers are in other files; store them in this one")
     return node
 
 
@@ -382,7 +382,7 @@ def _is_data_set(node: Any) -> bool:
 
 
 def _as_stored(data: Any, place: str) -> np.ndarray:
-    """The numbers of a data set; neither text nor references are read, nor a size that no features have."""
+    """Reads the numbers of a data set; refuses text, references and excessive sizes."""
     if data.dtype.kind not in "fiu":
         raise DataError(f"{place}: holds {data.dtype}, not numbers; features are floats [t d]")
     if data.size * data.dtype.itemsize > MOST_ARRAY_BYTES:
@@ -391,7 +391,7 @@ def _as_stored(data: Any, place: str) -> np.ndarray:
 
 
 class Packed(Protocol):
-    """A packed file that is being written."""
+    """A packed file in the process of writing."""
 
     def add(self, id_: str, parts: Parts) -> None: ...
 
@@ -399,14 +399,14 @@ class Packed(Protocol):
 
 
 def new_packed(path: Path, suffix: str, shared: Mapping[str, Any]) -> Packed:
-    """Begins a packed file of the kind that `suffix` says."""
+    """Creates a packed file in the format of `suffix`."""
     if suffix == ".parquet":
         return _NewParquet(path, shared)
     if suffix in HDF5_SUFFIXES:
         return _NewHDF5(path, shared)
     if suffix == ".npz":
         return _NewNpz(path, shared)
-    raise DataError(f"{path}: features are not packed as '{suffix}'; use parquet, h5 or npz")
+    raise DataError(f"{path}: '{suffix}' is not a format of packed features; use parquet, h5 or npz")
 
 
 class _NewNpz:
@@ -416,7 +416,7 @@ class _NewNpz:
 
     def add(self, id_: str, parts: Parts) -> None:
         if "#" in id_:
-            raise DataError(f"{id_}: '#' cannot stand in the id of a packed npz; use parquet or h5")
+            raise DataError(f"{id_}: ids in a packed npz cannot contain '#'; use parquet or h5")
         self._put(id_, parts.arrays["values"])
         for name, array in parts.arrays.items():
             if name != "values":
@@ -485,7 +485,7 @@ class _NewParquet:
 
 
 def _handle(path: Path, opener: Callable[[Path], Any]) -> Any:
-    """The open file, of this process (handles do not survive a fork) and as the file is now."""
+    """Returns the open file; cached per process (handles do not survive a fork) and until the file changes."""
     return _open(path, os.getpid(), path.stat().st_mtime_ns, opener)
 
 
@@ -513,26 +513,26 @@ def _row_group(file: Any, group: int) -> Any:
 
 @contextlib.contextmanager
 def _damage(path: Path, id_: str = "") -> Iterator[None]:
-    """Turns whatever a reader stumbles over into one line."""
+    """Turns every exception of a reader into one line."""
     with reading(f"{path}:{id_}" if id_ else path, advice=ADVICE):
         try:
             yield
         except ValueError as error:
             if str(error).startswith("Object arrays"):
                 raise ValueError("refused, it holds pickled objects; store plain arrays of numbers") from error
-            if "pickled data" in str(error):  # numpy's guess at what it does not know
-                raise ValueError("it is no file of numpy's") from error
+            if "pickled data" in str(error):  # numpy's message for an unknown format
+                raise ValueError("it is not a file of numpy") from error
             raise
 
 
 def _as_array(found: Any) -> np.ndarray:
     if not isinstance(found, np.ndarray):
-        raise ValueError("it is no npy file")
+        raise ValueError("it is not an npy file")
     return found
 
 
 def _with_values(arrays: dict[str, np.ndarray], place: str) -> dict[str, np.ndarray]:
-    """`arrays` with `values` among them: theirs, or the only table of another project's file."""
+    """Returns `arrays` with the key `values`: their own, or the only table of another project's file."""
     if "values" in arrays:
         return arrays
     tables = [name for name, array in arrays.items() if array.ndim == 2]
@@ -543,11 +543,11 @@ def _with_values(arrays: dict[str, np.ndarray], place: str) -> dict[str, np.ndar
 
 
 def _parse(text: Any, place: str) -> dict[str, Any]:
-    """The plain values in the JSON beside the arrays."""
+    """Parses the metadata stored as JSON with the arrays."""
     if text is None:
         return {}
     if isinstance(text, np.ndarray) and text.ndim == 0:
         text = text.item()
     if not isinstance(text, str | bytes):
-        raise DataError(f"{place}: the description beside the arrays is {shown(text)}, not JSON; {ADVICE}")
+        raise DataError(f"{place}: its metadata is {shown(text)}, not JSON; {ADVICE}")
     return {**checked(parse_json(text, where=place, advice=ADVICE), Meta, where=place, advice=ADVICE)}

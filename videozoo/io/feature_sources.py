@@ -1,4 +1,4 @@
-"""Which file the stored features of each video were made of: an id is a name, and two files may have the same."""
+"""Records the source file of each video's stored features: an id is a name, and two files may share it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from videozoo.structured import parse_json
 __all__ = ["SOURCES", "FeatureSources", "SourceMark"]
 
 SOURCES = "sources.jsonl"
-END_BYTES = 1 << 16  # of a file that are compared at each end; a video's index lies at one of them
-ADVICE = "remove it, and the videos are extracted again"
+END_BYTES = 1 << 16  # compared at each end of a file; a video's index lies at one of them
+ADVICE = "remove it to extract the videos again"
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceMark:
-    """A video file, or a folder of frames, as it was.
+    """The identity of a video file, or of a folder of frames, at the time of extraction.
 
     Attributes:
-        path: absolute.
+        path: absolute path.
         modified_ns: time of the last change.
         sha256: of the beginning and the end of the file, or of the names and sizes of the frames.
     """
@@ -38,15 +38,15 @@ class SourceMark:
 
     @classmethod
     def of(cls, video: Path) -> SourceMark:
-        """Looks at a file as it is now.
+        """Returns the identity of a file now.
 
         Raises:
-            OSError: it is not there.
+            OSError: the file does not exist.
         """
         return cls(os.path.abspath(video), *_state(video), _digest(video))  # noqa: PTH100 (links are not resolved)
 
     def is_of(self, video: Path) -> bool:
-        """Whether a file is this one, or has been moved or copied from it; False where there is none."""
+        """Returns whether a file is this one, or was moved or copied from it; False if it does not exist."""
         try:
             size_bytes, modified_ns = _state(video)
             if size_bytes != self.size_bytes:
@@ -59,7 +59,7 @@ class SourceMark:
 
 @dataclasses.dataclass(frozen=True)
 class _Line:
-    """A line of the file; `source` is None for features that are older than the file."""
+    """A line of the file; `source` is None for features older than the file."""
 
     id: str
     source: SourceMark | None
@@ -67,7 +67,7 @@ class _Line:
 
 
 class FeatureSources:
-    """What sources.jsonl of a folder of features says: a line a video, the last one counts."""
+    """The entries of sources.jsonl in a folder of features: one line per video, of which the last one counts."""
 
     def __init__(self, folder: Path):
         self.path = folder / SOURCES
@@ -82,33 +82,33 @@ class FeatureSources:
         return self.path.is_file()
 
     def source(self, id_: str) -> SourceMark | None:
-        """The file that features were made of; None where nobody knows."""
+        """Returns the source file of features, or None if it is unknown."""
         line = self._lines.get(id_)
         return line.source if line is not None else None
 
     def stored_bytes(self, id_: str) -> int | None:
-        """How large the file of the features was when it was written."""
+        """Returns the size of the features' file when it was written."""
         line = self._lines.get(id_)
         return line.stored_bytes if line is not None else None
 
     def may_be(self, id_: str, video: Path) -> bool:
-        """Whether features can be those of `video`: they are, or nobody knows of what they are."""
+        """Returns whether features may belong to `video`: their source is this video, or unknown."""
         source = self.source(id_)
         return source is None or source.is_of(video)
 
     def id_at(self, video: Path) -> str | None:
-        """The id under which the features of the file at this path are stored, also if it has changed since."""
+        """Returns the id of the features of the file at this path, even if the file has changed."""
         return self._ids.get(os.path.abspath(video))  # noqa: PTH100
 
     def find(self, video: Path, ids: Iterable[str]) -> str | None:
-        """The id of the stored features of `video` among those that its name suggests; None: there are none of it."""
+        """Returns which of `ids` (those suggested by its name) has the features of `video`, or None."""
         at_path = self.id_at(video)
         return next(
             (i for i in (at_path, *ids) if i is not None and (not video.exists() or self.may_be(i, video))), None
         )
 
     def add(self, id_: str, source: SourceMark | None, stored_bytes: int | None = None) -> None:
-        """Notes what features were made of, once they are on the disk."""
+        """Records the source of features, once they are on the disk."""
         line = _Line(id_, source, stored_bytes)
         self._lines[id_] = line
         if source is not None:
@@ -120,7 +120,7 @@ class FeatureSources:
         with contextlib.suppress(FileNotFoundError), self.path.open(encoding="ascii", errors="replace") as file:
             for number, text in enumerate(file, start=1):
                 if not text.endswith("\n"):
-                    continue  # cut short
+                    continue  # an incomplete line
                 where = f"{self.path}:{number}"
                 found = parse_json(text, where=where, advice=ADVICE)
                 try:
@@ -131,7 +131,7 @@ class FeatureSources:
 
 
 def _state(video: Path) -> tuple[int, int]:
-    """(bytes, time of the last change in nanoseconds)."""
+    """Returns (bytes, time of the last change in nanoseconds)."""
     if not video.is_dir():
         found = video.stat()
         return found.st_size, found.st_mtime_ns

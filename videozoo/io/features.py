@@ -1,4 +1,4 @@
-"""What a network saw of videos over time, stored: values, the times they are about, and how they were made."""
+"""Reads and writes the stored features of videos: values, their times, and the recipe of their extraction."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from videozoo.io.whole_file import whole_file
 
 __all__ = [
     "EXTRACTOR_FILE",
-    "QUANTISED_RANGE",
+    "QUANTIZED_RANGE",
     "FeatureStore",
     "FeatureWriter",
-    "dequantised",
+    "dequantize",
     "from_parts",
     "is_feature_file",
-    "quantised",
+    "quantize",
     "read_features",
     "sidecar_recipe",
     "to_parts",
@@ -36,11 +36,11 @@ __all__ = [
 
 EXTRACTOR_FILE = "extractor.safetensors"
 FILE_SUFFIXES = (*feature_files.SUFFIXES, ".parquet", *feature_files.HDF5_SUFFIXES)
-QUANTISED_RANGE = 4.0  # YouTube-8M: bytes stand for -2..2
+QUANTIZED_RANGE = 4.0  # YouTube-8M: bytes represent -2..2
 
 
 def to_parts(features: Features) -> tuple[Parts, dict[str, Any]]:
-    """Returns (arrays and values of one video, values that hold for all videos), as `feature_files` stores them."""
+    """Returns (arrays and values of one video, values that hold for all videos)for `feature_files`."""
     arrays = {"values": features.values, "scores": features.scores, "audio": features.audio}
     meta = {"stride_s": features.stride_s, "offset_s": features.offset_s, "duration_s": features.duration_s}
     shared: dict[str, Any] = {"recipe": features.recipe.to_dict() if features.recipe is not None else None}
@@ -49,17 +49,17 @@ def to_parts(features: Features) -> tuple[Parts, dict[str, Any]]:
 
 
 def from_parts(parts: Parts, *, where: str) -> Features:
-    """Returns what `to_parts` took apart, or the features in another project's file.
+    """Returns the features from the result of `to_parts`, or from another project's file.
 
     Raises:
-        DataError: no table of numbers, values that are not finite, or what does not fit together.
+        DataError: there is no table of numbers, a value is not finite, or lengths do not agree.
     """
     arrays, meta = parts
     tables = {name: _as_table(arrays[name], where) for name in ("values", "scores", "audio") if name in arrays}
     if "values" not in tables:
         raise DataError(f"{where}: holds no values; features are floats [t d]")
-    told = meta.get("recipe")
-    recipe = FeatureRecipe.from_dict(told, where=where) if told is not None else None
+    stored = meta.get("recipe")
+    recipe = FeatureRecipe.from_dict(stored, where=where) if stored is not None else None
     stride_s, offset_s = meta.get("stride_s"), meta.get("offset_s")
     try:
         return Features(
@@ -78,18 +78,18 @@ class FeatureStore:
     """The stored features of many videos, read on demand; picklable for loader workers.
 
     Args:
-        path: a folder with one npz, npy or csv file a video (or one packed file), or a packed parquet, HDF5 or npz
+        path: a folder with one npz, npy or csv file per video (or one packed file), or a packed parquet, HDF5 or npz
             file. An id is the file's path below the folder without its ending, or the key in the packed file.
 
     Attributes:
-        ids: of the videos, in order.
-        form: how they are stored: npz, npy, csv (one file a video), parquet, h5, or "packed npz".
-        recipe: how the features were made, the same for all; None for other projects' files.
-        extractor: the weight file that lies beside the features, which makes the same of new videos, or None.
+        ids: ids of the videos, in order.
+        form: file format: npz, npy, csv (one file per video), parquet, h5, or "packed npz".
+        recipe: the common recipe of the features; None for other projects' files.
+        extractor: the weight file in the folder of the features, which extracts equal features of new videos, or None.
 
     Raises:
-        DataError: no features there, or not readable.
-        MissingPackageError: parquet or HDF5 without their package.
+        DataError: there are no features, or they cannot be read.
+        MissingPackageError: the package for parquet or HDF5 is not installed.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -104,9 +104,9 @@ class FeatureStore:
 
     @functools.cached_property
     def recipe(self) -> FeatureRecipe | None:
-        told = self._file.shared.get("recipe")
-        if told is not None:
-            return FeatureRecipe.from_dict(told, where=str(self.path))
+        stored = self._file.shared.get("recipe")
+        if stored is not None:
+            return FeatureRecipe.from_dict(stored, where=str(self.path))
         if "recipe" in self._file.shared or not self.ids:
             return None
         return self._features(self.ids[0]).recipe
@@ -130,14 +130,15 @@ class FeatureStore:
         """Returns the id of a video file's features.
 
         Raises:
-            DataError: there are none of it; the message says where others of its name are from.
+            DataError: there
+            are none; the message names the source of features with the same name.
         """
         named_like = self._named_like(video)
         found = self._sources.find(video, named_like)
         if found is None and named_like and (source := self._sources.source(named_like[0])) is not None:
             raise DataError(
-                f"{self.path}: no features of {video}; '{named_like[0]}' is of {source.path} as it was when they were "
-                "made; extract them again"
+                f"{self.path}: no features of {video}; '{named_like[0]}' belongs to {source.path} as of its "
+                "extraction; extract them again"
             )
         return video.stem if found is None else found
 
@@ -152,49 +153,49 @@ class FeatureStore:
         """Returns the features of the video `id_`.
 
         Raises:
-            DataError: there are none of it, they are damaged, of another width or another recipe than the rest.
+            DataError: they are missing or damaged, or their width or recipe differs from the rest.
         """
         features = self._features(id_)
         place = self.place(id_)
         if self.recipe is not None and features.recipe is not None:
             self.recipe.check_same(features.recipe, where=place)
         if features.dim != self.dim:
-            raise DataError(f"{place}: is {features.dim} wide, the others {self.dim}; extract it again like them")
+            raise DataError(f"{place}: has width {features.dim}, the others {self.dim}; extract it again")
         return features
 
     def _features(self, id_: str) -> Features:
         if id_ not in self._known:
             near = f" (there are {len(self.ids)}, e.g. '{self.ids[0]}')" if self.ids else ""
-            advice = "extract them, or leave such videos out (data.train.missing=skip)"
+            advice = "extract them, or skip such videos (data.train.missing=skip)"
             raise DataError(f"{self.path}: no features of video '{id_}'{near}; {advice}")
         return from_parts(self._file.read(id_), where=self.place(id_))
 
 
 def is_feature_file(path: object) -> bool:
-    """Whether that is the name of a file with features, to tell it from a video's."""
+    """Returns whether a path has the name of a feature file, as opposed to a video."""
     return isinstance(path, str | os.PathLike) and Path(path).suffix.lower() in FILE_SUFFIXES
 
 
 def read_features(path: str | os.PathLike[str]) -> Features:
-    """The features in a file of one video.
+    """Reads the features in a file of one video.
 
     Raises:
-        DataError: no such file, not readable, or with several videos.
+        DataError: the file does not exist, cannot be read, or holds several videos.
     """
     store = FeatureStore(path)
     if len(store.ids) != 1:
-        raise DataError(f"{path}: holds the features of {len(store.ids)} videos; give the file of one")
+        raise DataError(f"{path}: holds the features of {len(store.ids)} videos; give a file with one")
     return store.read(store.ids[0])
 
 
 def write_features(path: str | os.PathLike[str], id_: str, features: Features, *, suffix: str = ".npz") -> Path:
-    """Writes one video's features and says where: into a folder as `<id>.npz`, or to the very file.
+    """Writes one video's features to a folder as `<id>.npz`, or to a file; returns the path of the file.
 
-    Folders of npy and csv hold the values alone; their features.json says the rest. A parquet or HDF5 file is written
-    with this one video; `FeatureWriter` packs several.
+    The npy and csv files of a folder hold only the values; its features.json holds the metadata. A parquet or HDF5 file
+    then holds this one video; `FeatureWriter` packs several.
 
     Raises:
-        DataError: it cannot be written, or not in this form.
+        DataError: the file cannot be written, or the format is unknown.
     """
     path = Path(path)
     file = path if path.suffix in FILE_SUFFIXES and not path.is_dir() else path / f"{id_}{suffix}"
@@ -212,22 +213,22 @@ def write_features(path: str | os.PathLike[str], id_: str, features: Features, *
 
 
 def sidecar_recipe(folder: str | os.PathLike[str]) -> FeatureRecipe | None:
-    """The recipe that features.json of a folder tells, where there is one."""
-    told = feature_files.read_sidecar(Path(folder)).get("recipe")
-    return FeatureRecipe.from_dict(told, where=str(folder)) if told is not None else None
+    """Returns the recipe in features.json of a folder, or None without one."""
+    stored = feature_files.read_sidecar(Path(folder)).get("recipe")
+    return FeatureRecipe.from_dict(stored, where=str(folder)) if stored is not None else None
 
 
 class FeatureWriter:
-    """Packs the features of many videos into one parquet, HDF5, npz or tfrecord file, which appears when all is well.
+    """Packs the features of many videos into one parquet, HDF5, npz or tfrecord file, written atomically.
 
         with FeatureWriter("features.parquet") as writer:
             writer.write("a", features)
 
-    A tfrecord shard is YouTube-8M's (rgb, and audio where there is some, as bytes that stand for -2..2) and is held in
-    memory until the end.
+    A tfrecord shard has YouTube-8M's format (rgb, and audio if there is any, as bytes that represent -2..2); it stays
+    in memory until the end.
 
     Raises:
-        DataError: another recipe or width than the first video's, an id that comes twice, or no such format.
+        DataError: a recipe or width differs from the first video's, an id occurs twice, or the format is unknown.
         MissingPackageError: parquet or HDF5 without their package.
     """
 
@@ -251,7 +252,7 @@ class FeatureWriter:
     def write(self, id_: str, features: Features) -> None:
         """Adds one video."""
         if id_ in self._ids:
-            raise DataError(f"{self.path}: features of '{id_}' came twice; an id stands once")
+            raise DataError(f"{self.path}: features of '{id_}' were given twice; give each id once")
         parts, shared = to_parts(features)
         if self._first is None:
             self._first = features
@@ -269,7 +270,7 @@ class FeatureWriter:
         if self._packed is not None:
             self._packed.close()
         elif kind is None and not self._records:
-            raise DataError(f"{self.path}: no features were given to write")
+            raise DataError(f"{self.path}: there are no features to write; give at least one video")
         elif kind is None:
             write_tfrecord(self._partial, self._records)
 
@@ -280,7 +281,7 @@ class FeatureWriter:
         if first.recipe is not None and features.recipe is not None:
             first.recipe.check_same(features.recipe, where=where)
         if features.dim != first.dim or (features.recipe is None) != (first.recipe is None):
-            raise DataError(f"{where}: is {features.dim} wide, the first {first.dim}; pack features of one recipe")
+            raise DataError(f"{where}: has width {features.dim}, the first {first.dim}; pack features of one recipe")
 
 
 def _youtube8m_record(id_: str, features: Features) -> bytes:
@@ -289,26 +290,26 @@ def _youtube8m_record(id_: str, features: Features) -> bytes:
         lists["audio"] = features.audio
     return encode_sequence_example(
         {"id": [id_.encode()], "labels": np.zeros(0, np.int64)},
-        {name: [[row.tobytes()] for row in quantised(values)] for name, values in lists.items()},
+        {name: [[row.tobytes()] for row in quantize(values)] for name, values in lists.items()},
     )
 
 
-def quantised(values: np.ndarray) -> np.ndarray:
-    """Bytes that stand for -2..2, by YouTube-8M's rule; what lies beyond is cut."""
-    half = QUANTISED_RANGE / 2
-    return np.clip((values + half) * (255 / QUANTISED_RANGE), 0, 255).astype(np.uint8)
+def quantize(values: np.ndarray) -> np.ndarray:
+    """Quantizes values in -2..2 to bytes by YouTube-8M's rule; clips larger ones."""
+    half = QUANTIZED_RANGE / 2
+    return np.clip((values + half) * (255 / QUANTIZED_RANGE), 0, 255).astype(np.uint8)
 
 
-def dequantised(data: np.ndarray) -> np.ndarray:
-    """The middle of what each byte of `quantised` stands for."""
-    half = QUANTISED_RANGE / 2
-    return (data * np.float32(QUANTISED_RANGE / 255) + np.float32(QUANTISED_RANGE / 512 - half)).astype(np.float32)
+def dequantize(data: np.ndarray) -> np.ndarray:
+    """Returns the center of the interval that each byte of `quantize` represents."""
+    half = QUANTIZED_RANGE / 2
+    return (data * np.float32(QUANTIZED_RANGE / 255) + np.float32(QUANTIZED_RANGE / 512 - half)).astype(np.float32)
 
 
 def _as_table(array: np.ndarray, where: str) -> np.ndarray:
-    """`array` as float32 `[t d]`, with the place in what is wrong with it."""
+    """Returns `array` as float32 `[t d]`; errors begin with `where`."""
     if array.dtype.kind not in "fiu":
         raise DataError(f"{where}: holds {array.dtype}, not numbers; features are floats [t d]")
     if array.ndim != 2:
-        raise DataError(f"{where}: has the shape {array.shape}; features are [t d], one row a time")
+        raise DataError(f"{where}: has the shape {array.shape}; features are [t d], one row per time")
     return np.ascontiguousarray(array, dtype=np.float32)

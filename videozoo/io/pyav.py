@@ -1,4 +1,4 @@
-"""Decoding with PyAV: exact seeks, upright RGB pictures, FFmpeg's own words when something fails."""
+"""Decodes with PyAV: exact seeks, upright RGB pictures, and FFmpeg's messages in errors."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ __all__ = ["ONE_THREAD", "PyAVReader", "decoding", "ffmpeg_log", "open_container
 
 _VERSION = int(av.__version__.split(".")[0])
 _IS_OLD = _VERSION < 17
-# swscale starts a thread per core unless told not to; older PyAV has neither the threads nor the argument.
+# swscale starts a thread per core by default; older PyAV has neither the threads nor the argument.
 ONE_THREAD: dict[str, Any] = {} if _IS_OLD else {"threads": 1}
-# swscale's quick route from 10 and 12 bits comes out two levels too dark; this one does not:
-# SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND, which older PyAV takes only as a number.
-_DEEP_COLOUR: dict[str, Any] = {"interpolation": 1 << 1 | 1 << 13 | 1 << 18}
-# Tags that are not UTF-8 must not stop a file from opening; PyAV 19 keeps their bytes by itself.
+# swscale's fast conversion of 10 and 12 bits is two levels too dark; these flags avoid it:
+# SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND, which older PyAV accepts only as a number.
+_DEEP_COLOR: dict[str, Any] = {"interpolation": 1 << 1 | 1 << 13 | 1 << 18}
+# Tags that are not UTF-8 must not prevent a file from opening; PyAV 19 keeps their bytes by default.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _VERSION < 19 else {}
-# FFmpeg sees no file name; of these formats, a few frames are too little for it to recognise.
+# FFmpeg gets no file name; it cannot recognize these formats from a few frames.
 _FORMATS = dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts") | dict.fromkeys((".mpg", ".mpeg", ".vob"), "mpeg")
 
 _OVERSIZE = re.compile(r"size (?P<width>\d+)x(?P<height>\d+) exceeds specified max pixel count")
-# Codecs whose key frames are complete and flagged as such; codecs with nothing but key frames need no such list. The
-# others are decoded and counted from the start, because a seek may show wrong pictures.
+# Codecs with complete and correctly flagged key frames; codecs with key frames only need no list. All others are
+# decoded and counted from the start, because a seek may give wrong pictures.
 _TRUSTED = frozenset(
     ("av1", "ffv1", "ffvhuff", "flv1", "h263", "h264", "hevc", "huffyuv", "mpeg1video", "mpeg2video", "mpeg4")
     + ("msmpeg4v2", "msmpeg4v3", "theora", "vp8", "vp9", "vvc", "wmv1", "wmv2")
@@ -52,12 +52,12 @@ _TRUSTED = frozenset(
 
 @contextlib.contextmanager
 def decoding(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns all that the decoder and its binding raise inside the block into the file's DecodeError."""
+    """Turns every exception of the decoder and its binding inside the block into the file's DecodeError."""
     try:
         yield
     except VideoZooError:
         raise
-    except Exception as error:  # an odd file can make the binding raise any kind; one file must not end a job
+    except Exception as error:  # an odd file can make the binding raise any exception; one file must not end a job
         raise DecodeError(path, f"it cannot be decoded ({reason_of(error)})") from error
 
 
@@ -81,10 +81,10 @@ def _guarded(method: Callable[..., Any]) -> Any:
 
 
 class PyAVReader(VideoReader):
-    """See `VideoReader`. Seeks to key frames, so that a clip costs the same in a long video."""
+    """See `VideoReader`. Seeks to key frames, so the cost of a clip is independent of the video's length."""
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1, known: PyAVReader | None = None):
-        """`known`: an open reader of the same file, so that its end need not be looked for again."""
+        """Opens a file; `known` is an open reader of the same file, which spares the search for its end."""
         self.path = os.fspath(path)
         with decoding(self.path):
             self._open(num_threads, known)
@@ -94,8 +94,8 @@ class PyAVReader(VideoReader):
         self._track = _Track(self.path, num_threads=num_threads)
         self._index: np.ndarray | None = None
         self._counted = False
-        self._shown: _Shot | None = None  # the frame on screen at the last time that was asked for
-        self._next: _Shot | None = None  # the one after it
+        self._shown: _Shot | None = None  # the frame on screen at the latest requested time
+        self._next: _Shot | None = None  # the following frame
         try:
             first = self._track.pull()
             if first is None:
@@ -104,12 +104,12 @@ class PyAVReader(VideoReader):
             self._orientation = _Orientation.of(first.frame)
             self._size = first.frame.width, first.frame.height
             self._ending: Ending | None = self._track.ending(first.pts) if known is None else known._ending
-            self._shown = first if known is not None else None  # else the track stands at its end
+            self._shown = first if known is not None else None  # otherwise the track is at its end
             self.info = self._describe(first) if known is None else known.info
         except _Damage as damage:
             self.close()
-            said = self._logged(0) or damage.reason
-            raise DecodeError(self.path, f"its first frame cannot be decoded ({said})") from damage
+            message = self._logged(0) or damage.reason
+            raise DecodeError(self.path, f"its first frame cannot be decoded ({message})") from damage
         except BaseException:
             self.close()
             raise
@@ -139,7 +139,7 @@ class PyAVReader(VideoReader):
         frames = self._frames(wanted)
         if frames.times_s == tuple(self._time_s(pts) for pts in wanted) or self._counted:
             return frames
-        # The packets promise other frames than the decoder gives (some are hidden): the decoder is right.
+        # If packets and decoder disagree about the frames (some are hidden), the decoder is right.
         self._index = self._count_by_decoding()
         self._counted = True
         return self.frames_by_index(indices)
@@ -158,7 +158,7 @@ class PyAVReader(VideoReader):
         return Frames(data, tuple(self._time_s(pts) for pts in chosen))
 
     def _shot_at(self, pts: int) -> _Shot:
-        """The frame on screen at `pts`, the first frame for earlier times, the last one for later times."""
+        """Returns the frame on screen at `pts`; the first or last frame for times outside the video."""
         pts = max(pts, self._first_pts)
         try:
             backward = self._shown is None or pts < self._shown.pts
@@ -179,7 +179,7 @@ class PyAVReader(VideoReader):
                 except _Damage as damage:
                     last, start = self._shown, self._damage_start(damage, self._shown)
                     if pts < start:
-                        self._shown = None  # the decoder stopped: seek next time
+                        self._shown = None  # the decoder stopped: seek at the next request
                         return last
                     raise _Damage(start, damage.reason) from damage
             if self._next is None:
@@ -190,7 +190,7 @@ class PyAVReader(VideoReader):
             self._shown, self._next = self._next, None
 
     def _seek(self, pts: int) -> None:
-        """Puts a frame at or before `pts` on screen, by way of a key frame near it."""
+        """Moves to a frame at or before `pts`, from a nearby key frame."""
         self._shown = self._next = None
         half_second = max(1, int(0.5 / self._track.time_base))
         back = 0
@@ -200,14 +200,14 @@ class PyAVReader(VideoReader):
                 if shot is not None and self._first_pts <= shot.pts <= pts:
                     self._shown = shot
                     return
-            back = min(max(half_second, 2 * back), max(pts - self._first_pts, back + 1))  # at last, the first frame
+            back = min(max(half_second, 2 * back), max(pts - self._first_pts, back + 1))  # finally, the first frame
         self._track.rewind()
         self._shown = self._track.pull()
         if self._shown is None:
             raise _Damage(self._first_pts, "the file changed while it was read")
 
     def _check_end(self, pts: int, last: _Shot) -> None:
-        """The stream ended normally; is that where the file was to end?"""
+        """Checks that the stream, which ended normally, reached the stated end of the file."""
         end = last.pts + self._ticks_of(last)
         if self._ending is not None and self._ending.is_cut and pts >= end:
             raise _Damage(end, self._cut_reason(end))
@@ -219,17 +219,17 @@ class PyAVReader(VideoReader):
         return f"the file ends at {end_s:.2f} s of {self.info.duration_s:.2f} s"
 
     def _damage_start(self, damage: _Damage, last: _Shot) -> int:
-        """Where the first lost frame is due: B-frames stored after the damage may be shown before it."""
+        """Returns the time of the first lost frame: B-frames stored after the damage may precede it."""
         after = last.pts + self._ticks_of(last)
         return after if damage.pts is None else min(after, damage.pts)
 
     def _broken(self, pts: int, damage: _Damage) -> DecodeError:
         lost_end = self._cut_reason(self._ending.end_pts) if self._ending and self._ending.is_cut else ""
         if self._ending and lost_end and pts >= self._ending.last_pts:
-            said = lost_end
+            message = lost_end
         else:
-            said = (self._logged(pts) or damage.reason) + (f", and {lost_end}" if lost_end else "")
-        reason = f"the frame at {self._time_s(pts):.2f} s cannot be decoded ({said})"
+            message = (self._logged(pts) or damage.reason) + (f", and {lost_end}" if lost_end else "")
+        reason = f"the frame at {self._time_s(pts):.2f} s cannot be decoded ({message})"
         with contextlib.suppress(DecodeError):
             presented = self._presented()
             good = int(np.searchsorted(presented, damage.pts if damage.pts is not None else pts))
@@ -237,7 +237,7 @@ class PyAVReader(VideoReader):
         return DecodeError(self.path, reason)
 
     def _logged(self, pts: int) -> str:
-        """What FFmpeg logs when it is led to the damage again; its error codes say little."""
+        """Returns FFmpeg's log for a second attempt at the damage, which is more specific than its error codes."""
         track = _Track(self.path, num_threads=1)
         try:
             with ffmpeg_log() as lines, contextlib.suppress(_Damage):
@@ -247,7 +247,7 @@ class PyAVReader(VideoReader):
                     pass
         finally:
             track.close()
-        lines += track.heard
+        lines += track.errors
         for _, _, message in lines:
             if size := _OVERSIZE.search(message):
                 check_size(self.path, int(size["width"]), int(size["height"]))
@@ -283,8 +283,8 @@ class PyAVReader(VideoReader):
     @_guarded
     def picture(self, source: Any) -> np.ndarray:
         width, height = self._size
-        deep = _DEEP_COLOUR if source.format.components[0].bits > 8 else {}
-        how = {**ONE_THREAD, **deep, **_colours(source)}
+        deep = _DEEP_COLOR if source.format.components[0].bits > 8 else {}
+        how = {**ONE_THREAD, **deep, **_color_arguments(source)}
         rgb = source.reformat(width=width, height=height, format="rgb24", **how).to_ndarray()
         upright = self._orientation.apply(rgb)
         return np.array(upright, order="C")
@@ -296,11 +296,11 @@ class PyAVReader(VideoReader):
         return self._first_pts + int(np.floor((time_s + TIME_SLACK_S) / float(self._track.time_base)))
 
     def _ticks_of(self, shot: _Shot) -> int:
-        """How long the frame stays on screen; the average when the file does not say."""
+        """Returns the duration of a frame; the average if the file does not state it."""
         return shot.frame.duration or self._track.frame_ticks
 
     def _presented(self) -> np.ndarray:
-        """Timestamps of all frames in the order of presentation, read without decoding."""
+        """Returns the timestamps of all frames in presentation order, without decoding."""
         if self._index is None:
             if self._track.is_trusted:
                 times = self._track.constant_rate_times(self._first_pts)
@@ -332,7 +332,7 @@ class PyAVReader(VideoReader):
         if self._ending is not None:
             last_pts, end_s = self._ending.last_pts, self._time_s(self._ending.end_pts)
             duration_s = max(end_s, duration_s or 0.0) if self._ending.is_cut else end_s
-        else:  # packets without times: count them
+        else:  # packets without times are counted
             last_pts = int(self._presented()[-1])
             duration_s = self._time_s(last_pts + track.frame_ticks)
         return VideoInfo(
@@ -360,7 +360,7 @@ class _Shot:
 
 
 class _Damage(Exception):
-    """From `pts` on (None: right after the last frame) nothing decodes until the next key frame."""
+    """Nothing can be decoded from `pts` (None: right after the last frame) to the next key frame."""
 
     def __init__(self, pts: int | None, reason: str):
         super().__init__(reason)
@@ -374,8 +374,8 @@ class _Track:
     def __init__(self, path: str, *, num_threads: int):
         self.path = path
         self.num_threads = num_threads
-        self.heard: deque[Any] = deque(maxlen=20)  # the decoder's latest errors
-        self.damaged: set[int] = set()  # timestamps of frames whose damage the decoder concealed
+        self.errors: deque[Any] = deque(maxlen=20)  # the decoder's latest errors
+        self.damaged: set[int] = set()  # timestamps of frames with concealed damage
         self._first_pts: int | None = None
         self._container: Any = None
         self.stream: Any
@@ -384,19 +384,19 @@ class _Track:
         self.time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
         self.rate = next((Fraction(r.numerator, r.denominator) for r in _rates(stream) if r), Fraction(25))
         self.frame_ticks = max(1, round(1 / (self.rate * self.time_base)))
-        # AVI has no presentation times and FFmpeg's guesses go wrong with B-frames: these take the decoding times.
+        # AVI has no presentation times, and FFmpeg's guesses are wrong with B-frames: such files use decoding times.
         self._counts = self._format == "avi" and bool(stream.codec_context.has_b_frames)
 
     @property
     def seekable(self) -> bool:
         context = self.stream.codec_context
-        # How old encoders wrote 4:4:4 stands in the first packet only, which a seek passes by.
+        # Old encoders signal their 4:4:4 format in the first packet only, which a seek skips.
         depends_on_first = context.name == "h264" and "444" in str(context.pix_fmt)
         return self.is_trusted and not self._counts and not depends_on_first
 
     @property
     def is_trusted(self) -> bool:
-        """Whether the packets tell the frames, and decoding may begin at their key frames."""
+        """Whether packets match frames and decoding may begin at key frames."""
         codec = self.stream.codec_context.codec
         return codec.canonical_name in _TRUSTED or bool(codec.intra_only)
 
@@ -407,7 +407,7 @@ class _Track:
             self._container.close()
 
     def rewind(self) -> None:
-        """Back to the first frame, also in files that cannot seek."""
+        """Returns to the first frame, even in files that cannot seek."""
         self.close()
         self._container, self.stream = self._open_again()
         self.stream.codec_context.options = {"max_pixels": str(decoder_bound())}
@@ -418,7 +418,7 @@ class _Track:
         self._restart(None)
 
     def seek(self, pts: int, *, key_up_to: int) -> bool:
-        """Goes to a key frame near `pts`; false when the one found comes after `key_up_to`."""
+        """Seeks to a key frame near `pts`; returns False if it comes after `key_up_to`."""
         try:
             self._container.seek(pts, stream=self.stream)
             self._packets = self._container.demux(self.stream)
@@ -436,7 +436,7 @@ class _Track:
         return True
 
     def has_key_up_to(self, pts: int) -> bool:
-        """Whether the next key frame, not yet decoded, comes at or before `pts`: then seeking is cheaper."""
+        """Returns whether the next key frame, not decoded yet, is at or before `pts`: then a seek is cheaper."""
         if not self.seekable:
             return False
         for packet in self._look_ahead():
@@ -448,10 +448,10 @@ class _Track:
         return False
 
     def pull(self) -> _Shot | None:
-        """The next frame; None at the end.
+        """Returns the next frame, or None at the end.
 
         Raises:
-            _Damage: it cannot be decoded.
+            _Damage: the frame cannot be decoded.
         """
         while not self._ready:
             if self._damage is not None:
@@ -475,7 +475,7 @@ class _Track:
         self._last_pts: int | None = None
 
     def _read(self) -> Any:
-        """The next packet, the last one empty to flush the decoder; then None."""
+        """Returns the next packet; at the end an empty one, which flushes the decoder, then None."""
         if self._read_error is not None:
             return None
         try:
@@ -491,17 +491,17 @@ class _Track:
             yield packet
 
     def _decode(self, packet: Any) -> None:
-        # A recording may begin in the middle of a GOP: what precedes the first frame is skipped, not damage.
+        # A recording may begin in the middle of a GOP: packets before the first frame are skipped and not damage.
         skippable = self._last_pts is None and not packet.is_keyframe
         if packet.is_corrupt:
             if not skippable:
-                self._stop(_stamp(packet), "the packet is cut short or damaged")
+                self._stop(_stamp(packet), "the packet is truncated or damaged")
             return
         lines: list[Any] = []
         if packet.size and packet.dts is not None:
             self._decoded.append(packet.dts)
         try:
-            # The threads of a decoder log for nobody in particular: only the frames' own marks count then.
+            # Logs of decoder threads cannot be assigned to a reader: only the frames' own flags count then.
             with ffmpeg_log() if self.num_threads == 1 else contextlib.nullcontext(lines) as lines:
                 frames = packet.decode()
         except av.error.EOFError:
@@ -511,7 +511,7 @@ class _Track:
                 self._stop(_stamp(packet), reason_of(error))
             return
         finally:
-            self.heard += lines
+            self.errors += lines
         if lines and not skippable:
             self._note_damage(_stamp(packet), _one_line(lines[-1][2]))
         for frame in frames:
@@ -520,15 +520,15 @@ class _Track:
             self._take(frame)
 
     def _note_damage(self, pts: int | None, reason: str) -> None:
-        if pts is None or (self._key_pts is not None and pts < self._key_pts):  # the latter are never shown
+        if pts is None or (self._key_pts is not None and pts < self._key_pts):  # the latter are not presented
             return
         self.damaged.add(pts)
         if is_strict() and self._damage is None:
             self._damage = _Damage(pts, f"concealed damage: {reason}")
 
     def _stop(self, pts: int | None, reason: str) -> None:
-        """Delivers what is complete in the decoder, then damage."""
-        if self.num_threads > 1:  # errors arrive late: only what came out already is certain
+        """Flushes the complete frames of the decoder, then records the damage."""
+        if self.num_threads > 1:  # errors arrive late: only frames already returned are certain
             pts = None
         else:
             with contextlib.suppress(av.error.FFmpegError):
@@ -541,7 +541,7 @@ class _Track:
         check_size(self.path, frame.width, frame.height)
         if self._last_pts is None and frame.pts is None and self._key_pts is None:
             self._counts = True
-        if self._counts and self._decoded:  # the n-th frame on screen takes the n-th decoding time
+        if self._counts and self._decoded:  # the n-th presented frame has the n-th decoding time
             pts = self._decoded.popleft()
         elif self._counts or frame.pts is None:
             pts = 0 if self._last_pts is None else self._last_pts + self.frame_ticks
@@ -551,12 +551,12 @@ class _Track:
         self._last_pts = pts
         if self._first_pts is None:
             self._first_pts = pts
-        # Pictures before the key frame that follow it in the file refer to the GOP that was not decoded.
+        # Frames stored after the key frame and presented before it refer to the previous GOP, which was not decoded.
         if self._key_pts is None or pts >= self._key_pts:
             self._ready.append(_Shot(pts, frame))
 
     def constant_rate_times(self, first_pts: int) -> np.ndarray | None:
-        """Timestamps of all frames by arithmetic, where the container's index proves them evenly spaced."""
+        """Returns computed timestamps of all frames if the container's index shows even spacing, else None."""
         entries = getattr(self.stream, "index_entries", None)  # since PyAV 17
         num = self.stream.frames
         if self._counts or not entries or not num or len(entries) != num:
@@ -569,7 +569,7 @@ class _Track:
         return first_pts + np.arange(num, dtype=np.int64) * (int(steps[0]) if len(steps) else 1)
 
     def packet_times(self, first_pts: int) -> np.ndarray:
-        """Timestamps of all frames from one pass over the packets, without decoding.
+        """Reads the timestamps of all frames in one pass over the packets, without decoding.
 
         Raises:
             DecodeError: the file cannot be read to its end.
@@ -594,12 +594,12 @@ class _Track:
 
     @property
     def duration_s(self) -> float | None:
-        """What the container states, of the video stream where it can."""
+        """The duration stated by the container, of the video stream if possible."""
         stated_s = self._stream_duration_s
         return stated_s if stated_s is not None else self._container_duration_s
 
     def ending(self, first_pts: int) -> Ending | None:
-        """Where the file ends; None where its packets have no times. Afterwards, only `seek` and `rewind` go on."""
+        """Returns the end of the file, or None if packets have no times. Afterwards, call `seek` or `rewind`."""
         self._packets = iter(())
         return find_ending(
             self.path,
@@ -636,13 +636,13 @@ class _Track:
         return self._from_start_s(self._container.duration / av.time_base)
 
     def _from_start_s(self, stated_s: float) -> float | None:
-        """Matroska counts from zero, also when its first frame comes later."""
+        """Converts a stated end to a duration: Matroska counts from zero even if its first frame is later."""
         if self._is_matroska:
             stated_s -= float((self._first_pts or 0) * self.time_base)
         return stated_s if stated_s > 0 else None
 
     def tag(self, name: str) -> str | None:
-        """Returns a tag of the stream, written in capitals or not; bytes that are not UTF-8 are replaced."""
+        """Returns a tag of the stream, case-insensitive; replaces bytes that are not UTF-8."""
         value = next((text for key, text in self.stream.metadata.items() if key.lower() == name.lower()), None)
         return None if value is None else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
@@ -662,7 +662,7 @@ class _Track:
 
 @dataclasses.dataclass(frozen=True)
 class _Orientation:
-    """How stored pictures become upright: transposed first, then mirrored."""
+    """The operations that turn stored pictures upright: a transposition, then mirroring."""
 
     transpose: bool = False
     mirror_x: bool = False
@@ -670,10 +670,10 @@ class _Orientation:
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> _Orientation:
-        """From the display matrix [[a, b], [c, d]]: x' = a x + c y, y' = b x + d y."""
+        """Reads the display matrix [[a, b], [c, d]]: x' = a x + c y, y' = b x + d y."""
         try:
             side_data: Any = frame.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # side data that PyAV does not know, such as Exif, hides the matrix: its angle remains
+        except ValueError:  # side data unknown to PyAV, such as Exif, hides the matrix: only its angle is available
             quarter_turns = round(-frame.rotation / 90) % 4
             return cls(quarter_turns % 2 == 1, quarter_turns in (1, 2), quarter_turns in (2, 3))
         if side_data is None:
@@ -685,41 +685,41 @@ class _Orientation:
 
     @property
     def rotation_deg(self) -> int:
-        """Clockwise."""
+        """Clockwise rotation in degrees."""
         if self.transpose:
             return 90 if self.mirror_x else 270
         return 180 if self.mirror_y else 0
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
-        """A view of `picture` [h w c]."""
+        """Returns an upright view of `picture` [h w c]."""
         if self.transpose:
             picture = picture.transpose(1, 0, 2)
         return picture[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
 
 
-def _colours(frame: av.VideoFrame) -> dict[str, Any]:
-    """The frame's matrix and range as arguments: PyAV before 17 does not tell swscale by itself."""
+def _color_arguments(frame: av.VideoFrame) -> dict[str, Any]:
+    """Returns the frame's color matrix and range as arguments: PyAV before 17 does not pass them to swscale."""
     if not _IS_OLD or not frame.format.name.startswith("yuv"):
         return {}
     full_range = frame.color_range == 2 or frame.format.name.startswith("yuvj")
     return {
         "src_colorspace": int(frame.colorspace),
-        "dst_colorspace": 5,  # any other than the source's: only then does it look at these
+        "dst_colorspace": 5,  # differs from the source's: otherwise these arguments are ignored
         "src_color_range": 2 if full_range else 1,
         "dst_color_range": 2,
     }
 
 
 def open_container(path: str) -> Any:
-    """The opened file, or the part of a file that an address of `io.slice` means, for reading.
+    """Opens a file, or the slice at an address of `io.slice`, for reading.
 
     Raises:
-        DecodeError: there is nothing at the path, or nothing that FFmpeg knows.
+        DecodeError: the path does not exist, or FFmpeg does not recognize the file.
     """
     part = FileSlice.find(path)
     file = Path(path) if part is None else part.path
     if part is not None and file.is_file() and part.offset + part.size_bytes > file.stat().st_size:
-        raise DecodeError(path, f"the file ends at byte {file.stat().st_size}, before this part of it")
+        raise DecodeError(path, f"the file ends at byte {file.stat().st_size}, before this slice of it")
     if not file.exists():
         raise DecodeError(path, "there is no such file", "check the path")
     if not file.is_file():
@@ -740,14 +740,14 @@ def open_container(path: str) -> Any:
 
 
 def _open(file: Path, part: FileSlice | None, *, format_name: str | None = None) -> Any:
-    """Opens the named file and nothing else: FFmpeg gets its descriptor and may not open any path.
+    """Opens only the named file: FFmpeg gets its descriptor and may not open any path.
 
-    So playlists, patterns and references to other files lead nowhere, and a name means itself whatever is in it.
+    Playlists, patterns and references to other files are thus refused, and special characters in a name have no effect.
     """
     with file.open("rb", buffering=0) as opened:
         reading = {"fd": str(opened.fileno()), "protocol_whitelist": "fd,subfile"}
-        # FFmpeg decodes some frames to learn their size: the bound holds there, too. In older PyAV, options for
-        # decoding crash on formats that find their streams late, such as FLV.
+        # FFmpeg decodes some frames to determine their size, so the limit applies here, too. In older PyAV, decoding
+        # options crash on formats that detect their streams late, such as FLV.
         bounded = {} if _IS_OLD else {"max_pixels": str(decoder_bound())}
         url = "fd:" if part is None else part.url
         return av.open(url, format=format_name, container_options=reading, options=bounded, **_ANY_TAGS)
@@ -761,7 +761,7 @@ def _is_text(file: Path, part: FileSlice | None) -> bool:
 
 
 def url_to_write(path: str | os.PathLike[str]) -> str:
-    """Returns FFmpeg's name of a file to write: without the protocol a colon in the path would name another one."""
+    """Returns FFmpeg's URL of a file to write: without `file:`, a colon in the path would select a protocol."""
     return f"file:{os.fspath(path)}"
 
 
@@ -772,9 +772,9 @@ _usual_level: int | None = None
 
 @contextlib.contextmanager
 def ffmpeg_log() -> Iterator[list[Any]]:
-    """Collects what FFmpeg logs as errors in this thread, which PyAV drops by default; an inner block takes its own."""
+    """Collects FFmpeg's error log of this thread, which PyAV drops by default; nested blocks collect separately."""
     global _num_listeners, _usual_level
-    with _listening:  # the level holds for the process
+    with _listening:  # the log level is process-wide
         _num_listeners += 1
         if _num_listeners == 1:
             _usual_level = av.logging.get_level()
@@ -792,9 +792,9 @@ def ffmpeg_log() -> Iterator[list[Any]]:
 
 
 def reason_of(error: BaseException, lines: Sequence[tuple[int, str, str]] = ()) -> str:
-    """FFmpeg's own words, in one line."""
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return _one_line(said, *(message for _, _, message in lines[-1:]))
+    """Returns FFmpeg's message in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return _one_line(text, *(message for _, _, message in lines[-1:]))
 
 
 def _one_line(*parts: str) -> str:
@@ -802,10 +802,10 @@ def _one_line(*parts: str) -> str:
 
 
 def _video_stream(container: Any, path: str) -> Any:
-    """The stream that holds the video; cover pictures and text files do not count.
+    """Returns the video stream; ignores cover pictures and text files.
 
     Raises:
-        DecodeError: there is none.
+        DecodeError: there is no video stream.
     """
     kinds = sorted({stream.type for stream in container.streams})
     stream = container.streams.best("video")
@@ -818,10 +818,10 @@ def _video_stream(container: Any, path: str) -> Any:
 
 
 def _is_hidden(packet: Any) -> bool:
-    """Whether a packet of VP8 or VP9 holds only a frame for others to refer to.
+    """Returns whether a packet of VP8 or VP9 holds only a hidden reference frame.
 
-    The bits are those of RFC 6386, section 9.1, and of the VP9 bitstream specification, section 6.2; a superframe of
-    VP9 (annex B) also holds the frame that is shown.
+    See RFC 6386, section 9.1, and the VP9 bitstream specification, section 6.2; a superframe of VP9 (annex B) also
+    holds a presented frame.
     """
     codec = packet.stream.codec_context.codec.canonical_name
     if codec not in ("vp8", "vp9"):
@@ -829,7 +829,7 @@ def _is_hidden(packet: Any) -> bool:
     data = bytes(packet)
     if codec == "vp8":
         return not data[0] & 0x10
-    profile_3 = data[0] & 0x30 == 0x30  # takes one more bit
+    profile_3 = data[0] & 0x30 == 0x30  # has one more bit
     shown_again, shown = (0x04, 0x01) if profile_3 else (0x08, 0x02)
     return data[-1] & 0xE0 != 0xC0 and not data[0] & shown_again and not data[0] & shown
 

@@ -42,8 +42,8 @@ def add_sound(
             source = sound.streams.best("audio")
             streams = [out.add_stream_from_template(s) for s in (pictures.streams.video[0], source)]
             sounds = _packets(sound, source, streams[1], start_s=start_s)
-            seen = _packets(pictures, pictures.streams.video[0], streams[0])
-            for _, _, packet in heapq.merge(seen, sounds, key=lambda item: item[:2]):
+            video = _packets(pictures, pictures.streams.video[0], streams[0])
+            for _, _, packet in heapq.merge(video, sounds, key=lambda item: item[:2]):
                 out.mux(packet)
     except (av.error.FFmpegError, ValueError) as error:
         reason = reason_of(error)

@@ -1,9 +1,8 @@
 """Selects the frames of clips: pure functions from counts to frame indices.
 
 Every function returns int64 indices `[num_clips frames]`, counted from 0 and always inside the video. With `rng` the
-clip
-is drawn at random, for training; without it the clips are deterministic, for evaluation. "Frames" are the units that
-the
+clip is drawn at random, for training; without it the clips are deterministic, for evaluation. "Frames" are the units
+that the
 caller counts: files of a folder, or ticks of a clock at the model's frame rate.
 
 `short` selects the treatment of videos shorter than the clip:
@@ -108,9 +107,8 @@ def windows(
 
     Args:
         place: "ends" spaces clips from the first possible start to the last (PP-TSM); "centers" puts them at the
-            centers
-            of equal intervals of the possible starts (Video Swin); "starts" at the beginnings of those intervals, also
-            for a single clip (SlowFast).
+            centers of equal intervals of the possible starts (Video Swin); "starts" at the beginnings of those
+            intervals, also for a single clip (SlowFast).
         spacing: "stride" takes every stride-th frame; "ends" spaces the frames so as to include the first and the last
             frame of the window (SlowFast, TimeSformer).
     """

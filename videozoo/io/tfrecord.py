@@ -1,7 +1,7 @@
-"""TFRecord files and the `Example` messages in them, read and written without TensorFlow.
+"""Reads and writes TFRecord files and their `Example` messages without TensorFlow.
 
-A record is a little-endian length (8 bytes), the checksum of these (4), the data, and its checksum (4). Checksums
-are masked CRC-32C. A file may be compressed as a whole (gzip), and is then read into memory as a whole.
+A record is a little-endian length (8 bytes), the checksum of the length (4), the data, and its checksum (4). Checksums
+are masked CRC-32C. A gzip-compressed file is read into memory completely.
 """
 
 from __future__ import annotations
@@ -36,32 +36,31 @@ __all__ = [
 
 StrPath = str | os.PathLike[str]
 Buffer = bytes | memoryview
-Feature = list[bytes] | np.ndarray  # of bytes, or int64 or float32 [n]
+Feature = list[bytes] | np.ndarray  # a list of bytes, or int64 or float32 [n]
 Context = dict[str, Feature]
-Steps = np.ndarray | list[Feature]  # uint8 [t width] where each step is one string of bytes, all of one length
+Steps = np.ndarray | list[Feature]  # uint8 [t width] if each step is one byte string of equal length
 
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 GZIP_MAGIC = b"\x1f\x8b"
-MAX_UNPACKED = 20  # times the size of the file; features hardly pack to a half of theirs
+MAX_UNPACKED = 20  # times the size of the file; features rarely compress to a half
 SPARE_BYTES = 64 << 20
 ADVICE = "fetch the file again"
 
 
 class TFRecordFile:
-    """The records of one file. Reading one by its offset needs no look at the others.
+    """The records of one file, with random access by offset.
 
-    `offsets` and `problem` are found when they are first asked for, by a walk from header to header that reads
-    nothing else.
+    `offsets` and `problem` are determined on first access, by reading only the headers.
 
     Args:
-        verify: compare the checksum of each record when it is read.
+        verify: whether to verify the checksum of each record on reading.
 
     Attributes:
-        offsets: where the records begin, int64.
-        problem: what is wrong with the file's end, or None; it may begin in the very first record.
+        offsets: positions of the records, int64.
+        problem: the damage at the end of the file, or None; it may start in the first record.
 
     Raises:
-        DataError: no such file, an empty one, or not a TFRecord file; `problem` says how a damaged end reads.
+        DataError: the file does not exist, is empty, or is not a TFRecord file; see `problem` for a damaged end.
     """
 
     def __init__(self, path: StrPath, *, verify: bool = True):
@@ -82,7 +81,7 @@ class TFRecordFile:
     def _walked(self) -> tuple[np.ndarray, str | None]:
         if isinstance(self._data.obj, bytes):
             return _walk(io.BytesIO(self._data.obj), len(self._data), self.path)
-        # not through the map, whose pages are read with many that follow them
+        # not through the memory map, whose read-ahead would load most of the file
         with self.path.open("rb", buffering=0) as file:
             return _walk(file, len(self._data), self.path)
 
@@ -93,17 +92,17 @@ class TFRecordFile:
         return self.at(int(self.offsets[number]))
 
     def __iter__(self) -> Iterator[memoryview]:
-        """All records; a damaged end raises once the others have been given."""
+        """Yields all records; a damaged end raises after the others."""
         for offset in self.offsets:
             yield self.at(int(offset))
         if self.problem is not None:
             raise DataError(self.problem)
 
     def at(self, offset: int) -> memoryview:
-        """The data of the record that begins at `offset`, where it lies: the file stays open as long as it is held.
+        """Returns a view of the data of the record at `offset`; the file stays open while the view exists.
 
         Raises:
-            DataError: its checksum is wrong, or the file ends within it.
+            DataError: the record's checksum is wrong, or the file ends within it.
         """
         header = self._data[offset : offset + HEADER_BYTES]
         if len(header) < HEADER_BYTES:
@@ -119,7 +118,7 @@ class TFRecordFile:
 
 
 def write_tfrecord(path: StrPath, records: Iterable[bytes], *, compress: bool = False) -> int:
-    """Writes `records` and says how many; the file appears whole or not at all."""
+    """Writes `records` atomically and returns their number."""
     count = 0
     with whole_file(path) as part, gzip.GzipFile(part, "wb", mtime=0) if compress else part.open("wb") as file:
         for count, data in enumerate(records, start=1):  # noqa: B007
@@ -140,14 +139,14 @@ def _contents(path: Path) -> bytes | mmap.mmap:
                     content = unpacked.read(most_bytes + 1)
                 if len(content) > most_bytes:
                     raise DataError(
-                        f"{path}: unpacks to over {most_bytes:,} bytes, and is a file of {size_bytes:,}; {ADVICE}"
+                        f"{path}: unpacks to over {most_bytes:,} bytes from a file of {size_bytes:,}; {ADVICE}"
                     )
                 return content
             if size_bytes == 0:
-                raise DataError(f"{path}: is empty; a shard has at least one record, remove it or {ADVICE}")
+                raise DataError(f"{path}: is empty but a shard has at least one record; remove it or {ADVICE}")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: is no whole gzip file ({error}); {ADVICE}") from error
+        raise DataError(f"{path}: is not a complete gzip file ({error}); {ADVICE}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
@@ -156,11 +155,11 @@ def _check_first(header: memoryview, path: Path) -> None:
     if not header:
         raise DataError(f"{path}: holds no records; remove it or {ADVICE}")
     if len(header) == HEADER_BYTES and masked_crc32c(header[:8]) != struct.unpack_from("<I", header, 8)[0]:
-        raise DataError(f"{path}: is no TFRecord file (it begins with no record header); check the path")
+        raise DataError(f"{path}: is not a TFRecord file (it does not begin with a record header); check the path")
 
 
 def _walk(file: BinaryIO, total: int, path: Path) -> tuple[np.ndarray, str | None]:
-    """Where records begin, and what is wrong with the one that the walk stopped at."""
+    """Returns the positions of the records, and the damage of the first invalid one or None."""
     offsets: list[int] = []
     offset = 0
     problem = None
@@ -172,7 +171,7 @@ def _walk(file: BinaryIO, total: int, path: Path) -> tuple[np.ndarray, str | Non
             break
         size, stored = struct.unpack("<QI", header)
         if masked_crc32c(header[:8]) != stored:
-            problem = f"{path} at byte {offset}: the header of a record is damaged, and all behind it lost; {ADVICE}"
+            problem = f"{path} at byte {offset}: the header of a record is damaged, the rest is lost; {ADVICE}"
             break
         if offset + HEADER_BYTES + size + FOOTER_BYTES > total:
             problem = f"{path} at byte {offset}: the file ends within a record of {size} bytes; {ADVICE}"
@@ -184,25 +183,25 @@ def _walk(file: BinaryIO, total: int, path: Path) -> tuple[np.ndarray, str | Non
 
 # --- CRC-32C ------------------------------------------------------------------------------------------------
 
-POLYNOMIAL = 0x82F63B78  # of Castagnoli, bits reversed
-# x^8s of these three s and x^0 add up to 0 modulo the polynomial: a byte may be moved back by these distances, to all
-# three places at once. So may it by their doubles, fourfolds and so on (squares, bit by bit). Found by search; the
-# shortest triple whose least is most of its greatest, which many bytes can be moved by at a time.
+POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed
+# For these three distances s, the sum of x^8s and x^0 is 0 modulo the polynomial: a byte can be moved back to all three
+# positions at once. The same holds for twice, four times, ... the distances (squares over bits). Found by search: the
+# shortest triple with a large ratio of smallest to greatest, so that many bytes move at a time.
 MOVES = (4323, 5259, 5685)
 SHORT_BYTES = 64
 
 
 def masked_crc32c(data: Buffer) -> int:
-    """CRC-32C as TFRecord stores it, rotated and shifted."""
+    """Returns CRC-32C masked like in TFRecord: rotated, with an offset."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def crc32c(data: Buffer) -> int:
-    """The CRC-32C (Castagnoli) of `data`: the remainder of a long polynomial over bits.
+    """Returns the CRC-32C (Castagnoli) of `data`: the remainder of a long polynomial over bits.
 
-    Differs from the usual tables, which Python walks byte by byte: long data is first made short by moving its front
-    back onto the rest, in stretches that numpy adds at once, and the remainders of the bits that are left are added.
+    Differs from the usual table, which Python would apply byte by byte: long data is first reduced by folding its front
+    onto the rest, in blocks that numpy adds at once; then the remainders of the remaining bits are added.
     """
     if len(data) <= SHORT_BYTES:
         crc, remainders = 0xFFFFFFFF, _byte_remainders()
@@ -226,7 +225,7 @@ def crc32c(data: Buffer) -> int:
 
 
 def _next_power(remainder: int) -> int:
-    """The remainder of x^(k+1) from that of x^k."""
+    """Returns the remainder of x^(k+1), given that of x^k."""
     return remainder >> 1 ^ (POLYNOMIAL if remainder & 1 else 0)
 
 
@@ -240,7 +239,7 @@ def _byte_remainders() -> list[int]:
 
 @functools.cache
 def _bit_remainders() -> np.ndarray:
-    """Of the last bits of a message: ... x^2, x^1, x^0, uint32."""
+    """Returns the remainders of the last bits of a message: ... x^2, x^1, x^0, uint32."""
     powers = [1 << 31]
     while len(powers) < 8 * MOVES[-1]:
         powers.append(_next_power(powers[-1]))
@@ -254,10 +253,10 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def parse_example(data: Buffer) -> tuple[Context, dict[str, Steps]]:
-    """(features or context, feature lists) of an Example or a SequenceExample; of the former there are no lists.
+    """Returns (features or context, feature lists) of an Example, which has no lists, or a SequenceExample.
 
     Raises:
-        DataError: the bytes are neither; without a place, which the caller knows.
+        DataError: the bytes are neither; the message has no path, which the caller adds.
     """
     context: Context = {}
     lists: dict[str, Steps] = {}
@@ -270,17 +269,17 @@ def parse_example(data: Buffer) -> tuple[Context, dict[str, Steps]]:
                 for name, start, end in _entries(data, *part):
                     lists[name] = _feature_list(data, start, end)
     except (IndexError, ValueError, TypeError, OverflowError, struct.error) as error:
-        raise DataError(f"is no Example message ({error}); the features may be stored in another form") from error
+        raise DataError(f"is not an Example message ({error}); the features may have a different format") from error
     return context, lists
 
 
 def encode_example(features: Mapping[str, Feature]) -> bytes:
-    """An Example message."""
+    """Returns an Example message."""
     return _delimited(1, _encode_features(features))
 
 
 def encode_sequence_example(context: Mapping[str, Feature], lists: Mapping[str, Sequence[Feature]]) -> bytes:
-    """A SequenceExample message."""
+    """Returns a SequenceExample message."""
     body = b""
     for name, steps in lists.items():
         value = b"".join(_delimited(1, _encode_feature(step)) for step in steps)
@@ -305,7 +304,7 @@ def _varint(data: Buffer, at: int) -> tuple[int, int]:
 
 
 def _fields(data: Buffer, at: int, end: int) -> Iterator[tuple[int, Any]]:
-    """(field number, (start, end) or value) of a message."""
+    """Yields (field number, (start, end) or value) of a message."""
     while at < end:
         key, at = _varint(data, at)
         kind = key & 7
@@ -321,7 +320,7 @@ def _fields(data: Buffer, at: int, end: int) -> Iterator[tuple[int, Any]]:
         elif kind in (FIXED32, FIXED64):
             size = 4 if kind == FIXED32 else 8
             if at + size > end:
-                raise ValueError(f"a number at {at} is cut off")
+                raise ValueError(f"a number at {at} is truncated")
             yield key >> 3, (at, at + size)
             at += size
         else:
@@ -329,7 +328,7 @@ def _fields(data: Buffer, at: int, end: int) -> Iterator[tuple[int, Any]]:
 
 
 def _entries(data: Buffer, start: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """(name, start, end of the value) of a map."""
+    """Yields (name, start, end of the value) of a map."""
     for _, (at, stop) in _fields(data, start, end):
         name, value = "", (stop, stop)
         for field, part in _fields(data, at, stop):
@@ -353,7 +352,7 @@ def _feature(data: Buffer, start: int, end: int) -> Feature:
 
 
 def _integers(data: Buffer, part: Any) -> Iterator[int]:
-    if isinstance(part, int):  # one by one, as old writers have it
+    if isinstance(part, int):  # one field per number, as in files of old writers
         yield part
         return
     at, stop = part
@@ -373,7 +372,7 @@ def _feature_list(data: Buffer, start: int, end: int) -> Steps:
 
 
 def _equal_steps(data: Buffer, start: int, end: int) -> np.ndarray | None:
-    """The frames of a list whose steps all begin with the same bytes and are of one length, as YouTube-8M's are."""
+    """Returns the steps of a list as one array if all have the same prefix and length, as in YouTube-8M; else None."""
     if start == end:
         return None
     _, first = next(_fields(data, start, end))

@@ -96,8 +96,8 @@ class TorchCodecReader(VideoReader):
         return min(inside_s, self._end_of_last_s - _JUST_BEFORE_S)
 
     def _broken(self, error: Exception) -> DecodeError:
-        said = str(error).strip().splitlines()
-        return DecodeError(self.path, f"torchcodec cannot decode it ({said[0] if said else type(error).__name__})")
+        lines = str(error).strip().splitlines()
+        return DecodeError(self.path, f"torchcodec cannot decode it ({lines[0] if lines else type(error).__name__})")
 
 
 def _arrays(tensor: Any) -> Any:

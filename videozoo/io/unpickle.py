@@ -1,10 +1,10 @@
-"""Pickles of arrays, read by an interpreter that knows no function but its own.
+"""Reads pickles of arrays with an interpreter that calls only its own functions.
 
-A `.pdparams` file is a pickle, and a pickle is a program: it may name any function to call, set attributes of what it
-was given, hash itself for ever or ask for any amount of memory. `pickle.Unpickler` runs such programs in C, where a
-check of the names alone leaves all of this open. `PickleReader` therefore runs the few opcodes that arrays and
-containers of arrays need, on values that the file cannot change: a name is a pair of texts, an array is made once its
-shape, type and contents agree, keys are plain, depth is bounded, and memory is bounded by the file's size.
+A `.pdparams` file is a pickle, and a pickle is a program: it may call any function, set attributes of the results,
+compute hashes endlessly or request any amount of memory. `pickle.Unpickler` runs such programs in C, and a check of
+names alone prevents only the first. `PickleReader` therefore runs only the few opcodes of arrays and their containers,
+on values that the file cannot change: a name is a pair of strings, an array is created once its shape, type and
+contents agree, keys are plain, depth is limited, and memory is limited by the file's size.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from videozoo.structured import reason, regular_file, shown
 
 __all__ = ["DAMAGE", "Global", "Opaque", "PickleReader", "PickleRefused", "kind_of", "open_weights", "unpickle_arrays"]
 
-MAX_DEPTH = 64  # of containers in containers
+MAX_DEPTH = 64  # nesting of containers
 MAX_DIMS = 32
 MAX_INT_BYTES = 255
-MAX_LINE_CHARS = 1000  # of a number or a name, in the protocols that write lines
-SPARE_BYTES = 64 << 20  # that any file may take, however short it is
+MAX_LINE_CHARS = 1000  # of a number or a name, in the line-based protocols
+SPARE_BYTES = 64 << 20  # memory allowed for any file, however short
 SPARE_VALUES = 1 << 16
-BYTES_PER_BYTE = 24  # of memory for each byte of the file: containers and numbers, not arrays
-SHARED_TIMES = 4  # a file's bytes may be referred to so many times, as tied weights are
+BYTES_PER_BYTE = 24  # memory per byte of the file: containers and numbers, not arrays
+SHARED_TIMES = 4  # largest number of references to a file's bytes, e.g. by tied weights
 PLAIN_KEYS = (str, bytes, int, float, bool)
-MAX_KEY = 1 << 60  # larger integers can be chosen to have one hash
+MAX_KEY = 1 << 60  # larger integers can be chosen to collide in their hash
 DTYPE = re.compile(r"[<>=|]?(\?|b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SU]\d{1,9})")
 DO_NOT_TRUST = "do not trust this file"
 OPCODES = {opcode.code.encode("latin1"): opcode.name for opcode in pickletools.opcodes}
@@ -46,14 +46,14 @@ DAMAGE = (LookupError, ValueError, TypeError, OverflowError, EOFError, MemoryErr
 
 
 class PickleRefused(Exception):
-    """A pickle asks for something that no array needs; the message has no place, which the caller knows."""
+    """A pickle requests an operation that no array needs; the message has no path, which the caller adds."""
 
 
 def unpickle_arrays(path: str | os.PathLike[str]) -> Any:
-    """Returns the containers, numbers, texts and numpy arrays in a pickle. Arrays may be read-only.
+    """Returns the containers, numbers, strings and numpy arrays in a pickle. Arrays may be read-only.
 
     Raises:
-        WeightsError: the file asks for anything else, and which, or is not a whole pickle.
+        WeightsError: the file requests anything else, or is not a complete pickle.
     """
     with open_weights(path) as file:
         try:
@@ -61,14 +61,14 @@ def unpickle_arrays(path: str | os.PathLike[str]) -> Any:
         except PickleRefused as error:
             raise WeightsError(f"{path}: {error}; {DO_NOT_TRUST}") from error
         except DAMAGE as error:
-            raise WeightsError(f"{path}: not a whole pickle ({reason(error)}); fetch the file again") from error
+            raise WeightsError(f"{path}: not a complete pickle ({reason(error)}); fetch the file again") from error
 
 
 def open_weights(path: str | os.PathLike[str]) -> BinaryIO:
     """Opens a file of weights.
 
     Raises:
-        WeightsError: no such file, no permission, or a folder, a pipe or a device.
+        WeightsError: the file does not exist, is not readable, or is a folder, a pipe or a device.
     """
     try:
         return regular_file(path, kind="file of weights", error=WeightsError).open("rb")
@@ -78,7 +78,7 @@ def open_weights(path: str | os.PathLike[str]) -> BinaryIO:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Global:
-    """A function or class that a pickle names: only its name, which nothing in the file can change."""
+    """The name of a function or class in a pickle, which nothing in the file can change."""
 
     module: str
     name: str
@@ -89,31 +89,31 @@ class Global:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Opaque:
-    """Stands for an object that a reader derived from `PickleReader` does not make."""
+    """A placeholder for an object that a subclass of `PickleReader` does not create."""
 
     num_bytes: int = 0
-    """That the object will take: it counts as the contents of an array do."""
+    """Size of the object; it counts like the contents of an array."""
 
 
 @dataclasses.dataclass(slots=True)
 class _Dtype:
-    """A dtype of numbers or text, of which a pickle may choose the kind, the size and the byte order."""
+    """A dtype of numbers or text; a pickle may select its kind, size and byte order."""
 
     plain: np.dtype[Any]
 
 
 @dataclasses.dataclass(slots=True)
 class _Unfilled:
-    """An array that the pickle has announced; `array` once it has given the contents."""
+    """An array without contents; `array` is set once the pickle has given them."""
 
     array: np.ndarray | None = None
 
 
 class PickleReader:
-    """Runs one pickle of `file`, from where the file stands, and stops behind it.
+    """Runs one pickle from the current position of `file`, and stops at its end.
 
     Args:
-        size_bytes: of the whole file; it bounds what the pickle may ask for.
+        size_bytes: size of the file, which limits the memory of the pickle.
     """
 
     def __init__(self, file: BinaryIO, size_bytes: int):
@@ -129,8 +129,8 @@ class PickleReader:
         """Runs the pickle to its end.
 
         Raises:
-            PickleRefused: it asks for something that this reader does not make.
-            one of DAMAGE: it is cut short or damaged.
+            PickleRefused: the pickle requests an object that this reader does not create.
+            one of DAMAGE: the pickle is truncated or damaged.
         """
         read = self._file.read
         while (opcode := read(1)) != pickle.STOP:
@@ -144,28 +144,28 @@ class PickleReader:
         self.check(result, with_contents=True)
         return result
 
-    # --- what a derived reader may do otherwise ---------------------------------------------------------------------
+    # --- methods for subclasses to override ---------------------------------------------------------------------
 
     def find(self, name: Global) -> Global:
-        """The name itself, if this reader can call it or take it for an argument."""
+        """Returns the name, if this reader can call it or accept it as an argument."""
         if name not in _CONSTRUCTORS:
             raise PickleRefused(f"it asks for {shown(str(name))}, which is not part of an array, so nothing was loaded")
         return name
 
     def call(self, name: Global, args: tuple[Any, ...]) -> Any:
-        """What the function or class of that name gives."""
+        """Returns the result of calling the function or class of that name."""
         return _CONSTRUCTORS[name](self, *args)
 
     def check_key(self, key: Any) -> None:
-        """Refuses keys that take long to hash, or whose hashes can be chosen."""
+        """Refuses keys that are slow to hash, or that can be chosen to collide."""
         if type(key) not in PLAIN_KEYS or (isinstance(key, int) and abs(key) > MAX_KEY):
             kind = f"the integer {shown(key)}" if isinstance(key, int) else f"{kind_of(key)}"
-            raise PickleRefused(f"it has {kind} for a key, not text or a number")
+            raise PickleRefused(f"it has {kind} as a key, not text or a number")
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def take(self, num_bytes: int) -> bytes:
-        """The next bytes; what the file does not have is not allocated."""
+        """Reads the next bytes; never allocates more than the file holds."""
         if num_bytes > 4096 and num_bytes > self._size_bytes - self._file.tell():
             raise EOFError(f"ends within a value of {num_bytes} bytes")
         data = self._file.read(num_bytes)
@@ -174,7 +174,7 @@ class PickleReader:
         return data
 
     def take_counted(self, width: int) -> bytes:
-        """Bytes whose number is written before them, in `width` bytes."""
+        """Reads bytes preceded by their number in `width` bytes."""
         return self.take(int.from_bytes(self.take(width), "little"))
 
     def take_line(self, *, longest: int = MAX_LINE_CHARS) -> bytes:
@@ -205,7 +205,7 @@ class PickleReader:
         self._memory_left -= num_bytes
         if self._memory_left < 0:
             raise PickleRefused(
-                f"it makes so many values that they take over {BYTES_PER_BYTE} times its size of memory"
+                f"it creates so many values that they use over {BYTES_PER_BYTE} times its size of memory"
             )
 
     # --- the stack, and what the opcodes do to it -------------------------------------------------------------------
@@ -226,7 +226,7 @@ class PickleReader:
 
     def _push_tuple(self, length: int) -> None:
         if len(self._stack) < length:
-            raise IndexError("a tuple of values that are not there")
+            raise IndexError("a tuple of missing values")
         items = tuple(self._stack[-length:])
         del self._stack[-length:]
         self._push_made(items, 64 + 8 * length)
@@ -295,7 +295,7 @@ class PickleReader:
     def _name_of_stack(self) -> None:
         name, module = self._stack.pop(), self._stack.pop()
         if type(module) is not str or type(name) is not str:
-            raise TypeError("a name that is no text")
+            raise TypeError("a name that is not text")
         self._push_made(self.find(Global(module, name)), 128)
 
     def _reduce(self) -> None:
@@ -312,9 +312,9 @@ class PickleReader:
             self._stack[-1] = target.array = array.astype(array.dtype.newbyteorder("="), copy=False)
         elif type(target) is _Dtype:
             if type(state) is not tuple or state[1] not in ("<", ">", "=", "|"):
-                raise PickleRefused("it asks for a byte order that there is not")
+                raise PickleRefused("it asks for an unknown byte order")
             target.plain = target.plain.newbyteorder(state[1])
-        elif type(target) not in (collections.OrderedDict, Opaque):  # whose attributes are left out
+        elif type(target) not in (collections.OrderedDict, Opaque):  # attributes of these are ignored
             raise PickleRefused(f"it sets attributes of {kind_of(target)}")
 
     actions: ClassVar[dict[bytes, Callable[[Any], None]]] = {
@@ -349,7 +349,7 @@ class PickleReader:
     # --- the result -------------------------------------------------------------------------------------------------
 
     def check(self, value: Any, *, with_contents: bool = False) -> None:
-        """Refuses values that are deep, hold themselves, or are few bytes in the file and many for their reader."""
+        """Refuses values that are deeply nested or contain themselves, or that expand far beyond the file's size."""
         level: list[Any] = [value]
         for _ in range(MAX_DEPTH):
             if with_contents:
@@ -381,7 +381,7 @@ KINDS = {_Unfilled: "array without contents", _Dtype: "dtype", Global: "name"}
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, for a message."""
+    """Returns the kind of a value, for a message."""
     name = "object" if isinstance(value, Opaque) else KINDS.get(type(value), type(value).__name__)
     return f"an {name}" if name[0] in "aeiouO" else f"a {name}"
 
@@ -400,7 +400,7 @@ def _integer_line(line: bytes) -> int | bool:
 
 
 def _quoted(line: bytes) -> str:
-    """A text of Python 2: its repr."""
+    """Parses a string of Python 2, stored as its repr."""
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
         raise ValueError("a text without quotes")
     return codecs.escape_decode(line[1:-1])[0].decode("latin1")
@@ -443,15 +443,15 @@ _VALUES: dict[bytes, Callable[[PickleReader], Any]] = {
 def make_array(
     reader: PickleReader, shape: Any, dtype: Any, data: bytes | bytearray, order: Literal["C", "F"] = "C"
 ) -> np.ndarray:
-    """An array in the memory of `data`, whose length must be that of the shape and type."""
+    """Returns an array in the memory of `data`, whose length must match the shape and type."""
     plain = _dtype(reader, dtype).plain if type(dtype) is str else dtype.plain if type(dtype) is _Dtype else None
     if plain is None:
         raise PickleRefused(f"it asks for an array of {kind_of(dtype)}, not of numbers or text")
     if type(data) not in (bytes, bytearray):
         raise PickleRefused(f"it asks for an array in the memory of {kind_of(data)}")
     if type(shape) is not tuple or len(shape) > MAX_DIMS or any(type(size) is not int or size < 0 for size in shape):
-        raise PickleRefused("it asks for an array of a shape that is none")
-    # an empty array has large dimensions only in a file that means harm
+        raise PickleRefused("it asks for an array of an invalid shape")
+    # only a malicious file has an empty array with large dimensions
     if math.prod(max(size, 1) for size in shape) * max(plain.itemsize, 1) > max(SPARE_BYTES, reader._size_bytes):
         raise PickleRefused("it asks for an array that is larger than the file")
     if math.prod(shape) * plain.itemsize != len(data):
@@ -463,13 +463,13 @@ def make_array(
         and data
         and np.frombuffer(data, np.dtype("u4").newbyteorder(plain.byteorder)).max() > 0x10FFFF
     ):
-        raise ValueError("an array of text with characters that there are not")
+        raise ValueError("an array of text with invalid characters")
     array: np.ndarray = np.ndarray(shape, plain, data, order="F" if order == "F" else "C")
     return array
 
 
 def _bytes_of(data: Any) -> Any:
-    """Contents of an array, which Python 2 wrote as text."""
+    """Returns the contents of an array, which Python 2 stored as text."""
     return data.encode("latin1") if type(data) is str else data
 
 
@@ -480,13 +480,13 @@ def _dtype(reader: PickleReader, code: Any, *_: Any) -> _Dtype:
 
 
 def _ndarray(reader: PickleReader, shape: Any, dtype: Any, data: Any = None) -> np.ndarray | _Unfilled:
-    """Without `data`, which then follow; of `shape` the memory would hold what happened to be there."""
+    """Creates an array; without `data` it stays unfilled, because memory of `shape` would be uninitialized."""
     return _Unfilled() if data is None else make_array(reader, shape, dtype, data)
 
 
 def _reconstruct(reader: PickleReader, kind: Any, *_: Any) -> _Unfilled:
     if kind != Global("numpy", "ndarray"):
-        raise PickleRefused("it asks for an array of a type of its own")
+        raise PickleRefused("it asks for an array of a custom type")
     return _Unfilled()
 
 
@@ -495,7 +495,7 @@ def _scalar(reader: PickleReader, dtype: Any, data: Any) -> Any:
 
 
 def _latin1_bytes(reader: PickleReader, text: Any, encoding: Any = "latin1") -> bytes:
-    """What Python 3 writes for bytes in protocol 2; `codecs.encode` itself would accept any codec."""
+    """Decodes bytes as stored by Python 3 in protocol 2; `codecs.encode` itself would accept any codec."""
     if encoding != "latin1":
         raise PickleRefused(f"it asks to encode with {shown(encoding)}, which no array needs")
     _check_type("text", text, str)
@@ -508,7 +508,7 @@ def _check_type(kind: str, value: Any, *admitted: type) -> None:
 
 
 def _ordered_dict(reader: PickleReader, pairs: Any = ()) -> collections.OrderedDict[Any, Any]:
-    """Python 2 gives the pairs at once, Python 3 one by one afterwards."""
+    """Creates an ordered dict; Python 2 stores the pairs at once, Python 3 one by one afterwards."""
     _check_type("OrderedDict", pairs, list, tuple)
     reader.charge(232 + 128 * len(pairs))
     for pair in pairs:
@@ -529,7 +529,7 @@ def _complex(reader: PickleReader, *parts: Any) -> complex:
 
 
 def _bytes(reader: PickleReader, *args: Any) -> bytes:
-    """Only of bytes or text; of a number it would be that many bytes."""
+    """Calls `bytes()` or `bytes(text)`; never `bytes(n)`, which would allocate n bytes."""
     return bytes(_bytearray(reader, *args, kind="bytes"))
 
 
@@ -546,7 +546,7 @@ _CONSTRUCTORS: dict[Global, Callable[..., Any]] = {
     Global("numpy", "ndarray"): _ndarray,
     Global("numpy", "dtype"): _dtype,
 }
-for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
+for _core in ("numpy.core", "numpy._core"):  # before numpy 2, and since
     _CONSTRUCTORS[Global(f"{_core}.multiarray", "_reconstruct")] = _reconstruct
     _CONSTRUCTORS[Global(f"{_core}.multiarray", "scalar")] = _scalar
     _CONSTRUCTORS[Global(f"{_core}.numeric", "_frombuffer")] = lambda reader, data, dtype, shape, order="C": make_array(

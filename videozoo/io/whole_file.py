@@ -32,9 +32,8 @@ def whole_file(
 ) -> Iterator[Path]:
     """Yields a temporary path next to `path` for writing; at the end the file is flushed to the disk and renamed.
 
-    An exception leaves `path` unchanged. The temporary name is hidden, keeps the suffix, and contains host and
-    process, so
-    that a later process removes it if this one is killed. Parent folders are created. Devices and pipes, such as
+    An exception leaves `path` unchanged. The temporary name is hidden, keeps the suffix, and contains host and process,
+    so that a later process removes it if this one is killed. Parent folders are created. Devices and pipes, such as
     /dev/stdout, are written to directly.
 
     Args:

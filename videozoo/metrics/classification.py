@@ -90,9 +90,8 @@ class Accuracy:
     """Top-k accuracy, mean class accuracy and the confusion matrix of single-label classification.
 
     Equal scores rank in class order, like in `Labels.top`: the lower index comes first, so a model with equal scores
-    for
-    all classes always answers "class 0" and is not always right. A k above the number of classes is reduced to it, and
-    names the score ("top3"). Mean class accuracy covers the classes with samples.
+    for all classes always answers "class 0" and is not always right. A k above the number of classes is reduced to it,
+    and names the score ("top3"). Mean class accuracy covers the classes with samples.
 
     Raises:
         DataError: a batch has no labels, a label is outside the classes, a score is nan, or a sample occurs twice.
@@ -333,8 +332,7 @@ def _ranked(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.nd
         order = np.argsort(scores)
         return scores[order], scores[order][positive[order].astype(bool)]
     # The bits of a float as an integer with the same order, and the label as the lowest bit: sorting values is faster
-    # than
-    # argsort.
+    # than argsort.
     bits = (scores + np.float32(0)).view(np.int32)  # -0 becomes 0
     if (negative := bits < 0).any():
         bits[negative] ^= 0x7FFFFFFF

@@ -52,9 +52,8 @@ def average_precision(
     """Returns interpolated average precision `[tIoUs k]`, 0..1; nan for classes without an annotated segment.
 
     Predictions are matched by descending score, equal ones in the given order. Each matches the free segment of its
-    class
-    and video with the largest overlap, if that reaches the tIoU. Predictions in videos without annotation count as
-    wrong.
+    class and video with the largest overlap, if that reaches the tIoU. Predictions in videos without annotation count
+    as wrong.
     """
     return _matches(truth, predictions, np.asarray(tious, np.float64), interval_iou).precision(num_classes)
 

@@ -30,8 +30,8 @@ class MomentRecall:
     """R@n at each IoU and the mean IoU of the best answer, over all sentences, in percent.
 
     Paper: TALL, arXiv:1705.02101, section 5.2: a sentence is found at n and IoU m if one of its n best moments
-    overlaps a true
-    moment by m or more. Before that, moments that overlap a better one by more than m - 0.05 are suppressed.
+    overlaps a true moment by m or more. Before that, moments that overlap a better one by more than m - 0.05 are
+    suppressed.
 
     If a sentence of the data has several true moments, the scores include the mean average precision "map" over IoU
     0.5:0.05:0.95 and "map@0.5", "map@0.75". Paper: QVHighlights, arXiv:2107.09609, section 5: the precision of each

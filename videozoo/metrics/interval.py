@@ -1,10 +1,9 @@
 """Confidence intervals of scores, with clips of one recording counted as dependent.
 
-Proportions get Wilson's interval (JASA 22, 1927). Every other score gets the same form with its own standard error:
-the score is recomputed without each unit in turn (the
-jackknife), and the number of independent outcomes with the same error replaces the sample size. An interval thus keeps
-a width for perfect scores, stays within the score's range, and does not depend on a seed or on the order of samples.
-`benchmarks/coverage.py` measures the coverage of the intervals.
+Proportions get Wilson's interval (JASA 22, 1927). Every other score gets the same form with its own standard error: the
+score is recomputed without each unit in turn (the jackknife), and the number of independent outcomes with the same
+error replaces the sample size. An interval thus keeps a width for perfect scores, stays within the score's range, and
+does not depend on a seed or on the order of samples. `benchmarks/coverage.py` measures the coverage of the intervals.
 """
 
 from __future__ import annotations
@@ -136,8 +135,8 @@ def jackknife_intervals(
             variance = (error / limit) ** 2
             effective = share * (1 - share) / variance if variance > 1e-12 else len(np.unique(units))
             bias = (len(left) - 1) * (float(left.mean()) - score) / limit if is_biased else 0.0
-            centre = min(max(share - bias, 0.0), 1.0)
-            low, high = (limit * end for end in _wilson(centre, max(effective, 1.0), quantile))
+            center = min(max(share - bias, 0.0), 1.0)
+            low, high = (limit * end for end in _wilson(center, max(effective, 1.0), quantile))
             low, high = min(low, score), max(high, score)
         found.append(Interval(name, float(low), float(high), LEVEL))
     return found

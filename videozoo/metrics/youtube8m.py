@@ -31,9 +31,8 @@ class YouTube8M:
       correct; a score of 0 is never correct. A video without labels counts 0 in both.
 
     Differs from the original code in ties, which it shuffles with a seed. Here classes of equal score rank in class
-    order
-    within a video, and pooled entries of equal score count as one step, so their order does not matter. The report
-    states the largest effect of ties on each score.
+    order within a video, and pooled entries of equal score count as one step, so their order does not matter. The
+    report states the largest effect of ties on each score.
 
     Stores about 220 bytes per video (at `top_k` 20), independent of the number of classes, and a checksum of each id.
     """

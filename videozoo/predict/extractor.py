@@ -19,7 +19,7 @@ from videozoo.contracts.video import VideoInfo
 from videozoo.decoding.classify import ClassifyDecoder
 from videozoo.errors import ConfigError
 from videozoo.io.decode import VideoReader
-from videozoo.io.features import dequantised, quantised
+from videozoo.io.features import dequantize, quantize
 from videozoo.predict.frames import Video, name_of, open_source
 from videozoo.predict.inference import FrameContent, batches
 from videozoo.predict.prediction import Place
@@ -214,8 +214,8 @@ class Extractor:
             values = self.projection(values)
             recipe = dataclasses.replace(recipe, dim=self.projection.dim, pca=self.projection.sha256)
         if self.quantised:
-            values = dequantised(quantised(values))
-            audio = dequantised(quantised(audio)) if audio is not None else None
+            values = dequantize(quantize(values))
+            audio = dequantize(quantize(audio)) if audio is not None else None
             recipe = dataclasses.replace(recipe, quantised=True)
         return dataclasses.replace(features, values=values, audio=audio, recipe=recipe)
 

@@ -60,9 +60,8 @@ def to_json(evaluation: Evaluation, parts: Sequence[Part]) -> dict[str, Any]:
 # ---- the page ---------------------------------------------------------------------------------------
 
 _STYLE = """
-:root { --ink: #1c2733; --soft: #5f6f7f; --line: #dfe5ea; --fill: #2f6f9f; --pale: #e4eef6; }
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; color: var(--ink);
+:root { --ink: #1c2733; --soft: #5f6f7f; --line: #dfe5ea; --fill: #2f6f9f; --pale: #e4eef6; } * { box-sizing:
+border-box; } body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; color: var(--ink);
   background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; padding-bottom: .2rem; border-bottom: 1px solid var(--line); }
@@ -74,11 +73,9 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: .2rem .9rem .2rem .3rem; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: anywhere; }
-.number { text-align: right; white-space: nowrap; }
-.bar { min-width: 9rem; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-img { max-width: 100%; height: auto; image-rendering: auto; }
-details summary { cursor: pointer; color: var(--fill); }
-@media print {
+.number { text-align: right; white-space: nowrap; } .bar { min-width: 9rem; -webkit-print-color-adjust: exact;
+print-color-adjust: exact; } img { max-width: 100%; height: auto; image-rendering: auto; } details summary { cursor:
+pointer; color: var(--fill); } @media print {
   body { margin: 0; max-width: none; font-size: 11px; }
   tr, img, .score { break-inside: avoid; }
 }
@@ -130,8 +127,8 @@ def _not_scored(evaluation: Evaluation) -> str:
 
 
 def _protocol(evaluation: Evaluation) -> str:
-    told = {key: value for key, value in evaluation.protocol.items() if value not in ([], {})}
-    rows = "".join(f"<tr><th>{_text(key)}</th><td>{_value(value)}</td></tr>" for key, value in told.items())
+    entries = {key: value for key, value in evaluation.protocol.items() if value not in ([], {})}
+    rows = "".join(f"<tr><th>{_text(key)}</th><td>{_value(value)}</td></tr>" for key, value in entries.items())
     return f"<h2>Protocol</h2><table>{rows}</table>" if rows else ""
 
 
@@ -183,7 +180,7 @@ def _text(value: Any) -> str:
 # ---- the picture ------------------------------------------------------------------------------------
 
 MAX_NAME_PX = 200  # width of a class name; longer names are shortened
-MAX_LABELLED = 50  # most classes with labels; larger matrices become a heat map
+MAX_LABELED = 50  # most classes with labels; larger matrices become a heat map
 _LOW, _HIGH = np.array([255, 255, 255]), np.array([16, 74, 122])
 _INK, _SOFT, _GRID = (28, 39, 51), (95, 111, 127), (223, 229, 234)
 
@@ -192,11 +189,11 @@ def draw_matrix(matrix: Matrix) -> Image.Image:
     """Draws the matrix: rows shaded by shares, with names and counts where they are legible."""
     num_classes = len(matrix.class_names)
     shares = matrix.counts / np.maximum(matrix.counts.sum(axis=1, keepdims=True), 1)
-    labelled = num_classes <= MAX_LABELLED
-    cell = int(np.clip(960 // num_classes, 18, 64)) if labelled else max(1, math.ceil(960 / num_classes))
-    colours = (_LOW + np.sqrt(shares)[..., None] * (_HIGH - _LOW)).astype(np.uint8)
-    cells = Image.fromarray(colours).resize((num_classes * cell, num_classes * cell), Image.Resampling.NEAREST)
-    if not labelled:
+    labeled = num_classes <= MAX_LABELED
+    cell = int(np.clip(960 // num_classes, 18, 64)) if labeled else max(1, math.ceil(960 / num_classes))
+    colors = (_LOW + np.sqrt(shares)[..., None] * (_HIGH - _LOW)).astype(np.uint8)
+    cells = Image.fromarray(colors).resize((num_classes * cell, num_classes * cell), Image.Resampling.NEAREST)
+    if not labeled:
         return cells
 
     size_px = min(15, cell - 5)

@@ -10,13 +10,13 @@ import numpy as np
 from videozoo.contracts.input import Batch, Form, InputSpec
 from videozoo.contracts.record import FeatureRecord, Holds
 from videozoo.errors import ConfigError, DataError, WidthError
-from videozoo.io.features import QUANTISED_RANGE
+from videozoo.io.features import QUANTIZED_RANGE
 from videozoo.transforms.labels import multi_hot
 from videozoo.transforms.registry import register_input
 
 __all__ = ["FeaturePipeline", "FeatureRecord", "FeaturesInput"]
 
-HALF_BIN = QUANTISED_RANGE / 512
+HALF_BIN = QUANTIZED_RANGE / 512
 
 
 @register_input
@@ -75,7 +75,7 @@ class FeaturesInput(InputSpec):
         features = np.asarray(batch["features"])[:, : num_frames.max()]
         mask = np.arange(features.shape[1]) < num_frames[:, None]
         if features.dtype == np.uint8:
-            features = features.astype(np.float32) * np.float32(QUANTISED_RANGE / 255) + self.lowest
+            features = features.astype(np.float32) * np.float32(QUANTIZED_RANGE / 255) + self.lowest
         return {**batch, "features": np.where(mask[..., None], features, 0).astype(np.float32), "mask": mask}
 
     def to_device(self, batch: Batch, device: Any) -> dict[str, Any]:
@@ -90,13 +90,13 @@ class FeaturesInput(InputSpec):
         mask = torch.arange(longest, device=features.device) < moved["num_frames"].unsqueeze(1)
         if features.dtype == torch.uint8:
             low = torch.from_numpy(self.lowest).to(features.device)
-            features = features.float() * (QUANTISED_RANGE / 255) + low
+            features = features.float() * (QUANTIZED_RANGE / 255) + low
         return {**moved, "features": features.float().masked_fill(~mask.unsqueeze(-1), 0.0), "mask": mask}
 
     @property
     def lowest(self) -> np.ndarray:
         """The number that byte 0 stands for, float32 `[d]`."""
-        lows = np.array([HALF_BIN * mid - QUANTISED_RANGE / 2 for mid in self.mid_bin], np.float32)
+        lows = np.array([HALF_BIN * mid - QUANTIZED_RANGE / 2 for mid in self.mid_bin], np.float32)
         return np.repeat(lows, self.feature_dims)
 
     def model_sizes(self) -> dict[str, Any]:
