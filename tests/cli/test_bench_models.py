@@ -28,4 +28,4 @@ def test_a_table_and_figures(tmp_path):
 
 def test_no_such_model():
     result = CliRunner().invoke(app, ["bench", "models", "tms"])
-    assert str(result.exception) == "bench: no model is called 'tms'; videozoo list models names them"
+    assert str(result.exception) == "bench: no model matches 'tms'; see videozoo list models"

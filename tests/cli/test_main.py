@@ -81,7 +81,10 @@ def test_an_error_of_the_file_system_is_a_line(tmp_path):
     words = ["prepare", "frames", str(tmp_path / "clips"), str(tmp_path / "file/out")]
     done = subprocess.run([sys.executable, "-m", "videozoo", *words], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "out: not a directory; give another path" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        "out: not a directory; check its permissions, or give another path" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 @pytest.mark.parametrize("form", ["--out=~/r", "~/r", "data.train.path=~/r"])

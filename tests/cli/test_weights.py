@@ -78,7 +78,7 @@ def test_another_number_of_classes_drops_the_head(foreign, tmp_path):
     saved = checkpoint.read(tmp_path / "w.safetensors")
     task = build_task(saved.record, ("x", "y"))
     told = load_weights(task, saved)
-    assert told[1] == "left out, because there were 7 classes and now are 2: head.bias, head.weight"
+    assert told[1] == "left out, because the number of classes changed from 7 to 2: head.bias, head.weight"
     assert torch.equal(task.model.backbone.conv1.weight, model.backbone.conv1.weight)
 
 
@@ -105,7 +105,7 @@ def test_mistakes(foreign, tmp_path):
         run("import", foreign[0], "--source", "mit_tsm", "--out", out)
     with pytest.raises(WeightsError, match=r"there is no such card; did you mean 'tsm\.k400'"):
         run("import", "tsm_k400", "--out", out)
-    with pytest.raises(ConfigError, match="is no argument; write key=value"):
+    with pytest.raises(ConfigError, match="is not an argument; write key=value"):
         run("import", foreign[0], "fit.x=1", "--out", out)
     with pytest.raises(ConfigError, match=r"the format paddle is written to a name ending in \.pdparams"):
         run("export", out, "--format", "paddle", "--out", out)

@@ -192,7 +192,7 @@ def test_one_folder_of_classes_is_prepared_and_split(tmp_path, verb):
             draw(tmp_path / f"mine/{name}/{i}.mp4")
     out = tmp_path / "my out"
     result = CliRunner().invoke(app, [verb, str(tmp_path / "mine"), str(out), "--workers", "2"])
-    assert result.output.splitlines()[-1] == f"train from it: videozoo train '{out}' --out 'runs/my out'"
+    assert result.output.splitlines()[-1] == f"train on it: videozoo train '{out}' --out 'runs/my out'"
     data = records_of(out)
     assert data["train"].class_names == data["val"].class_names == ("grows", "shrinks")
     assert (data["train"].class_counts(), data["val"].class_counts()) == ([2, 2], [1, 1])
@@ -207,7 +207,7 @@ def test_prepared_halves_stay_as_they_are(tmp_path):
     assert f"videozoo train {tmp_path / 'out'} --out runs/out" in run(tmp_path / "data", tmp_path / "out")
     assert [len(dataset) for dataset in records_of(tmp_path / "out").values()] == [4, 2]
     result = CliRunner().invoke(app, ["shards", str(tmp_path / "data"), str(tmp_path / "tars")])
-    assert "train from it: videozoo train" in result.output
+    assert "train on it: videozoo train" in result.output
     assert [len(dataset) for dataset in records_of(tmp_path / "tars").values()] == [4, 2]
 
 

@@ -1,4 +1,4 @@
-"""Arguments of a model and of its input on the command line, as several verbs take them."""
+"""Command-line arguments of a model and of its input, for several commands."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["read_arguments"]
 
 
 def read_arguments(args: list[str]) -> dict[str, dict[str, Any]]:
-    """What the "model" gets of `key=value`, and its "input" of `input.key=value`; values are YAML.
+    """Returns the arguments of the "model" (`key=value`) and of its "input" (`input.key=value`); values are YAML.
 
     Raises:
-        ConfigError: an argument is not of this form.
+        ConfigError: an argument does not have this form.
     """
     from videozoo.errors import ConfigError
     from videozoo.structured import parse_yaml
@@ -23,6 +23,8 @@ def read_arguments(args: list[str]) -> dict[str, dict[str, Any]]:
         if not dot:
             section, field = "model", key
         if not equals or not field or section not in sections:
-            raise ConfigError(f"{arg}: is no argument; write key=value for the model, input.key=value for its input")
+            raise ConfigError(
+                f"{arg}: is not an argument; write key=value for the model, input.key=value for its input"
+            )
         sections[section][field] = parse_yaml(text, where=arg, advice="quote the value", error=ConfigError)
     return sections

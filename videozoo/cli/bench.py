@@ -1,30 +1,34 @@
-"""`videozoo bench`: what things cost on this machine."""
+"""`videozoo bench`: measures training and models on this machine."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["app", "data", "models"]
 
-app = typer.Typer(help="Measure what training and models cost here.", no_args_is_help=True)
+app = typer.Typer(help="Measure training and models on this machine.", no_args_is_help=True)
 
 
 @app.callback()
 def bench() -> None:
-    """Measure what training and models cost here."""
+    """Measure training and models on this machine."""
 
 
-@app.command(short_help="Say where a training step's time goes.")
+@app.command(short_help="Find the bottleneck of training.")
 def data(
-    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder with one folder a class."),
+    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder with one folder per class."),
     overrides: list[str] = typer.Argument(None, help="key=value, e.g. fit.num_workers=8"),
-    steps: int = typer.Option(20, min=1, help="Steps that are measured, after a quarter as many to warm up."),
+    steps: int = typer.Option(20, min=1, help="Steps to measure, after a quarter as many for warm-up."),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON on stdout, and nothing else."),
 ) -> None:
-    """Say where a training step's time goes, and what would make it faster; trains some steps and keeps nothing."""
+    """Measure the parts of a training step and report the bottleneck; trains some steps and discards the result."""
     import dataclasses
     import json
 
@@ -37,9 +41,9 @@ def data(
     from videozoo.report.profile import verdict
 
     found = profile_data(loaded, num_steps=steps, warmup_steps=max(steps // 4, 1))
-    told = verdict(found)
+    advice = verdict(found)
     if as_json:
-        figures = {**dataclasses.asdict(found), "engine_s": found.engine_s, "verdict": dataclasses.asdict(told)}
+        figures = {**dataclasses.asdict(found), "engine_s": found.engine_s, "verdict": dataclasses.asdict(advice)}
         typer.echo(json.dumps(figures, indent=2))
         return
     typer.echo(
@@ -58,7 +62,7 @@ def data(
     typer.echo(f"\nits data takes one worker {found.prepare_s:.4f} s:")
     for name, seconds in found.prepare.items():
         typer.echo(_row(name, seconds, found.prepare_s))
-    typer.echo(f"\n{told.text}")
+    typer.echo(f"\n{advice.text}")
 
 
 def _row(name: str, seconds: float, whole_s: float, *, width: int = 40) -> str:
@@ -68,21 +72,17 @@ def _row(name: str, seconds: float, whole_s: float, *, width: int = 40) -> str:
 
 @app.command(short_help="Time models: forward pass and training step.")
 def models(
-    pattern: str = typer.Argument("*", help="Which models, as in 'tsm' or 'pp*'."),
-    args: list[str] = typer.Argument(None, help="key=value arguments for each of them, e.g. backbone=resnet18"),
-    batch: int = typer.Option(1, min=1, help="Clips that go through a model together."),
-    steps: int = typer.Option(3, min=1, help="Passes of each kind that are measured, after one to warm up."),
-    mode: list[str] = typer.Option(
-        None, help="eager, channels_last, compiled or bf16; may be repeated. All by default."
-    ),
-    train: bool = typer.Option(True, help="Measure training steps as well."),
-    cpu_time: bool = typer.Option(False, "--cpu-time", help="Count core-seconds: for machines that others use, too."),
+    pattern: str = typer.Argument("*", help="Pattern of model names, e.g. 'tsm' or 'pp*'."),
+    args: list[str] = typer.Argument(None, help="Arguments of every model: key=value, e.g. backbone=resnet18"),
+    batch: int = typer.Option(1, min=1, help="Clips per forward pass."),
+    steps: int = typer.Option(3, min=1, help="Passes of each kind to measure, after one for warm-up."),
+    mode: list[str] = typer.Option(None, help="eager, channels_last, compiled or bf16; may be repeated; default all."),
+    train: bool = typer.Option(True, help="Measure training steps, too."),
+    cpu_time: bool = typer.Option(False, "--cpu-time", help="Measure CPU time (core-seconds), for shared machines."),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON on stdout, and nothing else."),
     out: Path = typer.Option(None, help="Write the table as Markdown to this file."),
 ) -> None:
     """Time a forward pass and a training step of models at their published input, on this machine."""
-    import dataclasses
-    import functools
     import json
     import os
 
@@ -90,37 +90,19 @@ def models(
 
     from videozoo.cli.arguments import read_arguments
     from videozoo.errors import ConfigError
-    from videozoo.models.registry import create_model, list_models
-    from videozoo.models.speed import MODES, time_model
+    from videozoo.models.registry import list_models
     from videozoo.tasks.device import pick_device
 
     names = list_models(pattern)
     if not names:
-        raise ConfigError(f"bench: no model is called '{pattern}'; videozoo list models names them")
+        raise ConfigError(f"bench: no model matches '{pattern}'; see videozoo list models")
     given = read_arguments(args or [])["model"]
     device = pick_device()
+    options = {"modes": mode, "batch_size": batch, "num_steps": steps, "train": train, "cpu_time": cpu_time}
     figures = []
     for name in names:
-        make = functools.partial(create_model, name, **given)
-        model = make()
-        row: dict[str, Any] = {
-            "model": name,
-            "input_shape": list(model.input_shape),
-            "num_params": sum(p.numel() for p in model.parameters()),
-        }
-        del model
-        timings = time_model(
-            make,
-            modes=mode or MODES,  # type: ignore[arg-type]
-            batch_size=batch,
-            num_steps=steps,
-            train=train,
-            cpu_time=cpu_time,
-            device=device,
-        )
-        row["timings"] = {timing.mode: dataclasses.asdict(timing) for timing in timings}
-        figures.append(row)
-        typer.echo(_model_line(row), err=True)
+        figures.append(_time_model(name, given, device=device, options=options))
+        typer.echo(_model_line(figures[-1]), err=True)
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     where = f"{where}; torch {torch.__version__}, {batch} clip{'s' if batch > 1 else ''}, median of {steps}"
     seconds = "Core-seconds" if cpu_time else "Seconds"
@@ -134,13 +116,36 @@ def models(
         typer.echo(f"\n{table}", nl=False)
 
 
+def _time_model(
+    name: str, given: Mapping[str, Any], *, device: torch.device, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the size of a model and its timings by mode."""
+    import dataclasses
+    import functools
+
+    from videozoo.models.registry import create_model
+    from videozoo.models.speed import MODES, time_model
+
+    make = functools.partial(create_model, name, **given)
+    model = make()
+    row: dict[str, Any] = {
+        "model": name,
+        "input_shape": list(model.input_shape),
+        "num_params": sum(p.numel() for p in model.parameters()),
+    }
+    del model
+    timings = time_model(make, device=device, **{**options, "modes": options["modes"] or MODES})
+    row["timings"] = {timing.mode: dataclasses.asdict(timing) for timing in timings}
+    return row
+
+
 def _model_line(row: dict[str, Any]) -> str:
-    told = (f"{mode} {_cell(timing)}" for mode, timing in row["timings"].items())
-    return f"{row['model']}: {', '.join(told)} s"
+    cells = (f"{mode} {_cell(timing)}" for mode, timing in row["timings"].items())
+    return f"{row['model']}: {', '.join(cells)} s"
 
 
 def _markdown(rows: list[dict[str, Any]], heading: str) -> str:
-    """A table with forward / training step in seconds a mode, and below it why something is missing."""
+    """Returns a Markdown table of seconds per forward pass / training step by mode, and reasons for missing values."""
     modes = list(rows[0]["timings"])
     lines = [
         heading,

@@ -1,4 +1,4 @@
-"""`videozoo eval`: the scores of a run on held-out data, with a report to read."""
+"""`videozoo eval`: scores a run on held-out data and writes a report."""
 
 from __future__ import annotations
 
@@ -35,29 +35,31 @@ class Precision(str, enum.Enum):
 
 
 def evaluate_command(
-    run: Path = typer.Argument(help="A run directory (its best checkpoint is taken) or a weight file."),
+    run: Path = typer.Argument(help="A run directory (its best checkpoint is used) or a weight file."),
     overrides: list[str] = typer.Argument(
-        None, help="input.key=value, task.key=value or data.val.key=value, where testing differs from training."
+        None, help="input.key=value, task.key=value or data.val.key=value, to differ from training."
     ),
-    data: Path = typer.Option(None, help="A folder with one folder a class, or a list file [the run's own data]."),
-    split: Split = typer.Option(Split.val, help="Which split of that data."),
-    views: str = typer.Option(None, help="Clips x crops a video, e.g. 10x3 [as the run's input says]."),
-    batch_size: int = typer.Option(None, min=1, help="Samples a batch [as in training, over the views]."),
-    num_workers: int = typer.Option(None, min=0, help="Processes that decode [as in training]."),
+    data: Path = typer.Option(None, help="A folder with one folder per class, or a list file; default the run's data."),
+    split: Split = typer.Option(Split.val, help="Split of the data."),
+    views: str = typer.Option(
+        None, help="Views per video (clips x crops), e.g. 10x3; default those of the run's input."
+    ),
+    batch_size: int = typer.Option(None, min=1, help="Samples per batch; default as many views as in training."),
+    num_workers: int = typer.Option(None, min=0, help="Decoding processes; default as in training."),
     allow_code: AllowCode = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     device: str = typer.Option("auto", help="cpu, cuda, cuda:1, mps or auto."),
     group_by: str = typer.Option(
         None,
-        help="Clips of one recording are not independent: a column of the data, or a regular expression whose first "
-        "group in the id or file name is the recording [each sample is its own].",
+        help="Column of the data with the recording of each sample, or a regular expression whose first group in the "
+        "id or file name is the recording; clips of one recording are not independent. Default one per sample.",
     ),
-    precision: Precision = typer.Option(Precision.fp32, help="Of the forward pass."),
-    out: Path = typer.Option(None, help="Folder of the report [RUN/eval/SPLIT, with the views if given]."),
+    precision: Precision = typer.Option(Precision.fp32, help="Number format of the forward pass."),
+    out: Path = typer.Option(None, help="Folder of the report; default RUN/eval/SPLIT, with the views if given."),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON on stdout, and nothing else."),
 ) -> None:
-    """Score a trained model: accuracy with its interval, per class, confusions; JSON and an HTML page."""
+    """Score a trained model: scores with intervals, per class, confusions; writes JSON and an HTML page."""
     from videozoo.engine.evaluate_run import EvalOptions, evaluate_run, report_dir
 
     changes: dict[str, Any] = _changes(overrides or (), split=split.value)
@@ -129,7 +131,7 @@ def _print(found: Evaluation, folder: Path) -> None:
 
 
 def _changes(overrides: Sequence[str], *, split: str) -> dict[str, dict[str, Any]]:
-    """`input_args`, `task_args` and `data_args` that overrides of a finished run mean."""
+    """Returns `input_args`, `task_args` and `data_args` from the overrides of a finished run."""
     from videozoo.config.recipe import SECTIONS, SPLITS, read_overrides
     from videozoo.errors import ConfigError, did_you_mean
 
@@ -138,15 +140,13 @@ def _changes(overrides: Sequence[str], *, split: str) -> dict[str, dict[str, Any
         section, *rest = override.partition("=")[0].split(".")
         if section not in ("input", "task", "data"):
             hint = f"; {takes}" if section in (*SECTIONS, "seed") else did_you_mean(section, ("input", "task", "data"))
-            raise ConfigError(f"eval: '{override}' is nothing that testing can change{hint}")
+            raise ConfigError(f"eval: '{override}' cannot change after training{hint}")
         if section == "data" and rest and rest[0] not in SPLITS:
             raise ConfigError(f"eval: '{override}': there is no split '{rest[0]}'{did_you_mean(rest[0], SPLITS)}")
         if section == "data" and rest and rest[0] != split:
-            raise ConfigError(
-                f"eval: '{override}' is not about data.{split}, which is evaluated; give --split {rest[0]}"
-            )
+            raise ConfigError(f"eval: '{override}' does not apply to data.{split}; give --split {rest[0]}")
         if len(rest) < (2 if section == "data" else 1):
-            raise ConfigError(f"eval: '{override}' says no key; {takes}")
+            raise ConfigError(f"eval: '{override}' has no key; {takes}")
     found = read_overrides(overrides)
     data = found.get("data", {}).get(split, {})
     return {"input_args": found.get("input", {}), "task_args": found.get("task", {}), "data_args": data}

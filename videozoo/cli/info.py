@@ -1,4 +1,4 @@
-"""`videozoo list` and `videozoo show`: what there is, and what a recipe says once resolved."""
+"""`videozoo list` and `videozoo show`: lists the available parts, and prints resolved recipes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from videozoo.cli.reading import AllowCode
 
 __all__ = ["Kind", "list_parts", "show"]
 
-PIPED_WIDTH = 240  # addresses stay whole, for grep
+PIPED_WIDTH = 240  # keeps URLs on one line, for grep
 
 
 class Kind(str, enum.Enum):
-    """What `videozoo list` can list."""
+    """The kinds of parts that `videozoo list` lists."""
 
     recipes = "recipes"
     models = "models"
@@ -37,8 +37,8 @@ _HOMES = {
 }
 
 
-def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list."), allow_code: AllowCode = None) -> None:
-    """List the recipes, models and other parts that a recipe may name."""
+def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="Kind of parts."), allow_code: AllowCode = None) -> None:
+    """List the available recipes, models and other parts."""
     import importlib
 
     from rich import box, print
@@ -51,7 +51,7 @@ def list_parts(kind: Kind = typer.Argument(Kind.recipes, help="What to list."), 
         return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column(kind.value.rstrip("s"), no_wrap=True)
-    table.add_column("what it is")
+    table.add_column("description")
     if kind is Kind.recipes:
         for name, path in list_recipes().items():
             table.add_row(name, read_header(path).partition("\n")[0])
@@ -72,18 +72,18 @@ def _list_weights() -> None:
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("weights", no_wrap=True)
-    table.add_column("score that its publisher states, and where it is", overflow="fold")
+    table.add_column("published score, and URL", overflow="fold")
     for name, card in CARDS.items():
-        note = "" if card.is_usable() else " (this version has no such model)"
+        note = "" if card.is_usable() else " (not supported by this version)"
         table.add_row(name, f"{card.published}{note}\n{card.urls[0]} ({card.license})")
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 def show(
-    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder of class folders."),
+    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder with one folder per class."),
     overrides: list[str] = typer.Argument(None, help="key=value, e.g. optim.lr=0.01"),
 ) -> None:
-    """Print a recipe as a run of it has it: defaults and sizes filled in, all of its keys checked."""
+    """Print a resolved recipe, with defaults and sizes filled in; checks all of its keys."""
     import yaml
 
     from videozoo.config.recipe import load_recipe

@@ -1,4 +1,4 @@
-"""The command line: one thin module a verb, loaded when the verb is called."""
+"""The command line: one module per command, imported when the command runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # drawing boxes would take longer than all the rest of --help
+    rich_markup_mode=None,  # drawing boxes would take longer than the rest of --help
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -58,11 +58,11 @@ def root(
 app.command("train", short_help="Train a model from a recipe or a folder of clips.")(train.train)
 app.command("runs")(runs.runs)
 app.command("eval", short_help="Score a trained model on held-out data, with a report.")(eval.evaluate_command)
-app.command("predict", short_help="Say what happens in videos, and when.")(predict.predict)
-app.command("extract", short_help="Store what a network sees of videos, as features.")(extract.extract)
+app.command("predict", short_help="Predict the content of videos, with times.")(predict.predict)
+app.command("extract", short_help="Extract features of videos and store them.")(extract.extract)
 app.command("index")(index.index)
-app.command("search", short_help="Find the moments that a sentence tells of.")(search.search)
-app.command("synth", short_help="Make a world of moving shapes: videos with labels.")(synth.synth)
+app.command("search", short_help="Find the moments that match a sentence.")(search.search)
+app.command("synth", short_help="Generate labeled videos of moving shapes.")(synth.synth)
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(bench.app, name="bench")
 app.command("show", short_help="Print a recipe with every default filled in.")(info.show)
@@ -70,33 +70,33 @@ app.command("list", short_help="List recipes, models and other parts.")(info.lis
 app.command("info", short_help="Count a model's parameters, operations, activations.")(model.info)
 app.command("import", short_help="Convert another project's weights.")(weights.import_weights)
 app.command("export")(weights.export_weights)
-app.command("demo", short_help="Make a world, train on it, evaluate, predict: 5 minutes.")(demo.demo)
+app.command("demo", short_help="Generate data, train, evaluate, predict: 5 minutes.")(demo.demo)
 
 
-# Jobs over files: one that crashes the decoder is named, and the job goes on without it.
+# Jobs over files: a file that crashes the decoder is reported, and the job continues without it.
 _SUPERVISED = ("predict", "extract", "index", "search", "eval")
-# A full disk or quota, a file that may not grow, a disk that fails.
+# A full disk or quota, a file size limit, a failing disk.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
-    """Runs the command line; an error that we raise, or the file system, is one line on stderr and exit status 1."""
-    # Threads that spin while they wait take the cores that data loading needs: on two busy cores a training step
-    # took 3.9 s spinning and 0.7 s sleeping. Read when torch loads, so it is set here.
+    """Runs the command line; errors of the package or of the file system give one line on stderr and exit status 1."""
+    # Waiting threads that spin occupy the cores of data loading: on two busy cores a training step took 3.9 s with
+    # spinning and 0.7 s with sleeping. Set here, because torch reads it on import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.argv[1:] = map(_at_home, sys.argv[1:])
     prepare_streams()
-    is_alone = "RANK" not in os.environ  # a process of torchrun's cannot come back
+    is_alone = "RANK" not in os.environ  # a process of torchrun cannot restart
     if sys.argv[1:2] and sys.argv[1] in _SUPERVISED and is_alone:
         sys.exit(supervise(_run))
     sys.exit(_run())
 
 
 def _at_home(argument: str) -> str:
-    """Returns an argument with its `~` replaced by the home folder; shells leave that of `--out=~/r` and of '~/r'."""
+    """Returns an argument with its `~` replaced by the home folder; shells do not expand `--out=~/r` and '~/r'."""
     option, equals, value = argument.partition("=")
     if argument.startswith("--") and value.startswith("~"):
-        return option + equals + os.path.expanduser(value)  # noqa: PTH111 (patterns, too)
+        return option + equals + os.path.expanduser(value)  # noqa: PTH111 (also for patterns)
     return os.path.expanduser(argument)  # noqa: PTH111
 
 
@@ -105,7 +105,7 @@ def _run() -> int:
     try:
         status = _exit_status()
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has enough
+    except BrokenPipeError:  # the reader has closed the pipe
         status = 1
     except VideoZooError as error:
         if os.environ.get("VIDEOZOO_TRACEBACK"):
@@ -139,7 +139,7 @@ def _sentence_of(error: OSError) -> str:
     if error.errno in _NO_ROOM:
         where = f"{error.filename}: cannot be written" if error.filename is not None else "output: cannot be written"
         return f"{where} ({reason}); free some space, or write to another disk"
-    return f"{os.fsdecode(error.filename)}: {reason}; give another path, or allow this one"
+    return f"{os.fsdecode(error.filename)}: {reason}; check its permissions, or give another path"
 
 
 def _fail(message: str) -> int:

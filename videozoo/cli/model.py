@@ -1,4 +1,4 @@
-"""`videozoo info`: the size and cost of a model, measured on one clip."""
+"""`videozoo info`: measures the size and cost of a model on one clip."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["info"]
 
 
 def info(
-    model: str = typer.Argument(help="A model of `videozoo list models`."),
-    args: list[str] = typer.Argument(None, help="Its arguments: key=value, e.g. backbone=resnet18"),
-    depth: int = typer.Option(2, min=0, help="How deep the table of layers goes; 0 leaves it out."),
+    model: str = typer.Argument(help="Name of a model, see `videozoo list models`."),
+    args: list[str] = typer.Argument(None, help="Arguments of the model: key=value, e.g. backbone=resnet18"),
+    depth: int = typer.Option(2, min=0, help="Depth of the table of layers; 0 omits it."),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON on stdout, and nothing else."),
     allow_code: AllowCode = None,
 ) -> None:
@@ -40,10 +40,10 @@ def info(
     console = Console()
     facts = Table(box=None, show_header=False)
     facts.add_row("parameters", f"{found.num_params / 1e6:.2f} M")
-    facts.add_row("operations", f"{found.flops / 1e9:.2f} GFLOPs a clip (a multiply-add is 2)")
+    facts.add_row("operations", f"{found.flops / 1e9:.2f} GFLOPs per clip (a multiply-add is 2)")
     facts.add_row("input", f"{' x '.join(map(str, found.input_shape))} (t c h w)")
     facts.add_row("weights", f"{found.weight_bytes / 2**20:.1f} MiB in float32")
-    facts.add_row("kept for backward", f"{found.saved_bytes / 2**20:.1f} MiB at batch 1, beside the weights")
+    facts.add_row("kept for backward", f"{found.saved_bytes / 2**20:.1f} MiB at batch 1, in addition to the weights")
     console.print(facts)
     rows = [layer for layer in found.layers if layer.name.count(".") < depth]
     if not rows:

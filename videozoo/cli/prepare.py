@@ -1,4 +1,4 @@
-"""`videozoo prepare`: data made ready once, so that training reads it faster."""
+"""`videozoo prepare`: converts data for faster training."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "frames", "reencode", "shards"]
 
-app = typer.Typer(help="Make data ready for training.", no_args_is_help=True)
+app = typer.Typer(help="Convert data for faster training.", no_args_is_help=True)
 
 Clips = Annotated[
-    Path, typer.Argument(help="A folder with one sub-folder a class (or train/ and val/), or a list file.")
+    Path, typer.Argument(help="A folder with one subfolder per class (or train/ and val/), or a list file.")
 ]
-ShortSide = Annotated[int, typer.Option(min=0, help="Frames are scaled down to this short side; 0 leaves them.")]
-Root = Annotated[Path | None, typer.Option(help="Where a list's relative paths start; its own folder by default.")]
-ClassNames = Annotated[Path | None, typer.Option(help="A file with the class names, one a line.")]
-MultiLabel = Annotated[bool, typer.Option("--multi-label", help="A list's clips have any number of labels.")]
-SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out a list's videos that are not there.")]
+ShortSide = Annotated[
+    int, typer.Option(min=0, help="Short side to which larger frames are scaled down; 0 keeps their size.")
+]
+Root = Annotated[Path | None, typer.Option(help="Folder of a list's relative paths; default the list's folder.")]
+ClassNames = Annotated[Path | None, typer.Option(help="File with the class names, one per line.")]
+MultiLabel = Annotated[bool, typer.Option("--multi-label", help="Clips of the list have any number of labels.")]
+SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Skip missing videos of a list.")]
 
 
 @app.callback()
 def prepare() -> None:
-    """Make data ready for training."""
+    """Convert data for faster training."""
 
 
 @app.command(short_help="Decode videos to folders of JPEG frames.")
 def frames(
     data: Clips,
-    out: Path = typer.Argument(help="Where the frames and their lists go."),
+    out: Path = typer.Argument(help="Output folder of the frames and their lists."),
     short_side: ShortSide = 256,
-    quality: int = typer.Option(90, min=2, max=95, help="JPEG quality; 95 is the best and largest."),
-    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos decoded at the same time."),
+    quality: int = typer.Option(90, min=2, max=95, help="JPEG quality, 2..95."),
+    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos decoded in parallel."),
     root: Root = None,
     class_names: ClassNames = None,
     multi_label: MultiLabel = False,
     skip_missing: SkipMissing = False,
 ) -> None:
-    """Decode videos to folders of JPEG frames, with list files to train from. Run it again to go on."""
+    """Decode videos to folders of JPEG frames, with list files for training. Run it again to continue."""
     from videozoo.data.frames import prepare_frames
 
     write = functools.partial(prepare_frames, short_side_px=short_side or None, quality=quality, num_workers=workers)
@@ -54,21 +56,21 @@ def frames(
     _prepare(datasets, out, write, unit="video")
 
 
-@app.command(short_help="Encode videos smaller, with more key frames.")
+@app.command(short_help="Re-encode videos: smaller, with more key frames.")
 def reencode(
     data: Clips,
-    out: Path = typer.Argument(help="Where the videos and their lists go; folders are as in the data."),
+    out: Path = typer.Argument(help="Output folder of the videos and their lists; keeps the folders of the data."),
     short_side: ShortSide = 256,
-    gop: int = typer.Option(10, min=1, help="Frames from one key frame, where decoding can start, to the next."),
-    crf: float = typer.Option(20, min=0, max=51, help="Quality: 0 loses nothing, 51 is the worst and smallest."),
-    preset: str = typer.Option("medium", help="x264's, from ultrafast to veryslow."),
-    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos encoded at the same time."),
+    gop: int = typer.Option(10, min=1, help="Distance of key frames, at which decoding can start, in frames."),
+    crf: float = typer.Option(20, min=0, max=51, help="Constant quality, from 0 (lossless) to 51."),
+    preset: str = typer.Option("medium", help="Preset of x264, from ultrafast to veryslow."),
+    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos encoded in parallel."),
     root: Root = None,
     class_names: ClassNames = None,
     multi_label: MultiLabel = False,
     skip_missing: SkipMissing = False,
 ) -> None:
-    """Encode videos anew, smaller and with key frames close together, to train from. Run it again to go on."""
+    """Re-encode videos for training, smaller and with close key frames. Run it again to continue."""
     from videozoo.data.frames import convert_videos
     from videozoo.io.reencode import reencode as encode
 
@@ -82,16 +84,16 @@ def reencode(
 
 @app.command(short_help="Put many videos into few tar files.")
 def shards(
-    data: str = typer.Argument(help="A recipe, a folder with one sub-folder a class, or a list file."),
-    out: Path = typer.Argument(help="Where the tar files go: train-000000.tar, ..."),
-    shard_mb: int = typer.Option(500, "--shard-mb", min=1, help="Megabytes of video in each file, about."),
-    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos checked at the same time."),
+    data: str = typer.Argument(help="A recipe, a folder with one subfolder per class, or a list file."),
+    out: Path = typer.Argument(help="Output folder of the tar files train-000000.tar, ..."),
+    shard_mb: int = typer.Option(500, "--shard-mb", min=1, help="Approximate size of each file in megabytes."),
+    workers: int = typer.Option(os.cpu_count() or 1, min=1, help="Videos checked in parallel."),
     root: Root = None,
     class_names: ClassNames = None,
     multi_label: MultiLabel = False,
     skip_missing: SkipMissing = False,
 ) -> None:
-    """Put many videos into few tar files (WebDataset's layout), for big sets and slow disks. Run it again to go on."""
+    """Put many videos into few tar files (WebDataset's layout), for slow disks. Run it again to continue."""
     from videozoo.data.shards import write_shards
 
     if data.endswith((".yaml", ".yml")) or not Path(data).exists():
@@ -109,7 +111,7 @@ def shards(
 
 
 def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[..., Any], *, unit: str) -> None:
-    """Writes every data set, and says how it went; exit status 1 if a video could not be used."""
+    """Writes every data set and prints a summary; exit status 1 if a video failed."""
     from videozoo.data.labels import CLASS_FILES
     from videozoo.errors import counted
     from videozoo.io.lock import locked
@@ -118,7 +120,7 @@ def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[...
     names = next(iter(datasets.values())).class_names
     num_failed = 0
     with locked(out):
-        if names != tuple(map(str, range(len(names)))):  # numbers are no names
+        if names != tuple(map(str, range(len(names)))):  # numbers are not names
             write_whole_text(out / CLASS_FILES[0], "".join(f"{name}\n" for name in names))
         for name, dataset in datasets.items():
             with progress_bars(console(stderr=True)) as progress:
@@ -133,32 +135,34 @@ def _prepare(datasets: Mapping[str, ClipDataset], out: Path, write: Callable[...
             num_failed += len(made.failed)
     _say_command(out, multi_label=any(dataset.multi_label for dataset in datasets.values()))
     if num_failed:
-        say("failed videos are left out of the lists; fetch them again and run the command again", err=True)
+        say("failed videos are left out of the lists; replace them and run the command again", err=True)
         raise typer.Exit(1)
 
 
 def _say_command(out: Path, *, multi_label: bool) -> None:
-    """Prints the command that trains from what was prepared, where one folder says it all."""
+    """Prints the command that trains on the prepared data, if one folder defines it."""
     import contextlib
     import shlex
 
     from videozoo.data.prepared import data_section
     from videozoo.errors import ConfigError
 
-    with contextlib.suppress(ConfigError):  # lists of several sets: which one is for training is the user's to say
+    with contextlib.suppress(ConfigError):  # lists of several data sets: the user selects the one for training
         splits = data_section(out)
         overrides = [f"data.{split}.multi_label=true" for split in splits] if multi_label else []
         command = ["videozoo", "train", str(out), *overrides, "--out", str(Path("runs") / out.resolve().name)]
-        say(f"train from it: {shlex.join(command)}")
+        say(f"train on it: {shlex.join(command)}")
 
 
-@app.command("yt8m-pkl", short_help="Write the pickles of YouTube-8M that PaddleVideo reads.")
+@app.command("yt8m-pkl", short_help="Write YouTube-8M as pickles for PaddleVideo.")
 def yt8m_pkl(
-    data: str = typer.Argument(help="YouTube-8M's frame-level TFRecord shards: a folder, a pattern or a list."),
-    out: Path = typer.Argument(help="Where the pickles go; beside it, OUT.list names them."),
-    workers: int = typer.Option(os.cpu_count() or 1, min=0, help="Shards converted at the same time; 0: none beside."),
+    data: str = typer.Argument(help="Frame-level TFRecord shards of YouTube-8M: a folder, a pattern or a list."),
+    out: Path = typer.Argument(help="Output folder of the pickles; OUT.list lists them."),
+    workers: int = typer.Option(
+        os.cpu_count() or 1, min=0, help="Parallel conversion processes; 0 runs in this process."
+    ),
 ) -> None:
-    """Write PaddleVideo's pickles of YouTube-8M, one a shard; training reads the shards themselves."""
+    """Write YouTube-8M as PaddleVideo's pickles, one per shard; training here reads the shards directly."""
     from videozoo.data.youtube8m import find_shards
     from videozoo.data.youtube8m_pkl import write_pickles
     from videozoo.io.whole_file import write_whole_text
@@ -179,7 +183,7 @@ def yt8m_pkl(
 
 
 def _read_recipe(name: str) -> dict[str, ClipDataset]:
-    """The data sets of a recipe, all with the classes of the first."""
+    """Returns the data sets of a recipe, all with the classes of the first one."""
     from videozoo.config.check import accepted, build
     from videozoo.config.recipe import load_recipe
     from videozoo.contracts.record import ClipRecord
@@ -195,19 +199,19 @@ def _read_recipe(name: str) -> dict[str, ClipDataset]:
             given["class_names"] = next(iter(found.values())).class_names
         found[split] = build(part, rest, where=f"{name}: data.{split}", **given)
         if not isinstance(found[split][0], ClipRecord):
-            raise ConfigError(f"{name}: data.{split}: holds no video files; shards are made of those")
+            raise ConfigError(f"{name}: data.{split}: holds no video files; shards need video files")
     return found
 
 
 def _read(
     data: Path, out: Path, *, root: Path | None, class_names: Path | None, multi_label: bool, skip_missing: bool
 ) -> dict[str, ClipDataset]:
-    """The data sets in `data` by the names of their lists; classes are those that `out` knows, if nothing is said."""
+    """Returns the data sets in `data` by the names of their lists; default classes are those of `out`."""
     from videozoo.data.clip_folder import clip_folder, subset_folders
     from videozoo.data.clip_list import clip_list
     from videozoo.data.labels import CLASS_FILES
 
-    kept = out / CLASS_FILES[0]  # a later list of the same data must mean the same classes
+    kept = out / CLASS_FILES[0]  # a later list of the same data must have the same classes
     if class_names is None and kept.is_file():
         class_names = kept
     if data.is_dir() and subset_folders(data):

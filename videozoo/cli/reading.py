@@ -1,4 +1,4 @@
-"""Options and reports of all verbs that read videos; the options take effect when they are parsed."""
+"""Options and reports of all commands that read videos; the options take effect when they are parsed."""
 
 from __future__ import annotations
 
@@ -35,21 +35,17 @@ def _allow(modules: list[str] | None) -> list[str] | None:
 
 AllowCode = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--allow-code", callback=_allow, help="Import this module, with parts of your own; may be repeated."),
+    typer.Option("--allow-code", callback=_allow, help="Import this module with your own parts; may be repeated."),
 ]
 MaxPixels = Annotated[
     Optional[int],  # noqa: UP045 (typer reads it on Python 3.10)
-    typer.Option(
-        min=1, callback=_bound, help=f"Pixels of a frame above which a file is refused [{MAX_PIXELS}, 8192x8192]."
-    ),
+    typer.Option(min=1, callback=_bound, help=f"Largest number of pixels per frame; default {MAX_PIXELS} (8192x8192)."),
 ]
-Strict = Annotated[
-    bool, typer.Option("--strict", callback=_strict, help="Refuse videos with damage that the decoder conceals.")
-]
+Strict = Annotated[bool, typer.Option("--strict", callback=_strict, help="Refuse videos with concealed damage.")]
 
 
 def print_problems(notes: Console, title: str, reasons: Iterable[str]) -> None:
-    """Prints reasons below a title; nothing without any."""
+    """Prints reasons below a title, if there are any."""
     lines = list(reasons)
     if lines:
         notes.print(title, style="red")
@@ -58,8 +54,8 @@ def print_problems(notes: Console, title: str, reasons: Iterable[str]) -> None:
 
 
 def print_damage(notes: Console, damaged: Mapping[str, int]) -> None:
-    """Prints the number of damaged frames that the decoder concealed, by video."""
+    """Prints the number of frames with concealed damage, by video."""
     from videozoo.errors import counted
 
     lines = (f"{name}: {counted(number, 'frame')}" for name, number in damaged.items())
-    print_problems(notes, "damage that the decoder concealed (--strict makes it an error):", lines)
+    print_problems(notes, "damage concealed by the decoder (--strict makes it an error):", lines)

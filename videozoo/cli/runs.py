@@ -1,4 +1,4 @@
-"""`videozoo runs`: a table of the runs in a folder, and their curves as a picture."""
+"""`videozoo runs`: prints a table of the runs in a folder, and draws their curves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["runs"]
 
 
 def runs(
-    folder: Path = typer.Argument(Path("runs"), help="A run, or a folder of runs at any depth."),
-    plot: Path = typer.Option(None, "--plot", help="Write the curves of loss and scores to this PNG."),
-    sort: bool = typer.Option(False, "--sort", help="Best first, by the first score; by name otherwise."),
+    folder: Path = typer.Argument(Path("runs"), help="A run, or a folder with runs at any depth."),
+    plot: Path = typer.Option(None, "--plot", help="PNG file for the curves of loss and scores."),
+    sort: bool = typer.Option(False, "--sort", help="Sort by the first score, best first."),
 ) -> None:
-    """List runs with their best scores, and how far they came."""
+    """List runs with their best scores and progress."""
     from rich import box
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`videozoo synth`: a motion world, drawn and encoded."""
+"""`videozoo synth`: generates and encodes a motion world."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ __all__ = ["synth"]
 
 def synth(
     out: Path = typer.Argument(help="An empty or new folder."),
-    kind: str = typer.Option("clips", help="clips (a motion each), untrimmed (long), captions, queries or yt8m."),
-    num_train: int = typer.Option(None, help="Training videos [clips: 800, untrimmed: 80]."),
-    num_val: int = typer.Option(None, help="Held-out videos [clips: 200, untrimmed: 20]."),
-    size: int = typer.Option(None, help="Side of the picture in pixels [64]."),
-    length: float = typer.Option(None, help="Seconds a video, on average [clips: 2, untrimmed: 30]."),
-    fps: int = typer.Option(None, help="Frames a second [12]."),
-    classes: int = typer.Option(None, help="Use the first so many of the classes [8]."),
-    features: str = typer.Option(None, help="Of yt8m: made by a random network, or by one of imagenet [random]."),
-    seed: int = typer.Option(0, help="Another seed makes another world."),
-    workers: int = typer.Option(None, help="Processes; 0 for none beside this one [one a core]."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the world that is there."),
+    kind: str = typer.Option("clips", help="clips (one motion each), untrimmed (long), captions, queries or yt8m."),
+    num_train: int = typer.Option(None, help="Number of training videos; default 800 clips or 80 untrimmed videos."),
+    num_val: int = typer.Option(None, help="Number of held-out videos; default 200 clips or 20 untrimmed videos."),
+    size: int = typer.Option(None, help="Side of the frames in pixels; default 64."),
+    length: float = typer.Option(
+        None, help="Average length of a video in seconds; default 2 for clips, 30 for untrimmed videos."
+    ),
+    fps: int = typer.Option(None, help="Frames per second; default 12."),
+    classes: int = typer.Option(None, help="Number of classes; default 8."),
+    features: str = typer.Option(None, help="Network of yt8m's features: random or imagenet; default random."),
+    seed: int = typer.Option(0, help="Random seed of the world."),
+    workers: int = typer.Option(None, help="Parallel processes; 0 runs in this process; default one per core."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing world."),
 ) -> None:
-    """Make a world of moving shapes in OUT: videos that only their motion tells apart, with labels."""
+    """Generate a world of moving shapes in OUT: labeled videos that differ only in motion."""
     from videozoo.config.check import accepted
     from videozoo.data.motion import KINDS
     from videozoo.errors import ConfigError, did_you_mean
@@ -55,4 +57,4 @@ def synth(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    say(f"{out}: {kind} are ready; scripts.jsonl says what each shows")
+    say(f"{out}: {kind} are ready; scripts.jsonl describes each of them")

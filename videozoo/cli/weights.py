@@ -1,4 +1,4 @@
-"""`videozoo import` and `videozoo export`: converts weights from other projects, and back."""
+"""`videozoo import` and `videozoo export`: convert weights from other projects, and back."""
 
 from __future__ import annotations
 
