@@ -378,7 +378,7 @@ def test_no_such_place(tmp_path):
     with pytest.raises(DataError, match=r"holds no features \(npz, npy, csv\); run `videozoo extract`"):
         FeatureStore(tmp_path)
     (tmp_path / "a.mat").touch()
-    with pytest.raises(DataError, match=r"a\.mat: '\.mat' is not a format of features; use npz, npy, csv, parquet or h5"):
+    with pytest.raises(DataError, match=r"a\.mat: '\.mat' is not a format of features; use npz, npy, csv, parquet"):
         FeatureStore(tmp_path / "a.mat")
     (tmp_path / "a.tfrecord").touch()
     with pytest.raises(DataError, match=r"holds no features .*read its \.tfrecord files as data set youtube8m"):
