@@ -10,7 +10,9 @@ PICTURE = Path(__file__).parent.parent / "docs" / "images" / "rooms.svg"
 
 HOLDS = {
     "cli": "one file for each command",
-    "loading": "opens checkpoints for prediction",
+    "loading": "opens networks for prediction",
+    "runtimes": "runs exported networks",
+    "export": "writes exported networks",
     "engine": "training and evaluation runs",
     "report": "curves, tables, HTML pages",
     "predict": "from a video to answers",

@@ -35,8 +35,12 @@ MAY_IMPORT = {
     "report": {"drawing", "io", "data", "metrics"},
     "engine": {"report", "layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
     "predict": {"drawing", "io", "transforms", "decoding", "sentences", "data"},
-    "loading": {"predict", "tasks"},
+    "runtimes": {"io", "transforms", "decoding", "sentences"},
+    "export": {"tasks", "runtimes", "predict"},
+    "loading": {"predict", "tasks", "runtimes"},
     "cli": {
+        "export",
+        "runtimes",
         "loading",
         "models",
         "weights",
@@ -53,7 +57,7 @@ MAY_IMPORT = {
 GROUND = ("errors", "version", "shapes", "structured", "contracts", "terminal", "config")
 
 # Rooms that work without torch: loading any of their modules imports neither torch nor its companions.
-WITHOUT_TORCH = {*GROUND, "drawing", "io", "transforms", "decoding", "metrics", "predict", "loading", "cli"}
+WITHOUT_TORCH = {*GROUND, "drawing", "io", "transforms", "decoding", "metrics", "predict", "runtimes", "loading", "cli"}
 TORCH_FORM = ROOT / "transforms/tensors.py"  # the torch form of the clip transforms, imported where it is asked for
 
 

@@ -102,8 +102,8 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"; {hint}accepted: {', '.join(names) or 'nothing'}"
 
 
-def require(package: str, *, extra: str, purpose: str) -> ModuleType:
-    """Imports an optional package; the error for a missing one names the extra that installs it.
+def require(package: str, *, extra: str | None, purpose: str) -> ModuleType:
+    """Imports an optional package; the error for a missing one names the extra that installs it, or the package.
 
     Raises:
         MissingPackageError: the package is not installed, or does not load on this machine.
@@ -111,6 +111,7 @@ def require(package: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except (ImportError, OSError, RuntimeError) as error:
+        wanted = package if extra is None else f"'videozoo[{extra}]'"
         raise MissingPackageError(
-            f"{purpose}: needs the package '{package}' ({error}); run: pip install 'videozoo[{extra}]'"
+            f"{purpose}: needs the package '{package}' ({error}); run: pip install {wanted}"
         ) from error

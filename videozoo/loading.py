@@ -18,8 +18,12 @@ from videozoo.predict.extractor import Extractor
 from videozoo.predict.index import RunMark
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.search import Searcher
+from videozoo.runtimes.folder import is_export
+from videozoo.runtimes.network import open_exported
 
 __all__ = ["load", "load_extractor", "load_searcher", "open_network"]
+
+GRAPH_ENDINGS = (".onnx", ".xml", ".pt2")
 
 
 def open_network(
@@ -29,7 +33,7 @@ def open_network(
     precision: Precision = "fp32",
     allow_code: Sequence[str] = (),
 ) -> Network:
-    """Opens the network of a run directory or a weight file (.pt, .safetensors), or "timm:NAME".
+    """Opens the network of a run directory or a weight file (.pt, .safetensors), an export's folder, or "timm:NAME".
 
     Args:
         allow_code: modules with parts of your own, imported first. A checkpoint that needs others is refused.
@@ -37,13 +41,18 @@ def open_network(
     Raises:
         WeightsError: there is no such file, it is damaged, does not fit its own record, or needs code that is not
             allowed.
-        ConfigError: an option that this machine does not take, or a module that cannot be imported.
-        MissingPackageError: torch is not installed.
+        ConfigError: an option that this machine does not take, a module that cannot be imported, or a graph
+            without the folder that it lies in.
+        MissingPackageError: torch is not installed, which all but exports need.
     """
+    import_modules(allow_code, where="allow_code")
+    if is_export(source):
+        return open_exported(source, device=device, precision=precision)
+    if (path := Path(source)).suffix in GRAPH_ENDINGS:
+        raise ConfigError(f"{path}: is a file of an exported network; give its folder, {path.parent}")
     require("torch", extra="torch", purpose=f"{os.fspath(source)}")
     from videozoo.tasks.network import open_torch
 
-    import_modules(allow_code, where="allow_code")
     return open_torch(source, device=device, precision=precision)
 
 
@@ -55,7 +64,7 @@ def load(
     views: str | None = None,
     allow_code: Sequence[str] = (),
 ) -> Predictor:
-    """Returns the predictor of a run directory or a weight file (.pt, .safetensors); see `Predictor`.
+    """Returns the predictor of a run directory, a weight file (.pt, .safetensors) or an export; see `Predictor`.
 
     Args:
         device: "cpu", "cuda", "cuda:1" ...; "auto" takes the accelerator of this machine, else the CPU.

@@ -23,6 +23,7 @@ from videozoo.cli import (
     search,
     synth,
     train,
+    verify,
     weights,
 )
 from videozoo.errors import TORCH_EXTRA, VideoZooError
@@ -69,7 +70,8 @@ app.command("show", short_help="Print a recipe with every default filled in.")(i
 app.command("list", short_help="List recipes, models and other parts.")(info.list_parts)
 app.command("info", short_help="Count a model's parameters, operations, activations.")(model.info)
 app.command("import", short_help="Convert another project's weights.")(weights.import_weights)
-app.command("export")(weights.export_weights)
+app.command("export", short_help="Export a run to ONNX, OpenVINO, torch.export or as weights.")(weights.export_weights)
+app.command("verify", short_help="Compare an exported network with its run, on videos.")(verify.verify)
 app.command("demo", short_help="Generate data, train, evaluate, predict: 5 minutes.")(demo.demo)
 
 

@@ -47,11 +47,17 @@ FILE_ENDINGS = (
 )
 
 
+ENDINGS_OF_GRAPHS = (".onnx", ".xml", ".pt2", ".safetensors")
+
+
 class Format(str, enum.Enum):
     """The file formats of `videozoo export`."""
 
+    onnx = "onnx"
+    openvino = "openvino"
     paddle = "paddle"
     safetensors = "safetensors"
+    torch = "torch"
 
 
 def import_weights(
@@ -118,15 +124,28 @@ def import_weights(
 
 
 def export_weights(
-    run: Path = typer.Argument(help="A run directory (its best checkpoint is used) or a weight file."),
-    format: Format = typer.Option(Format.safetensors, "--format", help="safetensors, or paddle (original names)."),
-    source: Source = typer.Option(Source.paddlevideo, "--source", help="Names to write: paddlevideo or paddlevideo1."),
-    out: Path = typer.Option(..., "--out", "-o", help="The file to write."),
+    run: str = typer.Argument(help="A run directory (its best checkpoint is used) or a weight file."),
+    format: Format = typer.Option(
+        Format.safetensors,
+        "--format",
+        help="onnx, openvino or torch (a folder that runs by itself); safetensors; paddle (original names).",
+    ),
+    source: Source = typer.Option(
+        Source.paddlevideo, "--source", help="Names to write in the paddle format: paddlevideo or paddlevideo1."
+    ),
+    out: Path = typer.Option(..., "--out", "-o", help="The file to write; for onnx, openvino and torch the folder."),
     allow_code: AllowCode = None,
 ) -> None:
-    """Publish a run's weights, for videozoo or for PaddleVideo."""
+    """Export a run: to other runtimes, as published weights, or for PaddleVideo."""
     from videozoo.errors import ConfigError, counted
 
+    if format in (Format.onnx, Format.openvino, Format.torch):
+        if out.suffix in ENDINGS_OF_GRAPHS:
+            raise ConfigError(f"--out {out}: the format {format.value} is a folder; give a name without {out.suffix}")
+        from videozoo.export.export import export_network
+
+        say(f"{export_network(run, out, runtime=format.value)}: {format.value} from {run}")
+        return
     ending = ".pdparams" if format is Format.paddle else ".safetensors"
     if out.suffix != ending:
         raise ConfigError(f"--out {out}: the format {format.value} is written to a name ending in {ending}")

@@ -25,8 +25,8 @@ class CaptionDecoder(Decoder):
     """Reads `words` `[b n]`, `lengths` `[b]`, `scores` `[b]` and `attention` `[b n t]`; `times_s` of the batch.
 
     The decoder also searches for the words, with two graphs. "encode" takes `features` `[b t d]` and `mask` `[b t]`
-    and gives `first` `[b h]`, the state before the first word, and arrays for "step". "step" takes these, `word` `[b]`
-    and `state` `[b h]`, and gives `scores` `[b v]` of the next word, the next `state` and `attention` `[b t]`.
+    and gives `first` `[b h]`, the state before the first word, and arrays for "step". "step" takes these, `mask`,
+    `word` `[b]` and `state` `[b h]`, and gives `scores` `[b v]` of the next word, `next_state` and `attention` `[b t]`.
 
     Args:
         beam_size: number of hypotheses kept at each step; 1 is greedy search.
@@ -45,7 +45,8 @@ class CaptionDecoder(Decoder):
         """Returns the likeliest words of each sample; `scores` are the mean probabilities of a word."""
         if graph != "main":
             return run(graph, batch)
-        seen = dict(run("encode", {name: batch[name] for name in ("features", "mask")}))
+        given = {name: batch[name] for name in ("features", "mask")}
+        seen = {**run("encode", given), "mask": given["mask"]}
         first = seen.pop("first")
         never = [START] if self.unknown else [START, UNKNOWN]
         beam_size = min(self.beam_size, len(self.class_names) - len(never))
@@ -56,7 +57,7 @@ class CaptionDecoder(Decoder):
             found = run("step", {"word": word, "state": state, **beams})
             scores = found["scores"].copy()
             scores[:, never] = -np.inf
-            return log_softmax(scores), found["state"]
+            return log_softmax(scores), found["next_state"]
 
         best = beam_search(
             step,
@@ -94,6 +95,6 @@ def _attention(run: Run, words: np.ndarray, state: Any, seen: Mapping[str, Any])
     rows = []
     for before in np.concatenate([np.full_like(words[:, :1], START), words[:, :-1]], axis=1).T:
         found = run("step", {"word": np.ascontiguousarray(before), "state": state, **seen})
-        state = found["state"]
+        state = found["next_state"]
         rows.append(found["attention"])
     return np.stack(rows, axis=1)

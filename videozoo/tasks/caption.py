@@ -94,16 +94,17 @@ class Caption(Task):
         return super().graph(name, batch)
 
     def encode(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        return self.model.encode(features, mask)._asdict()
+        seen = self.model.encode(features, mask)
+        return {"states": seen.states, "keys": seen.keys, "first": seen.first}
 
     def step(self, word: Tensor, state: Tensor, states: Tensor, keys: Tensor, mask: Tensor) -> dict[str, Tensor]:
         scores, following, attention = self.model.step(word, state, Seen(states, keys, mask, state))
-        return {"scores": scores, "state": following, "attention": attention}
+        return {"scores": scores, "next_state": following, "attention": attention}
 
     def graphs(self, spec: InputSpec) -> dict[str, Graph]:
         given = {"features": torch.zeros(2, 3, self.model.feature_dim), "mask": torch.ones(2, 3, dtype=torch.bool)}
         with torch.no_grad():
-            seen = self.encode(**given)
+            seen = {**self.encode(**given), "mask": given["mask"]}
         first = seen.pop("first")
         step = {"word": torch.zeros(2, dtype=torch.int64), "state": first, **seen}
         rows = {0: "batch", 1: "rows"}

@@ -1,0 +1,155 @@
+"""Compares two forms of one network on videos: the outputs on the same pixels, and the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videozoo.contracts.backend import Backend, Outputs
+from videozoo.contracts.input import Batch, Form
+from videozoo.contracts.network import Network
+from videozoo.errors import ConfigError, DataError
+from videozoo.predict.index import RunMark, VideoIndex
+from videozoo.predict.predictor import Predictor
+from videozoo.predict.search import Searcher
+
+__all__ = ["Comparison", "compare"]
+
+Call = tuple[str, Outputs]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How two forms of a network agree on a video.
+
+    Attributes:
+        difference: the largest of all outputs on the same pixels; of outputs above 1 relative to the largest of them,
+            infinite where the outputs have different shapes.
+        best: the best answers, in windows one each, of (the reference, the other), each with its own preprocessing.
+        seconds: that (the reference, the other) computed, without decoding and preprocessing.
+    """
+
+    video: str
+    difference: float
+    best: tuple[tuple[str, ...], tuple[str, ...]]
+    seconds: tuple[float, float]
+
+    @property
+    def has_same_best(self) -> bool:
+        return self.best[0] == self.best[1]
+
+
+def compare(
+    reference: Network,
+    other: Network,
+    videos: Iterable[Path],
+    *,
+    window_s: float | None = None,
+    query: str | None = None,
+) -> Iterator[Comparison | DataError]:
+    """Yields one comparison a video; of a video that cannot be read, its error.
+
+    Args:
+        window_s: length of windows that are answered, too.
+        query: the sentence for networks that answer sentences.
+
+    Raises:
+        ConfigError: the networks do not belong together, or a query is missing.
+    """
+    marks = [f"{network.name} with weights {network.fingerprint()[:12]}" for network in (reference, other)]
+    if marks[0] != marks[1]:
+        raise ConfigError(
+            f"{other.source}: was exported from {marks[1]}, and {reference.source} holds {marks[0]}; export it again, "
+            "or name the run that it came from"
+        )
+    if reference.task == "ground" and query is None:
+        raise ConfigError("--query: is missing; the network answers sentences, so give one")
+    same_pixels, as_usual, exported = (
+        _Ear(network, form=form, window_s=window_s, query=query)
+        for network, form in ((reference, other.backend.form), (reference, reference.backend.form), (other, None))
+    )
+    is_warm = False
+    for video in videos:
+        try:
+            if not is_warm:  # the first call of a runtime plans its memory
+                as_usual(video), exported(video)
+                is_warm = True
+            _, _, wanted = same_pixels(video)
+            usual_best, usual_s, _ = as_usual(video)
+            best, seconds, found = exported(video)
+        except DataError as error:
+            yield error
+            continue
+        yield Comparison(str(video), _difference(wanted, found), (usual_best, best), (usual_s, seconds))
+
+
+class _Ear:
+    """A network that answers for videos while all its outputs, and those of its extractor, are kept."""
+
+    def __init__(self, network: Network, *, form: Form | None, window_s: float | None, query: str | None):
+        self.calls: list[Call] = []
+        self.seconds = 0.0
+        self.window_s, self.query = window_s, query
+        network = self._heard(network, form)
+        if (opener := network.open_extractor) is not None:
+            extractor = opener()
+            network = dataclasses.replace(network, open_extractor=lambda: self._heard(extractor, form))
+        self.predictor = Predictor(network)
+        self.mark = RunMark(network.source, network.fingerprint())
+
+    def __call__(self, video: Path) -> tuple[tuple[str, ...], float, list[Call]]:
+        """Returns (the best answers, seconds that were computed, the outputs of all calls)."""
+        self.calls, self.seconds = [], 0.0
+        best = self._answered(video) if self.query is None else self._searched(video, self.query)
+        return best, self.seconds, self.calls
+
+    def _answered(self, video: Path) -> tuple[str, ...]:
+        prediction = self.predictor(video, window_s=self.window_s)
+        answers = [prediction.answer, *(window.answer for window in prediction.windows)]
+        return tuple(text for answer in answers for text, _ in answer.ranked(top=1))
+
+    def _searched(self, video: Path, query: str) -> tuple[str, ...]:
+        searcher = Searcher(self.predictor, self.mark)
+        hits = searcher.ask(VideoIndex(self.mark, (searcher.look(video),)), query, top=1)
+        return tuple(f"{hit.start_s:.2f}..{hit.end_s:.2f} s" for hit in hits)
+
+    def _heard(self, network: Network, form: Form | None) -> Network:
+        return dataclasses.replace(network, backend=_Heard(network.backend, form or network.backend.form, self))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Heard:
+    """A backend that tells an ear what it computes; samples may come in the other form, which it takes as well."""
+
+    backend: Backend
+    form: Form
+    ear: _Ear
+
+    def collate(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return self.backend.collate(samples)
+
+    def outputs(self, batch: Batch, *, graph: str = "main") -> Outputs:
+        start_s = time.perf_counter()
+        found = self.backend.outputs(batch, graph=graph)
+        self.ear.seconds += time.perf_counter() - start_s
+        self.ear.calls.append((graph, found))
+        return found
+
+
+def _difference(wanted: Sequence[Call], found: Sequence[Call]) -> float:
+    if [graph for graph, _ in wanted] != [graph for graph, _ in found]:
+        return float("inf")
+    pairs = zip(wanted, found, strict=True)
+    return max((_apart(a, b[name]) for (_, ours), (_, b) in pairs for name, a in ours.items()), default=float("inf"))
+
+
+def _apart(wanted: np.ndarray, found: np.ndarray) -> float:
+    if wanted.shape != found.shape:
+        return float("inf")
+    a, b = wanted.astype(np.float64), found.astype(np.float64)
+    return float(np.abs(a - b).max(initial=0.0) / max(1.0, np.abs(a).max(initial=0.0)))
