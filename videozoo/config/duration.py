@@ -16,6 +16,7 @@ __all__ = ["Duration"]
 
 Unit = Literal["ep", "st", "ex"]
 _TEXT = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(ep|st|ex)")
+FORMS = "write e.g. 50ep (epochs), 3000st (steps) or 2000000ex (examples)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Duration:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.amount) and self.amount >= 0) or self.unit not in ("ep", "st", "ex"):
-            raise ConfigError(f"`{self}` is not a valid duration; write e.g. 50ep, 3000st or 2000000ex")
+            raise ConfigError(f"{shown(str(self))} is not a valid duration; {FORMS}")
 
     @classmethod
     def parse(cls, value: str | float | Duration) -> Duration:
@@ -42,9 +43,7 @@ class Duration:
             return cls(value)
         found = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
         if found is None:
-            raise ConfigError(
-                f"duration: {shown(value)} has no known unit; write 50ep (epochs), 3000st (steps) or 2000000ex"
-            )
+            raise ConfigError(f"{shown(value)} is not a valid duration; {FORMS}")
         return cls(float(found[1]), found[2])  # type: ignore[arg-type]
 
     def steps(self, *, steps_per_epoch: int, batch_size: int) -> int:
