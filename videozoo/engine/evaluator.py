@@ -24,7 +24,7 @@ class Evaluator(Protocol):
     def __call__(self, task: Task) -> Mapping[str, float]: ...
 
     def pictures(self) -> Mapping[str, Callable[[], Image.Image]]:
-        """Drawing functions by name, applied to the latest evaluation."""
+        """Returns drawing functions by name, applied to the latest evaluation."""
 
 
 class ValidationEvaluator:

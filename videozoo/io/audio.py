@@ -82,7 +82,9 @@ def _read(container: Any, path: str, rate_hz: int, start_s: float, end_s: float 
     first = round((start_s - begin_s) * rate_hz)
     last = len(signal) if end_s is None else first + round((end_s - start_s) * rate_hz)
     silence = np.zeros(max(0, min(-first, last - first)), np.float32)
-    return np.clip(np.concatenate([silence, signal[max(0, first) : max(0, last)]]), -1.0, 1.0)
+    padded = np.concatenate([silence, signal[max(0, first) : max(0, last)]])
+    clipped: np.ndarray = np.clip(padded, -1.0, 1.0)
+    return clipped
 
 
 class ChannelMean:
@@ -103,7 +105,8 @@ class ChannelMean:
         frame.pts = None  # gaps are left to players; the signal here is continuous
         parts = [part.to_ndarray() for part in self._interleave.resample(frame)]
         samples = np.concatenate([np.zeros((1, 0), np.float32), *parts], axis=1)
-        return samples.reshape(-1, frame.layout.nb_channels).mean(axis=1, dtype=np.float32)
+        mean: np.ndarray = samples.reshape(-1, frame.layout.nb_channels).mean(axis=1, dtype=np.float32)
+        return mean
 
 
 def mono_frame(samples: np.ndarray, rate_hz: int) -> av.AudioFrame:

@@ -170,7 +170,7 @@ def _last_sample_lost(container: Any, stream: Any, file_bytes: int) -> bool:
     entries = getattr(stream, "index_entries", None)
     if entries:
         last = entries[len(entries) - 1]
-        return last.pos + last.size > file_bytes
+        return bool(last.pos + last.size > file_bytes)
     with contextlib.suppress(av.error.FFmpegError):  # PyAV before 17 does not expose the index: read the sample
         container.seek(_BEYOND, stream=stream, any_frame=True)
         packet = next(container.demux(stream), None)

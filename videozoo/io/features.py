@@ -303,7 +303,8 @@ def quantize(values: np.ndarray) -> np.ndarray:
 def dequantize(data: np.ndarray) -> np.ndarray:
     """Returns the center of the interval that each byte of `quantize` represents."""
     half = QUANTIZED_RANGE / 2
-    return (data * np.float32(QUANTIZED_RANGE / 255) + np.float32(QUANTIZED_RANGE / 512 - half)).astype(np.float32)
+    values: np.ndarray = data * np.float32(QUANTIZED_RANGE / 255) + np.float32(QUANTIZED_RANGE / 512 - half)
+    return values.astype(np.float32)
 
 
 def _as_table(array: np.ndarray, where: str) -> np.ndarray:

@@ -839,4 +839,5 @@ def _rates(stream: Any) -> tuple[Any, ...]:
 
 
 def _stamp(packet: Any) -> int | None:
-    return packet.pts if packet.pts is not None else packet.dts
+    stamp: int | None = packet.pts if packet.pts is not None else packet.dts
+    return stamp

@@ -151,7 +151,8 @@ def _inside(indices: Indices, num_frames: int, short: Short) -> Indices:
         return np.zeros_like(indices)
     count = indices.shape[1]
     evenly = (2 * np.arange(count) + 1) * num_frames // (2 * count)
-    return np.broadcast_to(evenly, indices.shape).copy()
+    spread: Indices = np.broadcast_to(evenly, indices.shape).copy()
+    return spread
 
 
 def _check(num_frames: int, **counts: int) -> None:

@@ -286,7 +286,8 @@ class MeanAveragePrecision:
 
     def _hits(self) -> np.ndarray:
         scores, truth = self._stacked()
-        return truth[np.arange(len(scores)), scores.argmax(axis=1)]
+        hits: np.ndarray = truth[np.arange(len(scores)), scores.argmax(axis=1)]
+        return hits
 
 
 Ties = Literal["step", "best", "worst"]
@@ -374,7 +375,7 @@ def multi_hot(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Returns labels of 0 and 1 `[b k]` as booleans after a check."""
     if labels.shape != shape:
         raise DataError(f"metric: labels have shape {labels.shape}; multi-label data needs {shape} with 0 or 1")
-    present = labels != 0
+    present: np.ndarray = labels != 0
     if not (labels[present] == 1).all():
         raise DataError("metric: labels are not all 0 or 1; evaluate without mixup or cutmix")
     return present

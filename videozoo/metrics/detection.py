@@ -69,7 +69,8 @@ def spotting_precision(
 
 
 def _closeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return -np.abs(a.mean(1) - b.mean(1))
+    closeness: np.ndarray = -np.abs(a.mean(1) - b.mean(1))
+    return closeness
 
 
 @dataclasses.dataclass(frozen=True)

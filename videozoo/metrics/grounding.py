@@ -111,7 +111,9 @@ def _precision_of_each(truths: Sequence[np.ndarray], answers: Sequence[tuple[np.
     true, found = (np.repeat(np.arange(len(rows)), [len(row) for row in rows]) for rows in (truths, moments))
     truth = Rows(true, true, np.concatenate(truths), np.ones(len(true)))
     predictions = Rows(found, found, np.concatenate(moments), np.concatenate(scores))
-    return np.nan_to_num(average_precision(truth, predictions, num_classes=len(truths), tious=MAP_IOUS).T)
+    precision = average_precision(truth, predictions, num_classes=len(truths), tious=MAP_IOUS)
+    defined: np.ndarray = np.nan_to_num(precision.T)
+    return defined
 
 
 def _best_iou(moment: np.ndarray, truth: np.ndarray) -> float:

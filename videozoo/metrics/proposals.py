@@ -34,7 +34,8 @@ class RecallCurve:
     @property
     def average(self) -> np.ndarray:
         """Mean over tIoUs `[100]`."""
-        return self.recall.mean(0)
+        mean: np.ndarray = self.recall.mean(0)
+        return mean
 
     @property
     def auc(self) -> float:

@@ -191,4 +191,5 @@ def _equal_recall_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray
     best = _top(scores, int(num_labels.max()))
     right = np.take_along_axis(truth, best, axis=1) & (np.take_along_axis(scores, best, axis=1) > 0)
     among = np.arange(best.shape[1]) < num_labels[:, None]
-    return (right & among).sum(axis=1) / np.maximum(num_labels, 1)
+    precision: np.ndarray = (right & among).sum(axis=1) / np.maximum(num_labels, 1)
+    return precision
