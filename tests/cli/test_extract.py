@@ -188,11 +188,11 @@ def test_another_recipe_is_refused(run, clips, tmp_path):
     call(run, clips / "one", "--out", tmp_path, *OPTIONS)
     with pytest.raises(DataError, match=r"2 s every 0\.5 s; expected .*1 s every 0\.5 s \(differing: window_s\)"):
         call(run, clips, "--out", tmp_path, "--device", "cpu", "--window", "2", "--stride", "0.5")
-    with pytest.raises(DataError, match=r"holds features in another form .*; give another --out"):
+    with pytest.raises(DataError, match=r"holds features in a different format .*; give another --out"):
         call(run, clips, "--out", tmp_path, "--format", "parquet", *OPTIONS)
     (tmp_path / "x").mkdir()
     np.save(tmp_path / "x" / "a.npy", np.ones((2, 3)))
-    with pytest.raises(DataError, match=r"holds features that nothing is known of; give another --out"):
+    with pytest.raises(DataError, match=r"holds features without a recipe; give another --out"):
         call(run, clips, "--out", tmp_path / "x", "--format", "npy", *OPTIONS)
 
 

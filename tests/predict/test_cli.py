@@ -223,10 +223,10 @@ def test_places_that_cannot_be_written_are_found_before_the_work(videozoo_find, 
 def test_words_that_do_not_go_together(videozoo_predict, videozoo_find, run, grey_video, tmp_path):
     video = grey_video("a.mp4", [1, 0])
     with pytest.raises(
-        ConfigError, match=r"srt: is about times, and .*a\.mp4 has labels for the whole video only; give --w"
+        ConfigError, match=r"srt: needs answers with times, but .*a\.mp4 has labels for the whole video only; give --w"
     ):
         videozoo_predict(video, "--format", "srt")
-    with pytest.raises(ConfigError, match=r"--cut: is about times"):
+    with pytest.raises(ConfigError, match=r"--cut: needs answers with times"):
         videozoo_predict(video, "--cut", tmp_path / "cut")
     with pytest.raises(ConfigError, match=r"--segments: .* answers with labels, without times"):
         videozoo_predict(video, "--segments", run)
@@ -235,14 +235,14 @@ def test_words_that_do_not_go_together(videozoo_predict, videozoo_find, run, gre
     with pytest.raises(ConfigError, match=r"--format: there is no 'str'; did you mean 'srt'\?"):
         videozoo_find(video, "--format", "str")
     with pytest.raises(
-        ConfigError, match=r"--out: the ending of o\.xml is no format; it is \.json, \.csv, \.srt, \.edl"
+        ConfigError, match=r"--out: the ending of o\.xml names no format; use \.json, \.csv, \.srt, \.edl"
     ):
         videozoo_find(video, "--out", "o.xml")
-    with pytest.raises(ConfigError, match=r"--format: srt holds one video, there are 2; give --out a folder"):
+    with pytest.raises(ConfigError, match=r"--format: srt holds one video, not 2; give a folder: --out FOLDER"):
         videozoo_find(video, grey_video("b.mp4", [1]), "--format", "srt")
     with pytest.raises(ConfigError, match=r"--cut-copy: there is nothing to cut"):
         videozoo_find(video, "--cut-copy")
-    with pytest.raises(ConfigError, match=r"--features: .* is of no use, the run takes videos"):
+    with pytest.raises(ConfigError, match=r"--features: the run takes videos, not features such as .*; leave it out"):
         videozoo_find(video, "--features", tmp_path)
 
 
@@ -255,7 +255,7 @@ def test_frames_have_no_packets_to_copy(videozoo_find, tmp_path):
     assert probe(tmp_path / "cut/frames-002-bright.mp4").num_frames == 20
     result = videozoo_find(folder, "--fps", "10", "--cut", tmp_path / "copy", "--cut-copy")
     assert result.exit_code == 1
-    assert "frames: holds frames, no packets to copy" in result.stderr
+    assert "frames: holds frames, which have no packets to copy" in result.stderr
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_threads_take_turns(extractor, video):
 def test_the_window_is_what_a_dense_clip_covers(tmp_path, video):
     dense = dataclasses.replace(SPEC, sampling="dense", frame_stride=3)
     extractor = load_extractor(write_run(tmp_path, spec=dense), device="cpu")
-    with pytest.raises(ConfigError, match=r"window_s: comes from the frame rate of the first video; give it, or a"):
+    with pytest.raises(ConfigError, match=r"window_s: depends on the frame rate of the first video; give it, or a"):
         _ = extractor.recipe
     found = extractor(video)
     assert (found.recipe.window_s, found.recipe.stride_s) == (1.2, 0.3)
@@ -219,7 +219,7 @@ def test_what_is_no_video(extractor, tmp_path, video):
     (tmp_path / "a.mp4").write_bytes(b"nothing")
     with pytest.raises(DecodeError, match=r"a\.mp4"):
         extractor(tmp_path / "a.mp4")
-    with pytest.raises(DataError, match=r"frames without a rate"):
+    with pytest.raises(DataError, match=r"frames need a rate"):
         extractor(frames(1.0))
     with pytest.raises(ConfigError, match=r"batch_size: got 0; needs at least 1"):
         extractor(video, batch_size=0)
@@ -326,14 +326,14 @@ def test_principal_components(tmp_path):
 
 
 def test_wrong_projections(tmp_path):
-    with pytest.raises(ConfigError, match=r"pca: cannot find 9 components in 4 rows of 6 numbers; ask for fewer"):
+    with pytest.raises(ConfigError, match=r"pca: cannot find 9 components in 4 rows of width 6; ask for fewer"):
         Projection.fit([np.ones((4, 6), np.float32)], 9)
     np.savez(tmp_path / "p.npz", mean=np.zeros(3))
     with pytest.raises(DataError, match=r"p\.npz: cannot be read .*takes an npz file with mean \[d\] and components"):
         Projection.read(tmp_path / "p.npz")
     with pytest.raises(DataError, match=r"pca: has mean \(3,\), components \(2, 4\); needs mean \[d\] and comp"):
         Projection(np.zeros(3, np.float32), np.zeros((2, 4), np.float32))
-    with pytest.raises(DataError, match=r"pca: is for features 3 wide, these are 5"):
+    with pytest.raises(DataError, match=r"pca: expects features of width 3, got 5"):
         Projection(np.zeros(3, np.float32), np.zeros((2, 3), np.float32))(np.zeros((1, 5), np.float32))
 
 
@@ -479,7 +479,7 @@ def test_features_of_another_recipe_are_refused(tagger, extractor, video):
 def test_without_an_extractor_a_video_cannot_be_taken(tagger, extractor, video):
     predictor = Predictor(dataclasses.replace(tagger, open_extractor=None))
     predictor(extractor(video))
-    with pytest.raises(ConfigError, match=r"its checkpoint holds no extractor that makes them; give features .*--feat"):
+    with pytest.raises(ConfigError, match=r"its checkpoint contains no extractor for them; give features .*--feat"):
         predictor(video)
 
 
@@ -490,9 +490,9 @@ def test_an_extractor_of_another_recipe_is_refused(tagger, video):
 
 
 def test_a_model_on_videos_takes_no_features(run, extractor, video, tmp_path):
-    with pytest.raises(ConfigError, match=r"features: these are features, and the model takes videos; give the video"):
+    with pytest.raises(ConfigError, match=r"features: these are features, but the model takes videos; give the video"):
         load(run, device="cpu")(extractor(video))
-    with pytest.raises(ConfigError, match=r"a\.npz: these are features, and the model takes videos; give the video"):
+    with pytest.raises(ConfigError, match=r"a\.npz: these are features, but the model takes videos; give the video"):
         load(run, device="cpu")(write_features(tmp_path, "a", extractor(video)))
 
 

@@ -111,9 +111,9 @@ def test_pickles(tagger, shard, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--window", "2"], r"--window: needs videos, and .*a.tfrecord holds features of them; leave it out"),
-        (["--format", "srt"], r"--format: of features there is no 'srt'; .*json, kaggle"),
-        (["--out", "a.txt"], r"--out: a.txt ends in neither .json nor .csv \(Kaggle's form\)"),
+        (["--window", "2"], r"--window: needs videos, but .*a.tfrecord holds features; leave it out"),
+        (["--format", "srt"], r"--format: for features there is no 'srt'; .*json, kaggle"),
+        (["--out", "a.txt"], r"--out: a.txt ends in neither .json nor .csv \(Kaggle's format\)"),
     ],
 )
 def test_what_shards_do_not_have(tagger, shard, words, message):
@@ -122,5 +122,5 @@ def test_what_shards_do_not_have(tagger, shard, words, message):
 
 
 def test_models_on_videos_refuse(run, shard):
-    with pytest.raises(ConfigError, match="these are features, and the model takes videos; give the videos"):
+    with pytest.raises(ConfigError, match="these are features, but the model takes videos; give the videos"):
         call(run, shard)

@@ -199,10 +199,10 @@ def test_frames_in_memory_and_in_a_folder(predictor, tmp_path):
 
 
 def test_frames_have_no_rate_of_their_own(predictor, tmp_path):
-    with pytest.raises(DataError, match=r"frames: these are frames without a rate; say it with fps=25"):
+    with pytest.raises(DataError, match=r"frames: frames need a rate; give it, e\.g\. fps=25"):
         predictor(grey_frames([0]))
     Image.new("RGB", (20, 20)).save(tmp_path / "1.png")
-    with pytest.raises(DataError, match=r"without a rate; say it with fps=25"):
+    with pytest.raises(DataError, match=r"frames need a rate; give it, e\.g\. fps=25"):
         predictor(tmp_path)
 
 

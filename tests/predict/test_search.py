@@ -177,7 +177,7 @@ def test_some_other_parquet_file(tmp_path):
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), tmp_path / "i.parquet")
-    with pytest.raises(DataError, match=r"i\.parquet: is a parquet file, but no index of videos"):
+    with pytest.raises(DataError, match=r"i\.parquet: is a parquet file, but not an index of videos"):
         VideoIndex.read(tmp_path / "i.parquet")
 
 

@@ -120,7 +120,7 @@ def test_plans_are_checked_before_the_work(grey_video, shard, tmp_path):  # noqa
     videos = Sources((grey_video("a.mp4", [0]),))
     with pytest.raises(ConfigError, match=r"r\.mp4: cannot be written, .*file is a file"):
         Plan.of("run", videos, Request(), Wanted(render=tmp_path / "file" / "r.mp4"))
-    with pytest.raises(ConfigError, match=r"--fps: needs videos, and .*a\.tfrecord holds features of them"):
+    with pytest.raises(ConfigError, match=r"--fps: needs videos, but .*a\.tfrecord holds features;"):
         Plan.of("run", find_sources([shard]), Request(fps=25.0), Wanted())
     with pytest.raises(ConfigError, match=r"--features: needs videos"):
         Plan.of("run", find_sources([shard]), Request(), Wanted(), from_features=True)
@@ -128,5 +128,5 @@ def test_plans_are_checked_before_the_work(grey_video, shard, tmp_path):  # noqa
 
 def test_features_without_a_network_for_them(namer, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
-    with pytest.raises(ConfigError, match=r"--features: .* is of no use, the run takes videos"):
+    with pytest.raises(ConfigError, match=r"--features: the run takes videos, not features such as .*; leave it out"):
         Session(namer, Request(), features=tmp_path)

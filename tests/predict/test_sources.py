@@ -71,7 +71,7 @@ def test_lists_that_are_none(tmp_path, name, content, message):
 
 
 def test_nothing_to_look_at(tmp_path):
-    with pytest.raises(DataError, match=r"holds no video file and no frames; the endings looked for are \.3gp"):
+    with pytest.raises(DataError, match=r"holds no video file and no frames; video files end in \.3gp"):
         find_videos([tmp_path])
     with pytest.raises(DataError, match=r"sources: no video was named"):
         find_videos([])
@@ -83,7 +83,7 @@ def test_nothing_to_look_at(tmp_path):
 def test_addresses_are_refused_as_they_were_written(folder, address):
     with pytest.raises(DataError) as caught:
         find_videos(["v", address])
-    assert str(caught.value).startswith(f"sources: {address} is an address, and addresses are not taken; download")
+    assert str(caught.value).startswith(f"sources: {address} is an address, which is not supported; download")
     Path("v/list.txt").write_text(f"b.mp4 3\n{address} 1\n")
     with pytest.raises(DataError) as caught:
         find_videos(["v/list.txt"])

@@ -40,5 +40,5 @@ def test_no_spans_are_no_windows(namer, grey_video):
 
 
 def test_windows_and_spans_are_two_ways(namer, grey_video):
-    with pytest.raises(ConfigError, match="spans: windows and spans are two ways to cut a video; give one of them"):
+    with pytest.raises(ConfigError, match="spans: windows and spans exclude each other; give one of them"):
         namer(grey_video("a.mp4", [1]), spans=[], window_s=1.0)

@@ -197,4 +197,4 @@ def test_tables_fold_to_what_they_escape(capsys):
 def test_an_address_is_refused_as_it_was_written(run, videozoo):
     status, _, said = videozoo("predict", run, "https://host/a.mp4?x=1", "--device", "cpu")
     assert status == 1
-    assert said.startswith("error: sources: https://host/a.mp4?x=1 is an address, and addresses are not taken;")
+    assert said.startswith("error: sources: https://host/a.mp4?x=1 is an address, which is not supported;")

@@ -1,4 +1,4 @@
-"""The answers for any number of videos, as text of a format, written as they come."""
+"""Writes the answers for any number of videos as text of a format, as they arrive."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Answers:
 
     Attributes:
         run: the run, as the user named it.
-        top: how many labels of an answer about a whole video are shown.
-        min_score: the least score of an event over time.
+        top: number of labels to show in an answer about a complete video.
+        min_score: minimum score of an event over time.
         found: the answers so far.
-        failed: why the other videos or records have none, by path or id.
+        failed: the error of each failed video or record, by path or id.
     """
 
     run: str
@@ -55,7 +55,7 @@ class Answers:
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def only(self, prediction: Prediction) -> Answers:
-        """One video's answer, for a file of its own."""
+        """Returns a copy with only one video's answer, for a file of its own."""
         return dataclasses.replace(self, found=[prediction], failed={})
 
     def spans(self, prediction: Prediction) -> tuple[Span, ...]:
@@ -66,18 +66,18 @@ class Answers:
         """Returns the same for outputs that need times.
 
         Raises:
-            ConfigError: the answer is about the whole video only.
+            ConfigError: the answer has no times.
         """
         if not prediction.is_timed:
             kind = prediction.answer.kind
             raise ConfigError(
-                f"{where}: is about times, and {prediction.id} has {kind} for the whole video only; "
-                "give --window SECONDS, or --segments LOCALIZER"
+                f"{where}: needs answers with times, but {prediction.id} has {kind} for the whole video only; "
+                "give --window SECONDS or --segments LOCALIZER"
             )
         return self.spans(prediction)
 
     def text(self, format: str) -> str:
-        """Returns the answers in one of FORMATS; an empty text where a format for one video has no answer.
+        """Returns the answers in one of FORMATS; an empty text if a format for one video has no answer.
 
         Raises:
             ConfigError: the format needs times and the answers have none.
@@ -93,10 +93,10 @@ class Answers:
 
 
 class Sink(Protocol):
-    """Takes answers as they come.
+    """Takes answers as they arrive.
 
     Attributes:
-        problem: the reason why they could not be written, if so.
+        problem: the reason why they could not be written, or None.
     """
 
     @property
@@ -108,7 +108,7 @@ class Sink(Protocol):
 
 
 class AnswerFile:
-    """Writes the answers of many videos to one file, again and again, so that a later video costs none of them."""
+    """Rewrites one file with all answers from time to time, so that a crash at a later video loses few of them."""
 
     problem: str | None = None
 
@@ -117,7 +117,7 @@ class AnswerFile:
         self._saved_s, self._took_s = time.monotonic(), 0.0
 
     def add(self, answered: RecordAnswer) -> None:
-        """Writes the file when the last time is long enough ago: a minute, or a hundred times as long as it takes."""
+        """Writes the file if the last write is a minute ago, or a hundred times as long as a write takes."""
         if time.monotonic() - self._saved_s > max(SAVE_EVERY_S, 100 * self._took_s):
             self.close()
 
@@ -134,12 +134,12 @@ class AnswerFile:
 
 
 class AnswerStream:
-    """Writes answers in a format as they come, so that nothing is lost when a later video ends the program.
+    """Writes answers in a format as they arrive, so that a crash at a later video loses none of them.
 
     Args:
         answers: gives `run`, `top` and `min_score`, and at the end `failed`.
         write: takes each piece of the text.
-        num_written: how many answers a process that crashed has written already.
+        num_written: number of answers that a crashed process has already written.
     """
 
     problem: str | None = None
@@ -149,7 +149,7 @@ class AnswerStream:
         self._num_written = num_written
 
     def add(self, answered: RecordAnswer) -> None:
-        """Writes one answer, and before the first one the head."""
+        """Writes one answer, preceded by the head if it is the first."""
         head = self._format.head(self._answers) if not self._num_written else self._format.between
         self._write(head + self._format.one(self._answers, answered))
         self._num_written += 1
@@ -161,7 +161,7 @@ class AnswerStream:
 
 
 class StreamFile:
-    """Writes the answers of many records to one file as they come; it appears at the end, also after an error."""
+    """Writes the answers of many records to one file, which appears at the end, also after an error."""
 
     problem: str | None = None
 
@@ -245,7 +245,7 @@ def _edl_one(answers: Answers, answered: RecordAnswer) -> str:
 
 
 def _of_video(answered: RecordAnswer) -> Prediction:
-    assert isinstance(answered, Prediction)  # records are written in RECORD_FORMATS
+    assert isinstance(answered, Prediction)  # records have RECORD_FORMATS
     return answered
 
 
@@ -263,8 +263,8 @@ FORMATS: dict[str, Format] = {
     "srt": Format(_srt_one),
     "edl": Format(_edl_one),
 }
-HOLDS_MANY = ("json", "csv")  # videos in a file; the others hold one
-# Of records there may be millions: a line each.
+HOLDS_MANY = ("json", "csv")  # formats of several videos in a file; the others hold one
+# There may be millions of records, hence one line each.
 RECORD_FORMATS: dict[str, Format] = {
     "json": Format(_lines_one, _lines_head, ",", _lines_tail),
     "kaggle": Format(_kaggle_one, _kaggle_head),
@@ -273,10 +273,10 @@ _RECORD_ENDINGS = {".json": "json", ".csv": "kaggle"}
 
 
 def format_of(name: str | None, out: Path | None, sources: Sources) -> str | None:
-    """Returns the format that is asked for by name, or else by the ending of the file to write; None: neither.
+    """Returns the format given by name, or else by the ending of the file to write; None if neither is given.
 
     Raises:
-        ConfigError: there is no such format, or it holds one video and there are several for one place.
+        ConfigError: there is no such format, or it holds one video and there are several for one file.
     """
     if sources.shards:
         return _record_format(name, out)
@@ -285,13 +285,13 @@ def format_of(name: str | None, out: Path | None, sources: Sources) -> str | Non
         name = "json" if folder else out.suffix.lower().removeprefix(".")
         if name not in FORMATS:
             endings = ", ".join(f".{ending}" for ending in FORMATS)
-            raise ConfigError(f"--out: the ending of {out} is no format; it is {endings}, or say --format")
+            raise ConfigError(f"--out: the ending of {out} names no format; use {endings}, or give --format")
     if name is None:
         return None
     if name not in FORMATS:
         raise ConfigError(f"--format: there is no '{name}'{did_you_mean(name, FORMATS)}")
     if len(sources.videos) > 1 and name not in HOLDS_MANY and not folder:
-        raise ConfigError(f"--format: {name} holds one video, there are {len(sources.videos)}; give --out a folder")
+        raise ConfigError(f"--format: {name} holds one video, not {len(sources.videos)}; give a folder: --out FOLDER")
     return name
 
 
@@ -299,7 +299,7 @@ def _record_format(name: str | None, out: Path | None) -> str | None:
     if name is None and out is not None:
         name = _RECORD_ENDINGS.get(out.suffix.lower())
         if name is None:
-            raise ConfigError(f"--out: {out} ends in neither .json nor .csv (Kaggle's form); or give --format")
+            raise ConfigError(f"--out: {out} ends in neither .json nor .csv (Kaggle's format); or give --format")
     if name is not None and name not in RECORD_FORMATS:
-        raise ConfigError(f"--format: of features there is no '{name}'{did_you_mean(name, RECORD_FORMATS)}")
+        raise ConfigError(f"--format: for features there is no '{name}'{did_you_mean(name, RECORD_FORMATS)}")
     return name

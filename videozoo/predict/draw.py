@@ -1,4 +1,4 @@
-"""Drawing shared by rendered videos and timelines: colours, clock times, the names worth a colour."""
+"""Drawing shared by rendered videos and timelines: colours, clock times, the names that get a colour."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ __all__ = ["GREY", "PALETTE", "RGB", "clock", "colours", "leaders"]
 
 RGB = tuple[int, int, int]
 
-# told apart by people who see fewer colours, too (Okabe and Ito, 2008), a little softer; the order is by
-# contrast
+# distinguishable with colour blindness (Okabe and Ito, 2008), slightly softened, in order of contrast
 PALETTE: tuple[RGB, ...] = (
     (0, 114, 178),
     (230, 130, 0),
@@ -26,7 +25,7 @@ GREY: RGB = (150, 155, 165)
 
 
 def clock(time_s: float, *, step_s: float = 1.0) -> str:
-    """A time as it is read on a clock or an axis: 7 s, 7.5 s, 1:05, 2:03:10."""
+    """Formats a time as on a clock or an axis: 7 s, 7.5 s, 1:05, 2:03:10."""
     if time_s < 60 and step_s < 60:
         return f"{time_s:.1f} s" if step_s < 1 else f"{time_s:.0f} s"
     minutes, seconds = divmod(round(time_s), 60)
@@ -35,7 +34,7 @@ def clock(time_s: float, *, step_s: float = 1.0) -> str:
 
 
 def leaders(windows: Sequence[Window], top: int) -> list[str]:
-    """The `top` names worth a colour: those that win most of the time, then the near winners."""
+    """Returns the `top` names that are best for the longest time, then those with the highest score."""
     won: dict[str, float] = {}
     best: dict[str, float] = {}
     for window in windows:
@@ -47,5 +46,5 @@ def leaders(windows: Sequence[Window], top: int) -> list[str]:
 
 
 def colours(names: Iterable[str]) -> dict[str, RGB]:
-    """A colour for each name, in order; they repeat after the palette's end."""
+    """Returns a colour for each name, in order; the colours repeat at the palette's end."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}

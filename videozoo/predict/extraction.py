@@ -42,7 +42,7 @@ __all__ = ["Extraction", "Format", "extract_all", "settled_ids", "video_ids"]
 
 Format = Literal["npz", "npy", "csv", "parquet", "h5", "tfrecord"]
 PACKED = ("parquet", "h5", "tfrecord")
-PARTS = ".parts"  # one raw file a video, until all are there to be finished
+PARTS = ".parts"  # one raw file per video, until all can be finished
 VIDEOS_PER_SHARD = 100
 
 
@@ -51,14 +51,15 @@ class Extraction:
     """The result of an extraction.
 
     Attributes:
-        extracted: number of them that were extracted now, with `rows` windows in all.
-        skipped: number of them whose features were there already.
-        failed: what is wrong with the others, by path.
-        kept: share of the variance that a projection fitted now has left.
-        renamed: videos that are stored by another id than was asked for, which belongs to another file, by this id.
-        recipe: how the features were made.
+        extracted: number of videos extracted by this call.
+        rows: number of their windows.
+        skipped: number of videos whose features were already stored.
+        failed: the errors of the other videos, by path.
+        kept: share of the variance kept by a projection that this call fitted.
+        renamed: videos by new id, for those whose requested id belongs to a different file.
+        recipe: the recipe of the features.
         damaged: the number of damaged frames that the decoder concealed, by path.
-        clipped: share of the values that lay outside of what tfrecord's bytes stand for.
+        clipped: share of the values outside of the range of tfrecord's bytes.
     """
 
     extracted: int = 0
@@ -73,8 +74,10 @@ class Extraction:
 
 
 def video_ids(videos: Sequence[Path]) -> dict[str, Path]:
-    """Each video's id: its name without the ending; where two of them are alike, all have their paths below the folder
-    that they share, and those that differ in their ending only keep it. Bytes that are not UTF-8 become escapes.
+    """Returns the videos by id: the name without its ending.
+
+    If two names are equal, all ids are paths below the common folder; those that differ only in the ending keep it.
+    Bytes that are not UTF-8 become escapes.
     """
     names = [video.stem if not video.is_dir() else video.name for video in videos]
     if len(set(names)) == len(names):
@@ -87,10 +90,10 @@ def video_ids(videos: Sequence[Path]) -> dict[str, Path]:
 
 
 def settled_ids(videos: Mapping[str, Path], sources: FeatureSources) -> dict[str, Path]:
-    """The ids under which features of `videos` are stored, or are to be.
+    """Returns the videos by the id under which their features are or will be stored.
 
-    A file keeps the id that it has. A new one whose id belongs to another file gets the next folder's name before it
-    (`cam2/0001`), as often as it takes.
+    A stored file keeps its id. If the id of a new file belongs to a different file, parent folders are put before it
+    until it is unique (`cam2/0001`).
     """
     settled: dict[str, Path] = {}
     for video in videos.values():
@@ -129,23 +132,23 @@ def extract_all(
     num_workers: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> Extraction:
-    """Writes the features of `videos` (by id) to `out_dir`; those that are there already are left alone.
+    """Writes the features of `videos` (by id) to `out_dir`; stored ones are kept.
 
-    Which file each was made of stands in sources.jsonl: a file that has changed is extracted again, and another file
-    of the same name gets an id of its own (`settled_ids`).
+    sources.jsonl records the source file of each: a changed file is extracted again, and a different file of the same
+    name gets an id of its own (`settled_ids`).
 
-    npz, npy and csv are one file a video; parquet, h5 and tfrecord are packed once all videos are done. The extractor
-    itself goes into extractor.safetensors. A video that cannot be read is reported, the others are done.
+    npz, npy and csv are one file per video; parquet, h5 and tfrecord are packed once all videos are done. The extractor
+    itself is stored in extractor.safetensors. Videos that cannot be read are reported, and the others are extracted.
 
     Args:
-        pca_dim: principal components to keep, fitted over all of `videos`; those of an earlier call stand.
+        pca_dim: principal components to keep, fitted over all of `videos`; those of an earlier call are reused.
         fps: rate of folders of frames.
-        num_workers: videos that are decoded at the same time, by a thread each; they take turns at the network.
+        num_workers: videos decoded at the same time, in one thread each; they take turns at the network.
         progress: called with the number of videos done, in fractions.
 
     Raises:
-        DataError: `out_dir` holds features of another recipe, or cannot be written.
-        ConfigError: an argument is out of range, or another process writes to `out_dir`.
+        DataError: `out_dir` holds features of a different recipe, or cannot be written.
+        ConfigError: an argument is out of range, or a different process writes to `out_dir`.
     """
     if num_workers < 1:
         raise ConfigError(f"num_workers: got {num_workers}; needs at least 1")
@@ -175,29 +178,23 @@ def _extract_all(
     num_workers: int,
     progress: Callable[[float], None] | None,
 ) -> Extraction:
-    extractor = dataclasses.replace(extractor, quantised=format == "tfrecord")
-    there = _Place(out_dir, format)
-    if pca_dim is not None and (known := there.projection(extractor, pca_dim)) is not None:
-        extractor, pca_dim = dataclasses.replace(extractor, projection=known), None
-    extractor = _settled(there.like_before(extractor), videos, fps)
-    there.check_same(extractor, pca_dim)
-    if pca_dim is None and there.recipe is None:
-        there.write_extractor(extractor)
-    is_raw = pca_dim is not None or there.is_packed or bool(there.raw_ids)
+    stored = _FeatureFolder(out_dir, format)
+    extractor, pca_dim = _matched(extractor, stored, videos, pca_dim=pca_dim, fps=fps)
+    is_raw = pca_dim is not None or stored.is_packed or bool(stored.raw_ids)
 
     result = Extraction()
-    asked = {video: id_ for id_, video in videos.items()}
-    videos = settled_ids(videos, there.sources)
-    result.renamed = {id_: video for id_, video in videos.items() if asked[video] != id_}
-    done_already = {id_ for id_, video in videos.items() if there.is_done(id_, video)}
-    result.skipped = sum(id_ in there.ids for id_ in done_already)
-    todo = {id_: video for id_, video in videos.items() if id_ not in done_already}
+    requested = {video: id_ for id_, video in videos.items()}
+    videos = settled_ids(videos, stored.sources)
+    result.renamed = {id_: video for id_, video in videos.items() if requested[video] != id_}
+    done = {id_ for id_, video in videos.items() if stored.is_done(id_, video)}
+    result.skipped = sum(id_ in stored.ids for id_ in done)
+    todo = {id_: video for id_, video in videos.items() if id_ not in done}
     lock = threading.Lock()
 
     def extract(id_: str, video: Path, tell: Callable[[float], None]) -> None:
         try:
             with current_journal().reading(video):
-                there.check_replaceable(id_, video)
+                stored.check_replaceable(id_, video)
                 source = SourceMark.of(video) if video.exists() else None
                 with open_source(video, fps=fps if video.is_dir() else None) as reader:
                     features = extractor(
@@ -212,16 +209,16 @@ def _extract_all(
                 result.failed[str(video)] = str(error)
         else:
             with lock:
-                there.write(id_, features, source, is_raw=is_raw)
+                stored.write(id_, features, source, is_raw=is_raw)
                 result.extracted += 1
                 result.rows += len(features)
                 result.damaged |= {str(video): damaged_frames} if damaged_frames else {}
 
-    _in_threads(extract, todo, num_done=len(done_already), num_workers=num_workers, progress=progress)
-    if _holds_features(there.parts):
-        extractor = there.finish(extractor, result, pca_dim)
-    elif there.parts.is_dir():
-        shutil.rmtree(there.parts)
+    _in_threads(extract, todo, num_done=len(done), num_workers=num_workers, progress=progress)
+    if _holds_features(stored.parts):
+        extractor = stored.finish(extractor, result, pca_dim)
+    elif stored.parts.is_dir():
+        shutil.rmtree(stored.parts)
     if result.extracted or result.skipped:
         result.recipe = extractor.recipe
     return result
@@ -241,7 +238,7 @@ def _in_threads(
 
     def tell(id_: str, share: float) -> None:
         if stop.is_set():
-            raise KeyboardInterrupt  # the caller has had the first one
+            raise KeyboardInterrupt  # the caller has already raised one
         shares[id_] = share
         if progress is not None:
             progress(num_done + sum(shares.values()))
@@ -255,12 +252,32 @@ def _in_threads(
         for done in [pool.submit(work, id_, video) for id_, video in videos.items()]:
             done.result()
     finally:
-        stop.set()  # a video may last for hours
+        stop.set()  # a video may take hours
         pool.shutdown(cancel_futures=True)
 
 
+def _matched(
+    extractor: Extractor, stored: _FeatureFolder, videos: Mapping[str, Path], *, pca_dim: int | None, fps: float | None
+) -> tuple[Extractor, int | None]:
+    """Returns the extractor with the stored projection and window, and the number of components still to be fitted.
+
+    Writes the extractor to a new folder, unless its projection is still to be fitted.
+
+    Raises:
+        DataError: the stored features have a different recipe.
+    """
+    extractor = dataclasses.replace(extractor, quantised=stored.format == "tfrecord")
+    if pca_dim is not None and (known := stored.projection(extractor, pca_dim)) is not None:
+        extractor, pca_dim = dataclasses.replace(extractor, projection=known), None
+    extractor = _settled(stored.with_stored_window(extractor), videos, fps)
+    stored.check_same(extractor, pca_dim)
+    if pca_dim is None and stored.recipe is None:
+        stored.write_extractor(extractor)
+    return extractor, pca_dim
+
+
 def _settled(extractor: Extractor, videos: Mapping[str, Path], fps: float | None) -> Extractor:
-    """The extractor with one window for all videos: that of the first that opens."""
+    """Returns the extractor with one window for all videos, that of the first readable one."""
     for video in videos.values():
         with (
             contextlib.suppress(DataError),
@@ -271,8 +288,8 @@ def _settled(extractor: Extractor, videos: Mapping[str, Path], fps: float | None
     return extractor
 
 
-class _Place:
-    """The folder of features: those that are done already, and raw parts that wait to be finished."""
+class _FeatureFolder:
+    """A folder of features: finished ones, and raw parts that are still to be finished."""
 
     def __init__(self, folder: Path, format: Format):
         self.folder, self.format = folder, format
@@ -284,16 +301,16 @@ class _Place:
         self.sidecar = read_sidecar(folder)
         self.sources = FeatureSources(folder)
         self._remove_damaged()
-        self._look()
+        self._read_stored()
         raw = FeatureStore(self.parts) if _holds_features(self.parts) else None
         self.raw_ids = frozenset(raw.ids) if raw is not None else frozenset()
         self.raw_recipe = raw.recipe if raw is not None else None
         if not self.sources.is_there:
-            for id_ in sorted(self.ids):  # made before sources were noted: nobody knows of what
+            for id_ in sorted(self.ids):  # from a version without sources.jsonl: the source is unknown
                 self.sources.add(id_, None)
 
     def _remove_damaged(self) -> None:
-        """Removes files of features that have been cut short or damaged, so that they are made again."""
+        """Removes files of features that are cut short or damaged, so that they are extracted again."""
         for path in self.folder.rglob(f"*.{self.format}") if not self.is_packed else ():
             below = path.relative_to(self.folder)
             if any(part.startswith(".") for part in below.parts):
@@ -307,27 +324,27 @@ class _Place:
                 path.unlink()
 
     def is_done(self, id_: str, video: Path) -> bool:
-        """Whether features of this very file are stored, finished or not."""
+        """Returns whether features of exactly this file are stored, finished or raw."""
         if id_ not in self.ids | self.raw_ids or id_ not in self.sources:
             return False
         return not video.exists() or self.sources.may_be(id_, video)
 
     def check_replaceable(self, id_: str, video: Path) -> None:
-        """Refuses a file that has changed where its features cannot be replaced.
+        """Refuses a changed file if its features cannot be replaced.
 
         Raises:
             DataError: they are in a tfrecord shard.
         """
         if self.format == "tfrecord" and id_ in self.ids:
-            raise DataError(f"{video}: has changed, and its features in a shard stay as they are; give another --out")
+            raise DataError(f"{video}: has changed, but its features in a shard cannot be replaced; give another --out")
 
     def write(self, id_: str, features: Features, source: SourceMark | None, *, is_raw: bool) -> None:
-        """Stores one video's features, then what they were made of."""
+        """Stores one video's features, then their source."""
         target, suffix = (self.parts, ".npz") if is_raw else (self.folder, f".{self.format}")
         path = write_features(target, id_, features, suffix=suffix)
         self.sources.add(id_, source, None if is_raw else path.stat().st_size)
 
-    def _look(self) -> None:
+    def _read_stored(self) -> None:
         if self.format == "tfrecord":
             self.ids = frozenset(self.sidecar.get("videos", {}))
             self.recipe = sidecar_recipe(self.folder)
@@ -336,13 +353,13 @@ class _Place:
             return
         store = FeatureStore(self.folder)
         if store.form != self.format:
-            raise DataError(f"{self.folder}: holds features in another form ({store.form}); give another --out")
+            raise DataError(f"{self.folder}: holds features in a different format ({store.form}); give another --out")
         if store.recipe is None:
-            raise DataError(f"{self.folder}: holds features that nothing is known of; give another --out")
+            raise DataError(f"{self.folder}: holds features without a recipe; give another --out")
         self.store, self.ids, self.recipe = store, frozenset(store.ids), store.recipe
 
     def projection(self, extractor: Extractor, dim: int) -> Projection | None:
-        """The projection of an earlier call, for new videos to get the same."""
+        """Returns the projection of an earlier call if it fits, so that new videos get the same."""
         path = self.folder / EXTRACTOR_FILE
         if not path.is_file():
             return None
@@ -351,8 +368,8 @@ class _Place:
             return None
         return known
 
-    def like_before(self, extractor: Extractor) -> Extractor:
-        """The extractor with the window of the features that are there, unless it has its own."""
+    def with_stored_window(self, extractor: Extractor) -> Extractor:
+        """Returns the extractor with the window of the stored features, unless it has its own."""
         known = self.recipe or self.raw_recipe
         if known is None or extractor.window_s is not None:
             return extractor
@@ -371,7 +388,7 @@ class _Place:
         extractor.write(self.folder / EXTRACTOR_FILE)
 
     def finish(self, extractor: Extractor, result: Extraction, pca_dim: int | None) -> Extractor:
-        """Packs the raw parts; returns the extractor with the projection that was fitted."""
+        """Packs the raw parts; returns the extractor with the fitted projection."""
         raw = FeatureStore(self.parts)
         if pca_dim is not None:
             tables = (raw.read(id_).values for id_ in raw.ids)
@@ -412,7 +429,7 @@ class _Place:
 
 
 def _holds_features(folder: Path) -> bool:
-    """Whether there is a file of features below a folder that is neither hidden nor in a hidden folder."""
+    """Returns whether a folder contains feature files; hidden files and folders do not count."""
     below = (path.relative_to(folder) for path in folder.rglob("*") if is_feature_file(path))
     return any(not any(part.startswith(".") for part in path.parts) for path in below)
 

@@ -38,8 +38,8 @@ class Extractor:
         extractor = videozoo.load_extractor("runs/tsm", window_s=1.28, stride_s=0.32)
         features = extractor("a.mp4")       # values [t d], scores [t k], and the times of the rows
 
-    Each window is seen by the network's own evaluation pipeline (one clip, the center crop), as if it were a video of
-    its own. Frames that windows share are decoded once, and the memory needed does not grow with the video's length.
+    The network's own evaluation pipeline (one clip, the center crop) reads each window as if it were a video of its
+    own. Frames shared by windows are decoded once, and the memory needed does not grow with the video's length.
 
     Args:
         network: a clip classifier.
@@ -47,13 +47,13 @@ class Extractor:
             rate of each video, unless the input has one; `settled` fixes it), else 1 s.
         stride_s: from one row to the next; by default a quarter of the window in hundredths of a second, and for
             one-frame inputs the window.
-        output: "features" are the values that the classifier sees; "scores" its class probabilities.
+        output: "features" for the classifier's inputs, "scores" for its class probabilities.
         projection: principal components to keep; a stored extractor has its own.
         audio: adds 128 numbers of the sound to each row; see `transforms.sound`. A video without sound is silent.
-        quantised: puts the values through YouTube-8M's bytes, as features stored in tfrecord have gone.
+        quantised: quantises the values to YouTube-8M's bytes and back, as in features stored as tfrecord.
 
     Raises:
-        ConfigError: the network is no clip classifier, or an argument is out of range.
+        ConfigError: the network is not a clip classifier, or an argument is out of range.
     """
 
     network: Network
@@ -86,7 +86,7 @@ class Extractor:
         """Returns the extractor that makes features of `recipe`.
 
         Raises:
-            DataError: this network makes other features; the message names both recipes.
+            DataError: this network makes different features; the message names both recipes.
         """
         made = cls(
             network,
@@ -116,7 +116,7 @@ class Extractor:
 
     @property
     def recipe(self) -> FeatureRecipe:
-        """How its features are made.
+        """The recipe of its features.
 
         Raises:
             ConfigError: the window follows the frame rate of the video; see `settled`.
@@ -220,7 +220,7 @@ class Extractor:
         return dataclasses.replace(features, values=values, audio=audio, recipe=recipe)
 
     def _times(self, info: VideoInfo | None) -> tuple[float, float]:
-        """(window_s, stride_s), with the defaults for a video."""
+        """Returns (window_s, stride_s), with the defaults for a video."""
         window_s = self.window_s if self.window_s is not None else self._clip_s(info)
         if self.stride_s is not None:
             return window_s, self.stride_s
@@ -231,7 +231,7 @@ class Extractor:
             return 1.0
         rate_hz = self.spec.fps or (info.fps if info is not None else None)
         if rate_hz is None:
-            raise ConfigError("window_s: comes from the frame rate of the first video; give it, or a video first")
+            raise ConfigError("window_s: depends on the frame rate of the first video; give it, or a video first")
         return round(self.spec.num_frames * self.spec.frame_stride / rate_hz, 3)
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""Shards of features as sources of prediction (YouTube-8M's TFRecords, PaddleVideo's pickles), and Kaggle's form."""
+"""Shards of features as sources of prediction (YouTube-8M's TFRecords, PaddleVideo's pickles), and Kaggle's format."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ KAGGLE_TOP = 20
 def open_shards(source: str) -> Dataset[FeatureRecord] | None:
     """Opens the shards that a source names: a file, a folder, a pattern, or a list file whose first line is a shard.
 
-    Returns None where the source names no shards.
+    Returns None if the source names no shards.
 
     Raises:
         DataError: a shard is missing or damaged.
     """
-    from videozoo.data.youtube8m import youtube8m  # loaded for shards alone
+    from videozoo.data.youtube8m import youtube8m  # imported for shards only
     from videozoo.data.youtube8m_pkl import youtube8m_pkl
 
     if _names(source, TFRECORDS):
@@ -46,6 +46,6 @@ def _names(source: str, patterns: Sequence[str]) -> bool:
 
 
 def kaggle_line(id_: str, labels: Labels, *, top: int = KAGGLE_TOP) -> str:
-    """Returns a line of a YouTube-8M submission: the id, and class numbers each with its confidence, the best first."""
+    """Returns a line of a YouTube-8M submission: the id, and pairs of class number and confidence, the best first."""
     order = best_first(labels.scores)[:top]
     return f"{id_}," + " ".join(f"{i} {labels.scores[i]:.6g}" for i in order)

@@ -1,4 +1,4 @@
-"""Answers with times as files that other programs read: tables (CSV), subtitles (SRT), edit lists (EDL); and JSON."""
+"""Formats of answers for other programs: tables (CSV), subtitles (SRT), edit lists (EDL), and JSON."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from videozoo.terminal import escaped
 __all__ = ["CSV_COLUMNS", "to_csv", "to_edl", "to_json", "to_srt"]
 
 CSV_COLUMNS = ("video", "start_s", "end_s", "label", "score")
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet computes
-EDL_START_S = 3600  # where a sequence begins by custom; some machines cannot go before their zero
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of cells that a spreadsheet computes
+EDL_START_S = 3600  # customary start of a sequence; some machines have no times before zero
 
 
 def to_json(answers: Any) -> str:
-    """Returns plain values as indented JSON with a newline at its end; letters of any language stay readable."""
+    """Returns plain values as indented JSON with a final newline; letters of any language stay readable."""
     return json.dumps(answers, indent=2, ensure_ascii=False) + "\n"
 
 
 def to_csv(spans_by_video: Iterable[tuple[str, Sequence[Span]]], *, header: bool = True) -> str:
     """Returns a row for each span (RFC 4180), below a header; seconds to the millisecond.
 
-    Videos in which nothing was found have no row. Names and labels that a spreadsheet would compute (`=1+1.mp4`) begin
+    Videos without spans have no row. Names and labels that a spreadsheet would compute (`=1+1.mp4`) begin
     with an apostrophe.
     """
     text = io.StringIO()
@@ -45,12 +45,12 @@ def to_csv(spans_by_video: Iterable[tuple[str, Sequence[Span]]], *, header: bool
 
 
 def _cell(text: str) -> str:
-    """A cell that a spreadsheet does not compute; `csv` would leave a carriage return bare, which ends the row."""
+    """Returns a cell that a spreadsheet does not compute, without carriage returns, which `csv` does not escape."""
     return (f"'{text}" if text.startswith(FORMULA_STARTS) else text).replace("\r", r"\r")
 
 
 def to_srt(spans: Sequence[Span]) -> str:
-    """Subtitles (SubRip), one for each span, in the order of their start; an empty text for no spans.
+    """Returns subtitles (SubRip), one per span, in the order of their start; an empty text for no spans.
 
     Spans that overlap are shown together. A subtitle lasts at least a millisecond.
     """
@@ -64,13 +64,13 @@ def to_srt(spans: Sequence[Span]) -> str:
 
 
 def to_edl(spans: Sequence[Span], info: VideoInfo, *, title: str = "") -> str:
-    """A CMX3600 edit list: the spans cut from the video and laid one after the other, in the order of their start.
+    """Returns a CMX3600 edit list of the spans, one after the other, in the order of their start.
 
-    Source times begin at the video's own timecode, or at zero; the sequence begins at one hour. What was found and its
-    score are comments below each event. Times snap to the nearest frame, an event lasts at least one.
+    Source times begin at the video's own timecode, or at zero; the sequence begins at one hour. Comments below each
+    event give the label and its score. Times snap to the nearest frame; an event lasts at least one frame.
 
-    Rates: 29.97 and 59.94 frames/s are counted with dropped numbers, unless the video's timecode is written without;
-    the `FCM` line says which. Rates above 60 are counted in pairs of frames, threes, ...
+    Rates: 29.97 and 59.94 frames/s use drop-frame counting, unless the video's timecode is non-drop; the `FCM` line
+    states it. Rates above 60 are counted in groups of two frames, three, ...
     """
     timebase = Timebase.of(info.fps, timecode=info.timecode)
     name = _one_line(Path(info.path).name)

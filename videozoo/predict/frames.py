@@ -1,4 +1,4 @@
-"""One reader for everything that a predictor takes: files, folders of frames, arrays; and one for windows."""
+"""Readers for all inputs of a predictor (files, folders of frames, arrays), and one for overlapping windows."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from videozoo.io.reader import TIME_SLACK_S, Frames, stack_pictures
 
 __all__ = ["FrameArray", "SlidingReader", "Video", "name_of", "open_source"]
 
-Video = str | os.PathLike[str] | np.ndarray | Any  # a tensor of frames, too
+Video = str | os.PathLike[str] | np.ndarray | Any  # also a tensor of frames
 
 
 def open_source(video: Video, *, fps: float | None = None) -> VideoReader:
-    """A reader of a video file, a folder of frames, or frames uint8 `[t h w 3]` or `[t 3 h w]` in RGB.
+    """Opens a video file, a folder of frames, or RGB frames uint8 `[t h w 3]` or `[t 3 h w]`.
 
     Args:
-        fps: rate of the frames of a folder or an array, which have none of their own; a file's own rate
-        stands.
+        fps: frame rate of a folder or an array; a file has its own rate.
 
     Raises:
         DecodeError: the file cannot be read.
-        DataError: no frames, frames of another form, or frames without a rate.
+        DataError: there are no frames, or they have a wrong shape or type, or no rate.
     """
     if fps is not None and not fps > 0:
         raise ConfigError(f"fps: got {fps}; needs a rate above 0")
     if isinstance(video, str | os.PathLike) and not Path(video).is_dir():
         return open_video(video)
     if isinstance(video, str | os.PathLike):
-        frame_files(Path(video))  # a folder that is closed to the user says so, whatever the rate
+        frame_files(Path(video))  # raises for a folder without permission, with or without a rate
     if fps is None:
-        raise DataError(f"{name_of(video)}: these are frames without a rate; say it with fps=25 (or --fps 25)")
+        raise DataError(f"{name_of(video)}: frames need a rate; give it, e.g. fps=25 (or --fps 25)")
     if isinstance(video, str | os.PathLike):
         return FrameFolder(video, fps=fps)
     return FrameArray(video, fps=fps)
@@ -52,7 +51,7 @@ def name_of(video: Video) -> str:
 
 
 class FrameArray(VideoReader):
-    """Frames in memory, read like a video file; see `VideoReader`.
+    """Frames in memory with the interface of a video file; see `VideoReader`.
 
     Raises:
         DataError: they are not uint8 `[t h w 3]` or `[t 3 h w]`, or there are none.
@@ -82,7 +81,7 @@ class FrameArray(VideoReader):
         )
 
     def close(self) -> None:
-        pass  # the frames are the caller's
+        pass  # the caller owns the frames
 
     @property
     def num_frames(self) -> int:
@@ -105,22 +104,20 @@ class FrameArray(VideoReader):
 
 
 class SlidingReader(VideoReader):
-    """Reads windows that overlap, in the order of their start, so that each frame of `reader` is decoded
-    once.
+    """Reads overlapping windows in the order of their start and decodes each frame of `reader` once.
 
-    It holds the decoded frames from the first to the last that the latest call asked for, and turns into
-    pictures only those that were asked for. Times before them, and files with a damaged place, go to
-    `reader` itself.
+    It holds the decoded frames between the first and the last time of the latest call, and converts only the requested
+    ones to pictures. `reader` itself reads earlier times, and damaged files.
 
     Args:
-        scaled: makes frames `[t h w c]` smaller, once for all windows that look at them.
+        scaled: scales frames `[t h w c]` down, once for all windows that contain them.
     """
 
     def __init__(self, reader: VideoReader, *, scaled: Callable[[Any], Any] | None = None):
         self.reader = reader
         self.scaled = scaled
         self.info = reader.info
-        self._pictures: dict[float, Any] = {}  # of held frames, where they are small
+        self._pictures: dict[float, Any] = {}  # scaled pictures of held frames, by time
         self._coming: Iterator[tuple[float, Any]] | None = reader.sources(0.0)
         self._held: deque[tuple[float, Any]] = deque()
 
@@ -142,7 +139,7 @@ class SlidingReader(VideoReader):
             return self.reader.frames_at(times_s)
         try:
             self._advance(min(times_s), max(times_s))
-        except DecodeError:  # there may be a way around the damage
+        except DecodeError:  # `reader` may find a way around the damage
             self.close()
         if not self._held:
             return self.reader.frames_at(times_s)
@@ -159,7 +156,7 @@ class SlidingReader(VideoReader):
         return self._pictures[time_s]
 
     def _advance(self, first_s: float, last_s: float) -> None:
-        """Decodes until the frame after `last_s`; drops what was shown before `first_s`."""
+        """Decodes up to the frame after `last_s`; drops frames that end before `first_s`."""
         while self._coming is not None and not (self._held and self._held[-1][0] > last_s + TIME_SLACK_S):
             item = next(self._coming, None)
             if item is None:

@@ -1,4 +1,4 @@
-"""The embedded windows of many videos, so that a query about all of them is one product of matrices."""
+"""The embedded windows of many videos, so that a search over all of them is one matrix product."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = ("video", "size_bytes", "modified_ns", "duration_s", "start_s", "end_s
 
 @dataclasses.dataclass(frozen=True)
 class RunMark:
-    """Which run made an index: where it lay, and the SHA-256 of its weights."""
+    """The run that made an index: its path, and the SHA-256 of its weights."""
 
     path: str
     sha256: str
@@ -38,7 +38,7 @@ class RunMark:
 
 @dataclasses.dataclass(frozen=True)
 class IndexedVideo:
-    """One video as it was when it was indexed: its windows `[n 2]` in seconds and their embeddings `[n e]`.
+    """One indexed video: its windows `[n 2]` in seconds and their embeddings `[n e]`; size and date identify the file.
 
     `damaged_frames` counts the frames whose pixels the decoder guessed; the index does not store it.
     """
@@ -52,7 +52,7 @@ class IndexedVideo:
     damaged_frames: int = 0
 
     def state(self) -> str:
-        """ "same", "changed" or "gone": the file as it is now."""
+        """Returns the file's state: "same", "changed" or "gone"."""
         try:
             found = Path(self.path).stat()
         except OSError:
@@ -64,11 +64,11 @@ class IndexedVideo:
 class VideoIndex:
     """The embedded windows of videos, made by one run; each video once, by path.
 
-    On disk it is one parquet file with a row a window, which other programs can read, too.
+    On disk it is one parquet file with a row per window, which other programs can read, too.
 
     Attributes:
-        run: what made the embeddings; only the same weights can be asked with them.
-        videos: in the order in which they came.
+        run: the run that made the embeddings; queries need the same weights.
+        videos: in the order in which they were added.
     """
 
     run: RunMark
@@ -79,7 +79,7 @@ class VideoIndex:
 
     @functools.cached_property
     def windows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The windows of all videos: which video `[n]`, times `[n 2]`, embeddings `[n e]`; none without videos."""
+        """The windows of all videos: index of the video `[n]`, times `[n 2]`, embeddings `[n e]`; n may be 0."""
         if not self.videos:
             return np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros((0, 1), np.float32)
         of_video = np.repeat(np.arange(len(self.videos)), [len(video.times_s) for video in self.videos])
@@ -87,10 +87,10 @@ class VideoIndex:
         return of_video, times_s, np.concatenate([video.embedded for video in self.videos])
 
     def check_run(self, run: RunMark, *, where: str) -> None:
-        """Refuses another run than the one that made the index.
+        """Refuses any run but the one that made the index.
 
         Raises:
-            DataError: it is another one; the message names both.
+            DataError: the run is a different one; the message names both.
         """
         if run.sha256 != self.run.sha256:
             raise DataError(
@@ -148,7 +148,7 @@ class VideoIndex:
         """Reads an index from a file.
 
         Raises:
-            DataError: there is none, or it is damaged.
+            DataError: there is no such file, or it is damaged.
             MissingPackageError: pyarrow is not installed.
         """
         path = Path(path)
@@ -160,10 +160,10 @@ class VideoIndex:
             metadata = (table.schema.metadata or {}).get(b"videozoo", b"{}")
         described = checked(parse_json(metadata, where=path, advice=AGAIN), _Description, where=path, advice=AGAIN)
         if described.get("format") != FORMAT or tuple(table.column_names) != COLUMNS:
-            raise DataError(f"{path}: is a parquet file, but no index of videos; make one with `videozoo index`")
+            raise DataError(f"{path}: is a parquet file, but not an index of videos; make one with `videozoo index`")
         if described.get("version", VERSION) > VERSION:
             raise DataError(f"{path}: has version {described['version']}, this videozoo reads {VERSION}; upgrade it")
-        with reading(path, advice=f"is no whole index: {AGAIN}"):
+        with reading(path, advice=f"the index is incomplete: {AGAIN}"):
             as_bytes = described.get("not_utf8", {})
             videos = _videos(table, arrow.types)
             return cls(
@@ -191,7 +191,7 @@ class _Description(TypedDict, total=False):
 
 
 def _videos(table: Any, types: Any) -> tuple[IndexedVideo, ...]:
-    """The videos of a table of windows; exceptions of any class where it holds something else."""
+    """Returns the videos of a table of windows; raises exceptions of any class for an invalid table."""
     if not len(table):
         return ()
     names, *numbers, embeddings = (table.column(name).combine_chunks() for name in COLUMNS)

@@ -1,6 +1,6 @@
 """The one path of inference: stretches of a video become samples, batches, outputs of the network, and answers.
 
-Everything is made when it is asked for, so the memory needed does not grow with the number of stretches.
+Samples and answers are made one batch at a time, so memory does not grow with the number of stretches.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ P = TypeVar("P")
 def batches(
     network: Network, samples: Iterable[tuple[P, Sample]], *, batch_size: int, graph: str = "main"
 ) -> Iterator[tuple[list[P], Outputs, Batch]]:
-    """Runs one of the network's graphs over samples, each given with its place: (places, outputs, batch).
+    """Runs one of the network's graphs over (place, sample) pairs; yields (places, outputs, batch).
 
     Raises:
         ConfigError: `batch_size` is below 1.
@@ -54,10 +54,10 @@ def answers(network: Network, samples: Iterable[tuple[P, Sample]], *, batch_size
 
 
 def checked(outputs: Outputs, *, where: str) -> Outputs:
-    """Returns the outputs of a network, checked.
+    """Returns the outputs of a network if they are valid.
 
     Raises:
-        DataError: some are nan: finite weights overflow in half precision.
+        DataError: some are nan, since finite weights overflow in half precision.
     """
     for values in outputs.values():
         if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
@@ -66,10 +66,10 @@ def checked(outputs: Outputs, *, where: str) -> Outputs:
 
 
 class Content(abc.ABC):
-    """The frames or the features of one video, of which samples are made.
+    """The frames or the features of one video, from which samples are made.
 
     Attributes:
-        name: what messages and answers call the video.
+        name: the name of the video in messages and answers.
         info: its properties.
     """
 
@@ -90,12 +90,12 @@ class Content(abc.ABC):
         return ((place, self.sample(place)) for place in places)
 
     def in_windows(self, window_s: float, stride_s: float) -> Content:
-        """Returns content that is quicker to read in windows, in the order of their start."""
+        """Returns content that reads windows faster, in the order of their start."""
         return self
 
 
 class ClipReading(Protocol):
-    """The pipeline of an input of clips: it also takes the open video."""
+    """The pipeline of a clip input: it also takes the open video."""
 
     def __call__(
         self, record: ClipRecord, rng: np.random.Generator | None = None, reader: VideoReader | None = None
@@ -122,7 +122,7 @@ class FrameContent(Content):
         else:
             id_ = f"{self.name}@{place.start_s:.3f}"
             record = ClipRecord(id=id_, path=Path(self.name), start_s=place.start_s, end_s=place.end_s)
-        return cast(ClipReading, self.pipeline)(record, reader=self.reader)  # as every pipeline of clips
+        return cast(ClipReading, self.pipeline)(record, reader=self.reader)  # every clip pipeline is one
 
     def in_windows(self, window_s: float, stride_s: float) -> FrameContent:
         reader = shared_reader(self.reader, window_s, stride_s, network=self.network)
@@ -146,7 +146,7 @@ class FeatureContent(Content):
 
 @dataclasses.dataclass(frozen=True)
 class FeatureVideo(FeatureRecord):
-    """One video's features as the record of a data set without truth, for an evaluation pipeline."""
+    """One video's features as a record without truth, for an evaluation pipeline."""
 
     id: str
     path: Path

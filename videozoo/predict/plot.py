@@ -1,4 +1,4 @@
-"""A picture of what is seen when: one lane a label, seconds from left to right."""
+"""A picture of the answers over time: one lane per label, seconds from left to right."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, t
 
     A strip at the top shows the best label of each moment; below, each of the `top` labels that win most has a lane
     with its probability from 0 to 100 % over time. Of segments each name has a lane (eight names, or `top` if that is
-    more), each segment a bar as high as its score. A sentence that knows where its words come from has a lane for each
-    word, the darker the larger its attention at that moment.
+    more), each segment a bar as high as its score. For a sentence with attention, each word has a lane; darker means
+    more attention.
     """
     if top < 1:
         raise ConfigError(f"top: should be at least 1; got {top}")
@@ -64,7 +64,7 @@ def plot_timeline(prediction: Prediction, out_path: str | os.PathLike[str], *, t
 
 
 class _Page:
-    """One picture: where seconds and names lie on it."""
+    """The layout of one picture: positions of seconds and names."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class _Page:
             draw_text(self.pen, (self.right + 10, at), text, FAINT, 20, anchor="lm")
 
     def _curve(self, name: str, base: int) -> None:
-        """The score of each moment, as steps."""
+        """Draws the score of each moment, as steps."""
         colour = self.colour[name]
         previous = base
         for window, scores in zip(self.timeline, self.scores, strict=True):
@@ -167,7 +167,7 @@ class _Page:
             previous = level
 
     def _bars(self, name: str, base: int, spans: Sequence[Span]) -> None:
-        """A bar for each span, the best in front, with its score."""
+        """Draws a bar with its score for each span, the best in front."""
         colour = self.colour[name]
         for span in sorted(spans, key=lambda span: span.score):
             if (span.label or UNNAMED) != name:
@@ -204,7 +204,7 @@ class _Page:
 
 
 def _runs(timeline: Sequence[Window]) -> list[tuple[float, float, str]]:
-    """(start_s, end_s, best name) with neighbours of the same name joined."""
+    """Returns (start_s, end_s, best name) of each run of windows with the same best name."""
     runs: list[tuple[float, float, str]] = []
     for window in timeline:
         name = next((name for name, _ in window.answer.ranked(top=1)), "")
@@ -216,7 +216,7 @@ def _runs(timeline: Sequence[Window]) -> list[tuple[float, float, str]]:
 
 
 def _ticks(end_s: float, *, most: int) -> list[float]:
-    """Round times from 0 to the end, at most `most` steps."""
+    """Returns round times from 0 to the end, at most `most` steps."""
     steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200]
     step_s = next((s for s in steps if end_s / s <= most), 14400 * math.ceil(end_s / most / 14400))
     return [i * step_s for i in range(int(end_s / step_s + 1e-6) + 1)]

@@ -19,7 +19,7 @@ __all__ = ["Place", "Prediction", "RecordAnswer", "Window"]
 class Place:
     """A stretch of a video to answer for; times are seconds from the video's start.
 
-    `found` is the span of another run, if that is how the stretch was chosen.
+    `found` is the span of another run that the stretch was chosen by, or None.
     """
 
     start_s: float
@@ -88,22 +88,22 @@ class RecordAnswer:
 class Prediction(RecordAnswer):
     """The answer for one video.
 
-    `answer` is the task's own typed value over the whole video (`Labels` of a classifier), `windows` the
-    same over time on request, in the order of their start. With `over_spans` they are not sliding
-    windows but the spans that another run found, possibly none.
+    `answer` is the task's own typed value for the complete video (`Labels` of a classifier). `windows` are the answers
+    over time, if requested, in the order of their start. With `over_spans` they are the spans that another run found,
+    possibly none, not sliding windows.
     """
 
     info: VideoInfo
     windows: tuple[Window, ...] = ()
     over_spans: bool = False
-    damaged_frames: int = 0  # of the frames decoded for it; the decoder guessed their pixels
+    damaged_frames: int = 0  # number of decoded frames whose pixels the decoder guessed
 
     @property
     def timeline(self) -> tuple[Window, ...]:
         """The answer at each moment, as windows that do not overlap, in the order of time; there may be gaps.
 
-        Sliding windows are cut: each speaks for the times nearest to its middle. Spans that overlap speak together.
-        An answer without times gives one window over the whole video.
+        Sliding windows are cut: each covers the times nearest to its middle. Overlapping spans are combined. An answer
+        without times gives one window over the complete video.
         """
         if self.over_spans:
             return _strongest(self.windows)
@@ -120,8 +120,8 @@ class Prediction(RecordAnswer):
     def spans(self, *, min_score: float = 0.0, top: int = 1) -> tuple[Span, ...]:
         """Returns the timed events in the order of time; tables, subtitles, edit lists and clips show them.
 
-        Sliding windows that follow each other with the same best label are one span; its score is their mean. Without
-        times in the answer, the `top` best labels are spans over the whole video.
+        Consecutive sliding windows with the same best label are one span; its score is their mean. Without times in the
+        answer, the `top` best labels are spans over the complete video.
         """
         spans: Iterable[Span]
         if self.over_spans:
@@ -148,7 +148,7 @@ class Prediction(RecordAnswer):
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:
-    """Neighbours of the same label as one, with their mean score."""
+    """Joins neighbours of the same label, with their mean score."""
     joined: list[Span] = []
     for span in spans:
         last = joined[-1] if joined else None
@@ -161,7 +161,7 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
 
 
 def _nearest(windows: Sequence[Window]) -> tuple[Window, ...]:
-    """Each moment with the window whose middle is nearest; the windows are of one length, in order."""
+    """Returns for each moment the window whose middle is nearest; the windows have one length and are in order."""
     middles = [(w.start_s + w.end_s) / 2 for w in windows]
     borders = [(a + b) / 2 for a, b in itertools.pairwise(middles)]
     cut = zip(windows, [0.0, *borders], [*borders, windows[-1].end_s], strict=True)
@@ -169,7 +169,7 @@ def _nearest(windows: Sequence[Window]) -> tuple[Window, ...]:
 
 
 def _strongest(windows: Sequence[Window]) -> tuple[Window, ...]:
-    """Each moment with the window whose finder was surest."""
+    """Returns for each moment the window whose span has the highest score."""
     return tuple(
         Window(start_s, end_s, max(active, key=lambda w: w.found.score if w.found else 0.0).answer)
         for start_s, end_s, active in _moments(windows)
@@ -177,7 +177,7 @@ def _strongest(windows: Sequence[Window]) -> tuple[Window, ...]:
 
 
 def _together(spans: Sequence[Span]) -> tuple[Window, ...]:
-    """Each moment with the spans that hold then, best first."""
+    """Returns for each moment the spans that cover it, best first."""
     return tuple(Window(start_s, end_s, Segments(_best_first(active))) for start_s, end_s, active in _moments(spans))
 
 
@@ -186,7 +186,7 @@ def _best_first(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def _moments(stretches: Sequence[Any]) -> Iterator[tuple[float, float, list[Any]]]:
-    """(start_s, end_s, the stretches that hold) between one start or end and the next; where none does is left out."""
+    """Yields (start_s, end_s, covering stretches) between consecutive starts or ends; skips uncovered times."""
     edges = sorted({edge for stretch in stretches for edge in (stretch.start_s, stretch.end_s)})
     coming = sorted(stretches, key=lambda stretch: stretch.start_s)[::-1]
     active: list[Any] = []

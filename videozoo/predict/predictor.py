@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 
 class Predictor:
-    """Answers for whole videos and over time.
+    """Answers for complete videos and over time.
 
         predictor = videozoo.load("runs/tsm")
         predictor("a.mp4").labels.top(3)
@@ -35,8 +35,8 @@ class Predictor:
     A network on features takes videos, too, if its extractor is stored with it; see `Extractor`.
 
     Args:
-        network: the network, in whatever backend.
-        views: the protocol, "clips x crops" as in "10x3"; None takes the one that the weights carry.
+        network: the network, in any backend.
+        views: the protocol, "clips x crops" as in "10x3"; None takes the one stored with the weights.
 
     Attributes:
         spec: the input spec; it builds the preprocessing.
@@ -62,30 +62,30 @@ class Predictor:
         batch_size: int = 8,
         progress: Progress | None = None,
     ) -> Prediction:
-        """Returns the answer for a whole video and, with `window_s`, for each window of it, or for each of `spans`.
+        """Returns the answer for a video and, with `window_s`, for each of its windows, or for each of `spans`.
 
-        The network sees the whole video by the evaluation protocol, and a window by the same protocol as if it
-        were a video of its own. The memory needed does not grow with the video's length, but for the answers.
+        The evaluation protocol applies to the complete video, and to each window as if it were a video of its own.
+        Apart from the answers, the memory needed does not grow with the video's length.
 
         Args:
             video: a file, a folder of frames, or RGB frames uint8 `[t h w 3]` or `[t 3 h w]`; for a model on features
                 also `Features`, or a file of them.
             window_s: length of the windows; a shorter video gives one window.
             stride_s: from one window's start to the next; by default half a window.
-            spans: stretches that another run found, possibly none; they become the windows.
+            spans: stretches that another run found, possibly none; they replace the windows.
             fps: rate of a folder's or an array's frames.
             batch_size: windows that go through the model together.
-            progress: called with (windows done, windows in all) now and then.
+            progress: called repeatedly with (windows done, number of windows).
 
         Raises:
             DecodeError: the file cannot be read.
-            DataError: frames of a wrong form or without a rate; features of another recipe than the model's.
+            DataError: frames of a wrong form or without a rate; features whose recipe differs from the model's.
             ConfigError: a window, a stride or a batch size that is not above 0, or windows and spans together; a video
                 for a model on features whose checkpoint holds no extractor, or features for a model on videos.
         """
         window_s, stride_s = _check_windows(window_s, stride_s)
         if spans is not None and window_s is not None:
-            raise ConfigError("spans: windows and spans are two ways to cut a video; give one of them")
+            raise ConfigError("spans: windows and spans exclude each other; give one of them")
         with self._open(video, fps, batch_size, progress) as content:
             ((_, answer),) = answers(self.network, [(None, content.sample(None))], batch_size=batch_size)
             windows: list[Window] = []
@@ -113,7 +113,7 @@ class Predictor:
     def of_records(
         self, records: Iterable[FeatureRecord], *, batch_size: int = 64
     ) -> Iterator[tuple[str, Answer | DataError]]:
-        """Yields (id, answer) of each record of a data set; of one that cannot be used, a DataError is the answer."""
+        """Yields (id, answer) of each record of a data set; the answer of an unusable record is a DataError."""
         failed: list[tuple[str, DataError]] = []
 
         def samples() -> Iterator[tuple[str, Sample]]:
@@ -138,7 +138,7 @@ class Predictor:
             yield self.features(video, fps=fps, batch_size=batch_size, progress=progress)
             return
         if isinstance(video, Features) or is_feature_file(video):
-            raise ConfigError(f"{_name_of(video)}: these are features, and the model takes videos; give the video")
+            raise ConfigError(f"{_name_of(video)}: these are features, but the model takes videos; give the video")
         with open_source(video, fps=fps) as reader:
             yield FrameContent(name_of(video), reader.info, reader, self.network, self._pipeline)
 
@@ -146,7 +146,7 @@ class Predictor:
 
     @property
     def takes_features(self) -> bool:
-        """Whether the network takes features of a video, not its frames."""
+        """Whether the network takes features of a video instead of its frames."""
         return self.network.takes_features
 
     @functools.cached_property
@@ -154,12 +154,12 @@ class Predictor:
         """The extractor of the features that the network takes.
 
         Raises:
-            ConfigError: the checkpoint does not hold it.
+            ConfigError: the checkpoint does not contain it.
         """
         if self.network.open_extractor is None or self.feature_recipe is None:
             raise ConfigError(
-                "predictor: the model takes features, and its checkpoint holds no extractor that makes them; give "
-                "features instead of videos (--features), or train on features that `videozoo extract` made"
+                "predictor: the model takes features, but its checkpoint contains no extractor for them; give "
+                "features instead of videos (--features), or train on features from `videozoo extract`"
             )
         return Extractor.of_recipe(self.network.open_extractor(), self.feature_recipe)
 
@@ -171,7 +171,7 @@ class Predictor:
         batch_size: int = 8,
         progress: Progress | None = None,
     ) -> FeatureContent:
-        """Returns the features of a video, extracted or given, with the video's properties; as for a call."""
+        """Returns the features of a video, extracted or given, with the video's properties; see `__call__`."""
         name = _name_of(video)
         if isinstance(video, Features) or is_feature_file(video):
             found = video if isinstance(video, Features) else read_features(name)
@@ -208,7 +208,7 @@ def _name_of(video: Video | Features) -> str:
 
 
 def _info_of(features: Features, name: str) -> VideoInfo:
-    """Returns what features state about their video; without any times a row stands for a second."""
+    """Returns the video's properties as far as features have them; without times, a row counts as a second."""
     length_s = features.duration_s
     if length_s is None:
         times_s = features.times_s(duration_s=float(len(features)))

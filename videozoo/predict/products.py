@@ -21,12 +21,12 @@ class Wanted:
     """The outputs of a session.
 
     Attributes:
-        out: a file for all answers, or a folder for a file a video.
+        out: a file for all answers, or a folder for one file per video.
         format: the name of the answers' format; by default the ending of `out` gives it.
         render: the rendered video, or a folder for several.
         plot: the picture of the timeline, or a folder for several.
-        cut: a folder for clips of what was found.
-        cut_copy: cut without encoding.
+        cut: a folder for clips of the found segments.
+        cut_copy: copies the packets of clips without encoding.
     """
 
     out: Path | None = None
@@ -42,8 +42,8 @@ class Product:
     """One kind of file.
 
     Attributes:
-        verb: how messages say that it was made.
-        paths: where it goes, by video.
+        verb: the verb for messages, e.g. "rendered".
+        paths: output path, by video.
         write: writes the file or files of one video and returns their paths.
         reads_video: whether writing decodes the video again.
     """
@@ -63,17 +63,17 @@ class Product:
 
 
 def plan_products(videos: Sequence[Path], answers: Answers, wanted: Wanted, *, format: str | None) -> list[Product]:
-    """Returns the products that are wanted, their places checked before any work is done.
+    """Returns the wanted products; their paths are checked before any work.
 
     Raises:
-        ConfigError: a place that cannot be written to.
+        ConfigError: a path cannot be written to.
     """
 
     def to_format(video: Path, prediction: Prediction, path: Path, fps: float | None) -> list[Path]:
         return [write_whole_text(path, answers.only(prediction).text(format or "json"))]
 
     def to_video(video: Path, prediction: Prediction, path: Path, fps: float | None) -> list[Path]:
-        from videozoo.predict.render import render  # drawing takes a moment to load
+        from videozoo.predict.render import render  # slow to import
 
         return [render(video, prediction, path)]
 

@@ -1,4 +1,4 @@
-"""Principal components of stored features: fewer numbers a row, fitted in one pass over all of them."""
+"""Principal components of stored features: reduces the width of the rows, fitted in one pass over them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Projection:
     Attributes:
         mean: float32 `[d]`.
         components: float32 `[k d]`, the strongest first.
-        kept: share of the variance that is left, where it was fitted here.
+        kept: share of the variance that is kept; None if not fitted here.
     """
 
     mean: np.ndarray
@@ -40,12 +40,12 @@ class Projection:
         if self.components.ndim != 2 or self.mean.shape != self.components.shape[1:]:
             raise DataError(f"pca: has {shapes}; needs mean [d] and components [k d]")
         if not (np.isfinite(self.mean).all() and np.isfinite(self.components).all()):
-            raise DataError("pca: holds numbers that are not finite; fit it again")
+            raise DataError("pca: has values that are not finite; fit it again")
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Rows `[t d]` to rows `[t k]`."""
+        """Projects rows `[t d]` to rows `[t k]`."""
         if values.shape[1] != len(self.mean):
-            raise DataError(f"pca: is for features {len(self.mean)} wide, these are {values.shape[1]}")
+            raise DataError(f"pca: expects features of width {len(self.mean)}, got {values.shape[1]}")
         projected: np.ndarray = (values - self.mean) @ self.components.T
         return projected.astype(np.float32)
 
@@ -59,13 +59,13 @@ class Projection:
 
     @classmethod
     def fit(cls, tables: Iterable[np.ndarray], dim: int, *, whiten: bool = False) -> Self:
-        """The `dim` strongest components of all rows; each row counts alike.
+        """Finds the `dim` strongest components of all rows; each row has the same weight.
 
         Args:
-            whiten: gives every component the variance 1, as YouTube-8M's features have.
+            whiten: scales every component to variance 1, as in YouTube-8M's features.
 
         Raises:
-            ConfigError: there are fewer rows, or numbers a row, than components.
+            ConfigError: `dim` exceeds the number of rows or their width.
         """
         count, total, square = 0, np.zeros(0), np.zeros((0, 0))
         for table in tables:
@@ -76,13 +76,11 @@ class Projection:
             total += rows.sum(0)
             square += rows.T @ rows
         if not 1 <= dim <= min(count, len(total)):
-            raise ConfigError(
-                f"pca: cannot find {dim} components in {count} rows of {len(total)} numbers; ask for fewer"
-            )
+            raise ConfigError(f"pca: cannot find {dim} components in {count} rows of width {len(total)}; ask for fewer")
         mean = total / count
         variances, axes = np.linalg.eigh(square / count - np.outer(mean, mean))
         variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1].T
-        signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])  # the same axes wherever it is fitted
+        signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])  # makes the signs reproducible
         components = (axes * signs[:, None])[:dim]
         if whiten:
             components = components / np.sqrt(variances[:dim, None] + 1e-4 * variances[0])
@@ -91,10 +89,10 @@ class Projection:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
-        """From an npz file with `mean` [d] and `components` [k d].
+        """Reads an npz file with `mean` [d] and `components` [k d].
 
         Raises:
-            DataError: no such file, or something else in it.
+            DataError: there is no such file, or its content is not a projection.
         """
         path = regular_file(path, kind="file of a projection")
         advice = "--pca takes an npz file with mean [d] and components [k d]"
@@ -103,26 +101,26 @@ class Projection:
         return cls(mean.ravel(), components)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Returns the arrays to store beside an extractor's weights."""
+        """Returns the arrays to store with an extractor's weights."""
         return {f"{PREFIX}mean": self.mean, f"{PREFIX}components": self.components}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self | None:
-        """Returns the projection that was stored beside an extractor's weights; None if there is none.
+        """Returns the projection stored with an extractor's weights; None if there is none.
 
         Raises:
-            DataError: one of the arrays is missing, or they do not fit each other.
+            DataError: one of the arrays is missing, or their shapes do not match.
         """
         found = [arrays.get(f"{PREFIX}{name}") for name in ("mean", "components")]
         if all(array is None for array in found):
             return None
         if found[0] is None or found[1] is None:
-            raise DataError("pca: the extractor holds half of a projection; extract the features again")
+            raise DataError("pca: the extractor has an incomplete projection; extract the features again")
         return cls(found[0], found[1])
 
 
 def read_arrays(path: Path, *, prefix: str) -> dict[str, np.ndarray]:
-    """Reads the arrays of a safetensors file whose names begin with `prefix`; the others stay on the disk.
+    """Reads only those arrays of a safetensors file whose names begin with `prefix`.
 
     Raises:
         DataError: the file cannot be read.

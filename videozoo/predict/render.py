@@ -1,4 +1,4 @@
-"""A video with its answers drawn on it."""
+"""Draws the answers on a video."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ from videozoo.predict.prediction import Prediction, Window
 
 __all__ = ["render"]
 
-MIN_SIDE_PX = 256  # text on less cannot be read
+MIN_SIDE_PX = 256  # text on smaller frames is illegible
 PANEL = (12, 14, 20, 150)
-TRACK = (52, 56, 66, 165)  # replaces the panel where it is drawn
+TRACK = (52, 56, 66, 165)  # replaces the panel's colour
 INK = (255, 255, 255, 255)
 SHADOW = (0, 0, 0, 230)
 
 
 def render(video: Video, prediction: Prediction, out_path: str | os.PathLike[str], *, top: int = 3) -> Path:
-    """Writes `video` with its `top` labels and their scores drawn along the lower edge; gives its path.
+    """Writes `video` with its `top` labels and their scores drawn along the lower edge; returns its path.
 
-    Answers over time (windows, segments, sentences) follow the time, and a strip along the upper edge shows the best
-    label of each moment and where in the video one is; where nothing was found the picture is left alone. What is too
-    long for a row is written in lines, like a subtitle. An answer's rectangles (`Answer.marks_at`) lie on the picture.
-    Frames are upright and of even size, small ones enlarged; the sound is kept as it is. One frame is held at a time.
+    Answers over time (windows, segments, sentences) change with the time, and a strip along the upper edge shows the
+    best label of each moment and the current position; frames without an answer are unchanged. Text that is too long
+    for a row is wrapped, like a subtitle. An answer's rectangles (`Answer.marks_at`) are drawn on the frames.
+    Frames are upright and have an even size, small ones are enlarged; the sound is copied if possible. One frame is
+    held at a time.
 
     Raises:
         DecodeError: the video cannot be read to its end.
-        ConfigError: the name of the file to write ends in something that no container has.
+        ConfigError: the ending of the file to write is not that of a container.
     """
     if top < 1:
         raise ConfigError(f"top: should be at least 1; got {top}")
@@ -66,10 +67,10 @@ def render(video: Video, prediction: Prediction, out_path: str | os.PathLike[str
 
 
 def _with_sound(silent: Path, info: VideoInfo, out: Path, fps: float) -> None:
-    """The rendered pictures with the sound of the file they came from."""
+    """Adds the sound of the source file to the rendered pictures."""
     try:
         add_sound(silent, info.path, out, start_s=info.start_s)
-    except DataError:  # a codec that the container does not hold: encode it anew
+    except DataError:  # the container does not support the codec: encode the sound
         rate_hz = min(info.audio_rate_hz or 48000, 48000)
         with open_source(silent) as reader:
             pictures = (frame for _, frame in reader.stream())
@@ -78,14 +79,14 @@ def _with_sound(silent: Path, info: VideoInfo, out: Path, fps: float) -> None:
 
 
 def _size(info: VideoInfo) -> tuple[int, int]:
-    """(width, height) of the rendered frames: even, the short side at least MIN_SIDE_PX."""
+    """Returns (width, height) of the rendered frames: even, the short side at least MIN_SIDE_PX."""
     scale = max(1.0, MIN_SIDE_PX / min(info.width_px, info.height_px))
     width, height = (max(2, 2 * round(side * scale / 2)) for side in (info.width_px, info.height_px))
     return width, height
 
 
 class _Panel(NamedTuple):
-    """A translucent picture, ready to be laid over another: (other * share + light) / 256."""
+    """A translucent picture, prepared for blending over a frame: (frame * share + light) / 256."""
 
     share: np.ndarray  # uint16 [h w 1], 0..256
     light: np.ndarray  # uint16 [h w 3]
@@ -132,7 +133,7 @@ class _Overlay:
         return picture
 
     def _draw_marks(self, picture: np.ndarray, marks: Sequence[BoxMark], scale: tuple[float, float]) -> np.ndarray:
-        """Draws rectangles with their text above them, or inside where there is no room."""
+        """Draws rectangles with their text above them, or inside if there is no room above."""
         image = Image.fromarray(picture)
         pen = ImageDraw.Draw(image)
         width, height = self.size
@@ -155,14 +156,14 @@ class _Overlay:
         return np.array(image)
 
     def _colour_of(self, mark: BoxMark) -> RGB:
-        """Returns the colour of the mark's key: that of the label of this name, or the next of the palette."""
+        """Returns the colour of the mark's key: the colour of that label, or the palette's next one."""
         key = mark.color_key or mark.text
         if key in self.colour:
             return self.colour[key]
         return self.mark_colour.setdefault(key, PALETTE[len(self.mark_colour) % len(PALETTE)])
 
     def _draw_panel(self, index: int) -> _Panel:
-        """The rows of one window."""
+        """Draws the rows of one window."""
         pairs = self.timeline[index].answer.ranked(top=self.top)
         texts = [wrap(name, self._room(), self.text_px, most=self.rows - len(pairs) + 1) for name, _ in pairs]
         width, height = self.size[0], sum(map(len, texts)) * self.row_px + 2 * self.pad_px
@@ -180,7 +181,7 @@ class _Overlay:
         return _Panel(share=256 - weight, light=rgba[..., :3] * weight)
 
     def _room(self) -> float:
-        """How long a name may be: the width without the score."""
+        """Returns the width available for a name: that of the row without the score."""
         return self.size[0] - 8 * self.pad_px - text_width("100%", self.text_px)
 
     def _draw_row(self, pen: ImageDraw.ImageDraw, y: int, name: str, text: str, score: float) -> None:
@@ -217,7 +218,7 @@ class _Overlay:
     def _draw_playhead(self, picture: np.ndarray, time_s: float) -> None:
         x = self._x(time_s)
         picture[: self.strip_px] = self._strip
-        picture[: self.strip_px, x:] //= 2  # what is still to come is dimmed
+        picture[: self.strip_px, x:] //= 2  # dims the times after the current one
         picture[: self.strip_px + 2, max(0, x - 1) : x + 2] = 255
 
     def _x(self, time_s: float) -> int:

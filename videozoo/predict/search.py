@@ -1,4 +1,4 @@
-"""From a sentence to the moments of many videos that it may mean."""
+"""Searches many videos for the moments that a sentence describes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from videozoo.transforms.moments import MomentsInput
 
 __all__ = ["Hit", "Searcher"]
 
-MAX_IOU = 0.45  # that two answers of one video may share
-CHUNK = 65_536  # windows held against a sentence at once
+MAX_IOU = 0.45  # of two answers in one video
+CHUNK = 65_536  # windows compared with a sentence at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
-    """One answer: a moment of a video, with the probability that the sentence means it."""
+    """One answer: a moment of a video, with the probability that it matches the sentence."""
 
     video: str
     start_s: float
@@ -59,7 +59,7 @@ class Searcher:
         searcher.ask(index, "a square moves left", top=3)
 
     Attributes:
-        run: the mark that its indexes carry.
+        run: the mark stored in its indexes.
     """
 
     def __init__(self, predictor: Predictor, run: RunMark):
@@ -76,8 +76,8 @@ class Searcher:
 
         Raises:
             DecodeError: the file cannot be read.
-            DataError: the features were made in another way than those of the training.
-            ConfigError: the run does not hold what makes its features of videos.
+            DataError: the recipe of the features differs from that of the training.
+            ConfigError: the run contains no extractor for its features.
         """
         content = self.predictor.features(video if features is None else features, batch_size=batch_size)
         windows = self.spec.windows(content.features, content.info.duration_s)
@@ -96,10 +96,10 @@ class Searcher:
         )
 
     def ask(self, index: VideoIndex, query: str, *, top: int = 5) -> list[Hit]:
-        """Returns the best moments of all videos, best first; two of one video overlap by less than a half.
+        """Returns the best moments of all videos, best first; those of one video overlap by less than a half.
 
         Raises:
-            DataError: the query is empty or says nothing to the encoder, or the index is of another run.
+            DataError: the query is empty or has no known words, or a different run made the index.
         """
         if top < 1:
             raise ConfigError(f"top: got {top}; needs at least 1")
@@ -125,11 +125,11 @@ class Searcher:
         return hits
 
     def unseen(self, query: str) -> list[str]:
-        """Returns the words of a query that no training sentence had; only the encoder knows them."""
+        """Returns the words of a query that occur in no training sentence."""
         return sorted(set(tokenize(query)) - set(self.decoder.class_names))
 
     def _fits(self, embedded: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        """Scores and offsets `[n 3]` of every window for a sentence."""
+        """Returns scores and offsets `[n 3]` of every window for a sentence."""
         chunks = (embedded[i : i + CHUNK] for i in range(0, len(embedded), CHUNK))
         parts = [self.backend.outputs({"embedded": e, "vector": vector}, graph="fits")["fits"] for e in chunks]
         return np.concatenate(parts)

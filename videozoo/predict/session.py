@@ -1,6 +1,6 @@
-"""A session: a run answers for any number of sources, with all that is made of its answers.
+"""A session: a run answers for any number of sources, and files are made from its answers.
 
-The command line is one caller; a server is another. Nothing here prints.
+The command line and a server are its callers. Nothing here prints.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = ["Made", "Plan", "Request", "Session", "num_answered"]
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """The question to ask of every video.
+    """The settings of the answers, the same for every video.
 
     Attributes:
-        window_s, stride_s: windows to answer for, too; see `Predictor`.
-        top: how many labels are shown (5 where None) and how many segments are kept (all where None).
-        min_score: the least score over time; None takes a third of the best segment's.
+        window_s, stride_s: windows to answer for as well; see `Predictor`.
+        top: number of labels to show (None: 5) and of segments to keep (None: all).
+        min_score: minimum score over time; None takes a third of the best segment's.
         max_overlap: tIoU above which a better segment displaces another.
         fps: rate of folders of frames.
         batch_size: windows or records that go through the network together.
@@ -59,8 +59,8 @@ class Plan:
     """The work of a session, checked before any weights are read.
 
     Attributes:
-        answers: the answers, none so far.
-        format: the format of the answers; None where none was asked for.
+        answers: the answers, empty at first.
+        format: the format of the answers; None if none was given.
     """
 
     sources: Sources
@@ -85,11 +85,11 @@ class Plan:
 
         Args:
             run: the name of the run in answers.
-            over_segments: whether another run finds the segments, which all count.
-            from_features: whether stored features stand in for the videos.
+            over_segments: whether another run finds the segments; all of them are kept.
+            from_features: whether stored features replace the videos.
 
         Raises:
-            ConfigError: an output that cannot be written, or that the sources cannot have.
+            ConfigError: an output cannot be written, or does not apply to the sources.
         """
         if sources.shards:
             options = {"segments": over_segments or None, "features": from_features or None}
@@ -114,12 +114,12 @@ def _options_of_videos(request: Request, wanted: Wanted) -> dict[str, object]:
 def _refuse_options_of_videos(sources: Sources, options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if value is not None:
-            raise ConfigError(f"--{name}: needs videos, and {sources.first_shard} holds features of them; leave it out")
+            raise ConfigError(f"--{name}: needs videos, but {sources.first_shard} holds features; leave it out")
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """The result of one product for one video: the files written, or the reason why there are none."""
+    """The result of one product for one video: the written files, or the reason of the failure."""
 
     verb: str
     paths: Sequence[Path] = ()
@@ -133,13 +133,13 @@ class Session:
         session.answer(Path("a.mp4"))                       # one video
         session.run(plan, sinks=[...])                      # many, with files; failures are collected
 
-    A file that crashes the decoder costs this file alone where the process is supervised; see `io.isolation`.
+    If the process is supervised, a file that crashes the decoder affects no other file; see `io.isolation`.
 
     Args:
-        predictor: answers.
-        request: the question.
+        predictor: predicts the answers.
+        request: the settings of the answers.
         finder: finds the segments to answer for, instead of windows.
-        features: a folder or file of stored features to take instead of videos.
+        features: a folder or file of stored features to use instead of videos.
 
     Attributes:
         damaged: the number of damaged frames that the decoder concealed, by video.
@@ -161,7 +161,7 @@ class Session:
     ):
         takers = [each for each in (predictor, finder) if each is not None and each.takes_features]
         if features is not None and not takers:
-            raise ConfigError(f"--features: {features} is of no use, the run takes videos; leave it out")
+            raise ConfigError(f"--features: the run takes videos, not features such as {features}; leave it out")
         self.predictor, self.request, self.finder = predictor, request, finder
         self.store = FeatureStore(features) if features is not None else None
         self.damaged: dict[str, int] = {}
@@ -176,7 +176,7 @@ class Session:
 
         Raises:
             DecodeError: the video cannot be read.
-            DataError: its features are missing, or have another recipe.
+            DataError: its features are missing, or have a different recipe.
         """
         request = self.request
         spans = self._found_spans(video, progress)
@@ -195,10 +195,10 @@ class Session:
         """Yields the labels of each record of the shards; the plan's answers collect the records that have none.
 
         Raises:
-            ConfigError: the network takes videos, or its answers are no labels.
+            ConfigError: the network takes videos, or its answers are not labels.
         """
         if plan.sources.shards and not self.predictor.takes_features:
-            raise ConfigError("predict: these are features, and the model takes videos; give the videos")
+            raise ConfigError("predict: these are features, but the model takes videos; give the videos")
         for shards in plan.sources.shards:
             for id_, answer in self.predictor.of_records(shards, batch_size=self.request.batch_size):
                 if isinstance(answer, DataError):
@@ -206,16 +206,16 @@ class Session:
                 elif isinstance(answer, Labels):
                     yield RecordAnswer(id_, answer)
                 else:
-                    raise ConfigError(f"predict: the run answers with {answer.kind}; shards need one that tags")
+                    raise ConfigError(f"predict: the run answers with {answer.kind}; shards need a run with labels")
 
     def run(
         self, plan: Plan, *, sinks: Sequence[Sink] = (), progress: Callable[[Path], Progress] | None = None
     ) -> None:
-        """Answers for all sources of a plan; answers go to the sinks as they come, then products are made.
+        """Answers for all sources of a plan; answers go to the sinks as they arrive, then products are made.
 
         Args:
-            sinks: take the answers, and after them the file of answers does; all are closed, also after an error.
-            progress: called with each video when it begins; returns the function that hears of its windows.
+            sinks: take the answers, before the file of answers does; all are closed, also after an error.
+            progress: called with each video when it begins; returns the progress function for its windows.
         """
         with contextlib.ExitStack() as ending:
             ending.enter_context(_locked(plan.wanted.out))
@@ -231,7 +231,7 @@ class Session:
 
     def _run_video(self, video: Path, plan: Plan, sinks: Sequence[Sink], progress: Progress | None) -> None:
         journal = current_journal()
-        prediction = journal.results.get(str(video))  # of a process that crashed later
+        prediction = journal.results.get(str(video))  # from a process that crashed later
         if prediction is None:
             try:
                 with journal.reading(video):
@@ -250,7 +250,7 @@ class Session:
         self.made += [self._make(product, video, prediction) for product in plan.products]
 
     def _make(self, product: Product, video: Path, prediction: Prediction) -> Made:
-        """Makes one product, unless a process that crashed later has made it."""
+        """Makes one product, unless a crashed process has already made it."""
         journal, key = current_journal(), f"{product.verb} {video}"
         made: Made | None = journal.results.get(key)
         if made is None:
@@ -282,12 +282,12 @@ class Session:
             return video
         features = self.store.read(self.store.id_of(video))
         if features.stride_s is None and features.duration_s is None and video.is_file():
-            with open_source(video) as reader:  # the rows are spread over the video, and only it has its length
+            with open_source(video) as reader:  # the rows cover the video evenly, and only the video has its length
                 features = dataclasses.replace(features, duration_s=reader.info.duration_s)
         return features
 
     def _named(self, video: Path, prediction: Prediction) -> Prediction:
-        """Returns the prediction with the video's own name and properties, where it was made of features."""
+        """Returns the prediction with the video's own name and properties, also if it was made from features."""
         if prediction.id == str(video):
             return prediction
         info = prediction.info
@@ -303,7 +303,7 @@ def num_answered() -> int:
 
 
 def _file_sinks(plan: Plan) -> list[Sink]:
-    """Returns the writer of the file for all answers, if one is wanted."""
+    """Returns the writer of the file for all answers, if one was requested."""
     out = plan.wanted.out
     if out is None or is_folder(out):
         return []
@@ -314,7 +314,7 @@ def _file_sinks(plan: Plan) -> list[Sink]:
 
 @contextlib.contextmanager
 def _locked(out: Path | None) -> Iterator[None]:
-    """Holds the lock of a folder of answers; where it cannot be written, the answers are at least shown."""
+    """Holds the lock of a folder of answers; continues without a lock if the folder cannot be written."""
     with contextlib.ExitStack() as stack:
         if out is not None and is_folder(out):
             with contextlib.suppress(OSError):

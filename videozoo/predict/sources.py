@@ -1,4 +1,4 @@
-"""Finds the videos and the shards of features that names of files, folders, lists and patterns mean."""
+"""Finds videos and shards of features by names of files, folders, lists and patterns."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Sources:
 
     Attributes:
         videos: video files and folders of frames, each once.
-        shards: data sets of the features of many videos, as YouTube-8M stores them.
-        first_shard: the name by which the first of the shards was found.
+        shards: data sets of the features of many videos, in the format of YouTube-8M.
+        first_shard: the source that named the first shard.
     """
 
     videos: tuple[Path, ...] = ()
@@ -41,7 +41,7 @@ def find_sources(sources: Iterable[str | os.PathLike[str]]) -> Sources:
     """Finds every video and every shard of features that `sources` name, in their order; see `find_videos`.
 
     Raises:
-        DataError: a folder, a list or a pattern without any, an address, or a shard that cannot be opened.
+        DataError: a folder, list or pattern has none, a source is an address, or a shard cannot be opened.
     """
     videos: dict[Path, None] = {}
     shards: dict[str, Dataset[FeatureRecord]] = {}
@@ -59,14 +59,18 @@ def find_sources(sources: Iterable[str | os.PathLike[str]]) -> Sources:
 def find_videos(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Finds every video that `sources` name, in their order, each once.
 
-    A source is a video file (of any ending), a folder (the videos and folders of frames below it, sorted by path, as
-    training finds them; or one video, when it holds nothing but frames as images), a list file (`.txt`, `.lst`,
-    `.csv`: a path first in each line, relative to the list or to the current folder; `#` begins a comment line), or a
-    glob pattern. `~` is the home folder. Files that do not exist, broken links and closed folders are kept: their
-    reader says so, and the others are still answered.
+    A source is one of:
+    - a video file, with any ending;
+    - a folder: the videos and folders of frames below it, sorted by path, as in training; or one video, if it contains
+      only frames as images;
+    - a list file (`.txt`, `.lst`, `.csv`): each line begins with a path, relative to the list or to the current folder;
+      `#` begins a comment line;
+    - a glob pattern.
+    `~` is the home folder. Missing files, broken links and folders without permission are kept: their reader raises the
+    error, and the others are still answered.
 
     Raises:
-        DataError: a folder, a list or a pattern without any video, or an address (`https://...`).
+        DataError: a folder, list or pattern has no video, or a source is an address (`https://...`).
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -78,9 +82,9 @@ def find_videos(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def _expand(source: str) -> list[Path]:
     _refuse_address(source, where="sources")
-    source = os.path.expanduser(source)  # noqa: PTH111 (patterns, too)
+    source = os.path.expanduser(source)  # noqa: PTH111 (also of patterns)
     path = Path(source)
-    if os.path.isdir(path):  # noqa: PTH112 (which a closed folder above does not stop)
+    if os.path.isdir(path):  # noqa: PTH112 (no error for a parent without permission)
         return _in_folder(path)
     if os.path.isfile(path):  # noqa: PTH113
         return _in_list(path) if path.suffix.lower() in LIST_SUFFIXES else [path]
@@ -100,7 +104,7 @@ def _in_folder(folder: Path) -> list[Path]:
     if frame_files(folder):
         return [folder]
     endings = " ".join(sorted(VIDEO_SUFFIXES))
-    raise DataError(f"{folder}: holds no video file and no frames; the endings looked for are {endings}")
+    raise DataError(f"{folder}: holds no video file and no frames; video files end in {endings}")
 
 
 def _in_list(path: Path) -> list[Path]:
@@ -119,7 +123,7 @@ def _in_list(path: Path) -> list[Path]:
 
 
 def _entry(line: str, list_path: Path, separator: str | None, where: str) -> Path:
-    """The video of one line: the line itself when that is a file (spaces included), else its first word."""
+    """Returns the video of one line: the line itself if that is a file (spaces included), else its first word."""
     _refuse_address(line.split(separator)[0], where=where)
     candidates = [os.path.expanduser(name) for name in (line, line.split(separator)[0].strip())]  # noqa: PTH111
     for name in candidates:
@@ -131,4 +135,4 @@ def _entry(line: str, list_path: Path, separator: str | None, where: str) -> Pat
 
 def _refuse_address(source: str, *, where: str) -> None:
     if ADDRESS.match(source):
-        raise DataError(f"{where}: {source} is an address, and addresses are not taken; download the file first")
+        raise DataError(f"{where}: {source} is an address, which is not supported; download the file first")

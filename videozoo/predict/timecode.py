@@ -1,4 +1,4 @@
-"""Counting frames as HH:MM:SS:FF, the way edit lists and cameras do (SMPTE ST 12-1)."""
+"""Timecode: frames counted as HH:MM:SS:FF, as in edit lists and cameras (SMPTE ST 12-1)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from fractions import Fraction
 
 __all__ = ["Timebase"]
 
-MAX_RATE = 60  # two digits for the frames; faster ones are counted in pairs, threes ...
+MAX_RATE = 60  # frame numbers have two digits; frames of faster rates are counted in groups of 2, 3, ...
 _TIMECODE = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Timebase:
-    """Frames a second with the way they are numbered.
+    """A frame rate with its way of counting.
 
-    At 29.97 and 59.94 frames/s a second's worth of numbers lasts a little longer than a second. Drop-frame counting
-    leaves out the first two (four) numbers of every minute that is no multiple of ten, so that the numbers keep to the
-    clock; counting without drops runs 3.6 s behind it after an hour.
+    At 29.97 and 59.94 frames/s, 30 (60) frame numbers last slightly longer than a second. Drop-frame counting skips the
+    first two (four) numbers of every minute that is not a multiple of ten, so that timecodes agree with the clock;
+    non-drop timecodes are 3.6 s behind it after an hour.
     """
 
     rate: Fraction
@@ -27,10 +27,10 @@ class Timebase:
 
     @classmethod
     def of(cls, fps: float, *, timecode: str | None = None) -> Timebase:
-        """The timebase of a video of `fps` frames a second, whose first frame may say how it counts.
+        """Returns the timebase of a video of `fps` frames a second; its timecode shows whether it drops.
 
-        Without a timecode the rates that can drop do. A rate that is neither whole nor N / 1.001 has no timecode of its
-        own: its times are counted at the nearest whole rate.
+        Without a timecode, drop-frame counting is used if the rate allows it. For a rate that is neither whole nor
+        N / 1.001, times are counted at the nearest whole rate.
         """
         rate = _nearest(fps / math.ceil(fps / (MAX_RATE + 0.5)))
         can_drop = rate.denominator == 1001 and math.ceil(rate) % 30 == 0
@@ -39,17 +39,17 @@ class Timebase:
 
     @property
     def numbers(self) -> int:
-        """How many frame numbers there are in a second."""
+        """Number of frame numbers per second."""
         return math.ceil(self.rate)
 
     def frame_at(self, time_s: float) -> int:
-        """The frame whose start is nearest to `time_s`."""
+        """Returns the frame whose start is nearest to `time_s`."""
         return math.floor(Fraction(time_s) * self.rate + Fraction(1, 2))
 
     def text(self, frame: int) -> str:
-        """HH:MM:SS:FF of a frame, counted from 0; with `;` before the frames where numbers are dropped.
+        """Returns HH:MM:SS:FF of a frame, counted from 0; drop-frame timecodes have `;` before the frames.
 
-        After 24 hours it begins anew.
+        After 24 hours it starts again at zero.
         """
         number = frame + self._dropped_before(frame)
         seconds, frames = divmod(number, self.numbers)
@@ -58,7 +58,7 @@ class Timebase:
         return f"{hours % 24:02d}:{minutes:02d}:{seconds:02d}{';' if self.drop else ':'}{frames:02d}"
 
     def frame_of(self, timecode: str) -> int | None:
-        """The frame that a timecode numbers, None where the text is no timecode of this rate."""
+        """Returns the frame of a timecode, or None if the text is not a timecode of this rate."""
         counted = _TIMECODE.fullmatch(timecode)
         if counted is None:
             return None
@@ -71,18 +71,18 @@ class Timebase:
 
     @property
     def _drops(self) -> int:
-        """Numbers that are left out in a minute that drops."""
+        """Number of frame numbers skipped in a minute that drops."""
         return self.numbers // 15 if self.drop else 0
 
     def _dropped_before(self, frame: int) -> int:
         minute = 60 * self.numbers
         tens, rest = divmod(frame, 10 * minute - 9 * self._drops)
-        minutes = 0 if rest < minute else 1 + (rest - minute) // (minute - self._drops)  # the first drops none
+        minutes = 0 if rest < minute else 1 + (rest - minute) // (minute - self._drops)  # the first minute drops none
         return self._drops * (9 * tens + minutes)
 
 
 def _nearest(fps: float) -> Fraction:
-    """The whole or N / 1.001 rate that `fps` means, else the nearest whole one."""
+    """Returns the whole or N / 1.001 rate equal to `fps`, else the nearest whole one."""
     whole = max(1, round(fps))
     ntsc = Fraction(1000 * max(1, round(fps * 1.001)), 1001)
     return ntsc if abs(fps - ntsc) < 2e-4 * fps and abs(fps - whole) > 2e-4 * fps else Fraction(whole)

@@ -1,4 +1,4 @@
-"""Where the windows of a long video lie, and reading those that overlap in one pass."""
+"""The times of the windows of a long video, and a reader that reads overlapping windows in one pass."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ __all__ = ["WindowTimes", "chunks", "shared_reader", "window_times"]
 
 T = TypeVar("T")
 
-# Windows that overlap are decoded in one pass as long as the frames of one window stay within this; else by
-# seeking.
+# Overlapping windows are decoded in one pass if the frames of one window fit in this size, else by seeking.
 HELD_BYTES = 1 << 30
 BYTES_PER_PIXEL = 1.5  # of decoded frames, before they become RGB
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowTimes(Sequence[tuple[float, float]]):
-    """(start_s, end_s) of the windows that cover a video, computed when asked for: their number may be absurd.
+    """(start_s, end_s) of the windows that cover a video, computed on access, since their number may be huge.
 
-    They begin every `stride_s`; where the end of the video would be left out, a last one is laid against it. A video
-    that is shorter than a window is one window. Less than `slack_s` at the end is nothing to look at.
+    Windows begin every `stride_s`; if they miss the end of the video, one more window ends there. A video that is
+    shorter than a window is one window. A remainder below `slack_s` at the end is ignored.
     """
 
     duration_s: float
@@ -79,7 +78,7 @@ class WindowTimes(Sequence[tuple[float, float]]):
 
 
 def window_times(info: VideoInfo, window_s: float, stride_s: float) -> WindowTimes:
-    """The windows that cover a video; with a stride up to `window_s`, each frame lies in one."""
+    """Returns the windows that cover a video; with a stride up to `window_s`, each frame is in at least one."""
     last_frame_s = None if info.last_frame_s is None else info.duration_s - info.last_frame_s
     shortest_s = 1 / info.fps if last_frame_s is None else min(1 / info.fps, last_frame_s)
     return WindowTimes(info.duration_s, window_s, stride_s, slack_s=0.5 * min(shortest_s, window_s, info.duration_s))
@@ -90,7 +89,7 @@ def shared_reader(
 ) -> VideoReader:
     """Returns a reader that decodes each frame once if windows touch or overlap and their frames fit in memory.
 
-    Otherwise it returns `reader`. With the network that reads the windows, frames are also scaled once.
+    Otherwise it returns `reader`. If the network that reads the windows is given, frames are also scaled once.
     """
     info = reader.info
     held_bytes = window_s * info.fps * info.width_px * info.height_px * BYTES_PER_PIXEL
@@ -102,7 +101,7 @@ def shared_reader(
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """`items` in lists of `size`, the last one shorter."""
+    """Yields `items` in lists of `size`; the last one may be shorter."""
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk
