@@ -320,7 +320,9 @@ def test_a_video_that_was_replaced_is_looked_at_again(run, clips, direct, tmp_pa
     args = ["--out", tmp_path / "f", "--format", format, *OPTIONS]
     call(run, tmp_path / "v", *args)
     shutil.copy(clips / "two/c.mp4", video)
-    with pytest.raises(DataError, match=r"no features of .*clip.mp4; 'clip' is of .*clip.mp4 as it was when they were"):
+    with pytest.raises(
+        DataError, match=r"no features of .*clip.mp4; 'clip' belongs to .*clip.mp4 as of its extraction"
+    ):
         FeatureStore(tmp_path / "f").id_of(video)
     assert "1 video, " in call(run, tmp_path / "v", *args).stdout
     store = FeatureStore(tmp_path / "f")
@@ -388,5 +390,5 @@ def test_a_name_that_is_not_utf8(run, clips, tmp_path, format):
 def test_damage_that_the_decoder_conceals_is_named(run, tmp_path):
     damaged = spoiled(tmp_path / "bad.mkv", "libx264")
     result = call(run, damaged, "--out", tmp_path / "f", "--window", "0.4", "--stride", "0.2", "--device", "cpu")
-    assert "damage that the decoder concealed (--strict makes it an error):" in result.stderr
+    assert "damage concealed by the decoder (--strict makes it an error):" in result.stderr
     assert "bad.mkv: " in result.stderr.splitlines()[-1]

@@ -45,7 +45,7 @@ def test_out_in_and_on_with_other_classes(tmp_path):
     assert "tsm with 4 classes" in told.stdout
 
     told = run("train", three, "--init", ours, "--out", tmp_path / "b", "optim.lr=0")
-    assert "left out, because there were 4 classes and now are 3: head.bias, head.weight" in told.stderr
+    assert "left out, because the number of classes changed from 4 to 3: head.bias, head.weight" in told.stderr
     before, after = (checkpoint.read(tmp_path / name / "last.pt").model for name in "ab")
     assert after["head.weight"].shape == (3, 16)
     learned = [name for name in before if name.endswith(("weight", ".bias")) and not name.startswith("head.")]

@@ -315,7 +315,7 @@ def test_damage_that_the_decoder_conceals_is_named_or_refused(videozoo_predict, 
     result = videozoo_predict(healthy, damaged, "--window", "1")
     assert result.exit_code == 0
     head, line = result.stderr.strip().splitlines()
-    assert head == "damage that the decoder concealed (--strict makes it an error):"
+    assert head == "damage concealed by the decoder (--strict makes it an error):"
     assert re.fullmatch(r".*bad\.mkv: [1-3] frames?", line.strip())
     assert "concealed" not in videozoo_predict(healthy, "--window", "1").stderr
 

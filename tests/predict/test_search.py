@@ -323,7 +323,7 @@ def test_damage_that_the_decoder_conceals_is_named(write_run, grey_video, tmp_pa
     words = (healthy, damaged, "--run", run)
     found = call("index", *words, "--out", tmp_path / "i.parquet")
     assert found.exit_code == 0
-    assert "damage that the decoder concealed (--strict makes it an error):" in found.stderr
+    assert "damage concealed by the decoder (--strict makes it an error):" in found.stderr
     assert re.search(r"bad\.mkv: [1-3] frames?$", found.stderr.strip()) and "a.mp4: " not in found.stderr
     assert "bad.mkv: " in call("search", run, "it is light", damaged, healthy).stderr
     found = call("index", *words, "--out", tmp_path / "j.parquet", "--strict")
