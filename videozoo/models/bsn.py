@@ -159,7 +159,7 @@ class BSN(VideoModel):
         return BSNOutput(start, end, action, iou)
 
     def rate(self, action: Float[Tensor, "b t"], segments: Float[Tensor, "... n 2"]) -> Float[Tensor, "b n"]:
-        """The overlap `[b n]` that each segment `[n 2]` or `[b n 2]`, in shares of the sequence, promises."""
+        """Predicts the true overlap `[b n]` of each segment `[n 2]` or `[b n 2]`, in shares of the sequence."""
         described = boundary_sensitive(action.detach(), segments, **self.points)
         overlap: Tensor = self.pem(described)
         return overlap

@@ -101,7 +101,7 @@ class CTCN(VideoModel):
         return CTCNOutput(10 * offsets.sigmoid() - 5, scores)
 
     def forward_levels(self, x: Float[Tensor, "b t d"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """The pyramid, finest first: maps `[b c t d]` with t from a quarter of the snippets down to a 512th."""
+        """Returns the pyramid, finest first: maps `[b c t d]` with t from a quarter of the snippets down to a 512th."""
         if x.ndim != 3 or x.shape[1:] != self.input_shape:
             raise ConfigError(f"{self.name}: the input has shape {tuple(x.shape)}; needs features {self.input_shape}")
         maps = [self.stem(x.unsqueeze(1))]
@@ -143,7 +143,7 @@ class _Bottleneck(nn.Module):
 
 
 def _rows(inner: int, out: int, size: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """A convolution over time alone."""
+    """Returns a convolution over time only."""
     return nn.Conv2d(inner, out, (size, 1), stride=(stride, 1), padding=(size // 2, 0), bias=bias)
 
 

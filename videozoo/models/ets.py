@@ -25,7 +25,7 @@ START = 0  # of a sentence, in every vocabulary
 
 
 class Seen(NamedTuple):
-    """What the writer knows of a video; `mask` is True on real rows."""
+    """The encoded video that the writer reads; `mask` is True on real rows."""
 
     states: Tensor  # [b t 2e]
     keys: Tensor  # [b t h]: the states, made ready for attention
@@ -115,10 +115,10 @@ class ETS(VideoModel):
         return self._pooled(*self._read(x, mask))
 
     def encode(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Seen:
-        """What the writer needs of features `[b t d]`.
+        """Encodes features `[b t d]` for the writer.
 
         Raises:
-            ConfigError: they are of another shape.
+            ConfigError: the features have a wrong shape.
         """
         states, mask = self._read(x, mask)
         return Seen(states, self.keys(states), mask, torch.tanh(self.first(self._pooled(states, mask))))
@@ -136,12 +136,12 @@ class ETS(VideoModel):
     def step(
         self, word: Int[Tensor, " b"], state: Float[Tensor, "b h"], seen: Seen
     ) -> tuple[Float[Tensor, "b _"], Float[Tensor, "b h"], Float[Tensor, "b _"]]:
-        """(scores `[b v]`, new state `[b h]`, attention `[b t]`) after one more word `[b]`."""
+        """Returns (scores `[b v]`, new state `[b h]`, attention `[b t]`) after one more word `[b]`."""
         state, attention = self._next(self.word_inputs(self.words(word)), state, seen)
         return self.head(state), state, attention
 
     def reset_classifier(self, num_classes: int) -> None:
-        """A new vocabulary: fresh vectors and scores of words."""
+        """Replaces the vocabulary, with newly initialised word vectors and scores."""
         self.num_classes = num_classes
         self.words = nn.Embedding(num_classes, self.word_dim)
         self.head = nn.Linear(self.decoder_dim, num_classes)

@@ -28,7 +28,7 @@ CONNECT_S = 1.5
 
 
 def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[str, Any] | None = None) -> nn.Module:
-    """The timm model `name` without its classifier: images `[n c h w]` to pooled features `[n num_features]`.
+    """Returns the timm model `name` without its classifier: images `[n c h w]` to pooled features `[n num_features]`.
 
     `args` go to timm as they are, e.g. `{"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}` for a narrow
     ResNet.

@@ -1,4 +1,4 @@
-"""What every model of the zoo has in common."""
+"""The base classes of all models."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Size = tuple[int, int, int]  # along t, h and w
 ConvType = Literal["3d", "2plus1d"]
 
 Memory = dict[nn.Module, Tensor]
-"""What each layer of a causal network keeps of the frames before, section 3.2."""
+"""The earlier frames that each layer of a causal network keeps (section 3.2)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ A0 = (
 
 @dataclasses.dataclass(frozen=True)
 class Flavour:
-    """What all layers of one network share."""
+    """The settings shared by all layers of one network."""
 
     is_causal: bool
     conv_type: ConvType
@@ -271,7 +271,7 @@ class Movinet(DropoutClassifier):
         return self._maps(x, {})
 
     def stream(self, x: Float[Tensor, "b t c h w"], memory: Memory) -> Float[Tensor, "b k"]:
-        """Scores after one more chunk [b t 3 h w] of a video; `memory` is empty at its start and changed here."""
+        """Returns the scores after one more chunk [b t 3 h w]; `memory` is empty at first and updated here."""
         if not self.is_causal:
             raise ConfigError(f"{self.name}: sees later frames, so it cannot run on a stream; say is_causal: true")
         return self.forward_head(self._features(x, memory))

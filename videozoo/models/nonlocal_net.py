@@ -1,4 +1,4 @@
-"""Non-local networks: 3-D ResNets in which every place may look at every other.
+"""Non-local networks: 3-D ResNets in which every position attends to every other.
 
 Paper: Wang et al., arXiv:1711.07971.
 """
@@ -240,7 +240,7 @@ def _is_inflated(stage: int, block: int) -> bool:
 
 
 def _map_px(crop_px: int, stem_padding: int) -> int:
-    """Height of the last feature map for a crop of that height."""
+    """Returns the height of the last feature map for a crop of that height."""
     size = (crop_px + 2 * 3 - 7) // 2 + 1
     size = (size + 2 * stem_padding - 3) // 2 + 1
     for _ in range(3):

@@ -105,6 +105,6 @@ class Tall(VideoModel):
         return scores
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The hidden layer's weights on v * s, on v and on s."""
+        """Returns the hidden layer's weights for v * s, v and s."""
         product, total, window, sentence = self.hidden.weight.chunk(4, dim=1)
         return product, total + window, total + sentence

@@ -322,7 +322,7 @@ def _unsplit(x: Tensor, window: Size, size: Sequence[int]) -> Tensor:
 
 
 def _mask(size: Size, window: Size, shift: Size, like: Tensor) -> Tensor:
-    """What to add to scores of shifted windows [w n n], so that tokens from opposite ends of the map stay apart."""
+    """Returns the mask [w n n] for scores of shifted windows: no attention between opposite ends of the map."""
     regions = torch.zeros(1, 1, 1, 1, 1, device=like.device)
     for axis in range(3):
         padded = size[axis] + -size[axis] % window[axis]
