@@ -40,7 +40,7 @@ def check_precision(precision: str) -> None:
 
 def _is_native(precision: str) -> bool:
     """Returns whether torch has fast kernels of this precision for the processor."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not torch.backends.mkldnn.is_available():
         return False
     kernels = torch.ops.mkldnn
     supported = kernels._is_mkldnn_bf16_supported if precision == "bf16" else kernels._is_mkldnn_fp16_supported
