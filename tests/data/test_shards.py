@@ -213,7 +213,7 @@ def test_an_archive_that_shrinks_behind_its_index(place, tmp_path):
     (tmp_path / "a.tar").write_bytes(data)
     found = shards(tmp_path / "a.tar", num_classes=3)
     (tmp_path / "a.tar").write_bytes(data[:600])
-    with pytest.raises(DecodeError, match=r"a\.tar@512\+\d+/\d+\.mp4: the file ends at byte 600, before this part"):
+    with pytest.raises(DecodeError, match=r"a\.tar@512\+\d+/\d+\.mp4: the file ends at byte 600, before this slice"):
         probe(found[0].path)
     (tmp_path / "a.tar").unlink()
     with pytest.raises(DecodeError, match=r"a\.tar@512.*: there is no such file"):

@@ -267,7 +267,7 @@ def test_a_broken_training_video_is_replaced_and_listed(recipe, world, tmp_path)
 @pytest.mark.parametrize(
     ("override", "error", "message"),
     [
-        ("data.train.path=/nowhere", DataError, r"/nowhere: there is no such folder"),
+        ("data.train.path=/nowhere", DataError, r"/nowhere: this folder does not exist"),
         ("fit.batch_size=9", ConfigError, r"fit\.batch_size: 9 is more than the training data has \(8 samples\)"),
         ("fit.device=gpu", ConfigError, r"fit\.device: there is no device 'gpu'; write auto, cpu"),
         ("schedule.name=cosin", VideoZooError, r"there is no 'cosin'; did you mean 'cosine'\?"),

@@ -22,6 +22,7 @@ def demo(
     import json
     import time
 
+    import videozoo.engine.run  # noqa: F401  (without torch it fails before anything is written)
     from videozoo.data.motion import make_clips, make_untrimmed
 
     _empty(out)
