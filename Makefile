@@ -30,7 +30,7 @@ format: .venv/ready
 
 docs: .venv/ready            ## the documentation as a site in site/
 	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[docs]'
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # those that need nothing; the others ask for a run, annotations or another library, see their first lines
 BENCHMARKS := boundary_matching decode gap isolation localization_metrics nextvlad opening shift multigrid soak_resume

@@ -130,8 +130,7 @@ class FeatureStore:
         """Returns the id of a video file's features.
 
         Raises:
-            DataError: there
-            are none; the message names the source of features with the same name.
+            DataError: it has none; the message names the source of features with the same name.
         """
         named_like = self._named_like(video)
         found = self._sources.find(video, named_like)
