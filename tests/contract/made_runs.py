@@ -28,7 +28,8 @@ SENTENCE = "the ring grows"
 LOCALIZERS: dict[str, dict[str, Any]] = {
     "bmn": {"name": "localize_bmn"},
     "bsn": {"name": "localize_bsn", "stage": "pem"},
-    "ctcn": {"name": "localize_ctcn", "max_iou": 1.0, "max_segments": 5000},  # rounding would choose among near scores
+    # nothing is suppressed or cut: of segments with near scores, rounding would choose
+    "ctcn": {"name": "localize_ctcn", "max_iou": 1.0, "sigma": 1e9, "min_decayed": 0.0, "max_segments": 5000},
 }
 WITHOUT_TASK = {"bsn_pem", "bsn_tem"}  # halves of bsn, which no run holds alone
 
