@@ -338,7 +338,7 @@ def test_a_replaced_video_in_a_shard_is_named(run, clips, tmp_path):
     call(run, tmp_path / "v", *args)
     shutil.copy(clips / "two/c.mp4", tmp_path / "v/clip.mp4")
     result = call(run, tmp_path / "v", *args, status=1)
-    assert "has changed, and its features in a shard stay as they are" in result.output
+    assert "has changed, but its features in a shard cannot be replaced; give another --out" in result.output
 
 
 def test_a_moved_or_touched_video_is_the_same(run, clips, tmp_path):
