@@ -175,7 +175,7 @@ def test_an_axis_that_a_model_fixes():
 
 def test_a_task_without_graphs():
     task = Task(random_model("tsn"), ("a", "b"))
-    with pytest.raises(ConfigError, match="task 'task': cannot be exported \(it has no graphs\); run it with torch"):
+    with pytest.raises(ConfigError, match=r"task 'task': cannot be exported \(it has no graphs\); run it with torch"):
         task.graphs(ClipInput())
 
 
