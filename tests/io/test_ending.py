@@ -50,6 +50,19 @@ WHOLE: dict[str, dict[str, Any]] = {
 }
 
 
+FRAGMENTED = ("fragments.mp4", "each_frame.mp4", "dash.mp4")
+
+
+def looks_whole(data: bytes, length: int) -> bool:
+    """Returns whether the first `length` bytes of an MP4 file are complete boxes, perhaps padded with zeros."""
+    end = 0
+    while (after := end + int.from_bytes(data[end : end + 4], "big")) <= length:
+        end = after
+        if end == len(data):
+            break
+    return not any(data[end:length])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ends")
@@ -93,8 +106,8 @@ def test_every_cut_that_costs_frames_is_named(folder, name, sound_s):
     data = path.read_bytes()
     generator = np.random.default_rng(len(name))
     for at in (*generator.integers(len(data) // 4, len(data), 8).tolist(), len(data) - 30):
-        if name.endswith(".ts") and at % 188 == 0:
-            continue  # no header states a length, and no packet is incomplete
+        if (name.endswith(".ts") and at % 188 == 0) or (name in FRAGMENTED and looks_whole(data, at)):
+            continue  # no header states a length, and nothing is incomplete
         cut = folder / f"cut_{path.name}"
         cut.write_bytes(data[:at])
         times, error = read(cut)
