@@ -104,7 +104,7 @@ def test_a_shard_of_zeros_without_end_is_not_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "a.tfrecord"
     monkeypatch.setattr(tfrecord, "SPARE_BYTES", 1 << 20)
     path.write_bytes(gzip.compress(bytes(8 << 20)))
-    with pytest.raises(DataError, match=r"a\.tfrecord: unpacks to over [\d,]+ bytes from a file of [\d,]+; fetch"):
+    with pytest.raises(DataError, match=r"a\.tfrecord: unpacks to over [\d,]+ bytes, but .* only [\d,]+; fetch"):
         TFRecordFile(path)
 
 

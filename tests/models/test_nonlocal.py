@@ -48,7 +48,7 @@ def test_attention_where_it_is_asked_for():
         assert [list(stage.attention) for stage in model.stages] == [[], ["1"], ["3", "5"], []]
         model = create_model("nonlocal", attention=False)
         assert not any(stage.attention for stage in model.stages)
-        with pytest.raises(ConfigError, match=r"attention_blocks has \[6\]; blocks of that stage are 0 to 5"):
+        with pytest.raises(ConfigError, match=r"attention_blocks has \[6\]; that stage has the blocks 0 to 5"):
             create_model("nonlocal", attention_blocks=((), (6,)))
 
 
@@ -75,5 +75,5 @@ def test_odd_clips_where_time_is_not_halved(time_pool):
     if not time_pool:
         assert model(clip).shape == (1, 3)
         return
-    with pytest.raises(ConfigError, match="the clip has 5 frames; time is halved inside"):
+    with pytest.raises(ConfigError, match="the clip has 5 frames; the model halves time, give"):
         model(clip)

@@ -10,7 +10,7 @@ from videozoo.models import create_model
     ("name", "args", "told"),
     [
         ("slowfast", {"alpha": 0}, "model slowfast: a value does not fit"),
-        ("slowfast", {"crop_px": 0}, "model slowfast: its input would have the shape"),
+        ("slowfast", {"crop_px": 0}, "model slowfast: these arguments give the input shape"),
         ("tsm", {"num_segments": 0}, "model tsm: "),
         ("tsm", {"num_segments": -1}, "model tsm: "),
         ("tsm", {"dropout": float("nan")}, "model tsm.dropout: is nan; needs a finite number"),

@@ -45,9 +45,9 @@ def test_what_fails_has_a_reason_and_what_went_before_is_kept():
 
 
 def test_wrong_options():
-    with pytest.raises(ConfigError, match="modes: there is no 'fast'; they are eager, channels_last, compiled, bf16"):
+    with pytest.raises(ConfigError, match="modes: there is no 'fast'; accepted: eager, channels_last, compiled, bf16"):
         time_model(narrow, modes=("fast",))
     with pytest.raises(ConfigError, match="batch_size=0 and num_steps=3 must be at least 1"):
         time_model(narrow, batch_size=0)
-    with pytest.raises(ConfigError, match="CPU time says nothing about cuda; leave --cpu-time out"):
+    with pytest.raises(ConfigError, match="CPU time cannot measure cuda; leave --cpu-time out"):
         time_model(narrow, cpu_time=True, device="cuda")

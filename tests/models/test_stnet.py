@@ -56,5 +56,5 @@ def test_broken_segments_are_an_error():
 
 
 def test_other_backbones_are_an_error():
-    with pytest.raises(ConfigError, match="'resnet18d' is no ResNet with one convolution as its stem"):
+    with pytest.raises(ConfigError, match="'resnet18d' is not a ResNet with a single stem convolution"):
         create_model("stnet", **ARGS | {"backbone": "resnet18d"})

@@ -70,5 +70,5 @@ def test_where_and_when_as_wide_as_told(name):
         assert 0.4 < model.time_embed.std() < 0.6 and not published.time_embed.any()
         apart = create_model(name, num_classes=4, num_frames=64, position_std=0.5, time_std=2.0, **SMALL)
         assert 1.6 < apart.time_embed.std() < 2.4 and apart.backbone.pos_embed.std() < 0.6
-    with pytest.raises(ConfigError, match=r"position_std: is 0\.5, but 'imagenet' weights bring learned positions"):
+    with pytest.raises(ConfigError, match=r"position_std: is 0\.5, but 'imagenet' weights include learned positions"):
         create_model(name, pretrained="imagenet", position_std=0.5, **SMALL)

@@ -122,7 +122,7 @@ def test_strided_shortcuts_are_those_of_paddlevideos_shallow_networks():
     assert strides == [[1], [2], [2], [2]]  # a convolution each, and no pooling before it
     assert create_model("pptsm", **args).backbone.layer1[0].downsample is None
     assert model(torch.randn(1, 2, 3, 32, 32)).shape == (1, 7)
-    with pytest.raises(ConfigError, match="backbone: 'mobilenetv2_050' is no ResNet, whose first"):
+    with pytest.raises(ConfigError, match="backbone: 'mobilenetv2_050' is not a ResNet; its first shortcut"):
         create_model("pptsm", backbone="mobilenetv2_050", shortcuts="strided")
 
 

@@ -123,7 +123,7 @@ def test_a_first_projection():
     assert model.backbone.layer1[0].downsample[1].weight.shape == (64, 64, 1, 1)
     assert model(torch.randn(1, 2, 3, 32, 32)).shape == (1, 7)
     assert create_model("pptsn", **args).backbone.layer1[0].downsample is None
-    with pytest.raises(ConfigError, match="backbone: 'mobilenetv3_small_050' is no ResNet, whose first"):
+    with pytest.raises(ConfigError, match="backbone: 'mobilenetv3_small_050' is not a ResNet; its first shortcut"):
         create_model("pptsn", backbone="mobilenetv3_small_050", first_projection=True)
 
 

@@ -232,7 +232,7 @@ def test_training_needs_a_generator(steady):
         ({"views": "ten"}, r"input\.views: is 'ten'; write clips x crops, e\.g\. 1x1 or 10x3"),
         ({"views": "1x2"}, "the number of crops must be 1, 3, 5 or 10"),
         ({"views": "4x1", "sampling": "uniform"}, "all 4 clips of sampling 'uniform' would be equal; use 1x1"),
-        ({"augment": {"flip": 2}}, r"input\.augment\.flip: is 2\.0; it is a probability"),
+        ({"augment": {"flip": 2}}, r"input\.augment\.flip: is 2\.0; give a probability in 0\.\.1"),
         ({"augment": {"scales": [1.5]}}, r"input\.augment\.scales"),
         ({"augment": {"area": [0.5, 2]}}, "areas are shares of the frame, at most 1"),
         ({"augment": {"hue": 0.7}}, r"input\.augment\.hue: is 0\.7"),

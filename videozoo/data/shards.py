@@ -164,7 +164,7 @@ def shards(
         DataError: no shards, a file that is cut short or not a tar archive, or a sample without a video or a label.
     """
     if shuffle_shards is not None and shuffle_shards < 1:
-        raise ConfigError(f"shards.shuffle_shards: is {shuffle_shards}; it must be a whole number from 1 up, or null")
+        raise ConfigError(f"shards.shuffle_shards: is {shuffle_shards}; give a whole number of 1 or more, or null")
     paths = list(itertools.chain.from_iterable(find_shards(one, ("*.tar",)) for one in _expand(str(path))))
     with ThreadPoolExecutor(NUM_READERS) as pool:
         found = list(pool.map(read_shard, paths))

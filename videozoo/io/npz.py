@@ -29,5 +29,5 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
             with zipfile.ZipFile(file) as archive:
                 unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
             if unpacked_bytes > MAX_UNPACKED * size_bytes + SPARE_BYTES:
-                raise ValueError(f"it unpacks to {unpacked_bytes:,} bytes from a file of {size_bytes:,}")
+                raise ValueError(f"it unpacks to {unpacked_bytes:,} bytes, but the file has only {size_bytes:,}")
     return np.load(path, allow_pickle=False)

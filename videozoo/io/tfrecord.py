@@ -139,7 +139,7 @@ def _contents(path: Path) -> bytes | mmap.mmap:
                     content = unpacked.read(most_bytes + 1)
                 if len(content) > most_bytes:
                     raise DataError(
-                        f"{path}: unpacks to over {most_bytes:,} bytes from a file of {size_bytes:,}; {ADVICE}"
+                        f"{path}: unpacks to over {most_bytes:,} bytes, but the file has only {size_bytes:,}; {ADVICE}"
                     )
                 return content
             if size_bytes == 0:

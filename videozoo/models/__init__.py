@@ -1,4 +1,4 @@
-"""One file a paper; nothing here knows a data set or a recipe file."""
+"""The models, one file per paper; no model depends on a data set or a recipe."""
 
 from videozoo.models.registry import create_model, list_models, models, register_model
 

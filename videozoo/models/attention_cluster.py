@@ -1,4 +1,4 @@
-"""Attention clusters: many weighted averages of a video's frames, each turned its own way.
+"""Attention clusters: many weighted averages of a video's frames, each with its own scale and shift.
 
 Paper: Long et al., arXiv:1711.09550, section 3.
 """
@@ -23,9 +23,9 @@ __all__ = ["AttentionCluster"]
 
 @register_model
 class AttentionCluster(LinearClassifier):
-    """Attention clusters with the shifting operation on each modality's features, then two layers and the classifier.
+    """Attention clusters with the shifting operation for each modality, then two layers and the classifier.
 
-    Differs from PaddleVideo: the attention scores have no bias, which a soft-max over frames takes out again.
+    Differs from PaddleVideo: the attention scores have no bias, because a bias cancels out in the soft-max over frames.
 
     Input:  features [b, t, d] with the modalities side by side, d = sum(feature_dims); mask [b, t], True on frames.
     Output: scores [b, num_classes], or features [b, hidden_dims[1]] when `num_classes` is 0.
@@ -34,12 +34,12 @@ class AttentionCluster(LinearClassifier):
         feature_dims: width of each modality.
         cluster_sizes: attention units of each modality.
         hidden_dims: widths of the two layers before the classifier.
-        dropout: share of the clusters' outputs left out in training.
+        dropout: share of the clusters' outputs set to zero in training.
         dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
-        num_frames: frames in `input_shape`; the network takes any number.
+        num_frames: frames in `input_shape`; the network accepts any number.
 
     Raises:
-        ConfigError: the modalities are counted differently.
+        ConfigError: `feature_dims` and `cluster_sizes` have different lengths.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class AttentionCluster(LinearClassifier):
         super().__init__()
         if len(feature_dims) != len(cluster_sizes):
             raise ConfigError(
-                f"attention_cluster.cluster_sizes: {len(cluster_sizes)} for {len(feature_dims)} feature_dims; "
-                "give one each"
+                f"attention_cluster.cluster_sizes: has {len(cluster_sizes)} values for {len(feature_dims)} modalities; "
+                "give one value per modality"
             )
         self.feature_dims = tuple(feature_dims)
         self.input_shape = (num_frames, sum(feature_dims))
@@ -85,7 +85,7 @@ class AttentionCluster(LinearClassifier):
 
 
 class _Cluster(nn.Module):
-    """`num_units` attentions over frames `[b t d]`, shifted (eq. 5): `[b num_units * d]`, of length 1 all together."""
+    """`num_units` shifted attentions (eq. 5) over frames `[b t d]`: unit vectors `[b num_units * d]`."""
 
     def __init__(self, width: int, num_units: int):
         super().__init__()

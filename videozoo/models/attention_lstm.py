@@ -1,6 +1,6 @@
-"""Attention LSTM: each modality read in both directions, its states averaged by attention.
+"""Attention LSTM: a bidirectional LSTM for each modality, whose states are averaged by attention.
 
-Paper: none of its own; PaddleVideo's YouTube-8M baseline, after the attention of arXiv:1511.02917.
+Origin: PaddleVideo's YouTube-8M baseline; it has no paper. The attention follows arXiv:1511.02917.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ __all__ = ["AttentionLSTM"]
 
 @register_model
 class AttentionLSTM(LinearClassifier):
-    """A bidirectional LSTM with attention pooling on each modality, then two layers and the classifier.
+    """A bidirectional LSTM with attention pooling for each modality, then two layers and the classifier.
 
-    Differs from PaddleVideo: the attention scores have no bias, which a soft-max over frames takes out again.
+    Differs from PaddleVideo: the attention scores have no bias, because a bias cancels out in the soft-max over frames.
 
     Input:  features [b, t, d] with the modalities side by side, d = sum(feature_dims); mask [b, t], True on frames,
-            or [b, t, m] where the m modalities have lengths of their own.
+            or [b, t, m] if the m modalities differ in length.
     Output: scores [b, num_classes], or features [b, hidden_dims[1]] when `num_classes` is 0.
 
     Args:
         feature_dims: width of each modality.
-        embedding_dim: width that each modality is brought to, before its LSTM.
+        embedding_dim: width of each LSTM's input, the same for all modalities.
         lstm_dim: width of the LSTM in each direction.
         hidden_dims: widths of the two layers before the classifier.
-        peepholes: gates that see the cell; the weights of 2019 and 2020 have them. Slower: no fused kernel.
-        dropout: share of the LSTM's states left out in training.
+        peepholes: the gates also read the cell state, as in the weights of 2019 and 2020; slower (no fused kernel).
+        dropout: share of the LSTM's states set to zero in training.
         dropout_scaling: as for `tsm`; the weights of 2019 and 2020 were trained with "inference".
-        num_frames: frames in `input_shape`; the network takes any number.
+        num_frames: frames in `input_shape`; the network accepts any number.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class AttentionLSTM(LinearClassifier):
 
     def reset_classifier(self, num_classes: int) -> None:
         super().reset_classifier(num_classes)
-        # a rule for a layer that is not there would match nothing
+        # each rule must match a parameter, and without classes there is no head
         layers = "fc1|fc2|head" if num_classes else "fc1|fc2"
         self.param_rules = (ParamRule(rf"^({layers})\.bias$", weight_decay=0.0),)
 
 
 class _Reader(nn.Module):
-    """One modality `[b t d]` read in both directions and averaged by attention: `[b 2 * lstm_dim]`."""
+    """Reads one modality `[b t d]` in both directions and averages by attention: `[b 2 * lstm_dim]`."""
 
     def __init__(self, width: int, embedding_dim: int, lstm_dim: int, *, peepholes: bool, dropout: nn.Module):
         super().__init__()
@@ -101,7 +101,7 @@ class _Reader(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = torch.tanh(self.embedding(x))
-        # padding comes last in both directions, hence never reaches a frame: no packing is needed
+        # padding comes last in both directions and never affects a frame, so packing is not needed
         ahead = _states(self.forward_lstm, x)
         back = _states(self.backward_lstm, reverse(x, mask))
         states = self.dropout(torch.cat([ahead, reverse(back, mask)], dim=-1))

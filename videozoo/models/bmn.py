@@ -20,8 +20,10 @@ __all__ = ["BMN", "BMNOutput"]
 
 
 class BMNOutput(NamedTuple):
-    """Probabilities of segments by (duration - 1, start) and of boundaries by column; segments that leave the
-    sequence have a value too, which means nothing."""
+    """Probabilities of segments, indexed by (duration - 1, start), and of boundaries, by column.
+
+    Values of segments that extend beyond the sequence have no meaning.
+    """
 
     iou: Tensor  # [b d t], regressed overlap with the truth
     match: Tensor  # [b d t], probability that the overlap is high
@@ -33,22 +35,23 @@ class BMNOutput(NamedTuple):
 class BMN(VideoModel):
     """Boundary probabilities of each column and confidences of each segment, from one pass over snippet features.
 
-    Differs: boundary matching is sparse and its weights no state (`layers.boundary_matching`).
+    Differs: boundary matching is sparse, and the state dict leaves its sampling weights out
+    (`layers.boundary_matching`).
 
     Input:  features [b, num_snippets, feature_dim].
     Output: `BMNOutput`, all in (0, 1).
 
     Args:
         feature_dim: width of a snippet's feature; 400 for the two-stream class scores of ActivityNet-1.3.
-        num_snippets: length T of the sequence; a video is rescaled to it.
+        num_snippets: length T of the sequence; the features of a video are rescaled to this length.
         max_duration: longest segment D in snippets.
-        num_samples: points read in a segment.
-        boundary_ratio: how far sampling reaches beyond both ends, as a share of the segment's length.
-        clamp_before_start: positions up to one snippet before the first read the whole first snippet: for weights
-            that were trained so, the published ones among them.
+        num_samples: points sampled per segment.
+        boundary_ratio: extension of the sampled range beyond each end, as a share of the segment's length.
+        clamp_before_start: positions up to one snippet before the sequence read the first snippet at full weight;
+            the published weights need it.
         base_dim: channels of the 1-D layers.
-        match_dim: channels of the features that segments are sampled from, and of the 2-D layers.
-        sample_dim: channels after the samples of a segment are joined.
+        match_dim: channels of the sampled features and of the 2-D layers.
+        sample_dim: channels after the samples of a segment are combined.
 
     Raises:
         ConfigError: `max_duration` exceeds `num_snippets`.

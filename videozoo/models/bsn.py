@@ -1,7 +1,7 @@
-"""Boundary-Sensitive Network: where actions start, end and last, then how good each proposal is.
+"""Boundary-Sensitive Network: probabilities of start, end and action, then a rating of each proposal.
 
-Paper: Lin et al., arXiv:1806.02964, sections 3.2 and 3.4. The step between, which describes each
-proposal by 32 numbers, is in `decoding.proposals` (numpy) and `layers.boundary_sensitive` (torch).
+Paper: Lin et al., arXiv:1806.02964, sections 3.2 and 3.4. The boundary-sensitive feature between
+the two networks, 32 numbers per proposal, is in `decoding.proposals` (numpy) and `layers.boundary_sensitive` (torch).
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ __all__ = ["BSN", "BSNOutput", "BsnPem", "BsnTem"]
 
 
 class BSNOutput(NamedTuple):
-    """Probabilities of boundaries and action by column, and the overlap with the truth that segments promise, by
-    (duration - 1, start); those that leave the sequence have a value too, which means nothing."""
+    """Probabilities of boundaries and action, by column, and predicted overlaps, by (duration - 1, start).
+
+    Values of segments that extend beyond the sequence have no meaning.
+    """
 
     start: Tensor  # [b t]
     end: Tensor  # [b t]
@@ -36,7 +38,7 @@ class BSNOutput(NamedTuple):
 class BsnTem(VideoModel):
     """Probabilities of start, end and action at each snippet.
 
-    Input:  features [b, num_snippets, feature_dim]; other lengths work too.
+    Input:  features [b, num_snippets, feature_dim]; any other length is valid, too.
     Output: probabilities [b, 3, num_snippets]: start, end, action.
 
     Args:
@@ -69,16 +71,16 @@ class BsnTem(VideoModel):
 
 @register_model
 class BsnPem(VideoModel):
-    """The overlap with the truth that each proposal's boundary-sensitive feature promises.
+    """Predicts each proposal's overlap with the ground truth from its boundary-sensitive feature.
 
     Input:  features [b, num_proposals, feature_dim].
     Output: overlaps [b, num_proposals] in (0, 1).
 
     Args:
         feature_dim: width of a proposal's feature.
-        num_proposals: proposals of a video in `input_shape`; any number works.
+        num_proposals: proposals of a video in `input_shape`; the network accepts any number.
         hidden_dim: width of the hidden layer.
-        hidden_layer: False puts the last layer on the input itself, as the weights of 2019 need.
+        hidden_layer: False applies the last layer directly to the input, as the weights of 2019 need.
     """
 
     is_classifier = False
@@ -108,18 +110,18 @@ class BsnPem(VideoModel):
 class BSN(VideoModel):
     """Both networks of BSN as one: boundaries of each column, and a rating of each segment by the action around it.
 
-    Differs: every segment can be rated, where the original stores features of those that it proposes; the two networks
-    still learn apart, so that no gradient goes from the rating to the probabilities.
+    Differs: this model can rate every segment; the original rates only proposals, from stored features. The two
+    networks still learn independently: no gradient flows from the rating to the probabilities.
 
     Input:  features [b, num_snippets, feature_dim].
     Output: `BSNOutput`, all in (0, 1).
 
     Args:
-        feature_dim, num_snippets: of the input.
+        feature_dim, num_snippets: width and length of the input.
         max_duration: longest segment in snippets.
         hidden_dim: channels of the temporal network.
         rating_dim: width of the rating network's hidden layer.
-        num_action, num_boundary: points that are read inside of a segment, and around each of its ends.
+        num_action, num_boundary: points sampled inside a segment, and around each end.
         hidden_layer: as for `bsn_pem`.
 
     Raises:
@@ -159,7 +161,7 @@ class BSN(VideoModel):
         return BSNOutput(start, end, action, iou)
 
     def rate(self, action: Float[Tensor, "b t"], segments: Float[Tensor, "... n 2"]) -> Float[Tensor, "b n"]:
-        """Predicts the true overlap `[b n]` of each segment `[n 2]` or `[b n 2]`, in shares of the sequence."""
+        """Predicts the true overlap `[b n]` of each segment `[n 2]` or `[b n 2]`, given as shares of the sequence."""
         described = boundary_sensitive(action.detach(), segments, **self.points)
         overlap: Tensor = self.pem(described)
         return overlap

@@ -1,4 +1,4 @@
-"""Two-dimensional Temporal Convolutional Network: anchors over a pyramid of snippet-by-concept maps.
+"""C-TCN, a two-dimensional temporal convolutional network: anchors on a pyramid of snippet-by-concept maps.
 
 Origin: C-TCN, the winner of the ActivityNet 2018 challenge's localization task (arXiv:1808.03766, section 4).
 """
@@ -23,7 +23,7 @@ __all__ = ["CTCN", "CTCNOutput"]
 
 
 class CTCNOutput(NamedTuple):
-    """One row an anchor, in the order of `decoding.anchors.anchors`."""
+    """One row per anchor, in the order of `decoding.anchors.anchors`."""
 
     offsets: Tensor  # [b n 2], of centre and length; see `decoding.anchors.decode`
     scores: Tensor  # [b n 1 + k], before the soft-max; column 0 is the background
@@ -33,22 +33,24 @@ class CTCNOutput(NamedTuple):
 class CTCN(VideoModel):
     """Detects actions of all lengths in one pass over the class scores of a video's snippets.
 
-    The features are read as a picture, time by concept; every layer but the last keeps concepts apart.
+    The input is treated as an image, time by concept. All convolutions span time only, except the last of each head,
+    which spans all concepts.
 
     Input:  features [b, num_snippets, feature_dim], e.g. class scores of two networks side by side.
     Output: `CTCNOutput` with 7 anchors at each place of 8 levels, 1785 for 512 snippets.
 
     Args:
-        num_classes: kinds of actions; the background is one more inside.
+        num_classes: number of action classes, without the background.
         feature_dim: concepts d, e.g. 2 x 201 class scores.
         num_snippets: length of the sequence, a multiple of 512.
-        widths: channels of the four stages between their 1 x 1 layers, which have four times as many after.
+        widths: channels inside the blocks of the four stages; a block's output has four times as many.
         counts: blocks of the four stages.
         pyramid_dim: channels of the pyramid.
-        dropout: share of the pyramid left out before the heads; inference scales by the rest, as the original does.
+        dropout: share of the pyramid set to zero before the heads in training; inference multiplies by 1 - dropout, as
+            in the original.
 
     Raises:
-        ConfigError: `num_snippets` is no multiple of 512, or `num_classes` below 1.
+        ConfigError: `num_snippets` is not a multiple of 512, or `num_classes` is below 1.
     """
 
     is_classifier = False
@@ -123,7 +125,7 @@ class CTCN(VideoModel):
 
     def reset_classifier(self, num_classes: int) -> None:
         if num_classes < 1:
-            raise ConfigError(f"ctcn: num_classes is {num_classes}; a detector needs at least one")
+            raise ConfigError(f"ctcn: num_classes is {num_classes}; a detector needs 1 or more")
         self.num_classes = num_classes
         last = nn.Conv2d(self.num_features, (num_classes + 1) * num_anchors(), (1, self.input_shape[1]))
         self.scores = nn.Sequential(self.scores[0], last)
@@ -152,5 +154,5 @@ def _conv(inner: int, out: int, size: int, *, stride: int = 1) -> list[nn.Module
 
 
 def _by_anchor(level: Tensor, width: int) -> Tensor:
-    """`[b, anchors width, t, 1]` to `[b, t anchors, width]`."""
+    """Reshapes maps `[b, anchors width, t, 1]` to rows `[b, t anchors, width]`."""
     return level.squeeze(3).transpose(1, 2).unflatten(2, (-1, width)).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""ETS: a sentence about a video, word by word, by attention over its features.
+"""ETS: writes a sentence about a video, word by word, with attention over its features.
 
 Paper: Yao et al., "Describing videos by exploiting temporal structure", arXiv:1502.08029, section 3.2. The networks
 around the attention are PaddleVideo's: a bidirectional GRU reads the features, another GRU writes.
@@ -28,33 +28,32 @@ class Seen(NamedTuple):
     """The encoded video that the writer reads; `mask` is True on real rows."""
 
     states: Tensor  # [b t 2e]
-    keys: Tensor  # [b t h]: the states, made ready for attention
+    keys: Tensor  # [b t h]: the projected states for attention
     mask: Tensor  # [b t]
     first: Tensor  # [b h]: the writer's state before the first word
 
 
 @register_model
 class ETS(VideoModel):
-    """Word scores given the features of a video and the words before.
+    """Word scores, given the features of a video and the preceding words.
 
-    Differs from PaddleVideo: its attention adds projected features and projected state without a tanh between, so that
-    the state cancels out in the soft-max and every word looks at the same rows. Here it is the paper's (eq. 12), unless
-    `attention_tanh` is off, which the published weights need.
+    Differs from PaddleVideo: attention follows the paper (eq. 12). PaddleVideo leaves the tanh out, so the state
+    cancels in the soft-max, and every word attends to the same rows. Its published weights need `attention_tanh=False`.
 
-    Input:  features [b, t, feature_dim]; mask [b, t], True on rows; words [b, n], each the word before the one to be
-            scored, the start mark first, and -1 behind the last. None is the start mark alone.
+    Input:  features [b, t, feature_dim]; mask [b, t], True on rows; words [b, n]: the start mark, then the preceding
+            words, padded with -1. None means the start mark alone.
     Output: scores [b, n, num_classes], before the soft-max.
 
     Args:
         num_classes: size of the vocabulary; word 0 is the start mark.
         feature_dim: width of a row of features.
-        embed_dim: width that rows are brought to before they are read.
-        encoder_dim: width of the reading GRU in each direction.
-        decoder_dim: width of the writing GRU.
-        word_dim: width of a word's vector.
-        attention_tanh: see above.
-        dropout: share left out, of the embedded rows, and of the writer's states before they become words.
-        num_frames: rows in `input_shape`; the network takes any number.
+        embed_dim: width of the embedded rows, the encoder's input.
+        encoder_dim: width of the encoder's GRU in each direction.
+        decoder_dim: width of the decoder's GRU.
+        word_dim: width of a word vector.
+        attention_tanh: whether attention applies the tanh of eq. 12; see above.
+        dropout: share set to zero in training, of the embedded rows and of the decoder's states before the word scores.
+        num_frames: rows in `input_shape`; the network accepts any number.
     """
 
     is_classifier = False
@@ -74,7 +73,7 @@ class ETS(VideoModel):
     ):
         super().__init__()
         if num_classes < 1:
-            raise ConfigError(f"ets: num_classes is {num_classes}; a vocabulary has 1 word or more")
+            raise ConfigError(f"ets: num_classes is {num_classes}; a vocabulary needs 1 word or more")
         self.num_features = 2 * encoder_dim
         self.input_shape = (num_frames, feature_dim)
         self.feature_dim = feature_dim
@@ -111,7 +110,7 @@ class ETS(VideoModel):
     def forward_features(
         self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b _"]:
-        """Features `[b t d]` to the mean of what was read, by attention: `[b num_features]`."""
+        """Returns the attention-weighted mean `[b num_features]` of the encoded features `[b t d]`."""
         return self._pooled(*self._read(x, mask))
 
     def encode(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"] | None = None) -> Seen:
@@ -124,7 +123,7 @@ class ETS(VideoModel):
         return Seen(states, self.keys(states), mask, torch.tanh(self.first(self._pooled(states, mask))))
 
     def write(self, seen: Seen, words: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b n _"], Float[Tensor, "b n _"]]:
-        """Scores `[b n v]` and attention `[b n t]` for words `[b n]` that are known beforehand."""
+        """Returns scores `[b n v]` and attention `[b n t]` for given words `[b n]`, as in training."""
         inputs = self.word_inputs(self.words(words.clamp(min=0)))
         state, states, shares = seen.first, [], []
         for at in inputs.unbind(1):
@@ -152,7 +151,7 @@ class ETS(VideoModel):
                 f"{self.name}: the input has shape {tuple(x.shape)}; needs features [b t {self.feature_dim}]"
             )
         rows = self.dropout(torch.tanh(self.embed(x)))
-        # padding comes last in both directions, hence never reaches a row: no packing is needed
+        # padding comes last in both directions and never affects a row, so packing is not needed
         ahead = run_gru(self.ahead, self.ahead_inputs(rows))
         back = reverse(run_gru(self.back, self.back_inputs(reverse(rows, mask))), mask)
         if mask is None:

@@ -1,4 +1,4 @@
-"""Two-dimensional backbones from timm, with errors that say what to do."""
+"""Two-dimensional backbones from timm."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ CONNECT_S = 1.5
 def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[str, Any] | None = None) -> nn.Module:
     """Returns the timm model `name` without its classifier: images `[n c h w]` to pooled features `[n num_features]`.
 
-    `args` go to timm as they are, e.g. `{"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}` for a narrow
+    `args` are passed to timm unchanged, e.g. `{"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}` for a narrow
     ResNet.
 
     Raises:
-        ConfigError: timm has no such model, or it does not take these arguments.
+        ConfigError: timm has no such model, or the model does not accept these arguments.
         WeightsError: the pretrained weights cannot be fetched.
     """
     if not timm.is_model(name.split(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all"
+        hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
         raise ConfigError(f"backbone: timm has no model '{name}'; {hint}")
     try:
         backbone = timm.create_model(name, num_classes=0, **dict(args or {}))
@@ -51,12 +51,12 @@ def image_backbone(name: str, *, pretrained: Pretrained = None, args: Mapping[st
 
 
 def image_maps(backbone: nn.Module, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
-    """Returns the last feature maps `[n c h w]` of a timm network, before it pools images `[n c h w]`.
+    """Returns the last feature maps `[n c h w]` of a timm network for images `[n c h w]`, before pooling.
 
-    Tokens of transformers are put back on their grid; class tokens and the like are left out.
+    Transformer tokens are arranged on their grid; class and register tokens are dropped.
 
     Raises:
-        ConfigError: the network's features lie on no grid.
+        ConfigError: the network's features do not form a grid.
     """
     net: Any = backbone
     maps: Any = net.forward_features(images)
@@ -71,20 +71,22 @@ def image_maps(backbone: nn.Module, images: Float[Tensor, "n c h w"]) -> Float[T
 
 
 def _grid(num_tokens: int, size: tuple[int, ...]) -> tuple[int, int] | None:
-    """Returns the rows and columns of square patches that cover an image of that size (height, width)."""
+    """Returns the rows and columns of square patches in an image of `size` (height, width); None if none fit."""
     height, width = size
     rows = round(math.sqrt(num_tokens * height / width))
     return (rows, num_tokens // rows) if rows and num_tokens % rows == 0 else None
 
 
 def project_first(backbone: nn.Module, *, name: str) -> None:
-    """Gives the first block of a ResNet-D a shortcut like those of the first blocks of other stages, at stride 1.
+    """Adds a projection shortcut with stride 1 to the first block of a ResNet-D, like the first blocks of later stages.
 
     Raises:
-        ConfigError: it is no ResNet.
+        ConfigError: the backbone is not a ResNet.
     """
     if not isinstance(backbone, ResNet):
-        raise ConfigError(f"backbone: '{name}' is no ResNet, whose first shortcut could have a convolution")
+        raise ConfigError(
+            f"backbone: '{name}' is not a ResNet; its first shortcut cannot get a convolution, take e.g. resnet50d"
+        )
     block: Any = backbone.get_submodule("layer1.0")
     if block.downsample is None:
         channels = block.conv1.in_channels
@@ -93,14 +95,14 @@ def project_first(backbone: nn.Module, *, name: str) -> None:
 
 
 def _load_pretrained(backbone: nn.Module, name: str) -> None:
-    # what fits a file to the model: positions of another size, names of another version
+    # timm's own filter adapts a file to the model: position sizes, names of other versions
     fit = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
     with _from_cache_if_offline() as is_offline:
         try:
             timm.models.load_pretrained(backbone, num_classes=0, filter_fn=fit)
-        except Exception as error:  # timm, huggingface_hub and the network each raise their own kinds
+        except Exception as error:  # timm, huggingface_hub and the network raise unrelated classes
             lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-            reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1])  # torch lists what did not fit below
+            reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1])  # torch lists the tensors below
             if is_offline and type(error).__module__.startswith("huggingface_hub"):
                 reason = f"they are not in the cache, and {constants.ENDPOINT} cannot be reached"
             raise WeightsError(
@@ -111,7 +113,7 @@ def _load_pretrained(backbone: nn.Module, name: str) -> None:
 
 @contextlib.contextmanager
 def _from_cache_if_offline() -> Iterator[bool]:
-    """Makes huggingface_hub read from its cache alone where its server does not answer; it would try for a minute."""
+    """Restricts huggingface_hub to its cache if its server does not answer; otherwise it retries for a minute."""
     is_offline = bool(constants.HF_HUB_OFFLINE) or not _answers(constants.ENDPOINT)
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, is_offline
     try:
@@ -121,7 +123,7 @@ def _from_cache_if_offline() -> Iterator[bool]:
 
 
 def _answers(url: str) -> bool:
-    """Whether the server of `url`, or the proxy before it, takes connections; known after `CONNECT_S` at the latest."""
+    """Returns whether the server of `url`, or its proxy, accepts connections within `CONNECT_S`."""
     place = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(place.scheme)
     if proxy and not urllib.request.proxy_bypass(place.hostname or ""):
@@ -133,7 +135,7 @@ def _answers(url: str) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(address, CONNECT_S):
             found.append(True)
 
-    thread = threading.Thread(target=connect, daemon=True)  # looking up a name has no time limit of its own
+    thread = threading.Thread(target=connect, daemon=True)  # a name lookup has no timeout
     thread.start()
     thread.join(CONNECT_S)
     return bool(found)

@@ -1,4 +1,4 @@
-"""Logistic regression on the mean of a video's frames: the baseline that models on features have to beat."""
+"""Logistic regression on the mean of a video's frames: the baseline for models on features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MeanPool"]
 
 @register_model
 class MeanPool(LinearClassifier):
-    """The mean of each modality over a video's frames, and a linear classifier.
+    """The mean of each modality over a video's frames, then a linear classifier.
 
     Paper: arXiv:1609.08675, section 4.2.
 
@@ -26,7 +26,7 @@ class MeanPool(LinearClassifier):
 
     Args:
         feature_dims: width of each modality.
-        num_frames: frames in `input_shape`; the network takes any number.
+        num_frames: frames in `input_shape`; the network accepts any number.
     """
 
     def __init__(self, *, num_classes: int = 3862, feature_dims: Sequence[int] = (1024, 128), num_frames: int = 300):

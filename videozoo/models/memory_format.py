@@ -1,4 +1,4 @@
-"""How the weights of convolutions lie in memory: with the channels last, where that is faster and safe."""
+"""The memory format of convolution weights: channels last, if that is safe."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ __all__ = ["channels_last"]
 
 
 def channels_last(model: nn.Module, *, is_trained_on: torch.device | None = None) -> bool:
-    """Lays the weights of convolutions out with the channels last, in place; what follows them does the same.
+    """Converts convolution weights to the channels-last format, in place; activations then follow this format.
 
     Args:
-        is_trained_on: the device of a training run; None if the model answers only.
+        is_trained_on: the device of a training run; None for inference.
 
-    Returns whether it was done: the weight gradient of a strided 1x1 convolution of fewer than 8 channels writes past
-    its memory on CPUs then (seen with torch 2.15 on AVX2 as wrong gradients and a corrupted heap).
+    Returns whether the weights were converted. They are not if a model with a strided 1x1 convolution of fewer than 8
+    channels is trained on a CPU: in this format its weight gradient writes beyond its memory (torch 2.15 on AVX2: wrong
+    gradients, corrupted heap).
     """
     if is_trained_on is not None and is_trained_on.type == "cpu" and _has_thin_projection(model):
         return False

@@ -15,21 +15,21 @@ __all__ = ["DropoutClassifier", "FrameClassifier", "LinearClassifier", "VideoMod
 
 
 class VideoModel(nn.Module):
-    """A network from clips, or from features of videos, to class scores or to a task's own outputs.
+    """A network that maps clips, or features of videos, to class scores or to the outputs of a task.
 
-    A classifier runs in up to three stages, each of which can be called alone: `forward_maps` gives its last feature
-    maps, `forward_features` the classifier's input, and `forward_head` the scores of such features.
+    A classifier has up to three stages with a method each: `forward_maps` returns the last feature maps,
+    `forward_features` the classifier's input, and `forward_head` the class scores for these features.
 
     Attributes:
-        name: the name it was created by; importers and messages use it.
-        num_classes: width of the output; 0 makes `forward` return the features.
+        name: the registered name; importers and messages use it.
+        num_classes: number of class scores; with 0, `forward` returns the features.
         num_features: width of the features.
         input_shape: shape of one sample without the batch axis, e.g. (8, 3, 224, 224) for clips `[t c h w]`.
-        is_classifier: whether `forward` gives one score a class; detectors and localizers give a tuple of their own.
-        segment_frames: consecutive frames of a segment, where clips are made of segments.
-        open_blocks: whether `forward` calls the parts of its blocks, not the blocks themselves.
-        usual_recipe: the recipe whose input and averaging imported weights get, but for sizes, which the model has.
-        param_rules: groups of parameters that learn at another rate, or with another decay, by the model's paper.
+        is_classifier: whether `forward` returns one score per class; detectors and localizers return their own tuples.
+        segment_frames: consecutive frames per segment, for models whose clips consist of segments.
+        open_blocks: whether `forward` calls the submodules of its blocks instead of the blocks.
+        usual_recipe: the recipe that gives imported weights their input and averaging; sizes come from the model.
+        param_rules: parameters with their own learning rate or weight decay, from the model's paper.
     """
 
     name: str = "model"
@@ -47,9 +47,9 @@ class VideoModel(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.forward_features")
 
     def forward_maps(self, x: Float[Tensor, "b ..."]) -> Float[Tensor, "b _ _ _ _"]:
-        """Returns the last feature maps `[b c t h w]` of clips `[b t c h w]`, before they are pooled.
+        """Returns the last feature maps `[b c t h w]` of clips `[b t c h w]`, before pooling.
 
-        Time and space are those of the network's last stage.
+        t, h and w are the sizes of the network's last stage.
 
         Raises:
             ConfigError: the model has no feature maps.
@@ -69,7 +69,7 @@ class VideoModel(nn.Module):
         return self.forward_features(x), self(x)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replaces the last layer by a freshly initialised one; 0 removes it."""
+        """Replaces the last layer with a newly initialised one; 0 removes it."""
         raise NotImplementedError(f"{type(self).__name__}.reset_classifier")
 
 
@@ -77,7 +77,7 @@ class LinearClassifier(VideoModel):
     """A model whose classifier is one linear layer, `head`.
 
     Attributes:
-        head_std: deviation of a fresh head's weights, whose biases are zero; None leaves both as torch draws them.
+        head_std: standard deviation of a new head's weights, with zero biases; None keeps torch's initialisation.
     """
 
     head: nn.Module
@@ -102,7 +102,7 @@ class LinearClassifier(VideoModel):
 
 
 class DropoutClassifier(LinearClassifier):
-    """A model that leaves out a share of its features in training, right before the classifier."""
+    """A model with dropout directly before the classifier."""
 
     dropout: nn.Module
 
@@ -111,7 +111,7 @@ class DropoutClassifier(LinearClassifier):
 
 
 class FrameClassifier(DropoutClassifier):
-    """A model of clips of `num_segments` frames, whose features are averaged once each frame has its own."""
+    """A model that computes features for each of `num_segments` frames and averages them."""
 
     num_segments: int
 
@@ -123,10 +123,10 @@ class FrameClassifier(DropoutClassifier):
         return self.forward_frames(x).mean(1)
 
     def forward_frames(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t d"]:
-        """Returns the features of each frame [b t num_features] of clips [b t c h w].
+        """Returns the features [b t num_features] of each frame of clips [b t c h w].
 
         Raises:
-            ConfigError: the input is no clip of `num_segments` frames.
+            ConfigError: the input is not a clip of `num_segments` frames.
         """
         return self.pool_images(self.forward_image_maps(self._images(x))).unflatten(0, (-1, self.num_segments))
 
@@ -134,18 +134,18 @@ class FrameClassifier(DropoutClassifier):
         return self.forward_image_maps(self._images(x)).unflatten(0, (-1, self.num_segments)).transpose(1, 2)
 
     def forward_image_maps(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ _ _"]:
-        """Returns the last maps [b*t c h w] of the frames of whole clips, one after the other [b*t c h w]."""
+        """Returns the last maps [b*t c h w] of frames [b*t c h w]; the frames of a clip follow each other."""
         raise NotImplementedError(f"{type(self).__name__}.forward_image_maps")
 
     def pool_images(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """Returns the features [b*t num_features] of frames with these maps [b*t c h w]."""
+        """Returns the features [b*t num_features] of maps [b*t c h w]."""
         raise NotImplementedError(f"{type(self).__name__}.pool_images")
 
     def _images(self, x: Tensor) -> Tensor:
         if x.ndim != 5 or x.shape[1] != self.num_segments:
             raise ConfigError(
                 f"{self.name}: the input has shape {tuple(x.shape)}; needs clips [b t c h w] of {self.num_segments} "
-                "frames: sample as many, or say num_segments"
+                "frames: sample as many, or set num_segments"
             )
         return x.flatten(0, 1)
 
@@ -153,11 +153,11 @@ class FrameClassifier(DropoutClassifier):
 class WindowClassifier(DropoutClassifier):
     """A 3-D network that scores frames larger than its crop in overlapping windows of the crop's size.
 
-    Its `forward` averages the probabilities of the windows and `forward_features` their features, so that the scores
-    are `forward_head` of the features only where there is one window.
+    `forward` averages the windows' probabilities, and `forward_features` their features. With one window, the scores
+    equal `forward_head` of the features; with several, they do not.
 
     Attributes:
-        window: height and width of one window of its maps; None makes the whole map one.
+        window: height and width of one window, in cells of the last maps; None uses the whole map as one window.
     """
 
     window: int | None
@@ -172,7 +172,7 @@ class WindowClassifier(DropoutClassifier):
         return self.score_windows(self.forward_windows(x))
 
     def forward_windows(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ d"]:
-        """Returns the features [b h' w' c] of each window of clips [b t c h w]; frames of the crop's size have one."""
+        """Returns the features [b h' w' c] of the windows of clips [b t c h w]; a crop-sized frame has one window."""
         return pool_windows(self.forward_maps(x), self.window)
 
     def score_windows(self, windows: Float[Tensor, "b _ _ d"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:

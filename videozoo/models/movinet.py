@@ -1,4 +1,4 @@
-"""Mobile video networks: small 3-D networks found by search, which can also run on a stream.
+"""Mobile video networks: small 3-D networks from an architecture search, which can also run on a stream.
 
 Paper: Kondratyuk et al., arXiv:2103.11511.
 """
@@ -31,7 +31,7 @@ Memory = dict[nn.Module, Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class BlockSize:
-    """A row of table 1 of the paper. Blocks that are not padded lose a border in space."""
+    """A row of table 1 of the paper. Blocks without padding lose a spatial border."""
 
     channels: int
     expanded: int
@@ -74,10 +74,10 @@ class Flavour:
 
 
 class Conv(nn.Module):
-    """Convolution, normalisation and activation over space and time, whole or one after the other.
+    """Convolution, normalisation and activation over space and time, jointly ("3d") or in sequence ("2plus1d").
 
-    "2plus1d" are two 2-D convolutions, over [h w] of each frame and over [t h*w], each with its own normalisation and
-    activation; the second is there only where the kernel has more than one frame.
+    "2plus1d" has two 2-D convolutions, over [h w] of each frame and over [t h*w], each with its own normalisation and
+    activation; the second exists only if the kernel spans more than one frame.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Conv(nn.Module):
         return self.time(x.flatten(3)).unflatten(3, x.shape[3:])
 
     def _with_past(self, x: Tensor, memory: Memory) -> Tensor:
-        """The frames with those before them, which are zero at the start; the last ones are kept for the next chunk."""
+        """Prepends the earlier frames, zeros at the start, and stores the last frames for the next chunk."""
         if not self.frames_before:
             return x
         before = memory.get(self)
@@ -139,7 +139,7 @@ class Conv(nn.Module):
 
 
 class CumulativeMean(nn.Module):
-    """Mean over all frames so far, for each frame of [b c t 1 1]."""
+    """Running mean up to each frame of [b c t 1 1]."""
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         counted = torch.cat([x, torch.ones_like(x[:, :1])], 1)
@@ -151,7 +151,7 @@ class CumulativeMean(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels weighted by the mean of the clip; a causal one has the mean so far and the frame's own instead."""
+    """Weights channels by the clip's mean; a causal network uses the running mean and the frame's own mean instead."""
 
     def __init__(self, channels: int, flavour: Flavour):
         super().__init__()
@@ -172,7 +172,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Block(nn.Module):
-    """Inverted residual whose branch is scaled by a learned number, which starts at zero (arXiv:2003.04887)."""
+    """Inverted residual with a learned scale on the branch, initially zero (arXiv:2003.04887)."""
 
     def __init__(self, in_channels: int, size: BlockSize, flavour: Flavour):
         super().__init__()
@@ -207,27 +207,28 @@ class Block(nn.Module):
 
 @register_model
 class Movinet(DropoutClassifier):
-    """MoViNet-A0 (table 1), on whole clips or, if it is causal, on the chunks of a stream.
+    """MoViNet-A0 (table 1), for whole clips or, if causal, for the chunks of a stream.
 
-    A causal network sees no later frames: convolutions take the frames before, and means run over the frames so far
-    (section 3.2). `forward` is a stream of one chunk.
+    A causal network uses no later frames: convolutions read earlier frames, and means are running means
+    (section 3.2). `forward` treats a clip as a stream of one chunk.
 
-    Input:  clips [b, t, 3, h, w] of any length and 64 px or more; scaled to 0..1 and normalised by ImageNet's figures.
+    Input:  clips [b, t, 3, h, w] of any length and 64 px or more; scaled to 0..1 and normalised by ImageNet's mean and
+            deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
-    Maps:   [b, 480, t, h, w]; the features are made of their mean by one more layer.
+    Maps:   [b, 480, t, h, w]; one more layer computes the features from their mean.
 
     Args:
         num_frames: frames of a clip in `input_shape`.
-        is_causal: no frame sees a later one.
-        conv_type: "3d", or "2plus1d": a convolution over space, then one over time, for processors without 3-D ones,
-            with the activations of such networks (section 4.3).
-        dropout: share of the features left out in training.
-        norm_momentum: share of the running statistics that each batch replaces. PaddleVideo has 0.9, which keeps
-            hardly more than the last batch.
+        is_causal: whether each frame depends on earlier frames only.
+        conv_type: "3d", or "2plus1d": a convolution over space, then one over time, with hard-swish activations, for
+            processors without 3-D convolutions (section 4.3).
+        dropout: share of the features set to zero in training.
+        norm_momentum: share of the running statistics that each batch replaces. PaddleVideo uses 0.9, so the last batch
+            dominates.
         crop_px: height and width of a frame in `input_shape`.
 
     Raises:
-        ConfigError: the input is no clip, or too small; a stream is asked of a network that is not causal.
+        ConfigError: the input is not a clip or is too small, or `stream` is called on a network that is not causal.
     """
 
     head_std = None
@@ -271,9 +272,9 @@ class Movinet(DropoutClassifier):
         return self._maps(x, {})
 
     def stream(self, x: Float[Tensor, "b t c h w"], memory: Memory) -> Float[Tensor, "b k"]:
-        """Returns the scores after one more chunk [b t 3 h w]; `memory` is empty at first and updated here."""
+        """Returns the scores after one more chunk [b t 3 h w]; updates `memory` in place (empty at the start)."""
         if not self.is_causal:
-            raise ConfigError(f"{self.name}: sees later frames, so it cannot run on a stream; say is_causal: true")
+            raise ConfigError(f"{self.name}: sees later frames, so it cannot run on a stream; set is_causal: true")
         return self.forward_head(self._features(x, memory))
 
     def _features(self, x: Tensor, memory: Memory) -> Tensor:

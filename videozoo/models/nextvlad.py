@@ -1,4 +1,4 @@
-"""NeXtVLAD: frames split into groups, softly assigned to clusters, and summed as differences to their centres.
+"""NeXtVLAD: splits frames into groups, assigns them softly to clusters, and sums their differences to the centres.
 
 Paper: Lin et al., arXiv:1811.05014, section 3.
 """
@@ -24,10 +24,11 @@ __all__ = ["Nextvlad"]
 
 @register_model
 class Nextvlad(LinearClassifier):
-    """NeXtVLAD aggregation of each modality, one layer, SE context gating and the classifier.
+    """NeXtVLAD aggregation of each modality, then one layer, SE context gating and the classifier.
 
-    `feature_scale`, ones at first, multiplies the features: YouTube-8M's are whitened, and the original scales
-    `rgb` back by sqrt(eigenvalue) + 1e-4 of its PCA. Imported weights bring theirs; `set_eigenvalues` sets it.
+    `feature_scale`, initially ones, multiplies the features. YouTube-8M's features are whitened, and the original
+    scales `rgb` back by sqrt(eigenvalue) + 1e-4 of its PCA. Imported weights include the scale; otherwise call
+    `set_eigenvalues`.
 
     Input:  features [b, t, d] with the modalities side by side, d = sum(feature_dims); mask [b, t], True on frames.
     Output: scores [b, num_classes], or features [b, hidden_dim] when `num_classes` is 0.
@@ -37,14 +38,14 @@ class Nextvlad(LinearClassifier):
         num_clusters: K of the paper.
         num_groups: G of the paper.
         expansion: lambda of the paper.
-        hidden_dim: width of the layer behind the aggregation.
-        gating_reduction: how many times narrower the gate is inside.
-        dropout: share of the aggregated features left out in training.
+        hidden_dim: width of the layer after the aggregation.
+        gating_reduction: width reduction inside the gate.
+        dropout: share of the aggregated features set to zero in training.
         dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
-        num_frames: frames in `input_shape`; the network takes any number.
+        num_frames: frames in `input_shape`; the network accepts any number.
 
     Raises:
-        ConfigError: an expanded modality cannot be split into `num_groups`.
+        ConfigError: `num_groups` does not divide the width of an expanded modality.
     """
 
     feature_scale: Tensor
@@ -67,7 +68,7 @@ class Nextvlad(LinearClassifier):
         for d in feature_dims:
             if d * expansion % num_groups:
                 raise ConfigError(
-                    f"nextvlad.num_groups: {num_groups} do not divide {expansion} x {d}; give a divisor of that width"
+                    f"nextvlad.num_groups: {num_groups} does not divide the width {expansion} x {d}; give a divisor"
                 )
         self.feature_dims = tuple(feature_dims)
         self.input_shape = (num_frames, sum(feature_dims))
@@ -104,22 +105,23 @@ class Nextvlad(LinearClassifier):
         super().reset_classifier(num_classes)
         if num_classes:
             nn.init.kaiming_normal_(self.head.weight)  # type: ignore[arg-type]
-        self.param_rules = (ParamRule(r"^(?!head\.)", weight_decay=0.0),)  # the paper decays the classifier alone
+        # in the paper, only the classifier has weight decay
+        self.param_rules = (ParamRule(r"^(?!head\.)", weight_decay=0.0),)
 
     def set_eigenvalues(self, eigenvalues: Float[Tensor, ...]) -> None:
-        """Scales the first modality by sqrt(eigenvalue) + 1e-4, which takes YouTube-8M's whitening back.
+        """Scales the first modality by sqrt(eigenvalue) + 1e-4, which reverts YouTube-8M's whitening.
 
         Raises:
-            ConfigError: there are fewer eigenvalues than the modality is wide.
+            ConfigError: `eigenvalues` has fewer values than the first modality has features.
         """
         width = self.feature_dims[0]
         if eigenvalues.numel() < width:
-            raise ConfigError(f"nextvlad.set_eigenvalues: got {eigenvalues.numel()}; needs {width}, one a feature")
+            raise ConfigError(f"nextvlad.set_eigenvalues: got {eigenvalues.numel()}; needs {width}, one per feature")
         self.feature_scale[:width] = eigenvalues.flatten()[:width].sqrt() + 1e-4
 
 
 class _Vlad(nn.Module):
-    """One modality `[b t d]` aggregated: `[b expansion * d / num_groups * num_clusters]`."""
+    """Aggregates one modality `[b t d]` to `[b expansion * d / num_groups * num_clusters]`."""
 
     def __init__(self, width: int, num_clusters: int, num_groups: int, expansion: int):
         super().__init__()

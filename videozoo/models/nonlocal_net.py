@@ -1,4 +1,4 @@
-"""Non-local networks: 3-D ResNets in which every position attends to every other.
+"""Non-local networks: 3-D ResNets with attention between all positions in space and time.
 
 Paper: Wang et al., arXiv:1711.07971.
 """
@@ -28,13 +28,14 @@ __all__ = ["Nonlocal", "NonlocalBlock"]
 class NonlocalBlock(nn.Module):
     """Embedded-Gaussian attention over space and time, added to its input (section 3.2, figure 2).
 
-    Its last layer, the normalisation where it has one, starts at zero, so that a fresh block changes nothing.
+    The last layer (the normalisation, if there is one) starts at zero, so a new block is the identity.
 
     Args:
-        scale: divides the scores by the root of their width, as later transformers do; the paper does not.
-        pool: halves the size of keys and values in space ("sub-sampling", section 3.3).
-        bias: of the four convolutions.
-        norm: normalises what is added to the input.
+        scale: divide the scores by the square root of their width, as transformers do; the paper does not.
+        pool: halve height and width of keys and values ("sub-sampling", section 3.3).
+        bias: whether the four convolutions have a bias.
+        norm: normalise the attention's output before the addition.
+        init_std: standard deviation of the convolutions' initial weights.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class NonlocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pool(x) if min(x.shape[-2:]) > 1 else x
-        # one head, as an axis of its own: the ONNX exporter knows attention with heads only
+        # an axis for the one head: the ONNX exporter supports attention only with a head axis
         query, key, value = (
             y.flatten(2).transpose(1, 2).unsqueeze(1) for y in (self.theta(x), self.phi(pooled), self.g(pooled))
         )
@@ -76,32 +77,32 @@ class NonlocalBlock(nn.Module):
 class Nonlocal(WindowClassifier):
     """A 3-D ResNet with five non-local blocks in res3 and res4, on C2D or I3D (section 4, tables 1 and 2).
 
-    "c2d" has no temporal convolution at all; "i3d" inflates the first convolution and every second residual block.
-    Time is halved once, by a max-pool after res2. For depth 101 a block of res4 in seven is followed by attention.
+    "c2d" has no temporal convolution; "i3d" inflates the first convolution and every second residual block. A max-pool
+    after res2 halves time once. At depth 101, attention follows every seventh block of res4.
 
     Input:  clips [b, t, 3, h, w], t even (unless `time_pool` is False); normalised with mean 0.45 and deviation 0.225.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0. Frames larger than
-            `crop_px` are scored in overlapping windows of that size, whose probabilities are averaged: the scores are
-            then logarithms of probabilities.
+            `crop_px` are scored in overlapping windows of that size, and the windows' probabilities are averaged;
+            the scores are then log probabilities.
 
     Args:
         arch: "c2d" or "i3d".
         depth: 50, 101 or 152; 26 for small data.
-        pretrained: "imagenet" starts from the weights of timm's ResNet of the same depth, inflated over time; None from
-            random ones.
-        attention: False leaves the non-local blocks out: the paper's baselines.
-        attention_blocks: the residual blocks of res3 and of res4, counted from 0, that attention follows; None has the
-            paper's.
-        attention_scale, attention_pool, attention_bias, attention_norm: as `NonlocalBlock` takes them.
-        stem_padding: of the first max-pool, in pixels; PySlowFast has 1.
-        time_pool: halves time after res2; False leaves it, as PySlowFast's "nopool" networks do.
+        pretrained: "imagenet" starts from timm's ResNet weights of the same depth, inflated over time; None starts from
+            random weights.
+        attention: False removes the non-local blocks, which gives the paper's baselines.
+        attention_blocks: indices (from 0) of the residual blocks of res3 and of res4 before an attention block; None
+            uses the paper's.
+        attention_scale, attention_pool, attention_bias, attention_norm: arguments of `NonlocalBlock`.
+        stem_padding: padding of the first max-pool, in pixels; PySlowFast uses 1.
+        time_pool: whether to halve time after res2; False matches PySlowFast's "nopool" networks.
         width: channels of the stem.
-        crop_px: size that one window of the classifier covers.
-        dropout_scaling: "training" divides the survivors by 1 - p; "inference" multiplies all features by 1 - p there,
-            as PaddlePaddle's model of 2019 does.
+        crop_px: size of one window of the classifier, in pixels of the frame.
+        dropout_scaling: "training" divides the kept features by 1 - p in training; "inference" multiplies all features
+            by 1 - p in inference, as PaddlePaddle's model of 2019 does.
 
     Raises:
-        ConfigError: `num_frames` is odd, there is no such block to attend after, or there are no ImageNet weights of
+        ConfigError: `num_frames` is odd, `attention_blocks` has an invalid index, or there are no ImageNet weights of
             this depth and width.
         WeightsError: the ImageNet weights cannot be fetched.
     """
@@ -131,7 +132,7 @@ class Nonlocal(WindowClassifier):
     ):
         super().__init__()
         if time_pool and num_frames % 2:
-            raise ConfigError(f"nonlocal: num_frames={num_frames} is odd; time is halved inside, give an even number")
+            raise ConfigError(f"nonlocal: num_frames={num_frames} is odd; the model halves time, give an even number")
         self.input_shape = (num_frames, 3, crop_px, crop_px)
         self.window = _map_px(crop_px, stem_padding)
         self.stem_padding = stem_padding
@@ -147,7 +148,7 @@ class Nonlocal(WindowClassifier):
         for places, count in zip(attention_blocks, blocks[1:3], strict=True):
             if not all(0 <= place < count for place in places):
                 raise ConfigError(
-                    f"nonlocal: attention_blocks has {list(places)}; blocks of that stage are 0 to {count - 1}"
+                    f"nonlocal: attention_blocks has {list(places)}; that stage has the blocks 0 to {count - 1}"
                 )
         attended = {1: attention_blocks[0], 2: attention_blocks[1]} if attention else {}
         stages = []
@@ -181,7 +182,7 @@ class Nonlocal(WindowClassifier):
 
     def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         if x.shape[1] % 2 and isinstance(self.time_pool, nn.MaxPool3d):
-            raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; time is halved inside, give an even number")
+            raise ConfigError(f"nonlocal: the clip has {x.shape[1]} frames; the model halves time, give an even number")
         x = self.stem(x.transpose(1, 2))
         for index, stage in enumerate(self.stages):
             x = stage(x)
@@ -191,7 +192,7 @@ class Nonlocal(WindowClassifier):
 
     @torch.no_grad()
     def _inflate(self, resnet: Any) -> None:
-        """Starts from the weights of a 2-D ResNet of the same depth; the attention has none there."""
+        """Copies the inflated weights of a 2-D ResNet of the same depth; attention keeps its initial weights."""
         _start(self.stem[0], resnet.conv1, resnet.bn1)
         for stage, blocks in zip(
             self.stages, (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4), strict=True
@@ -204,7 +205,7 @@ class Nonlocal(WindowClassifier):
 
 
 class _Stage(nn.Module):
-    """Residual blocks; `attention` holds what follows one of them, by its number."""
+    """Residual blocks; `attention` maps a block's index to the attention after it."""
 
     def __init__(self, in_channels: int, width: int, *, temporal_kernels: list[int], stride: int):
         super().__init__()
@@ -235,7 +236,7 @@ def _start(ours: Any, conv: nn.Conv2d, norm: nn.Module) -> None:
 
 
 def _is_inflated(stage: int, block: int) -> bool:
-    """Whether I3D has a temporal kernel there: all of res2, every second block later (in res5 the second one)."""
+    """Returns whether I3D inflates a block: all blocks of res2, then every second block (in res5 the second)."""
     return stage == 0 or block % 2 == (1 if stage == 3 else 0)
 
 

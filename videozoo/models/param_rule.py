@@ -9,9 +9,9 @@ __all__ = ["ParamRule"]
 
 @dataclasses.dataclass(frozen=True)
 class ParamRule:
-    """Parameters whose name matches `match` (`re.search`) learn at `lr_scale` times the rate, with their own decay.
+    """Learning rate (times `lr_scale`) and weight decay of the parameters whose names match `match` (`re.search`).
 
-    `weight_decay=None` keeps the optimizer's. The first rule that matches a name wins.
+    `weight_decay=None` keeps the optimizer's value. The first rule that matches a name wins.
     """
 
     match: str

@@ -1,7 +1,6 @@
-"""PP-TSM: the temporal shift module with the tricks that made it strong.
+"""PP-TSM: the temporal shift module on ResNet-D.
 
-Origin: PaddleVideo 2.x; the shift is that of Lin et al., arXiv:1811.08383, the backbone's tweaks those of He et al.,
-arXiv:1812.01187.
+Origin: PaddleVideo 2.x; the shift is from Lin et al., arXiv:1811.08383, the backbone from He et al., arXiv:1812.01187.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ class PPTSM(TSM):
     ResNet-D has a stem of three small convolutions and pools before the shortcut's projection. All activations are
     LeakyReLU with slope 0.01.
 
-    Input:  clips [b, num_segments, 3, h, w], normalised as the backbone's images are.
+    Input:  clips [b, num_segments, 3, h, w], normalised with the backbone's mean and deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
     Args:
-        shortcuts: "pooled" are ResNet-D's, which pool before their convolution; "strided" do not, and the first stage
-            has one with a convolution too, as in PaddleVideo's networks of depth 18 and 34.
-        others: as for `tsm`; `backbone_args` may say another `act_layer`.
+        shortcuts: "pooled" shortcuts pool before their convolution, as in ResNet-D. "strided" shortcuts stride instead,
+            and the first stage has one, too, as in PaddleVideo's networks of depth 18 and 34.
+        others: as for `tsm`; `backbone_args` may override `act_layer`.
 
     Raises:
-        ConfigError: "strided" shortcuts of a backbone that is no ResNet, or as for `tsm`.
+        ConfigError: `shortcuts` is "strided" but the backbone is not a ResNet, or as for `tsm`.
         WeightsError: as for `tsm`.
     """
 

@@ -1,7 +1,7 @@
-"""PP-TSM for phones: the temporal shift in the residual blocks of a MobileNet.
+"""PP-TSM for phones: a MobileNet with the temporal shift in its residual blocks.
 
-Origin: PaddleVideo 2.3; the networks are those of Sandler et al., arXiv:1801.04381 (version 2), and Howard et al.,
-arXiv:1905.02244 (version 3), the shift that of Lin et al., arXiv:1811.08383.
+Origin: PaddleVideo 2.3; the networks are from Sandler et al., arXiv:1801.04381 (version 2), and Howard et al.,
+arXiv:1905.02244 (version 3), the shift from Lin et al., arXiv:1811.08383.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Block(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A MobileNet: channels of its stem and of its last convolutions, before and after the mean (or none)."""
+    """A MobileNet: `widened` and `last` are channels of the last convolutions before and after the mean (or None)."""
 
     stem: int
     blocks: Sequence[Block]
@@ -49,14 +49,14 @@ class Network(NamedTuple):
 
 
 class Squash(nn.Module):
-    """The line x / 5 + 1/2, cut off at 0 and 1: PaddlePaddle's hard sigmoid, less steep at the ends than torch's."""
+    """PaddlePaddle's hard sigmoid: x / 5 + 1/2, clamped to 0..1; torch's has the slope 1/6."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (0.2 * x + 0.5).clamp(0, 1)
 
 
 class ShiftedBlock(nn.Module):
-    """Expansion, depthwise convolution, channel attention and projection; those with a shortcut see time."""
+    """Expansion, depthwise convolution, channel attention and projection; blocks with a shortcut shift in time."""
 
     def __init__(self, inputs: int, size: Block, *, num_frames: int, fraction: float):
         super().__init__()
@@ -78,27 +78,27 @@ class ShiftedBlock(nn.Module):
 
 @register_model
 class PptsmMobile(FrameClassifier):
-    """A MobileNet on each frame, whose residual blocks shift their input in time; the frames' features are averaged.
+    """A MobileNet whose residual blocks shift their input in time; the frames' features are averaged.
 
-    All blocks expand, the first one too, which in most MobileNets does not; the inside of channel attention is a
-    quarter as wide, not rounded to eights. So the ImageNet weights of others do not fit.
+    Differs from most MobileNets: the first block expands, too, and the hidden width of channel attention is a quarter
+    of the block's, not rounded to multiples of 8. Common ImageNet weights therefore do not fit.
 
     Input:  clips [b, num_segments, 3, h, w], normalised by ImageNet's mean and deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
-    Maps:   [b, c, num_segments, h, w]; version 3 has one more layer between their means and the features.
+    Maps:   [b, c, num_segments, h, w]; in version 3, one more layer computes the features from their means.
 
     Args:
         num_segments: frames of a clip.
-        version: of MobileNet: "v2", "v3_large" or "v3_small".
+        version: MobileNet version: "v2", "v3_large" or "v3_small".
         scale: channels of all stages, relative to the published size.
-        shift_fraction: share of the channels that moves each way. PaddleVideo has 1 / num_segments.
-        dropout: share of each frame's features left out in training, before they are averaged; None is PaddleVideo's:
-            none of version 2, 0.2 of version 3.
+        shift_fraction: share of the channels shifted in each direction. PaddleVideo uses 1 / num_segments.
+        dropout: share of each frame's features set to zero in training, before averaging; None uses PaddleVideo's
+            values: 0 for version 2, 0.2 for version 3.
         dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
-        crop_px: height and width of a frame in `input_shape`; any size is taken.
+        crop_px: height and width of a frame in `input_shape`; the network accepts any size.
 
     Raises:
-        ConfigError: `scale` or `shift_fraction` out of range, or the input is no clip of `num_segments` frames.
+        ConfigError: `scale` or `shift_fraction` is out of range, or the input is not a clip of `num_segments` frames.
     """
 
     head_std = None
@@ -153,7 +153,7 @@ class PptsmMobile(FrameClassifier):
 def _conv_norm(
     inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: Activation = nn.Identity
 ) -> nn.Sequential:
-    """Convolution without bias, padded to keep the size at stride 1, batch normalisation and the activation."""
+    """Returns a convolution without bias (stride 1 keeps the size), batch normalisation and the activation."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -161,10 +161,10 @@ def _conv_norm(
     )
 
 
-# (channels inside as multiples of those that come in, channels out, blocks, stride of the first): table 2 of the paper
+# (expansion of the input channels, output channels, blocks, stride of the first block): table 2 of the paper
 V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
-# (kernel, channels inside, channels out, channel attention, rectifier or hard swish, stride): tables 1 and 2
+# (kernel, hidden channels, output channels, channel attention, rectifier or hard swish, stride): tables 1 and 2
 V3_LARGE = (
     (3, 16, 16, False, "relu", 1),
     (3, 64, 24, False, "relu", 2),

@@ -1,7 +1,7 @@
 """PP-TSMv2: one temporal shift in a small convolutional network.
 
-Origin: PaddleVideo 2.x; the network is PP-LCNetV2 of PaddleClas, the shift that of Lin et al., arXiv:1811.08383, the
-parallel convolutions those of Ding et al., arXiv:2101.03697.
+Origin: PaddleVideo 2.x; the network is PP-LCNetV2 of PaddleClas, the shift is from Lin et al., arXiv:1811.08383, the
+parallel convolutions from Ding et al., arXiv:2101.03697.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from videozoo.shapes import Float
 
 __all__ = ["PptsmV2"]
 
-DEPTHS = (2, 2, 6, 2)  # blocks of the stages
-SHIFTED_STAGE = 2  # its input is shifted
+DEPTHS = (2, 2, 6, 2)  # blocks per stage
+SHIFTED_STAGE = 2  # the stage with the shifted input
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, padded to keep the size at stride 1, batch normalisation and mostly a rectifier."""
+    """Convolution without bias (stride 1 keeps the size), batch normalisation and, if `is_active`, a rectifier."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, is_active: bool = True
@@ -43,7 +43,7 @@ class ConvNorm(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """Depthwise convolutions of several sizes side by side, added up and rectified."""
+    """The rectified sum of parallel depthwise convolutions of several sizes."""
 
     def __init__(self, channels: int, kernels: tuple[int, ...], stride: int):
         super().__init__()
@@ -56,7 +56,7 @@ class Depthwise(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise convolution, channel attention and pointwise convolutions, each where the stage has it."""
+    """Depthwise convolution, optional channel attention, and one or two pointwise convolutions."""
 
     def __init__(
         self,
@@ -96,24 +96,24 @@ class FrameAttention(nn.Module):
 
 @register_model
 class PptsmV2(FrameClassifier):
-    """PP-LCNetV2 on each frame, shifted once, at the start of its third stage; the frames' features are averaged.
+    """PP-LCNetV2 with one temporal shift, before its third stage; the frames' features are averaged.
 
     Input:  clips [b, num_segments, 3, h, w], normalised by ImageNet's mean and deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
-    Maps:   [b, c, num_segments, h, w]; one more layer makes the features of their means.
+    Maps:   [b, c, num_segments, h, w]; one more layer computes the features from their means.
 
     Args:
         num_segments: frames of a clip.
         scale: channels of all stages, relative to the published size.
-        last_width: channels of the last convolution, and so of the features.
-        shift_fraction: share of the channels that moves each way. PaddleVideo has 1 / num_segments.
-        frame_attention: weights the frames before the shift, as PaddleVideo's distilled models of 16 frames do.
-        dropout: share of each frame's features left out in training, before they are averaged.
+        last_width: channels of the last convolution, which are the features.
+        shift_fraction: share of the channels shifted in each direction. PaddleVideo uses 1 / num_segments.
+        frame_attention: weight the frames before the shift, as in PaddleVideo's distilled models of 16 frames.
+        dropout: share of each frame's features set to zero in training, before averaging.
         dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
-        crop_px: height and width of a frame in `input_shape`; any size is taken.
+        crop_px: height and width of a frame in `input_shape`; the network accepts any size.
 
     Raises:
-        ConfigError: `scale` or `shift_fraction` out of range, or the input is no clip of `num_segments` frames.
+        ConfigError: `scale` or `shift_fraction` is out of range, or the input is not a clip of `num_segments` frames.
     """
 
     head_std = None
@@ -167,7 +167,7 @@ class PptsmV2(FrameClassifier):
 
 
 def _stage(index: int, inputs: int, outputs: int) -> nn.Sequential:
-    """The first block halves the size; the last two stages have larger kernels, side by side with smaller ones."""
+    """Returns stage `index`. Its first block halves the size; the last two stages have parallel kernels."""
 
     def kernels(stride: int) -> tuple[int, ...]:
         if index < 2:

@@ -1,6 +1,6 @@
-"""PP-TSN: temporal segment networks with the tricks of PP-TSM, without the shift.
+"""PP-TSN: temporal segment networks on ResNet-D.
 
-Origin: PaddleVideo 2.x; the network is that of Wang et al., arXiv:1608.00859, on the ResNet-D of arXiv:1812.01187.
+Origin: PaddleVideo 2.x; the network is from Wang et al., arXiv:1608.00859, the ResNet-D from arXiv:1812.01187.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ __all__ = ["PPTSN"]
 
 @register_model
 class PPTSN(TSN):
-    """TSN on ResNet-D ("vd"), with a classifier that learns faster than the rest.
+    """TSN on ResNet-D ("vd"), with a higher learning rate for the classifier.
 
-    Input:  clips [b, t, 3, h, w], normalised as the backbone's images are; any number of frames.
+    Input:  clips [b, t, 3, h, w], normalised with the backbone's mean and deviation; any number of frames.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
     Args:
-        first_projection: the first block's shortcut has a convolution even where it keeps the size, as PaddleVideo's
-            networks of depth 18 and 34 have. No ImageNet weights have it: it starts at random.
+        first_projection: add a convolution to the first block's shortcut, as in PaddleVideo's networks of depth 18 and
+            34. ImageNet weights do not include it, so it starts from random weights.
         others: as for `tsn`.
 
     Raises:
-        ConfigError: `first_projection` of a backbone without residual blocks, or as for `tsn`.
+        ConfigError: `first_projection` is set but the backbone is not a ResNet, or as for `tsn`.
         WeightsError: as for `tsn`.
     """
 

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, operations and activations of one clip, as counted in a forward pass."""
+"""The cost of a model: parameters, operations and activation memory, measured on one clip."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["LayerProfile", "Profile", "profile"]
 
 @dataclasses.dataclass(frozen=True)
 class LayerProfile:
-    """One layer: its dotted name, its class, the shape it gives (without the batch), and what it holds and computes."""
+    """One layer: dotted name, class, output shape without the batch axis, parameters and operations."""
 
     name: str
     kind: str
@@ -28,12 +28,12 @@ class LayerProfile:
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """A model on one clip of its own input shape.
+    """The cost of a model on one clip of its input shape.
 
     flops: floating-point operations of convolutions, linear layers and attention in a forward pass; a multiply-add
         counts as two.
-    saved_bytes: of the tensors that autograd keeps for the backward pass in training mode, parameters and buffers
-        apart, each storage counted once. The allocator's peak is higher by its own workspace.
+    saved_bytes: size of the tensors that autograd keeps for the backward pass in training mode, without parameters and
+        buffers; each storage counts once. The allocator's peak is higher by its workspace.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Profile:
 
 
 def profile(model: VideoModel) -> Profile:
-    """Counts of `model` on the device that it is on."""
+    """Measures `model` on its current device."""
     device = next(model.parameters()).device
     clip = torch.zeros(1, *model.input_shape, device=device)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -64,7 +64,7 @@ def profile(model: VideoModel) -> Profile:
             hook.remove()
     try:
         saved_bytes = _saved_bytes(model, clip)
-    except ValueError:  # batch norms refuse a single value
+    except ValueError:  # batch norms reject a single value
         saved_bytes = _saved_bytes(model, torch.cat([clip, clip])) // 2
     model.train(was_training)
     flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
@@ -94,7 +94,7 @@ def profile(model: VideoModel) -> Profile:
 def _saved_bytes(model: VideoModel, clip: Tensor) -> int:
     own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
     seen: dict[int, int] = {}
-    held: list[Tensor] = []  # so that no storage is freed and its address used again
+    held: list[Tensor] = []  # keeps storages alive, so that no address is reused
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -103,7 +103,7 @@ def _saved_bytes(model: VideoModel, clip: Tensor) -> int:
             held.append(tensor)
         return tensor
 
-    # statistics stay as they are: batch norms are run on copies of their buffers
+    # batch norms update copies of their buffers, so the model's statistics do not change
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     own |= {buffer.untyped_storage().data_ptr() for buffer in buffers.values()}
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -112,7 +112,7 @@ def _saved_bytes(model: VideoModel, clip: Tensor) -> int:
 
 
 def _flops(module: nn.Module, name: str, counted: Mapping[str, int]) -> int:
-    """Those of a module, or of its children where it is only their container and is not called itself."""
+    """Returns the operations of a module; a container that is not called itself gets the sum of its children."""
     if name in counted:
         return int(counted[name])
     return sum(_flops(child, f"{name}.{part}", counted) for part, child in module.named_children())

@@ -1,4 +1,4 @@
-"""The registry of models: `create_model` builds one by name, `list_models` names them."""
+"""The registry of models: `create_model` builds a model by name, `list_models` returns the names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def sizes_of_input(name: str, input_args: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of a model that follow its input: frames, pixels, snippets and widths, as far as known."""
+    """Returns the model arguments that are set by the input: frames, pixels, snippets and widths."""
     found = {key: input_args[key] for key in OF_INPUT if key in input_args}
     if "num_frames" in found:
         found["num_segments"] = found["num_frames"] // input_args.get("segment_frames", 1)
@@ -42,8 +42,8 @@ def create_model(name: str, **args: Any) -> VideoModel:
     """Returns the model `name` with checked arguments, e.g. `create_model("tsm", num_segments=8, num_classes=10)`.
 
     Raises:
-        ConfigError: no such model, or an argument it does not take; the nearest name is suggested. A value that it
-            cannot have.
+        ConfigError: the model or one of its arguments does not exist (the nearest name is suggested), or a value is
+            invalid.
         MissingPackageError: torch is not installed.
     """
     require("torch", extra="torch", purpose=f"model {name}")
@@ -51,8 +51,8 @@ def create_model(name: str, **args: Any) -> VideoModel:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"model {name}.{key}: is {value}; needs a finite number")
     model: VideoModel = build(models.get(name), args, where=f"model {name}")
-    shape = getattr(model, "input_shape", ())  # a model of one's own may have none
+    shape = getattr(model, "input_shape", ())  # a model from outside the package may have none
     if any(size < 1 for size in shape):
-        raise ConfigError(f"model {name}: its input would have the shape {shape}; all sizes are 1 or more")
+        raise ConfigError(f"model {name}: these arguments give the input shape {shape}; all sizes must be 1 or more")
     model.name = name
     return model

@@ -1,4 +1,4 @@
-"""SlowFast networks: a slow path for what things are, a fast and narrow one for how they move.
+"""SlowFast networks: a slow path for appearance and a fast, narrow path for motion.
 
 Paper: Feichtenhofer et al., arXiv:1812.03982.
 """
@@ -24,35 +24,34 @@ SLOW_KERNELS, FAST_KERNELS = (1, 1, 3, 3), (3, 3, 3, 3)  # temporal, of res2 to 
 
 @register_model
 class Slowfast(WindowClassifier):
-    """Two ResNets over one clip, the slow one at every `alpha`-th frame, joined by lateral convolutions (section 3).
+    """Two 3-D ResNets, one on all frames and one on every `alpha`-th, joined by lateral convolutions (section 3).
 
-    4x16 is `alpha=8, fusion_kernel=5` on 32 frames, 8x8 is `alpha=4, fusion_kernel=7` on 32 frames; both take frames at
-    stride 2.
+    4x16 is `alpha=8, fusion_kernel=5`, 8x8 is `alpha=4, fusion_kernel=7`, both on 32 frames with stride 2.
 
-    Input:  clips [b, num_frames, 3, h, w], normalised with mean 0.45 and deviation 0.225; both paths are made inside.
+    Input:  clips [b, num_frames, 3, h, w], normalised with mean 0.45 and deviation 0.225; the model samples both paths.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0. Frames larger than
-            `crop_px` are scored in overlapping windows of that size, whose probabilities are averaged: the scores are
-            then logarithms of probabilities.
-    Maps:   [b, num_features, num_frames / alpha, h / 32, w / 32], the slow path's channels first; each frame of the
-            fast path's is the mean of alpha. Their means over time are those of the two paths, side by side.
+            `crop_px` are scored in overlapping windows of that size, and the windows' probabilities are averaged;
+            the scores are then log probabilities.
+    Maps:   [b, num_features, num_frames / alpha, h / 32, w / 32], the slow path's channels first. The fast
+            path's maps are averaged over each alpha frames, so means over time equal those of the two paths.
 
     Args:
         depth: 50, 101 or 152; 26 for small data.
         num_frames: frames of the fast path; a multiple of `alpha`.
-        alpha: frames of the fast path to one of the slow path.
-        beta: channels of the slow path to one of the fast path.
+        alpha: frames of the fast path per frame of the slow path.
+        beta: channels of the slow path per channel of the fast path.
         width: channels of the slow path's stem.
         fusion_kernel: temporal kernel of the lateral convolutions.
-        fusion_ratio: channels that a lateral convolution makes of each of the fast path's.
-        lateral_norm: whether those convolutions are normalised and rectified; most of MMAction2's are bare.
-        slow_frames: the slow path's frames: "spread" from the first to the last, or "strided" by alpha from the first
-            on, as in MMAction2.
-        pooling: features are averaged over a "window" of the crop's size, or over the whole "frame", however large, as
-            weights do that were trained with the short cycle of multigrid.
-        crop_px: size that one window of the classifier covers.
+        fusion_ratio: output channels of a lateral convolution per channel of the fast path.
+        lateral_norm: normalise and rectify the lateral convolutions; most MMAction2 models do not.
+        slow_frames: frames of the slow path: "spread" evenly from the first to the last, or "strided": every alpha-th
+            from the first, as in MMAction2.
+        pooling: area over which features are averaged: a "window" of the crop's size, or the whole "frame", as for
+            weights trained with the short cycle of multigrid.
+        crop_px: size of one window of the classifier, in pixels of the frame.
 
     Raises:
-        ConfigError: `num_frames` is no multiple of `alpha`, or `width` none of `beta`.
+        ConfigError: `num_frames` is not a multiple of `alpha`, or `width` is not a multiple of `beta`.
     """
 
     usual_recipe = "k400/slowfast_r50_4x16"
@@ -115,7 +114,7 @@ class Slowfast(WindowClassifier):
     def split_paths(
         self, x: Float[Tensor, "b t c h w"]
     ) -> tuple[Float[Tensor, "b c _ h w"], Float[Tensor, "b c t h w"]]:
-        """Returns clips [b t c h w] as the slow path's frames [b c t/alpha h w] and the fast path's [b c t h w]."""
+        """Splits clips [b t c h w] into the slow path's [b c t/alpha h w] and the fast path's frames [b c t h w]."""
         num_frames = x.shape[1]
         if num_frames % self.alpha:
             raise ConfigError(
@@ -128,7 +127,7 @@ class Slowfast(WindowClassifier):
         return fast.index_select(2, places), fast
 
     def forward_paths(self, slow: Float[Tensor, "b c _ h w"], fast: Float[Tensor, "b c _ h w"]) -> Float[Tensor, "b k"]:
-        """Returns the scores of two paths `[b c t h w]`; the fast one has alpha times the frames."""
+        """Returns the scores of two paths `[b c t h w]`; the fast path has alpha times as many frames."""
         return self.score_windows(self.path_windows(slow, fast))[1]
 
     def path_windows(
@@ -154,7 +153,7 @@ def _stem(width: int, *, temporal_kernel: int) -> nn.Sequential:
 
 
 def _lateral(in_channels: int, out_channels: int, kernel: int, alpha: int, *, has_norm: bool) -> nn.Sequential:
-    """Time-strided convolution from the fast to the slow path (section 3.4, "T-conv")."""
+    """Returns a time-strided convolution from the fast to the slow path (section 3.4, "T-conv")."""
     conv = ConvNorm3d(in_channels, out_channels, (kernel, 1, 1), stride=(alpha, 1, 1))
     if has_norm:
         return nn.Sequential(conv, nn.ReLU(inplace=True))

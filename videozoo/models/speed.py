@@ -1,4 +1,4 @@
-"""What a forward pass and a training step of a model cost on this machine, in time."""
+"""Measures the time of a model's forward pass and training step on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODES: tuple[Mode, ...] = ("eager", "channels_last", "compiled", "bf16")
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Median seconds of one mode; None where it was not measured, with the `reason`."""
+    """Median seconds of one mode; None if it was not measured, with the `reason`."""
 
     mode: Mode
     forward_s: float | None = None
@@ -42,26 +42,26 @@ def time_model(
     cpu_time: bool = False,
     device: torch.device | str = "cpu",
 ) -> list[Timing]:
-    """Times of the model that `make` builds, on noise of its own input shape, for each of `modes`.
+    """Measures the model that `make` builds in each of `modes`, on noise of its input shape.
 
-    "eager" is plain float32, "channels_last" lays convolutions out as training and prediction do by default, "compiled"
-    and "bf16" add torch.compile and mixed precision to that. A step is forward, backward and SGD. The first call of
-    each is not counted. A mode that fails is left out with its reason: torch.compile needs a compiler, and batch
-    normalisation over one value has no variance.
+    "eager" is plain float32. "channels_last" uses the memory format of training and prediction; "compiled" and "bf16"
+    add torch.compile or mixed precision to it. A step is forward, backward and SGD. The first call is not counted. A
+    failing mode has a reason instead of times: torch.compile needs a compiler, and batch normalisation needs more than
+    one value.
 
     Args:
-        cpu_time: counts the seconds that this process had a core, all threads together, not those of the clock: on a
-            machine that others use, too.
+        cpu_time: measure the CPU time of this process, summed over its threads, instead of wall-clock time; for
+            machines with other load.
 
     Raises:
-        ConfigError: there is no such mode, nothing to measure, or CPU time is asked of an accelerator.
+        ConfigError: a mode does not exist, `batch_size` or `num_steps` is below 1, or `device` has no CPU time.
     """
     if unknown := [mode for mode in modes if mode not in MODES]:
-        raise ConfigError(f"modes: there is no '{unknown[0]}'; they are {', '.join(MODES)}")
+        raise ConfigError(f"modes: there is no '{unknown[0]}'; accepted: {', '.join(MODES)}")
     if batch_size < 1 or num_steps < 1:
         raise ConfigError(f"bench: {batch_size=} and {num_steps=} must be at least 1")
     if cpu_time and torch.device(device).type != "cpu":
-        raise ConfigError(f"bench: CPU time says nothing about {device}; leave --cpu-time out")
+        raise ConfigError(f"bench: CPU time cannot measure {device}; leave --cpu-time out")
     clock = time.process_time if cpu_time else time.perf_counter
     found = []
     for mode in modes:
@@ -79,7 +79,7 @@ def time_model(
                 seconds["forward_s"] = _forward(model, clips, num_steps, clock)
                 if train:
                     seconds["step_s"] = _step(model, clips, num_steps, clock)
-        except Exception as error:  # compilers and kernels fail in ways of their own; the table says how
+        except Exception as error:  # compilers and kernels raise unrelated classes; the table shows the reason
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         found.append(Timing(mode, seconds.get("forward_s"), seconds.get("step_s"), reason))
         if mode == "compiled":

@@ -1,4 +1,4 @@
-"""StNet: a 2-D network on stacks of neighbouring frames, with temporal convolutions between its stages.
+"""StNet: a 2-D network on stacks of consecutive frames, with temporal convolutions between its stages.
 
 Paper: He et al., arXiv:1811.01549.
 """
@@ -23,7 +23,7 @@ __all__ = ["Stnet"]
 
 
 class TemporalBlock(nn.Module):
-    """Convolution over three segments, rectifier and normalisation, in this order, added to the input (section 3.2)."""
+    """A residual branch: convolution over three segments, rectifier, normalisation, in this order (section 3.2)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -33,13 +33,13 @@ class TemporalBlock(nn.Module):
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, num_segments: int) -> Tensor:
-        """Maps [b*s c h w] of `num_segments` segments a clip to the same shape."""
+        """Maps [b*s c h w], with `num_segments` segments per clip, to the same shape."""
         clips = x.unflatten(0, (-1, num_segments)).transpose(1, 2)
         return x + self.norm(F.relu(self.conv(clips))).transpose(1, 2).flatten(0, 1)
 
 
 class TemporalXception(nn.Module):
-    """Two separable convolutions over the segments beside a linear shortcut, then the maximum over time (section 3.3).
+    """Two separable convolutions over segments plus a linear shortcut, then the maximum over time (section 3.3).
 
     Input: features [b, in_channels, s, 1]. Output: [b, channels].
     """
@@ -70,25 +70,26 @@ class TemporalXception(nn.Module):
 class Stnet(LinearClassifier):
     """A timm ResNet on stacks of `segment_frames` frames, with temporal blocks after its second and third stage.
 
-    A stack, the paper's "super-image", has the frames of one segment as its channels, in order (section 3.1). The
-    network takes any number of segments: train with 7 and test with 25.
+    A stack, the paper's "super-image", concatenates the frames of one segment along the channels (section 3.1). The
+    network accepts any number of segments, e.g. 7 for training and 25 for testing.
 
-    Input:  clips [b, s * segment_frames, 3, h, w], segment after segment, normalised as the backbone's images are.
+    Input:  clips [b, s * segment_frames, 3, h, w], segment after segment, normalised with the backbone's mean and
+            deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
-    Maps:   [b, c, s, h, w] of the backbone; the features are made of their means by the temporal Xception block.
+    Maps:   [b, c, s, h, w] of the backbone; the temporal Xception block computes the features from their means.
 
     Args:
         num_segments: segments of a training clip.
-        segment_frames: consecutive frames of a segment; the input spec's `segment_frames` must say the same.
+        segment_frames: consecutive frames per segment; must equal `segment_frames` of the input spec.
         backbone: a timm ResNet.
-        pretrained: "imagenet" starts from timm's weights; the first convolution gets their mean over the colours,
-            divided by `segment_frames`, in each of its channels. None starts from random ones.
+        pretrained: "imagenet" starts from timm's weights; each input channel of the first convolution gets their mean
+            over the colours, divided by `segment_frames`. None starts from random weights.
         backbone_args: arguments for timm's constructor, to change the backbone's size.
-        head_width: channels of the temporal Xception block, and so of the features.
-        crop_px: height and width of a frame in `input_shape`; any size is taken.
+        head_width: width of the features, the output of the temporal Xception block.
+        crop_px: height and width of a frame in `input_shape`; the network accepts any size.
 
     Raises:
-        ConfigError: the backbone is no ResNet, or does not take `backbone_args`; the clip is not of whole segments.
+        ConfigError: the backbone is not a ResNet or rejects `backbone_args`, or a clip has an incomplete segment.
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
@@ -109,7 +110,7 @@ class Stnet(LinearClassifier):
         super().__init__()
         found = image_backbone(backbone, pretrained=pretrained, args=backbone_args)
         if not isinstance(found, ResNet) or not isinstance(found.conv1, nn.Conv2d):
-            raise ConfigError(f"backbone: '{backbone}' is no ResNet with one convolution as its stem; take resnet50")
+            raise ConfigError(f"backbone: '{backbone}' is not a ResNet with a single stem convolution; take resnet50")
         resnet: Any = found
         resnet.conv1 = _stacked_stem(resnet.conv1, segment_frames, is_trained=pretrained is not None)
         self.segment_frames = segment_frames
@@ -141,7 +142,7 @@ class Stnet(LinearClassifier):
 
 
 def _stacked_stem(conv: nn.Conv2d, frames: int, *, is_trained: bool) -> nn.Conv2d:
-    """The stem for images of `frames` frames; one that `is_trained` passes its weights on."""
+    """Returns a stem convolution for stacks of `frames` frames; if `conv` `is_trained`, its weights are inflated."""
     kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
     stem = nn.Conv2d(3 * frames, conv.out_channels, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""TALL: how well a sentence fits a window of a video, and how far the moment's ends are from the window's.
+"""TALL: scores a sentence against a window of a video and predicts the offsets of the moment from the window.
 
 Paper: Gao et al., arXiv:1705.02101, section 3.
 """
@@ -22,24 +22,25 @@ NUM_OUTPUTS = 3  # score, start offset, end offset
 class Tall(VideoModel):
     """Cross-modal temporal regression localizer, the variant with parametrised offsets.
 
-    The paper joins window v and sentence s to [v * s, v + s, v, s] for every pair and puts two layers on it. The first
-    is linear in all but the product, so that it splits into a part of each window, a part of each sentence, and one
-    product: the same numbers in a quarter of the operations, and no tensor of all pairs four times as wide.
+    Differs: the paper applies two layers to [v * s, v + s, v, s] of every pair of window v and sentence s. Here the
+    first layer is split into a term for each window, a term for each sentence, and the term of the product. The results
+    are equal, with a quarter of the operations and a quarter of the memory per pair.
 
-    Input:  [b, 3 * feature_dim + sentence_dim]: features before a window, in it and after it, and a sentence.
+    Input:  [b, 3 * feature_dim + sentence_dim]: features before, inside and after a window, then a sentence vector.
     Output: [b, 3]: score of the pair (a logit), offsets of start and end.
 
-    `pairs(windows, sentences)` gives [3, num_sentences, num_windows]. For search, `embed_windows` is all that a
-    window needs to be asked: it is made once, and `answer` holds a query against it.
+    `pairs(windows, sentences)` returns [3, num_sentences, num_windows]. For search, embed the windows once with
+    `embed_windows`, then call `answer` for each query.
 
     Args:
         feature_dim: width of a window's feature.
-        sentence_dim: width of a sentence's vector; 4800 is skip-thought's.
-        embed_dim: width in which windows and sentences meet.
-        hidden_dim: width of the layer on pairs.
-        init_std: spread of the two embeddings at first. They are normalised, so that it decides how fast they turn.
-        standardise: a batch norm without weights before the windows' embedding, which the paper has not: for features
-            whose means say more than what changes, as those behind a rectifier.
+        sentence_dim: width of a sentence vector; 4800 for skip-thought.
+        embed_dim: width of the shared embedding of windows and sentences.
+        hidden_dim: width of the hidden layer on pairs.
+        init_std: standard deviation of both embeddings' initial weights. Embeddings are normalised, so a larger value
+            makes their directions change more slowly in training.
+        standardise: apply a batch norm without weights before the windows' embedding; not in the paper. Use it for
+            features with a mean that is large relative to their variation, e.g. after a rectifier.
     """
 
     is_classifier = False
@@ -80,15 +81,15 @@ class Tall(VideoModel):
         return self.embed_windows(x[:, : 3 * self.feature_dim])
 
     def embed_windows(self, windows: Float[Tensor, "... d"]) -> Float[Tensor, "... _"]:
-        """Features `[w, 3 * feature_dim]` to unit vectors `[w, embed_dim]`."""
+        """Embeds window features `[w, 3 * feature_dim]` as unit vectors `[w, embed_dim]`."""
         return F.normalize(self.window(self.norm(windows)), dim=-1)
 
     def embed_sentences(self, sentences: Float[Tensor, "... d"]) -> Float[Tensor, "... _"]:
-        """Vectors `[s, sentence_dim]` to unit vectors `[s, embed_dim]`."""
+        """Embeds sentence vectors `[s, sentence_dim]` as unit vectors `[s, embed_dim]`."""
         return F.normalize(self.sentence(sentences), dim=-1)
 
     def pairs(self, windows: Tensor, sentences: Tensor) -> Tensor:
-        """Each of `[s, sentence_dim]` with each of `[w, 3 * feature_dim]`: `[3, s, w]`."""
+        """Scores all pairs of windows `[w, 3 * feature_dim]` and sentences `[s, sentence_dim]`: `[3, s, w]`."""
         v, s = self.embed_windows(windows), self.embed_sentences(sentences)
         of_product, of_window, of_sentence = self._split()
         product = F.linear(v * s.unsqueeze(1), of_product)
@@ -97,7 +98,7 @@ class Tall(VideoModel):
         return scores.permute(2, 0, 1)
 
     def answer(self, embedded: Tensor, sentence: Tensor) -> Tensor:
-        """One sentence `[sentence_dim]` held against embedded windows `[w, embed_dim]`: `[w, 3]`."""
+        """Scores one sentence `[sentence_dim]` against embedded windows `[w, embed_dim]`: `[w, 3]`."""
         s = self.embed_sentences(sentence.unsqueeze(0))
         of_product, of_window, of_sentence = self._split()
         hidden = F.linear(embedded, of_product * s + of_window, F.linear(s, of_sentence).squeeze(0))

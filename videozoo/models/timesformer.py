@@ -1,4 +1,4 @@
-"""TimeSformer: a vision transformer that attends over time and over space in turn.
+"""TimeSformer: a vision transformer with alternating attention over time and over space.
 
 Paper: Bertasius et al., arXiv:2102.05095.
 """
@@ -27,8 +27,8 @@ Attention = Literal["divided", "joint", "space"]
 class DividedBlock(nn.Module):
     """Attention over time, over space, then an MLP, each added to its input ("divided", section 3, eq. 10-12).
 
-    Made from a block of an image transformer: the spatial part is the block itself, the temporal part a copy of its
-    attention, followed by a linear layer that starts at zero in all blocks but the first.
+    Built from a block of an image transformer: the spatial part reuses its layers, the temporal part copies its
+    attention and adds a linear layer, initially zero in all blocks except the first.
     """
 
     def __init__(self, block: Any, *, is_first: bool):
@@ -45,13 +45,13 @@ class DividedBlock(nn.Module):
             nn.init.zeros_(self.temporal_fc.weight)
 
     def forward(self, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Class tokens [b 1 d] and patches [b n t d] to the same shapes."""
+        """Maps class tokens [b 1 d] and patches [b n t d] to the same shapes."""
         b, n, t, _ = patches.shape
         moments = patches.flatten(0, 1)
         change = self.temporal_fc(self.drop_path(self.temporal_attn(self.temporal_norm1(moments))))
         patches = patches + change.unflatten(0, (b, n))
 
-        # the class token looks at every frame, and takes the mean of what it sees
+        # the class token attends to each frame separately; the results are averaged
         frames = torch.cat([cls.unsqueeze(1).expand(-1, t, -1, -1), patches.transpose(1, 2)], 2).flatten(0, 1)
         change = self.drop_path(self.attn(self.norm1(frames))).unflatten(0, (b, t))
         cls = cls + change[:, :, :1].mean(1)
@@ -66,27 +66,28 @@ class DividedBlock(nn.Module):
 class Timesformer(LinearClassifier):
     """A timm vision transformer whose patches attend over space and time (section 3).
 
-    Differs from the original in nothing that is computed. ImageNet weights start both attentions of a block.
+    Computes the same outputs as the original code. ImageNet weights initialise both attentions of a block.
 
-    Input:  clips [b, num_frames, 3, h, w] of the size that the backbone was built for.
+    Input:  clips [b, num_frames, 3, h, w] with h = w = crop_px.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
-    Maps:   [b, num_features, num_frames, h, w], one place for each patch; the features are the class token.
+    Maps:   [b, num_features, num_frames, h, w], one position per patch; the features are the class token.
 
     Args:
-        num_frames: frames of a clip; one time embedding each.
-        attention: "divided" over time, then over space; "joint" over all patches of the clip at once, whose cost grows
-            with the square of its length; "space" within each frame, whose class tokens are averaged at the end.
+        num_frames: frames of a clip, each with its own time embedding.
+        attention: "divided" over time, then over space; "joint" over all patches of the clip, at a cost that grows
+            with the square of its length; "space" within each frame, with averaged class tokens at the end.
         backbone: a timm vision transformer with a class token.
-        pretrained: "imagenet" starts from timm's weights; None from random ones.
+        pretrained: "imagenet" starts from timm's weights; None starts from random weights.
         backbone_args: arguments for timm's constructor, e.g. `{"depth": 4, "embed_dim": 192, "num_heads": 3}`.
         drop_path: rate of dropped residual branches in the last block, rising linearly from 0 in the first.
-        position_std: deviation of the embeddings of place and time at the start; None has 0.02, and zeros for time, as
-            published, which ImageNet weights want. From random weights 0.5 learns where and when much sooner.
-        time_std: another deviation for the embeddings of time, which attention over space does not have.
+        position_std: standard deviation of the initial position and time embeddings; None uses the published 0.02 for
+            positions and zeros for time, as ImageNet weights need. From random weights, 0.5 learns them much sooner.
+        time_std: standard deviation of the initial time embeddings; None uses `position_std`. Attention over "space"
+            has no time embeddings.
         crop_px: height and width of a frame.
 
     Raises:
-        ConfigError: the backbone is no such transformer, or does not take `backbone_args`.
+        ConfigError: the backbone is not a plain vision transformer, or does not accept `backbone_args`.
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
@@ -137,7 +138,7 @@ class Timesformer(LinearClassifier):
         if x.shape[1:] != self.input_shape:
             raise ConfigError(
                 f"{self.name}: the clip has shape {tuple(x.shape[1:])}; the model was built for {self.input_shape} "
-                "[t c h w]: sample as many frames, or say num_frames and crop_px"
+                "[t c h w]: sample as many frames, or set num_frames and crop_px"
             )
         vit = self.backbone
         tokens = vit.patch_embed(x.flatten(0, 1))
@@ -158,9 +159,9 @@ class Timesformer(LinearClassifier):
 
 @register_model
 class PPTimesformer(Timesformer):
-    """TimeSformer as PaddleVideo tweaked it: no bias in the attentions, and embeddings that do not decay.
+    """PaddleVideo's TimeSformer: attention without bias, and embeddings without weight decay.
 
-    Its inputs are scaled to 0..1 and not normalised further.
+    Inputs are scaled to 0..1, without further normalisation.
 
     Input, output, args: as for `timesformer`.
     """
@@ -199,15 +200,15 @@ class PPTimesformer(Timesformer):
 def vision_transformer(
     name: str, *, pretrained: Pretrained, args: dict[str, Any], position_std: float | None = None
 ) -> VisionTransformer:
-    """timm's plain vision transformer `name`: class token, learned positions, no layer scale.
+    """Returns timm's plain vision transformer `name`: class token, learned positions, no layer scale.
 
     Raises:
-        ConfigError: the model is of another kind, does not take `args`, or has learned its positions already.
+        ConfigError: `name` is not such a model or does not accept `args`, or `position_std` is set with `pretrained`.
         WeightsError: the ImageNet weights cannot be fetched.
     """
     if position_std is not None and pretrained is not None:
         raise ConfigError(
-            f"position_std: is {position_std}, but '{pretrained}' weights bring learned positions; leave out one of "
+            f"position_std: is {position_std}, but '{pretrained}' weights include learned positions; leave out one of "
             "pretrained and position_std"
         )
     vit: Any = image_backbone(name, pretrained=pretrained, args=args)
@@ -221,8 +222,8 @@ def vision_transformer(
     )
     if not plain:
         raise ConfigError(
-            f"backbone: '{name}' is no plain vision transformer with one class token and learned positions; "
-            "take vit_base_patch16_224 or another of timm's vit_* of that form"
+            f"backbone: '{name}' is not a plain vision transformer with one class token and learned positions; "
+            "take e.g. vit_base_patch16_224"
         )
     if position_std is not None:
         nn.init.normal_(vit.pos_embed, std=position_std)

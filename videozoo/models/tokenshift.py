@@ -1,4 +1,4 @@
-"""Token Shift Transformer: an image transformer whose class tokens are shifted between frames.
+"""Token Shift Transformer: an image transformer that shifts class tokens between frames.
 
 Paper: Zhang et al., arXiv:2108.02432.
 """
@@ -22,21 +22,21 @@ __all__ = ["Tokenshift"]
 
 @register_model
 class Tokenshift(LinearClassifier):
-    """A timm vision transformer on each frame; before every attention and every MLP the class tokens trade channels.
+    """A timm vision transformer on each frame; class tokens exchange channels before every attention and MLP.
 
-    The first quarter of a class token comes from the next frame, the second quarter from the one before, zero beyond
-    the ends; patches stay as they are (section 3.2). The frames' scores are averaged.
+    The first quarter of a class token's channels comes from the next frame, the second quarter from the previous one,
+    with zeros beyond the ends; patch tokens are not shifted (section 3.2). The frames' scores are averaged.
 
     Input:  clips [b, num_frames, 3, h, w], normalised with mean 0.5 and deviation 0.5.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
-    Maps:   [b, num_features, t, h, w], one place for each patch; the features are the mean class token.
+    Maps:   [b, num_features, t, h, w], one position per patch; the features are the mean class token.
 
     Args:
-        num_frames: frames of a clip in `input_shape`; the network takes any other number too.
+        num_frames: frames of a clip in `input_shape`; the network accepts any number.
         backbone, pretrained, backbone_args, drop_path, position_std, crop_px: as for `timesformer`.
 
     Raises:
-        ConfigError: the backbone is no such transformer, or does not take `backbone_args`.
+        ConfigError: the backbone is not a plain vision transformer, or does not accept `backbone_args`.
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
@@ -87,7 +87,7 @@ class Tokenshift(LinearClassifier):
 
 
 def shift_class_tokens(tokens: Float[Tensor, "n m d"], num_frames: int) -> Float[Tensor, "n m d"]:
-    """Tokens [b*t n d] whose first one has traded channels with its neighbours in time."""
+    """Shifts channels of the class token, the first of tokens [b*t n d], between neighbouring frames."""
     cls = tokens[:, 0].unflatten(0, (-1, num_frames))
     quarter = cls.shape[-1] // 4
     none = torch.zeros_like(cls[:, :1])

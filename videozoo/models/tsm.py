@@ -1,4 +1,4 @@
-"""Temporal Shift Module: a 2-D backbone whose residual branches see their neighbours in time.
+"""Temporal Shift Module: a 2-D backbone whose residual branches also read channels of neighbouring frames.
 
 Paper: Lin et al., arXiv:1811.08383.
 """
@@ -29,24 +29,23 @@ __all__ = ["TSM", "shift_residuals"]
 class TSM(TSN):
     """A residual backbone with the temporal shift at the start of every residual branch (section 4.1).
 
-    The shift adds no parameter, so the weights have TSN's names and each model loads the other's. The
-    shortcut sees the frames unshifted.
+    The shift adds no parameters, so TSM and TSN can load each other's weights. The shortcut is not shifted.
 
-    Input:  clips [b, num_segments, 3, h, w], normalised as the backbone's images are.
+    Input:  clips [b, num_segments, 3, h, w], normalised with the backbone's mean and deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
     Args:
-        num_segments: frames of a clip. The shift would run on any other number, but a network that was
-            trained to look this far does not say so, so another number is an error.
+        num_segments: frames of a clip; clips with another number are an error, since the network is trained for this
+            temporal extent.
         backbone: a timm model with residual convolutions: ResNet, ResNeXt, wide, SE and ECA ResNets, RegNet,
             MobileNet v2 and v3, MNASNet, EfficientNet.
-        shift_fraction: share of the channels that moves each way. The paper has 1/8; PaddleVideo 2.x has
-            1 / num_segments, which is the same for 8 frames only.
-        shift_every: shifts the first of every so many blocks of a stage. TSM's authors, and MMAction2 after them,
-            have 2 on ResNet-101 and 152.
-        dropout: share of each frame's features left out in training, before they are averaged.
-        dropout_scaling: where dropout makes up for what is left out: "training" divides the survivors by 1 -
-            p, "inference" multiplies all features by 1 - p there, as PaddlePaddle's models of 2019 do.
+        shift_fraction: share of the channels shifted in each direction. The paper uses 1/8; PaddleVideo 2.x uses
+            1 / num_segments, which is the same only for 8 frames.
+        shift_every: shift every n-th block of a stage, starting with the first. TSM's authors and MMAction2 use 2 for
+            ResNet-101 and 152.
+        dropout: share of each frame's features set to zero in training, before averaging.
+        dropout_scaling: "training" divides the kept features by 1 - p in training; "inference" multiplies all features
+            by 1 - p in inference, as PaddlePaddle's models of 2019 do.
         pretrained, backbone_args, crop_px: as for `tsn`.
 
     Raises:
@@ -83,8 +82,8 @@ class TSM(TSN):
             raise ConfigError(f"shift_every: got {shift_every}; 1 shifts every block, 2 every second one")
         if not shift_residuals(self.backbone, num_frames=num_segments, fraction=shift_fraction, every=shift_every):
             raise ConfigError(
-                f"backbone: '{backbone}' has no residual convolution to shift the input of; tsm takes a "
-                "ResNet, ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, tsn any other"
+                f"backbone: '{backbone}' has no residual convolution to shift; tsm takes a "
+                "ResNet, ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, tsn any timm model"
             )
         self.num_segments = num_segments
         self.shift_fraction, self.shift_every = shift_fraction, shift_every
@@ -103,7 +102,7 @@ class TSM(TSN):
         if x.shape[1] != self.num_segments:
             raise ConfigError(
                 f"{self.name}: the clip has {x.shape[1]} frames; the model was built for "
-                f"{self.num_segments}; sample as many, or say num_segments"
+                f"{self.num_segments}; sample as many, or set num_segments"
             )
 
 
@@ -117,14 +116,14 @@ _FIRST_OF_BRANCH: dict[type[nn.Module], str] = {
 
 
 def shift_residuals(backbone: nn.Module, *, num_frames: int, fraction: float, every: int = 1) -> int:
-    """Shifts the input of residual branches in a timm backbone, of every `every`-th in a stage; says of how many.
+    """Shifts the input of every `every`-th residual branch per stage of a timm backbone; returns their number.
 
-    A hook does it, so that modules and parameters keep their names. Inverted residuals without a shortcut
-    (those that change the size) are left alone: shifting there would take information away for good.
+    A forward pre-hook applies the shift, so modules and parameters keep their names. Inverted residuals without a
+    shortcut are not shifted: the replaced channels would be lost.
     """
     shift = functools.partial(_shift_input, num_frames=num_frames, fraction=fraction)
     count = 0
-    places: collections.Counter[str] = collections.Counter()  # the next block's place in its stage
+    places: collections.Counter[str] = collections.Counter()  # index of the next block in its stage
     for name, block in backbone.named_modules():
         first = _FIRST_OF_BRANCH.get(type(block))
         if first is None:

@@ -1,4 +1,4 @@
-"""Temporal Segment Networks: a 2-D backbone on a few frames, averaged.
+"""Temporal Segment Networks: a 2-D backbone on a few frames, with averaged features.
 
 Paper: Wang et al., arXiv:1608.00859.
 """
@@ -22,23 +22,23 @@ __all__ = ["TSN"]
 class TSN(DropoutClassifier):
     """A timm backbone on each frame; the features are averaged over time and classified by one linear layer.
 
-    Averaging features before a linear layer is averaging the frames' scores, the paper's consensus. Clips may
-    have any number of frames: train with 3 and test with 25.
+    The classifier is linear, so this equals the average of the frames' scores, the paper's consensus. Clips may have
+    any number of frames, e.g. 3 for training and 25 for testing.
 
-    Input:  clips [b, t, 3, h, w], normalised as the backbone's images are.
+    Input:  clips [b, t, 3, h, w], normalised with the backbone's mean and deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
     Args:
-        num_segments: frames of a training clip; the network takes any other number too.
-        backbone: any timm model name, with its tag if wanted: "resnet50",
+        num_segments: frames of a training clip; the network accepts any number.
+        backbone: name of any timm model, with an optional tag, e.g. "resnet50" or
             "vit_small_patch16_224.augreg_in21k".
-        pretrained: "imagenet" starts from timm's weights; None from random ones.
+        pretrained: "imagenet" starts from timm's weights; None starts from random weights.
         backbone_args: arguments for timm's constructor, to change the backbone's size.
-        dropout: share of the features left out in training, once they are averaged.
-        crop_px: height and width of a frame in `input_shape`; convolutional backbones take any size.
+        dropout: share of the averaged features set to zero in training.
+        crop_px: height and width of a frame in `input_shape`; convolutional backbones accept any size.
 
     Raises:
-        ConfigError: timm has no such backbone, or it does not take `backbone_args`.
+        ConfigError: timm has no such backbone, or it does not accept `backbone_args`.
         WeightsError: the ImageNet weights cannot be fetched.
     """
 

@@ -1,4 +1,4 @@
-"""Video Swin Transformer: attention in small windows of space and time that move from block to block.
+"""Video Swin Transformer: attention in local windows of space and time, shifted in every second block.
 
 Paper: Liu et al., arXiv:2106.13230.
 """
@@ -34,13 +34,13 @@ IMAGE_SWINS = {  # timm's networks of the same width and depths
     (128, (2, 2, 18, 2)): "swin_base_patch4_window7_224",
 }
 
-MASKED = -100.0  # what the published weights were trained with; e^-100 is nothing
+MASKED = -100.0  # the value of the published training; e^-100 is practically 0
 
 
 class WindowAttention(nn.Module):
     """Attention among the tokens of one window, with a learned bias for each relative position (section 3.2).
 
-    `small_maps` says which rows of the bias table a window has that is clipped to a smaller map, see `videoswin`.
+    `small_maps` selects the rows of the bias table for windows clipped to a smaller map, see `videoswin`.
     """
 
     relative_position_index: Tensor
@@ -57,7 +57,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", _relative_positions(window), persistent=False)
 
     def forward(self, x: Tensor, window: Size, mask: Tensor | None) -> Tensor:
-        """Windows [b w n c] of size `window`, and what [w n n] to add to the scores, to the same shape."""
+        """Maps windows [b w n c] of size `window` to the same shape; `mask` [w n n] is added to the scores."""
         b, w, n, _ = x.shape
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
         bias = self._bias(window)
@@ -68,11 +68,11 @@ class WindowAttention(nn.Module):
             bias = (bias + mask.unsqueeze(1)).flatten(0, 1)
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype).unsqueeze(0))
         y = y.reshape(b, w, self.num_heads, n, -1).transpose(2, 3)
-        # copied even where a view would do: the ONNX exporter's attention lays its output out in another way
+        # always a copy: the output of the ONNX exporter's attention has another memory layout
         return self.proj(y.clone(memory_format=torch.contiguous_format).flatten(3))
 
     def _bias(self, window: Size) -> Tensor:
-        """Of a window no larger than the table's: [heads n n]."""
+        """Returns the biases [heads n n] of a window no larger than the table's."""
         index = self.relative_position_index
         if window != self.window:
             n = math.prod(window)
@@ -85,7 +85,7 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Window attention, then an MLP, each normalised first and added to its input."""
+    """Window attention, then an MLP, both as pre-normalised residual branches."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class SwinBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, window: Size, shift: Size, mask: Tensor | None) -> Tensor:
-        """Maps [b t h w c]; `shift` and `mask` matter to a shifted block alone."""
+        """Maps [b t h w c] to the same shape; only a shifted block uses `shift` and `mask`."""
         if not self.is_shifted:
             shift, mask = (0, 0, 0), None
         y = _pad(self.norm1(x), window)
@@ -120,7 +120,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halves height and width: four neighbours become one token of twice the width."""
+    """Halves height and width: merges four neighbouring tokens into one of twice the width."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -134,7 +134,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Blocks on maps of one size, every second one with shifted windows; then the merging, but for the last stage."""
+    """Blocks on maps of one size, every second with shifted windows; then `downsample`, except in the last stage."""
 
     def __init__(self, blocks: list[SwinBlock], window: Size, downsample: nn.Module | None):
         super().__init__()
@@ -146,7 +146,7 @@ class SwinStage(nn.Module):
         _, t, h, w, _ = x.shape
         (t0, h0, w0) = self.window
         window = min(t, t0), min(h, h0), min(w, w0)
-        # along an axis that one window covers there is nothing to shift
+        # no shift along an axis that one window covers
         shift = t0 // 2 if t > t0 else 0, h0 // 2 if h > h0 else 0, w0 // 2 if w > w0 else 0
         mask = _mask((t, h, w), window, shift, x) if any(shift) and len(self.blocks) > 1 else None
         for block in self.blocks:
@@ -155,7 +155,7 @@ class SwinStage(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Clips [b c t h w] to normalised tokens [b t' h' w' width], one for each patch."""
+    """Embeds the patches of clips [b c t h w] as normalised tokens [b t' h' w' width]."""
 
     def __init__(self, width: int, patch: Size):
         super().__init__()
@@ -173,32 +173,31 @@ class Videoswin(DropoutClassifier):
     """A pyramid of four stages of window attention (section 3.1).
 
     The defaults are the small model; base is `width=128, num_heads=(4, 8, 16, 32)`, tiny `depths=(2, 2, 6, 2)`.
-    Frames are grouped in pairs by the patches; a clip may have any length and size.
+    Patches span two frames; a clip may have any length and size.
 
     Input:  clips [b, t, 3, h, w], normalised by ImageNet's mean and deviation.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
     Args:
         num_frames: frames of a clip in `input_shape`.
-        pretrained: "imagenet" starts from timm's Swin of the same size, its patches inflated over time and its
-            position biases repeated; None from random weights.
-        width: channels of the first stage; each later one has twice as many.
-        depths: blocks of the stages.
-        num_heads: heads of the stages.
+        pretrained: "imagenet" starts from timm's Swin of the same size, with patches inflated and position biases
+            repeated over time; None starts from random weights.
+        width: channels of the first stage; each later stage doubles them.
+        depths: blocks per stage.
+        num_heads: attention heads per stage.
         window: largest window, in tokens along t, h and w.
         patch: size of a patch, in frames and pixels.
         drop_path: rate of dropped residual branches in the last block, rising linearly from 0 in the first.
-        dropout: share of the features left out in training, once they are averaged.
-        init_std: deviation of the random weights of linear layers, published as 0.02; None takes 1 / sqrt(inputs) of
-            each, without which narrow networks are nearly linear at first.
-        small_maps: which biases a window gets that is clipped to a map smaller than it: those of its own
-            "positions", or those of the "prefix" of a full window, as the original code takes. The two are the same
-            when only time is short, as at 224 px.
+        dropout: share of the averaged features set to zero in training.
+        init_std: standard deviation of the random weights of linear layers, 0.02 in the original; None uses
+            1 / sqrt(inputs) for each layer, since narrow networks with 0.02 start nearly linear.
+        small_maps: biases of a window that is clipped to a smaller map: those of its "positions", or those of the
+            "prefix" of a full window, as in the original code. Both are equal if only time is clipped, as at 224 px.
         crop_px: height and width of a frame in `input_shape`.
 
     Raises:
-        ConfigError: a stage's width is no multiple of its heads, there are no ImageNet weights of this size, or the
-            input is no clip.
+        ConfigError: a stage's width is not a multiple of its heads, there are no ImageNet weights of this size, or the
+            input is not a clip.
         WeightsError: the ImageNet weights cannot be fetched.
     """
 
@@ -230,7 +229,10 @@ class Videoswin(DropoutClassifier):
         for i, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
             channels = width * 2**i
             if channels % heads:
-                raise ConfigError(f"videoswin: stage {i} has {channels} channels, no multiple of {heads} heads")
+                raise ConfigError(
+                    f"videoswin: stage {i} has {channels} channels, which {heads} heads do not divide; change width or "
+                    "num_heads"
+                )
             blocks = [
                 SwinBlock(
                     channels,
@@ -283,7 +285,7 @@ class Videoswin(DropoutClassifier):
 
     @torch.no_grad()
     def _inflate(self, swin: Any) -> None:
-        """Starts from the weights of a 2-D Swin (section 3.3), which keeps a merging with the stage after it."""
+        """Loads the inflated weights of a 2-D Swin (section 3.3), in which merging belongs to the later stage."""
         state = {}
         for name, value in swin.state_dict().items():
             if name == "patch_embed.proj.weight":
@@ -302,20 +304,20 @@ class Videoswin(DropoutClassifier):
 
 
 def _pad(x: Tensor, multiple: Size) -> Tensor:
-    """Maps [b t h w c] with zeros at their ends, up to multiples of `multiple`."""
+    """Pads maps [b t h w c] at their ends with zeros, up to multiples of `multiple`."""
     t, h, w = (-size % of for size, of in zip(x.shape[1:4], multiple, strict=True))
     return F.pad(x, (0, 0, 0, w, 0, h, 0, t)) if t or h or w else x
 
 
 def _split(x: Tensor, window: Size) -> Tensor:
-    """Maps [b t h w c] to windows [b w n c]."""
+    """Splits maps [b t h w c] into windows [b w n c]."""
     t, h, w = window
     x = x.unflatten(3, (-1, w)).unflatten(2, (-1, h)).unflatten(1, (-1, t))
     return x.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4, 6).flatten(1, 3)
 
 
 def _unsplit(x: Tensor, window: Size, size: Sequence[int]) -> Tensor:
-    """Windows [b w n c] to the maps [b t h w c] of that `size`."""
+    """Joins windows [b w n c] to maps [b t h w c] of that `size`."""
     counts = [whole // part for whole, part in zip(size, window, strict=True)]
     x = x.unflatten(2, window).unflatten(1, counts).permute(0, 1, 4, 2, 5, 3, 6, 7)
     return x.flatten(5, 6).flatten(3, 4).flatten(1, 2)
@@ -338,7 +340,7 @@ def _mask(size: Size, window: Size, shift: Size, like: Tensor) -> Tensor:
 
 
 def _relative_positions(window: Size) -> Tensor:
-    """Row of the bias table for each pair of a window's tokens [n n]."""
+    """Returns the row of the bias table for each pair of a window's tokens [n n]."""
     axes = torch.meshgrid(*(torch.arange(size) for size in window), indexing="ij")
     index = torch.zeros((), dtype=torch.long)
     for size, axis in zip(window, axes, strict=True):

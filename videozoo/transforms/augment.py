@@ -60,7 +60,7 @@ class Augment:
                 f"input.augment.short_side_range_px: is {self.short_side_range_px}; give [least, most] in px"
             )
         if not 0 <= self.flip <= 1:
-            raise ConfigError(f"input.augment.flip: is {self.flip}; it is a probability, 0..1")
+            raise ConfigError(f"input.augment.flip: is {self.flip}; give a probability in 0..1")
         if not 0 <= self.color_jitter <= 1:
             raise ConfigError(f"input.augment.color_jitter: is {self.color_jitter}; give a strength in 0..1")
         if not 0 <= self.hue <= 0.5:
