@@ -1,8 +1,11 @@
-"""`videozoo extract`: stores the features of videos over time, for models on features."""
+"""`videozoo extract`: stores the features of videos over time, the input of models on features."""
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,17 +43,17 @@ class Output(str, enum.Enum):
 def extract(
     run: str = typer.Argument(help="A run directory or weight file of a clip classifier, or timm:NAME."),
     sources: list[str] = typer.Argument(help="Videos, folders of videos or of frames, list files, patterns."),
-    out: Path = typer.Option(help="Folder of the features; videos that are done already are skipped."),
-    format: Format = typer.Option(Format.npz, help="One file a video (npz, npy, csv), or packed."),
-    window: float = typer.Option(None, help="Seconds of a row's window [the length of a dense clip, else 1]."),
-    stride: float = typer.Option(None, help="Seconds from one row to the next [a quarter of the window]."),
-    fps: float = typer.Option(None, help="Rows a second; with timm:NAME, frames a second [1]."),
+    out: Path = typer.Option(help="Folder of the features; videos with stored features are skipped."),
+    format: Format = typer.Option(Format.npz, help="One file per video (npz, npy, csv), or packed files."),
+    window: float = typer.Option(None, help="Seconds in a row's window [the length of a dense clip, else 1]."),
+    stride: float = typer.Option(None, help="Interval between rows in seconds [a quarter of the window]."),
+    fps: float = typer.Option(None, help="Rows per second; with timm:NAME, frames per second [1]."),
     output: Output = typer.Option(Output.features, help="The inputs of the classifier, or its class probabilities."),
     pca: str = typer.Option(None, help="Principal components to keep, or an npz file with mean and components."),
-    audio: bool = typer.Option(False, "--audio", help="Add 128 numbers of the sound to each row (log-mel)."),
-    frame_rate: float = typer.Option(None, help="Frame rate of folders of frames, which have none of their own."),
-    batch_size: int = typer.Option(8, min=1, help="Windows that go through the network together."),
-    workers: int = typer.Option(2, min=1, help="Videos that are decoded at the same time."),
+    audio: bool = typer.Option(False, "--audio", help="Append 128 log-mel values of the sound to each row."),
+    frame_rate: float = typer.Option(None, help="Frame rate of folders of frames, which do not store one."),
+    batch_size: int = typer.Option(8, min=1, help="Number of windows in one batch."),
+    workers: int = typer.Option(2, min=1, help="Number of videos decoded in parallel."),
     allow_code: AllowCode = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,
@@ -59,23 +62,20 @@ def extract(
 ) -> None:
     """Store a trained network's features of videos over time: the input of models on features.
 
-    The folder also gets the network itself, so that a model trained on these features takes videos. A command that
-    was stopped goes on when it is called again. A file that cannot be read is reported at the end and sets the exit
-    status 1.
+    The folder also stores the network, so a model trained on these features accepts videos. Repeat an interrupted
+    command to resume it. Unreadable files are reported at the end and set the exit status 1.
     """
-    import time
-
     from videozoo.loading import load_extractor
     from videozoo.predict.extraction import extract_all, video_ids
     from videozoo.predict.sources import find_videos
 
-    _check_rate(fps, stride)
+    window_s, stride_s = _row_times(run, fps, window, stride)
     videos = video_ids(find_videos(sources))
     pca_dim, projection = _projection(pca)
     extractor = load_extractor(
         run,
-        window_s=1 / fps if fps is not None and window is None and run.startswith("timm:") else window,
-        stride_s=1 / fps if fps is not None else stride,
+        window_s=window_s,
+        stride_s=stride_s,
         output=output.value,
         projection=projection,
         audio=audio,
@@ -83,8 +83,7 @@ def extract(
         precision=precision.value,
     )
     began_s = time.perf_counter()
-    with progress_bars(console(stderr=True)) as bar:
-        line = bar.add_task("extracting", total=len(videos))
+    with _progress(len(videos)) as show:
         done = extract_all(
             extractor,
             videos,
@@ -94,20 +93,38 @@ def extract(
             fps=frame_rate,
             batch_size=batch_size,
             num_workers=workers,
-            progress=lambda count: bar.update(line, completed=count),
+            progress=show,
         )
     _report(out, done, len(videos), pca_dim, time.perf_counter() - began_s)
     if done.failed:
         raise typer.Exit(1)
 
 
-def _check_rate(fps: float | None, stride: float | None) -> None:
+def _row_times(
+    run: str, fps: float | None, window: float | None, stride: float | None
+) -> tuple[float | None, float | None]:
+    """Returns the seconds of a row's window, and from one row to the next; None selects the extractor's default.
+
+    Raises:
+        ConfigError: `fps` is not above 0, or `stride` is given, too.
+    """
     from videozoo.errors import ConfigError
 
-    if fps is not None and stride is not None:
+    if fps is None:
+        return window, stride
+    if stride is not None:
         raise ConfigError(f"--fps: got {fps:g} with --stride {stride:g}; both set the distance of rows, give one")
-    if fps is not None and not fps > 0:
+    if not fps > 0:
         raise ConfigError(f"--fps: got {fps:g}; needs a rate above 0")
+    return (1 / fps if window is None and run.startswith("timm:") else window), 1 / fps
+
+
+@contextlib.contextmanager
+def _progress(num_videos: int) -> Iterator[Callable[[float], None]]:
+    """Shows a progress bar; yields a function that sets the number of finished videos."""
+    with progress_bars(console(stderr=True)) as bar:
+        line = bar.add_task("extracting", total=num_videos)
+        yield lambda count: bar.update(line, completed=count)
 
 
 def _report(out: Path, done: Extraction, num_videos: int, pca_dim: int | None, took_s: float) -> None:
@@ -130,7 +147,7 @@ def _report(out: Path, done: Extraction, num_videos: int, pca_dim: int | None, t
 
 
 def _projection(pca: str | None) -> tuple[int | None, Projection | None]:
-    """(components to fit, components that were given)."""
+    """Returns the number of components to fit, or the projection read from a file."""
     from videozoo.predict.projection import Projection
 
     if pca is None:

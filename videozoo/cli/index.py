@@ -31,7 +31,7 @@ def index(
     features: Path = typer.Option(
         None, help="Features from `videozoo extract`; videos without stored features are processed."
     ),
-    batch_size: int = typer.Option(64, min=1, help="Windows that go through the network together."),
+    batch_size: int = typer.Option(64, min=1, help="Number of windows in one batch."),
     allow_code: AllowCode = None,
     max_pixels: MaxPixels = None,
     strict: Strict = False,

@@ -54,7 +54,7 @@ Cut = Annotated[Place, Option(help="Write the events over time as clips into thi
 CutCopy = Annotated[
     bool, Option("--cut-copy", help="Cut without encoding; some players then begin at the key frame before.")
 ]
-FrameRate = Annotated[Number, Option(help="Frame rate of folders of frames, which have none of their own.")]
+FrameRate = Annotated[Number, Option(help="Frame rate of folders of frames, which do not store one.")]
 Views = Annotated[Optional[str], Option(help="Clips x crops, e.g. 10x3 [the protocol of the run's input].")]
 BatchSize = Annotated[int, Option(min=1, help="Windows that go through the model together.")]
 Device = Annotated[str, Option(help="cpu, cuda, cuda:1, mps or auto.")]

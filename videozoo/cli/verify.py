@@ -1,14 +1,20 @@
-"""`videozoo verify`: does an exported network answer as the run that it came from?"""
+"""`videozoo verify`: compares the answers of an exported network with those of its run."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from videozoo.cli.reading import AllowCode, MaxPixels, Strict
+from videozoo.terminal import console, write_json
+
+if TYPE_CHECKING:
+    from videozoo.export.verify import Comparison
 
 __all__ = ["verify"]
 
@@ -16,27 +22,26 @@ __all__ = ["verify"]
 def verify(
     exported: Path = typer.Argument(metavar="DIR", help="A folder of `videozoo export`."),
     sources: list[str] = typer.Argument(metavar="VIDEOS...", help="Videos, folders, patterns or list files."),
-    against: str = typer.Option(..., "--against", help="The run, or weight file, that it was exported from."),
+    against: str = typer.Option(..., "--against", help="The run directory or weight file of the export."),
     tolerance: float = typer.Option(1e-4, min=0.0, help="Largest difference of outputs that passes."),
     window: float = typer.Option(None, help="Compare windows of this many seconds, too."),
     query: str = typer.Option(None, help="The sentence to ask; grounding runs need one."),
-    trust: bool = typer.Option(False, "--trust", help="Open programs of torch, whose reading can run code."),
-    as_json: bool = typer.Option(False, "--json", help="Print the comparison as JSON on stdout, and nothing else."),
+    trust: bool = typer.Option(False, "--trust", help="Open torch programs; reading one can run code."),
+    as_json: bool = typer.Option(False, "--json", help="Print only the comparison, as JSON on stdout."),
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     allow_code: AllowCode = None,
 ) -> None:
     """Compare an exported network with its run on videos, both on the CPU.
 
-    Outputs are compared on the same pixels; the best answers with the preprocessing that each has. A difference above
-    the tolerance, another best answer, or a video that cannot be read sets the exit status 1.
+    Outputs are compared on the same pixels, and best answers with each network's own preprocessing. A difference above
+    the tolerance, a different best answer, or an unreadable video sets the exit status 1.
     """
     from videozoo.errors import DataError
     from videozoo.export.verify import compare
     from videozoo.loading import open_network
     from videozoo.predict.sources import find_videos
     from videozoo.runtimes.network import open_exported
-    from videozoo.terminal import console, write_json
 
     videos = find_videos(sources)
     other = open_exported(exported, device="cpu", trusted=trust)
@@ -44,42 +49,12 @@ def verify(
     failed = [str(error) for error in found if isinstance(error, DataError)]
     compared = [one for one in found if not isinstance(one, DataError)]
     largest = max((one.difference for one in compared), default=float("inf"))
-    num_same = sum(one.has_same_best for one in compared)
-    passes = not failed and largest <= tolerance and num_same == len(compared)
-    run_s, exported_s = (sum(one.seconds[i] for one in compared) for i in (0, 1))
+    passes = not failed and largest <= tolerance and all(one.has_same_best for one in compared)
     if as_json:
-        rows = [
-            {
-                "video": one.video,
-                "difference": one.difference if math.isfinite(one.difference) else None,
-                "same_best": one.has_same_best,
-                "run": {"best": list(one.best[0]), "seconds": round(one.seconds[0], 6)},
-                "exported": {"best": list(one.best[1]), "seconds": round(one.seconds[1], 6)},
-            }
-            for one in compared
-        ]
-        told = {"passes": passes, "tolerance": tolerance, "videos": rows, "failed": failed}
-        write_json(json.dumps(told, indent=1) + "\n")
+        report = {"passes": passes, "tolerance": tolerance, "videos": _rows(compared), "failed": failed}
+        write_json(json.dumps(report, indent=1) + "\n")
     else:
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-        table.add_column("video")
-        for heading in ("difference", "best answer", "run", "exported"):
-            table.add_column(heading, justify="right")
-        for one in compared:
-            same = "the same" if one.has_same_best else _first_other(one.best)
-            row = (f"{one.difference:.1e}", same, f"{one.seconds[0]:.3f} s", f"{one.seconds[1]:.3f} s")
-            table.add_row(Text(one.video), *(Text(cell) for cell in row))
-        shown = console()
-        shown.print(table)
-        shown.print(
-            f"largest difference {largest:.1e} (tolerance {tolerance:g}), same best answer {num_same} of "
-            f"{len(compared)}, run {run_s:.3f} s, exported {exported_s:.3f} s",
-            soft_wrap=True,
-        )
+        _print_table(compared, largest, tolerance)
         notes = console(stderr=True)
         for reason in failed:
             notes.print(reason, style="red", soft_wrap=True, markup=False)
@@ -87,8 +62,47 @@ def verify(
         raise typer.Exit(1)
 
 
+def _rows(compared: Sequence[Comparison]) -> list[dict[str, object]]:
+    """Returns one JSON object per video; a difference that is not finite is null."""
+    return [
+        {
+            "video": one.video,
+            "difference": one.difference if math.isfinite(one.difference) else None,
+            "same_best": one.has_same_best,
+            "run": {"best": list(one.best[0]), "seconds": round(one.seconds[0], 6)},
+            "exported": {"best": list(one.best[1]), "seconds": round(one.seconds[1], 6)},
+        }
+        for one in compared
+    ]
+
+
+def _print_table(compared: Sequence[Comparison], largest: float, tolerance: float) -> None:
+    """Prints one row per video, then the totals."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column("video")
+    for heading in ("difference", "best answer", "run", "exported"):
+        table.add_column(heading, justify="right")
+    for one in compared:
+        same = "the same" if one.has_same_best else _first_other(one.best)
+        row = (f"{one.difference:.1e}", same, f"{one.seconds[0]:.3f} s", f"{one.seconds[1]:.3f} s")
+        table.add_row(Text(one.video), *(Text(cell) for cell in row))
+    num_same = sum(one.has_same_best for one in compared)
+    run_s, exported_s = (sum(one.seconds[i] for one in compared) for i in (0, 1))
+    shown = console()
+    shown.print(table)
+    shown.print(
+        f"largest difference {largest:.1e} (tolerance {tolerance:g}), same best answer {num_same} of "
+        f"{len(compared)}, run {run_s:.3f} s, exported {exported_s:.3f} s",
+        soft_wrap=True,
+    )
+
+
 def _first_other(best: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
-    """The first pair of best answers that differ."""
+    """Returns the first pair of best answers that differ."""
     if len(best[0]) != len(best[1]):
         return f"{len(best[0])} and {len(best[1])} answers"
     return next(f"{a} and {b}" for a, b in zip(*best, strict=True) if a != b)

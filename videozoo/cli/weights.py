@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from videozoo.weights.cards import Card
+    from videozoo.weights.import_model import ImportedModel
 
 __all__ = ["export_weights", "import_weights"]
 
@@ -63,15 +64,15 @@ class Format(str, enum.Enum):
 def import_weights(
     file: str = typer.Argument(help="A weight file of another project, or a card of `videozoo list weights`."),
     args: list[str] = typer.Argument(None, help="Arguments of the model: key=value; of its input: input.key=value."),
-    model: str = typer.Option(None, "--model", help="The model; not needed with a card or a recipe."),
-    source: Source = typer.Option(None, "--source", help="The project that wrote the file; not needed with a card."),
+    model: str = typer.Option(None, "--model", help="Model name; not needed with a card or a recipe."),
+    source: Source = typer.Option(None, "--source", help="Source project of the file; not needed with a card."),
     second: str = typer.Option(None, "--with", help="A second file or card, for weights in two files (bsn)."),
     out: Path = typer.Option(..., "--out", "-o", help="The file to write, ending in .safetensors."),
-    labels: Path = typer.Option(None, help="A file with the class names, one a line."),
-    recipe: str = typer.Option(None, help="A recipe whose input, task and optimizer are stored in the file."),
+    labels: Path = typer.Option(None, help="A file with the class names, one per line."),
+    recipe: str = typer.Option(None, help="A recipe; its input, task and optimizer are stored in the file."),
     refresh: bool = typer.Option(False, "--refresh", help="Download files of cards again, even if cached."),
 ) -> None:
-    """Convert another project's weights; if names do not fit, list them all and write nothing."""
+    """Convert another project's weights; if tensors do not fit, list them all and write nothing."""
     from videozoo.errors import ConfigError
 
     if out.suffix != ".safetensors":
@@ -79,16 +80,12 @@ def import_weights(
     sections = read_arguments(args or [])
     card = _card(file)
     other = _card(second) if second is not None else None
-    for named in (card, other):
-        if named is not None and not named.is_usable():
-            raise ConfigError(f"{named.name}: this version has no model '{named.model}'; see `videozoo list models`")
     if card is None and source is None:
         raise ConfigError(
             f"import: cannot tell which project {file} comes from; give --source {'|'.join(s.value for s in Source)}"
         )
 
     from videozoo.data.labels import read_class_names
-    from videozoo.errors import counted
     from videozoo.transforms.input import build_input
     from videozoo.weights.checkpoint import write_safetensors
     from videozoo.weights.import_model import import_model
@@ -106,17 +103,10 @@ def import_weights(
         recipe=recipe,
         class_names=None if labels is None else read_class_names(labels),
     )
-    found, name = imported.match, imported.model.name
-    _refuse_faults(found.faults, path, name)
+    _refuse_faults(imported.match.faults, path, imported.model.name)
     build_input(imported.record["input"])  # an invalid input spec raises before the file is written
     write_safetensors(out, record=imported.record, class_names=imported.class_names, model=imported.model.state_dict())
-    classes = f" with {counted(len(imported.class_names), 'class')}" if imported.class_names else ""
-    say(f"{out}: {name}{classes}, {counted(len(found.tensors), 'tensor')} from {path}")
-    for key, value in imported.added_args.items():
-        say(f"  as {project} computes it: {key}={value}")
-    for one in found.ignored:
-        if not one.endswith("num_batches_tracked"):
-            say(f"  not needed: {one}")
+    _report(imported, path, out, project)
     if labels is None and imported.class_names:
         say("classes are named by their numbers; give --labels FILE to name them")
     if card is not None:
@@ -133,7 +123,7 @@ def export_weights(
     source: Source = typer.Option(
         Source.paddlevideo, "--source", help="Names to write in the paddle format: paddlevideo or paddlevideo1."
     ),
-    out: Path = typer.Option(..., "--out", "-o", help="The file to write; for onnx, openvino and torch the folder."),
+    out: Path = typer.Option(..., "--out", "-o", help="The file to write; a folder for onnx, openvino and torch."),
     allow_code: AllowCode = None,
 ) -> None:
     """Export a run: to other runtimes, as published weights, or for PaddleVideo."""
@@ -172,10 +162,20 @@ def export_weights(
 
 
 def _card(file: str) -> Card | None:
+    """Returns the card of this name, or None if `file` is a file.
+
+    Raises:
+        ConfigError: there is no such card, or its model is not in this version.
+    """
+    from videozoo.errors import ConfigError
     from videozoo.weights.cards import CARDS, find_card
 
-    is_file = Path(file).exists() or Path(file).suffix in FILE_ENDINGS
-    return find_card(file) if file in CARDS or not is_file else None
+    if file not in CARDS and (Path(file).exists() or Path(file).suffix in FILE_ENDINGS):
+        return None
+    card = find_card(file)
+    if not card.is_usable():
+        raise ConfigError(f"{card.name}: this version has no model '{card.model}'; see `videozoo list models`")
+    return card
 
 
 def _read(file: str, card: Card | None, *, refresh: bool) -> tuple[Path, dict[str, np.ndarray]]:
@@ -225,6 +225,19 @@ def _refuse_faults(faults: Mapping[str, Sequence[str]], path: Path, model: str) 
             f"{path}: does not fit {model} ({counts}, listed above); build the model with the arguments that these "
             "weights were trained with: key=value after the file"
         )
+
+
+def _report(imported: ImportedModel, path: Path, out: Path, project: str) -> None:
+    """Prints the imported model, the arguments that were added, and the tensors that were not needed."""
+    from videozoo.errors import counted
+
+    classes = f" with {counted(len(imported.class_names), 'class')}" if imported.class_names else ""
+    say(f"{out}: {imported.model.name}{classes}, {counted(len(imported.match.tensors), 'tensor')} from {path}")
+    for key, value in imported.added_args.items():
+        say(f"  as {project} computes it: {key}={value}")
+    for name in imported.match.ignored:
+        if not name.endswith("num_batches_tracked"):
+            say(f"  not needed: {name}")
 
 
 def _download(card: Card, *, refresh: bool) -> Path:
