@@ -12,7 +12,7 @@ test: .venv/ready            ## the default suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 test-long: .venv/ready       ## what takes minutes: ONNX equality, real kills, several processes, learning
-	$(BIN)/python -m pytest -q -m long --durations=20
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m long -n 2 --dist loadscope --durations=20
 
 corpus: .venv/ready          ## decode every file of a folder in child processes: real clips, else made ones
 	rm -rf build/corpus && mkdir -p build

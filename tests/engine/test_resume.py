@@ -208,7 +208,7 @@ def start(out_dir, slow_from):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},  # equal bits need equal threads
     )
 
 
