@@ -242,6 +242,8 @@ class FollowDecoder(Decoder):
         min_score: class probability below which a box is left out.
     """
 
+    answers: ClassVar[type[Answer]] = Boxes
+
     class_names: tuple[str, ...]
     min_score: float = 0.0
 

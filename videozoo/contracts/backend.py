@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from videozoo.contracts.answer import Answer
+from videozoo.contracts.answer import Answer, Labels
 from videozoo.contracts.input import Batch, Form
 
 __all__ = ["Backend", "Decoder", "Outputs", "Precision", "Run"]
@@ -44,9 +44,11 @@ class Decoder(abc.ABC):
 
     Attributes:
         recipe_name: the name in exports, set by the registry; the same as the task's.
+        answers: the kind of its answers; labels, unless a subclass names another.
     """
 
     recipe_name: ClassVar[str]
+    answers: ClassVar[type[Answer]] = Labels
     class_names: tuple[str, ...]
 
     @abc.abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class CaptionDecoder(Decoder):
         length_penalty: see `decoding.beam_search`; 0 prefers short sentences.
         unknown: whether a caption may contain `<unk>`.
     """
+
+    answers: ClassVar[type[Answer]] = Caption
 
     class_names: tuple[str, ...]
     beam_size: int = 3

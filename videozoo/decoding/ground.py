@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class GroundDecoder(Decoder):
     Args:
         offset_unit_s: the unit of the offsets, in seconds.
     """
+
+    answers: ClassVar[type[Answer]] = Segments
 
     class_names: tuple[str, ...]
     offset_unit_s: float = 1.0

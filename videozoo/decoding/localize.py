@@ -10,6 +10,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ Candidates = tuple[np.ndarray, np.ndarray]  # segments `[n 2]` in shares of a se
 @dataclasses.dataclass(frozen=True)
 class SegmentsDecoder(Decoder):
     """Reads outputs `[n ...]` of the sequences of all videos of a batch, video by video."""
+
+    answers: ClassVar[type[Answer]] = Segments
 
     class_names: tuple[str, ...]
 
