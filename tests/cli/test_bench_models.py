@@ -26,6 +26,19 @@ def test_a_table_and_figures(tmp_path):
     assert table[4].startswith("| `tsm` | 8 x 3 x 32 x 32 | 0.0")
 
 
+def test_the_limit_is_measured_in_the_same_run():
+    asked = ["bench", "models", "tsn", *SMALL, "--mode", "eager", "--steps", "1", "--no-train", "--limit"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    *_, heading, _, row = result.stdout.strip().splitlines()
+    assert heading.startswith(
+        "| model | GFLOP | seconds | matrix product, convolution, copy | limit | with memory | conv"
+    )
+    cells = row.strip("| ").split(" | ")
+    assert cells[0] == "`tsn`" and cells[3].endswith(" GB/s")
+    assert 99 <= sum(int(cell.rstrip("%")) for cell in cells[6:]) <= 101 + len(cells[6:])
+
+
 def test_no_such_model():
     result = CliRunner().invoke(app, ["bench", "models", "tms"])
     assert str(result.exception) == "bench: no model matches 'tms'; see videozoo list models"

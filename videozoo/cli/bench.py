@@ -79,6 +79,9 @@ def models(
     mode: list[str] = typer.Option(None, help="eager, channels_last, compiled or bf16; may be repeated; default all."),
     train: bool = typer.Option(True, help="Measure training steps, too."),
     cpu_time: bool = typer.Option(False, "--cpu-time", help="Measure CPU time (core-seconds), for shared machines."),
+    limit: bool = typer.Option(
+        False, "--limit", help="Compare with the speed of torch's matrix product and convolution, and divide the time."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON on stdout, and nothing else."),
     out: Path = typer.Option(None, help="Write the table as Markdown to this file."),
 ) -> None:
@@ -89,7 +92,8 @@ def models(
     import torch
 
     from videozoo.cli.arguments import read_arguments
-    from videozoo.errors import ConfigError
+    from videozoo.errors import ConfigError, counted
+    from videozoo.models.processor import processor
     from videozoo.models.registry import list_models
     from videozoo.tasks.device import pick_device
 
@@ -102,13 +106,18 @@ def models(
     figures = []
     for name in names:
         figures.append(_time_model(name, given, device=device, options=options))
+        if limit:
+            figures[-1]["limit"] = _limit(name, given, device=device, options=options)
         typer.echo(_model_line(figures[-1]), err=True)
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    threads = counted(torch.get_num_threads(), "thread")
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{processor()}, {threads}"
     where = f"{where}; torch {torch.__version__}, {batch} clip{'s' if batch > 1 else ''}, median of {steps}"
     seconds = "Core-seconds" if cpu_time else "Seconds"
     if as_json:
         typer.echo(json.dumps({"machine": where, "num_cores": os.cpu_count(), "models": figures}, indent=2))
     table = _markdown(figures, f"{seconds} of a forward pass / a training step ({where}).")
+    if limit:
+        table += f"\n{_limits_as_markdown(figures)}"
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(table, encoding="utf-8")
@@ -139,6 +148,30 @@ def _time_model(
     return row
 
 
+def _limit(name: str, given: Mapping[str, Any], *, device: torch.device, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a model's `Limit`, in the form of prediction."""
+    import dataclasses
+    import time
+
+    import torch
+
+    from videozoo.models.limit import measure_limit
+    from videozoo.models.memory_format import channels_last
+    from videozoo.models.registry import create_model
+
+    model = create_model(name, **given).to(device).eval()
+    channels_last(model)
+    clips = torch.randn(options["batch_size"], *model.input_shape, device=device)
+
+    @torch.no_grad()
+    def forward() -> None:
+        model(clips)
+
+    clock = time.process_time if options["cpu_time"] else time.perf_counter
+    found = measure_limit(forward, device=device, num_turns=options["num_steps"], clock=clock)
+    return dataclasses.asdict(found)
+
+
 def _model_line(row: dict[str, Any]) -> str:
     cells = (f"{mode} {_cell(timing)}" for mode, timing in row["timings"].items())
     return f"{row['model']}: {', '.join(cells)} s"
@@ -165,3 +198,29 @@ def _markdown(rows: list[dict[str, Any]], heading: str) -> str:
 
 def _cell(timing: dict[str, Any]) -> str:
     return " / ".join("-" if s is None else f"{s:.3g}" for s in (timing["forward_s"], timing["step_s"]))
+
+
+def _limits_as_markdown(rows: list[dict[str, Any]]) -> str:
+    """Returns a Markdown table of the shares of the machine's limit and of the kinds of layers."""
+    kinds = list(rows[0]["limit"]["shares_of_time"])
+    lines = [
+        "The same models in the form of prediction (float32, channels last), compared with torch's own matrix product, "
+        "3x3 convolution and copy in the same process. Limit: the pass at these rates, divided by its time. With "
+        "memory: each layer at the rate of arithmetic or of memory, whichever is slower. Then its kinds of layers.",
+        "",
+        f"| model | GFLOP | seconds | matrix product, convolution, copy | limit | with memory | {' | '.join(kinds)} |",
+        f"|---|---|---|---|---|---|{'---|' * len(kinds)}",
+    ]
+    for row in rows:
+        found = row["limit"]
+        rates = found["rates"]
+        speeds = (
+            f"{rates['matmul_flops_per_s'] / 1e9:.0f}, {rates['convolution_flops_per_s'] / 1e9:.0f} GFLOP/s, "
+            f"{rates['copy_bytes_per_s'] / 1e9:.0f} GB/s"
+        )
+        shares = " | ".join(f"{found['shares_of_time'][kind]:.0%}" for kind in kinds)
+        lines.append(
+            f"| `{row['model']}` | {found['flops'] / 1e9:.1f} | {found['forward_s']:.3g} | {speeds} | "
+            f"{found['share']:.0%} | {found['share_with_memory']:.0%} | {shares} |"
+        )
+    return "\n".join(lines) + "\n"
