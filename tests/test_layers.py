@@ -38,7 +38,9 @@ MAY_IMPORT = {
     "runtimes": {"io", "transforms", "decoding", "sentences"},
     "export": {"tasks", "runtimes", "predict"},
     "loading": {"predict", "tasks", "runtimes"},
+    "serve": {"predict", "io", "transforms", "loading"},
     "cli": {
+        "serve",
         "export",
         "runtimes",
         "loading",
@@ -57,7 +59,19 @@ MAY_IMPORT = {
 GROUND = ("errors", "version", "shapes", "structured", "contracts", "terminal", "config")
 
 # Rooms that work without torch: loading any of their modules imports neither torch nor its companions.
-WITHOUT_TORCH = {*GROUND, "drawing", "io", "transforms", "decoding", "metrics", "predict", "runtimes", "loading", "cli"}
+WITHOUT_TORCH = {
+    *GROUND,
+    "drawing",
+    "io",
+    "transforms",
+    "decoding",
+    "metrics",
+    "predict",
+    "runtimes",
+    "loading",
+    "serve",
+    "cli",
+}
 TORCH_FORM = ROOT / "transforms/tensors.py"  # the torch form of the clip transforms, imported where it is asked for
 
 

@@ -21,6 +21,7 @@ from videozoo.cli import (
     prepare,
     runs,
     search,
+    serve,
     synth,
     train,
     verify,
@@ -63,6 +64,7 @@ app.command("predict", short_help="Predict the content of videos, with times.")(
 app.command("extract", short_help="Extract features of videos and store them.")(extract.extract)
 app.command("index")(index.index)
 app.command("search", short_help="Find the moments that match a sentence.")(search.search)
+app.command("serve", short_help="Serve models over HTTP, with a page to try them.")(serve.serve)
 app.command("synth", short_help="Generate labeled videos of moving shapes.")(synth.synth)
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(bench.app, name="bench")

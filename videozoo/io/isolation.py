@@ -14,7 +14,7 @@ from typing import Any
 
 from videozoo.errors import DecodeError
 
-__all__ = ["Journal", "current_journal", "signal_name", "supervise"]
+__all__ = ["Journal", "current_journal", "end_with", "signal_name", "supervise"]
 
 # Signals of decoder crashes; the kernel sends SIGKILL to a process that uses too much memory.
 _CRASHES = tuple(
@@ -124,7 +124,7 @@ def supervise(job: Callable[[], int]) -> int:
         child = os.fork()
         if not child:
             _journal = journal
-            _end_with(parent)
+            end_with(parent)
             return job()
         status = _wait(child)
         if status >= 0:
@@ -154,7 +154,7 @@ def _end_by(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Ends this process when `parent` is killed, so that no job continues in the background (Linux only)."""
     if not sys.platform.startswith("linux"):
         return

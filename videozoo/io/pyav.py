@@ -23,7 +23,7 @@ import numpy as np
 from videozoo.contracts.video import VideoInfo
 from videozoo.errors import DecodeError, VideoZooError, counted
 from videozoo.io.ending import Ending, find_ending, size_bytes
-from videozoo.io.limits import check_size, decoder_bound, is_strict
+from videozoo.io.limits import check_duration, check_size, decoder_bound, is_strict
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
 
@@ -106,6 +106,7 @@ class PyAVReader(VideoReader):
             self._ending: Ending | None = self._track.ending(first.pts) if known is None else known._ending
             self._shown = first if known is not None else None  # otherwise the track is at its end
             self.info = self._describe(first) if known is None else known.info
+            check_duration(self.path, self.info.duration_s)
         except _Damage as damage:
             self.close()
             message = self._logged(0) or damage.reason

@@ -10,6 +10,7 @@ import numpy as np
 
 from videozoo.contracts.features import Features
 from videozoo.contracts.intervals import interval_iou
+from videozoo.contracts.network import Network
 from videozoo.contracts.ranking import best_first
 from videozoo.contracts.video import Span
 from videozoo.decoding.ground import GroundDecoder
@@ -21,7 +22,7 @@ from videozoo.predict.predictor import Predictor
 from videozoo.sentences.tokens import tokenize
 from videozoo.transforms.moments import MomentsInput
 
-__all__ = ["Hit", "Searcher"]
+__all__ = ["Hit", "Searcher", "can_search"]
 
 MAX_IOU = 0.45  # of two answers in one video
 CHUNK = 65_536  # windows compared with a sentence at once
@@ -49,6 +50,11 @@ class Hit:
             "end_s": round(self.end_s, 3),
             "score": round(self.score, 6),
         }
+
+
+def can_search(network: Network) -> bool:
+    """Returns whether a network answers sentences, which only a `Searcher` can ask."""
+    return isinstance(network.decoder, GroundDecoder) and isinstance(network.spec, MomentsInput)
 
 
 class Searcher:

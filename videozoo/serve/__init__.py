@@ -1,0 +1,1 @@
+"""Answers for videos over HTTP: the same answers as `videozoo predict --json`."""
