@@ -29,7 +29,7 @@ def test_labels_of_the_whole_video_are_one_stretch_without_spans():
     best = [{"text": "b", "score": 0.7}, {"text": "a", "score": 0.2}]
     assert (found["kind"], found["is_timed"], found["whole"]) == ("labels", False, best)
     assert found["stretches"] == [{"start_s": 0.0, "end_s": 2.0, "ranked": best}]
-    assert found["spans"] == found["lanes"] == found["marks"] == []
+    assert found["curves"] == found["spans"] == found["lanes"] == found["marks"] == []
 
 
 def test_windows_are_stretches_and_joined_spans():
@@ -40,6 +40,7 @@ def test_windows_are_stretches_and_joined_spans():
         {"start_s": 1.0, "end_s": 2.0, "label": "b", "score": 0.8},
     ]
     assert found["names"][:2] == ["a", "b"]
+    assert found["curves"] == [{"name": "a", "values": [0.9, 0.2]}]  # also where it is not the best
 
 
 def test_segments_keep_the_session_s_lowest_score():
@@ -54,7 +55,9 @@ def test_the_attention_of_a_sentence_is_a_lane_for_each_word():
     found = view(caption)
     assert found["lanes"][1] == {"name": "ring", "times_s": [0.5, 1.5], "values": [1.0, 0.0]}
     assert [each["label"] for each in found["spans"]] == ["a ring"]
-    assert view(caption, Window(0, 2, caption))["lanes"] == []  # those of the windows differ
+    moving = view(caption, Window(0, 2, caption))
+    assert moving["lanes"] == []  # those of the windows differ
+    assert moving["curves"] == []  # each sentence has its own times
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ def as_printed(run, clip, *args):
 def test_models_and_limits(client, service):
     said = client.get("/api/models").json()
     names = [f"class {i}" for i in range(5)]
-    classes = {"task": "classify", "num_classes": 5, "class_names": names, "searches": False}
+    classes = {"task": "classify", "num_classes": 5, "class_names": names, "searches": False, "timed": False}
     assert said["models"] == [
         {"name": "tsn", **classes, "default": True},
         {"name": "torch", **classes, "default": False},
@@ -48,6 +48,13 @@ def test_an_answer_is_the_one_of_predict(client, clip, model, fixture, request):
         assert [label["name"] for label in mine["labels"]] == [label["name"] for label in its["labels"]]
         scores = [label["score"] for label in its["labels"]]
         assert [label["score"] for label in mine["labels"]] == pytest.approx(scores, abs=2e-6)
+
+
+def test_the_view_is_the_same_for_all_kinds_of_answers(client, clip):
+    found = predicted(client, clip, window_s=1, **{"with": "view,srt"}).json()
+    assert [each["end_s"] for each in found["view"]["stretches"]] == [0.75, 1.25, 1.75, 2.25, 3.0]
+    assert found["view"]["is_timed"] and list(found["files"]) == ["srt"]
+    assert "view" not in predicted(client, clip, window_s=1).json()
 
 
 def test_a_page_is_served(client):

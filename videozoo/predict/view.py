@@ -13,7 +13,7 @@ from videozoo.contracts.video import Span
 from videozoo.io.reader import TIME_SLACK_S
 from videozoo.predict.answers import Answers
 from videozoo.predict.draw import leaders
-from videozoo.predict.prediction import Prediction
+from videozoo.predict.prediction import Prediction, Window
 
 __all__ = ["to_view"]
 
@@ -29,24 +29,28 @@ def to_view(answers: Answers, prediction: Prediction) -> dict[str, Any]:
 
         {"kind": "labels", "noun": "best label", "is_timed": true,
          "whole": [{"text", "score"}, ...],                                  # the complete video, best first
-         "names": ["grow", ...],                                             # with lanes, the most important first
+         "names": ["grow", ...],                                             # for colors, the most important first
          "stretches": [{"start_s", "end_s", "ranked": [{"text", "score"}, ...]}, ...],   # do not overlap
+         "curves": [{"name", "values": [one for each stretch]}, ...],         # scores of windows
          "spans": [{"start_s", "end_s", "label", "score"}, ...],             # the same as in SRT and EDL
          "lanes": [{"name", "times_s": [...], "values": [...]}, ...],
          "marks": [{"start_s", "end_s",
                     "boxes": [{"left_px", "top_px", "right_px", "bottom_px", "text", "color_key"}, ...]}, ...]}
     """
     answer, timeline = prediction.answer, prediction.timeline
+    names = leaders(timeline, max(answers.top, LEADERS))
+    has_scores = bool(prediction.windows) and not prediction.over_spans and not answer.is_timed
     return {
         "kind": answer.kind,
         "noun": answer.noun,
         "is_timed": prediction.is_timed,
         "whole": _ranked(answer, answers.top),
-        "names": leaders(timeline, max(answers.top, LEADERS)),
+        "names": names,
         "stretches": [
             {**_times(window.start_s, window.end_s), "ranked": _ranked(window.answer, answers.top)}
             for window in timeline
         ],
+        "curves": _curves(timeline, names[: answers.top]) if has_scores else [],
         "spans": [_span(span) for span in answers.spans(prediction)] if prediction.is_timed else [],
         "lanes": [] if _is_moving(prediction) else [_lane(lane) for lane in answer.lanes()],
         "marks": list(_marks(prediction)),
@@ -55,6 +59,11 @@ def to_view(answers: Answers, prediction: Prediction) -> dict[str, Any]:
 
 def _ranked(answer: Answer, top: int) -> list[dict[str, Any]]:
     return [{"text": text, "score": round(score, 6)} for text, score in answer.ranked(top=top)]
+
+
+def _curves(timeline: Sequence[Window], names: Sequence[str]) -> list[dict[str, Any]]:
+    scores = [dict(reversed(window.answer.ranked())) for window in timeline]  # the first of equal names counts
+    return [{"name": name, "values": [round(each.get(name, 0.0), 6) for each in scores]} for name in names]
 
 
 def _times(start_s: float, end_s: float) -> dict[str, float]:

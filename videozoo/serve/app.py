@@ -27,7 +27,7 @@ from videozoo.serve.metrics import CONTENT_TYPE
 from videozoo.serve.pool import Task, too_slow
 from videozoo.serve.refusal import Refusal
 from videozoo.serve.service import Service
-from videozoo.serve.worker import Job
+from videozoo.serve.worker import VIEW, Job
 from videozoo.structured import parse_json
 from videozoo.version import __version__
 
@@ -36,7 +36,7 @@ __all__ = ["create_app"]
 PAGE = Path(__file__).parent / "page"
 JSON_BYTES = 64 << 10  # of a body with a path
 LOOK_S = 0.5  # how often a waiting request looks whether its client is still there
-WRITTEN = tuple(name for name in FORMATS if name != "json")
+WRITTEN = (*(name for name in FORMATS if name != "json"), VIEW)
 
 
 class Options(BaseModel):
@@ -57,11 +57,11 @@ class Options(BaseModel):
     segments: str | None = Field(None, description="Answer for each segment that this model finds, a localizer.")
     query: str | None = Field(None, max_length=1000, description="The sentence to find, for a model that searches.")
     with_: str | None = Field(
-        None, alias="with", description=f"Formats to write as well, e.g. srt,edl; of {', '.join(WRITTEN)}."
+        None, alias="with", description=f"Further forms of the answer, e.g. srt,edl; of {', '.join(WRITTEN)}."
     )
 
     def formats(self) -> tuple[str, ...]:
-        """Returns the formats to write.
+        """Returns the further forms of the answer.
 
         Raises:
             Refusal: one is unknown.
@@ -103,6 +103,9 @@ class AnswerBody(BaseModel):
     files: dict[str, str] | None = Field(
         None, description="The answer in the formats of `with`; one that needs times is left out without them."
     )
+    view: dict[str, Any] | None = Field(
+        None, description="The answer for drawing, in a form that all kinds of answers share; with `view` in `with`."
+    )
 
 
 class ModelBody(BaseModel):
@@ -111,6 +114,7 @@ class ModelBody(BaseModel):
     num_classes: int
     class_names: list[str] = Field(description="At most 1000 of them.")
     searches: bool = Field(description="Whether the model needs a query.")
+    timed: bool = Field(description="Whether its answers have times of their own, without windows.")
     default: bool
 
 

@@ -35,6 +35,7 @@ class Model:
     task: str
     class_names: tuple[str, ...]
     searches: bool
+    timed: bool
     default: bool
 
     def to_dict(self) -> dict[str, object]:
@@ -45,6 +46,7 @@ class Model:
             "num_classes": len(self.class_names),
             "class_names": list(self.class_names[:MAX_CLASS_NAMES]),
             "searches": self.searches,
+            "timed": self.timed,
             "default": self.default,
         }
 
@@ -102,7 +104,14 @@ class Service:
             raise ConfigError("serve: there is no model; name a run or an exported folder")
         self.settings, self.metrics = settings, Metrics()
         self.models = {
-            name: Model(name, network.task, network.class_names, can_search(network), default=number == 0)
+            name: Model(
+                name,
+                network.task,
+                network.class_names,
+                searches=can_search(network),
+                timed=network.decoder.answers.is_timed,
+                default=number == 0,
+            )
             for number, (name, network) in enumerate(networks.items())
         }
         self.is_stopping = False

@@ -31,6 +31,7 @@ from videozoo.predict.prediction import Prediction
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.search import Searcher, can_search
 from videozoo.predict.session import Request, Session
+from videozoo.predict.view import to_view
 from videozoo.serve.refusal import Refusal, refusal_of
 from videozoo.serve.settings import Limits
 from videozoo.transforms.collate import collate
@@ -38,6 +39,7 @@ from videozoo.transforms.collate import collate
 __all__ = ["Asked", "Card", "Job", "NetworkKey", "work"]
 
 MAX_WINDOWS = 20_000  # of one answer
+VIEW = "view"  # the form of an answer for drawing
 NetworkKey = tuple[str, str]  # the name of a model, and "main" or "extractor"
 
 
@@ -85,7 +87,7 @@ class Job:
         model: the name of the model that answers.
         finder: the name of the model that finds the segments to answer for, or None.
         query: the sentence for a model that searches.
-        formats: formats to write the answer in, besides JSON.
+        formats: further forms of the answer: formats of files, and VIEW.
     """
 
     path: str
@@ -147,8 +149,10 @@ def _answer(job: Job, predictors: Mapping[str, Predictor]) -> bytes:
     top = 5 if job.request.top is None else job.request.top
     answers = Answers(job.model, top=top, min_score=job.request.min_score or 0.0, found=[prediction])
     document = json.loads(answers.text("json"))
-    if job.formats:
-        document["files"] = {name: text for name in job.formats if (text := _text(answers, name)) is not None}
+    if VIEW in job.formats:
+        document["view"] = to_view(answers, prediction)
+    if files := [name for name in job.formats if name != VIEW]:
+        document["files"] = {name: text for name in files if (text := _text(answers, name)) is not None}
     return json.dumps(document, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
 
 
