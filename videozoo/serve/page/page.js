@@ -21,7 +21,7 @@ let file = null;
 let picture = { duration_s: 0 };
 let shown = null;
 let asking = null; // the AbortController of the request in progress
-let current = []; // the spans at the player's time
+let listed = []; // the spans in the list of events, in its order
 
 // ---- settings --------------------------------------------------------------------------------------------
 
@@ -222,13 +222,12 @@ function clearProblem() {
 
 function showAnswer(answer) {
   shown = answer;
-  current = [];
   byId("timeline").hidden = byId("answers").hidden = !shown;
   timeline.show(shown);
   if (shown) {
-    const moves = shown.view.is_timed && !shown.areSentences;
-    byId("now-panel").hidden = !moves;
-    byId("whole-panel").hidden = !shown.whole.length || (shown.areSentences && shown.spans.length === 1); // the list has it
+    const isInList = chosenModel().searches || (shown.areSentences && shown.spans.length === 1);
+    byId("now-panel").hidden = !shown.view.is_timed || isInList;
+    byId("whole-panel").hidden = !shown.whole.length || isInList;
     byId("events-panel").hidden = !shown.view.is_timed;
     fillBars(byId("whole"), shown.whole);
     fillEvents();
@@ -266,7 +265,8 @@ function fillBars(list, ranked) {
 }
 
 function fillEvents() {
-  const listed = shown.spans.slice(0, MOST_EVENTS);
+  const spans = chosenModel().searches ? shown.spans.toSorted((a, b) => b.score - a.score) : shown.spans;
+  listed = spans.slice(0, MOST_EVENTS);
   const title = { moment: "Moments", sentence: "Sentences", change: "Labels over time", segment: "Segments" }[eventsNoun()];
   byId("events-title").textContent = `${title} (${shown.spans.length})`;
   byId("events").replaceChildren(...listed.map((span, place) => el("li", {}, el("button", {
@@ -297,7 +297,7 @@ function fillDownloads() {
 
 function onTime(time_s) {
   if (!shown) return;
-  current = shown.spansAt(time_s);
+  const current = shown.spansAt(time_s);
   timeline.setTime(time_s, current);
   if (player.isPlayable && !player.video.paused) timeline.follow();
   byId("now-time").textContent = clock(time_s, 0.5);
@@ -305,7 +305,7 @@ function onTime(time_s) {
   if (!byId("now-panel").hidden) fillBars(byId("now"), stretch?.ranked ?? []);
   const active = new Set(current);
   [...byId("events").children].forEach(({ firstElementChild: button }, place) => {
-    if (button && active.has(shown.spans[place])) button.setAttribute("aria-current", "true");
+    if (button && active.has(listed[place])) button.setAttribute("aria-current", "true");
     else button?.removeAttribute("aria-current");
   });
 }

@@ -47,7 +47,7 @@ export class Player {
     this.video.src = this.#url;
     this.#setPlayable(await known);
     this.video.onerror = () => this.#setPlayable(false);
-    if (this.isPlayable) this.video.play().catch(() => {}); // a browser may wait for the user's own click
+    if (this.isPlayable && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.toggle();
     const { duration, videoWidth, videoHeight } = this.video;
     return { duration_s: Number.isFinite(duration) ? duration : 0, width_px: videoWidth, height_px: videoHeight };
   }
@@ -69,7 +69,7 @@ export class Player {
 
   toggle() {
     if (!this.isPlayable) return;
-    if (this.video.paused) this.video.play().catch(() => {});
+    if (this.video.paused) this.video.play().catch(() => {}); // a browser may wait for a click on the player
     else this.video.pause();
   }
 

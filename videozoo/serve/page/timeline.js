@@ -26,7 +26,7 @@ export class Timeline {
     this.long = el("div", { class: "long" }, this.axis, this.lanes, this.playhead);
     this.scroller = el("div", { class: "scroller" }, this.long);
     const button = (text, name, onclick) => el("button", { type: "button", class: "quiet", "aria-label": name, title: name, onclick }, text);
-    this.toEvents = button("Segments", "Zoom to the segments", () => this.fit());
+    this.toEvents = button("Fit", "Zoom to the segments", () => this.fit());
     const tools = el("p", { class: "tools" },
       button("−", "Zoom out", () => this.zoom(this.#zoom / ZOOM)),
       button("+", "Zoom in", () => this.zoom(this.#zoom * ZOOM)),
@@ -49,7 +49,7 @@ export class Timeline {
     this.lanes.replaceChildren();
     if (!shown) return;
     for (const { name, rows } of shown.lanes()) {
-      if (rows.length) this.lanes.append(this.#lane(name, ...rows.map((row) => this.#barRow(row))));
+      if (rows.length) this.lanes.append(this.#lane(name, ...rows.map((row) => this.#barRow(name, row))));
     }
     for (const { name, values } of shown.view.curves) this.lanes.append(this.#lane(name, this.#curve(name, values)));
     for (const lane of shown.view.lanes) this.lanes.append(this.#lane(lane.name, this.#shades(lane)));
@@ -101,11 +101,11 @@ export class Timeline {
     return el("div", { class: "lane", color: this.#shown.color(name) }, title, ...rows);
   }
 
-  #barRow(spans) {
-    return el("div", { class: "row-of-bars" }, ...spans.map((span) => this.#bar(span)));
+  #barRow(name, spans) {
+    return el("div", { class: "row-of-bars" }, ...spans.map((span) => this.#bar(span, span.label === name ? percent(span.score) : span.label)));
   }
 
-  #bar(span) {
+  #bar(span, text) {
     const { start_s, end_s, label, score } = span;
     const bar = el("div", {
       class: "bar",
@@ -116,7 +116,7 @@ export class Timeline {
         event.stopPropagation();
         this.onSeek(start_s);
       },
-    }, el("span", {}, label));
+    }, el("span", {}, text));
     this.#bars.push({ bar, span });
     return bar;
   }
