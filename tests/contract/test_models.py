@@ -27,6 +27,8 @@ POOLS_OTHERWISE = {  # how the features come about that are not the means of the
     "stnet": "convolutions over the segments' means",
     "timesformer": "a class token",
     "tokenshift": "class tokens",
+    "videomae": "a normalisation after the mean",
+    "vjepa2": "a query that attends to the tokens",
 }
 SEES_ALL_FRAMES = ("nonlocal", "slowfast")  # at each place of a tiny build's maps
 SEES_ALL_PLACES = ("pptsm_mobile", "pptsm_v2")

@@ -104,6 +104,15 @@ TINY: dict[str, dict[str, Any]] = {
         "crop_px": 32,
         "num_classes": 5,
     },
+    "videomae": {
+        "num_frames": 4,
+        "width": 24,
+        "depth": 2,
+        "num_heads": 2,
+        "patch_px": 8,
+        "crop_px": 16,
+        "num_classes": 5,
+    },
     "videoswin": {
         "num_frames": 8,
         "width": 8,
@@ -111,6 +120,17 @@ TINY: dict[str, dict[str, Any]] = {
         "num_heads": (1, 1, 2, 2),
         "window": (2, 4, 4),
         "crop_px": 48,
+        "num_classes": 5,
+    },
+    "vjepa2": {
+        "num_frames": 4,
+        "version": "2.1",
+        "width": 24,
+        "depth": 2,
+        "num_heads": 2,
+        "pooler_depth": 1,
+        "patch_px": 8,
+        "crop_px": 16,
         "num_classes": 5,
     },
 }

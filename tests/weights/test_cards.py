@@ -21,7 +21,7 @@ from videozoo.weights.importer import SOURCES, key_map
 def test_a_card_says_what_its_model_and_input_take(name):
     card = cards.CARDS[name]
     assert card.source in SOURCES and card.published
-    assert all(re.fullmatch(r"https://\S+\.pdparams", url) for url in card.urls)
+    assert all(re.fullmatch(r"https://\S+\.(pdparams|safetensors|pth|pt|pyth)", url) for url in card.urls)
     if card.is_usable():
         bind(models.get(card.model), card.args, where=name)
         with torch.device("meta"):

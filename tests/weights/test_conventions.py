@@ -27,6 +27,7 @@ OTHERS = {
     "slowfast": {},
     "tsm": {"num_segments": 5, "shift_fraction": 0.1},
     "videoswin": {"crop_px": 112},
+    "vjepa2": {"width": 48, "depth": 1, "num_heads": 2},
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from videozoo.weights.cards import Card
     from videozoo.weights.import_model import ImportedModel
+    from videozoo.weights.label_sets import LabelSet
 
 __all__ = ["export_weights", "import_weights"]
 
@@ -31,6 +32,9 @@ class Source(str, enum.Enum):
     paddlevideo1 = "paddlevideo1"
     pyslowfast = "pyslowfast"
     timesformer = "timesformer"
+    transformers = "transformers"
+    videomae = "videomae"
+    vjepa2 = "vjepa2"
 
 
 FILE_ENDINGS = (
@@ -64,11 +68,18 @@ class Format(str, enum.Enum):
 def import_weights(
     file: str = typer.Argument(help="A weight file of another project, or a card of `videozoo list weights`."),
     args: list[str] = typer.Argument(None, help="Arguments of the model: key=value; of its input: input.key=value."),
-    model: str = typer.Option(None, "--model", help="Model name; not needed with a card or a recipe."),
-    source: Source = typer.Option(None, "--source", help="Source project of the file; not needed with a card."),
+    model: str = typer.Option(
+        None, "--model", help="Model name; needed if neither a card, a recipe nor the tensors show it."
+    ),
+    source: Source = typer.Option(
+        None, "--source", help="Source project of the file; needed if neither a card nor the tensors show it."
+    ),
     second: str = typer.Option(None, "--with", help="A second file or card, for weights in two files (bsn)."),
     out: Path = typer.Option(..., "--out", "-o", help="The file to write, ending in .safetensors."),
-    labels: Path = typer.Option(None, help="A file with the class names, one per line."),
+    labels: str = typer.Option(
+        None,
+        help="A file with the class names, one per line; or a data set: kinetics400, ssv2, ucf101 ...",
+    ),
     recipe: str = typer.Option(None, help="A recipe; its input, task and optimizer are stored in the file."),
     refresh: bool = typer.Option(False, "--refresh", help="Download files of cards again, even if cached."),
 ) -> None:
@@ -80,35 +91,41 @@ def import_weights(
     sections = read_arguments(args or [])
     card = _card(file)
     other = _card(second) if second is not None else None
-    if card is None and source is None:
-        raise ConfigError(
-            f"import: cannot tell which project {file} comes from; give --source {'|'.join(s.value for s in Source)}"
-        )
 
     from videozoo.data.labels import read_class_names
     from videozoo.transforms.input import build_input
     from videozoo.weights.checkpoint import write_safetensors
     from videozoo.weights.import_model import import_model
+    from videozoo.weights.transformers import read_description
 
+    named = _label_set(labels, card)
     path, state = _read(file, card, refresh=refresh)
     if second is not None:
         state |= _read_second(second, other, path, state, refresh=refresh)
-    project = source.value if source is not None else card.source if card is not None else ""
+    project, name = _layout(
+        state,
+        file,
+        source=source.value if source is not None else card.source if card is not None else None,
+        model=model or (card.model if card is not None else None),
+        recipe=recipe,
+    )
     imported = import_model(
         state,
         source=project,
-        name=model or (card.model if card is not None else None),
+        name=name,
         args={**(card.args if card is not None else {}), **sections["model"]},
         input_args={**(card.input if card is not None else {}), **sections["input"]},
         recipe=recipe,
-        class_names=None if labels is None else read_class_names(labels),
+        class_names=read_class_names(Path(labels)) if labels is not None and named is None else None,
+        labels=named,
+        description=read_description(path.parent) if project == "transformers" and card is None else None,
     )
     _refuse_faults(imported.match.faults, path, imported.model.name)
     build_input(imported.record["input"])  # an invalid input spec raises before the file is written
     write_safetensors(out, record=imported.record, class_names=imported.class_names, model=imported.model.state_dict())
     _report(imported, path, out, project)
-    if labels is None and imported.class_names:
-        say("classes are named by their numbers; give --labels FILE to name them")
+    if imported.class_names and imported.class_names[0] == "0":
+        say("classes are named by their numbers; give --labels FILE, or a data set such as kinetics400")
     if card is not None:
         say(f"published score: {card.published} (not reproduced here)")
 
@@ -176,6 +193,38 @@ def _card(file: str) -> Card | None:
     if not card.is_usable():
         raise ConfigError(f"{card.name}: this version has no model '{card.model}'; see `videozoo list models`")
     return card
+
+
+def _label_set(labels: str | None, card: Card | None) -> LabelSet | None:
+    """Returns the label set of this name, by default that of the card; None for a file."""
+    from videozoo.weights.label_sets import LABEL_SETS, label_set
+
+    if labels is None:
+        return label_set(card.labels) if card is not None and card.labels is not None else None
+    return None if labels not in LABEL_SETS and (Path(labels).exists() or Path(labels).suffix) else label_set(labels)
+
+
+def _layout(
+    state: Mapping[str, np.ndarray], file: str, *, source: str | None, model: str | None, recipe: str | None
+) -> tuple[str, str | None]:
+    """Returns the project that wrote a file and the model in it; the tensors show them where they are not given.
+
+    Raises:
+        ConfigError: neither the arguments nor the tensors tell the project.
+    """
+    from videozoo.errors import ConfigError
+    from videozoo.weights.keymap import find_layout
+
+    if source is not None and (model is not None or recipe is not None):
+        return source, model
+    found = find_layout(state, source=source, model=model)
+    if len(found) == 1:
+        return found[0][0], found[0][1] if recipe is None else model
+    if source is None:
+        raise ConfigError(
+            f"import: cannot tell which project {file} comes from; give --source {'|'.join(s.value for s in Source)}"
+        )
+    return source, model
 
 
 def _read(file: str, card: Card | None, *, refresh: bool) -> tuple[Path, dict[str, np.ndarray]]:

@@ -190,10 +190,11 @@ def parameter_groups(
     """Groups the trainable parameters of a task by learning rate and decay.
 
     Rules match the model's parameter names. The first match wins, `rules` before the model's own. A rule's decay
-    also applies to norms and biases. The schedule multiplies `base_lr` of a group.
+    also applies to norms and biases. The schedule multiplies `base_lr` of a group. Parameters of a rule with
+    `lr_scale=0` are frozen and are in no group.
 
     Raises:
-        ConfigError: one of `rules` matches no parameter.
+        ConfigError: one of `rules` matches no parameter, or all parameters are frozen.
     """
     norm_params = {id(p) for module in task.modules() if _is_norm(module) for p in module.parameters(recurse=False)}
     # a task may hold a second network like its model; the same rules apply to its parameters
@@ -207,10 +208,15 @@ def parameter_groups(
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, p in named:
         rule = next((r for r in [*rules, *task.model.param_rules] if re.search(r.match, name)), ParamRule(match=""))
+        if rule.lr_scale == 0:
+            p.requires_grad_(False)
+            continue
         is_norm = id(p) in norm_params
         spared = (is_norm and not norms) or (not is_norm and not biases and name.endswith("bias"))
         decay = rule.weight_decay if rule.weight_decay is not None else 0.0 if spared else weight_decay
         groups.setdefault((rule.lr_scale, decay), []).append(p)
+    if not groups:
+        raise ConfigError("optim.groups: lr_scale 0 freezes all parameters; leave out the classifier (head) at least")
     return [
         {"params": params, "lr": lr * scale, "base_lr": lr * scale, "weight_decay": decay}
         for (scale, decay), params in groups.items()

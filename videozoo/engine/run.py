@@ -225,6 +225,8 @@ def load_weights(task: Task, saved: Checkpoint) -> list[str]:
     """
     ours = task.model.state_dict()
     missing = sorted(ours.keys() - saved.model.keys())
+    new = [key for key in missing if not saved.class_names and key.startswith(tuple(task.model.classifier_parts))]
+    missing = [key for key in missing if key not in new]
     unknown = sorted(saved.model.keys() - ours.keys())
     head = sorted(k for k in ours.keys() & saved.model.keys() if ours[k].shape != saved.model[k].shape)
     wrong = [] if len(saved.class_names) != len(task.class_names) else head
@@ -240,6 +242,8 @@ def load_weights(task: Task, saved: Checkpoint) -> list[str]:
         )
     task.model.load_state_dict({k: v for k, v in saved.model.items() if k not in head}, strict=False)
     lines = [f"starting with the weights of {saved.path} (step {saved.step})"]
+    if new:
+        lines.append(f"at random, because {saved.path} is an encoder without a classifier: {some_of(new)}")
     if head:
         lines.append(
             f"left out, because the number of classes changed from {len(saved.class_names)} to "

@@ -29,6 +29,7 @@ class VideoModel(nn.Module):
         segment_frames: consecutive frames per segment, for models whose clips consist of segments.
         open_blocks: whether `forward` calls the submodules of its blocks instead of the blocks.
         usual_recipe: the recipe that gives imported weights their input and averaging; sizes come from the model.
+        classifier_parts: how the names of the classifier's parameters begin; weights of an encoder alone lack them.
         param_rules: parameters with their own learning rate or weight decay, from the model's paper.
     """
 
@@ -40,6 +41,7 @@ class VideoModel(nn.Module):
     segment_frames: int = 1
     open_blocks: bool = False
     usual_recipe: str = "k400/tsm_r50_8f"
+    classifier_parts: Sequence[str] = ("head.",)
     param_rules: Sequence[ParamRule] = ()
 
     def forward_features(self, x: Float[Tensor, "b ..."]) -> Float[Tensor, "b d"]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videozoo.errors import WeightsError, did_you_mean, require
+from videozoo.weights.backbone_cards import BACKBONE_CARDS
+from videozoo.weights.card import Card
 from videozoo.weights.download import Progress, fetch
 
 if TYPE_CHECKING:
@@ -18,50 +19,6 @@ __all__ = ["CARDS", "Card", "find_card", "load_card"]
 
 V2 = "https://videotag.bj.bcebos.com/"
 V1 = "https://paddlemodels.bj.bcebos.com/"
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """One published weight file.
-
-    name: "model.variant".
-    source: the project, as `weights.convert` takes it.
-    urls: addresses of the file; the first that answers is used.
-    args: model arguments; `weights.conventions` adds those that the source requires.
-    input: fields that differ from the model's usual input spec.
-    published: the published score with its protocol; not reproduced by videozoo.
-    sha256: hash of the file; None if unpublished: then the hash of the first download is stored.
-    """
-
-    name: str
-    source: str
-    urls: tuple[str, ...]
-    published: str
-    args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    license: str = "Apache-2.0"
-    sha256: str | None = None
-
-    @property
-    def model(self) -> str:
-        return self.name.partition(".")[0]
-
-    @property
-    def file_name(self) -> str:
-        """The name in the cache: card name and published file name, since several cards have the same file name."""
-        return f"{self.name}-{self.urls[0].rpartition('/')[2]}".replace("*", "x")
-
-    def is_usable(self) -> bool:
-        """Returns whether this version has the model; imports nothing heavy."""
-        from videozoo.models.registry import models
-
-        return self.model in models.names()
-
-    def new_model(self) -> VideoModel:
-        """Returns the model without its weights, with the arguments that the source requires."""
-        from videozoo.weights.conventions import fitting_model
-
-        return fitting_model(self.model, self.args, source=self.source)[0]
 
 
 def find_card(name: str) -> Card:
@@ -100,15 +57,15 @@ def load_card(name: str, *, progress: Progress | None = None, refresh: bool = Fa
         MissingPackageError: torch is not installed.
     """
     require("torch", extra="torch", purpose=f"weights {name}")
-    from videozoo.weights.importer import convert
+    from videozoo.weights.importer import convert, read_foreign
 
     card = find_card(name)
     if not card.is_usable():
         raise WeightsError(f"weights '{name}': this version has no model '{card.model}'; see `videozoo list models`")
-    model = card.new_model()
     path = download(card, progress=progress, refresh=refresh)
     with in_cache():
-        return convert(model, path, source=card.source).eval()
+        state = read_foreign(path)
+        return convert(card.new_model(state), state, source=card.source).eval()
 
 
 def _v2(name: str, place: str, published: str, **more: Any) -> Card:
@@ -292,5 +249,6 @@ CARDS: Mapping[str, Card] = {
         ),
         _v1("ets.activitynet_2020", "video_caption/ETS.pdparams", "ActivityNet Captions METEOR 9.8"),
         _v1("tall.tacos_2020", "video_grounding/TALL.pdparams", "TACoS R@1 0.13, R@5 0.24, at IoU 0.5"),
+        *BACKBONE_CARDS,
     )
 }

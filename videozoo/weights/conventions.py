@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import create_model
-from videozoo.weights.keymap import ports
+from videozoo.weights.keymap import Tensors, ports
 
-__all__ = ["args_from_names", "bias_prefix", "dropout_at_inference", "fitting_model", "needed_args"]
+__all__ = ["args_from_state", "bias_prefix", "dropout_at_inference", "fitting_model", "needed_args"]
 
 
 def needed_args(model: VideoModel, *, source: str) -> dict[str, Any]:
@@ -27,10 +27,10 @@ def fitting_model(name: str, args: Mapping[str, Any], *, source: str) -> tuple[V
     return (create_model(name, **{**args, **added}) if added else model), added
 
 
-def args_from_names(names: Iterable[str], *, source: str, model: str) -> dict[str, Any]:
-    """Returns the arguments of `model` that follow from the names of `source`'s tensors; mostly none."""
+def args_from_state(state: Tensors, *, source: str, model: str) -> dict[str, Any]:
+    """Returns the arguments of `model` that follow from the names and shapes of `source`'s tensors."""
     port = ports(source).get(model)
-    return {} if port is None or port.read_names is None else dict(port.read_names(list(names)))
+    return {} if port is None or port.read_state is None else dict(port.read_state(state))
 
 
 # ---- conventions of more than one project ----------------------------------------------------------------

@@ -11,9 +11,11 @@ from videozoo.config.recipe import Recipe, load_recipe
 from videozoo.errors import ConfigError, WeightsError
 from videozoo.models.model import VideoModel
 from videozoo.models.registry import models, sizes_of_input
-from videozoo.weights.conventions import args_from_names, fitting_model
+from videozoo.weights.conventions import args_from_state, fitting_model
 from videozoo.weights.importer import Match, count_classes, match
 from videozoo.weights.keymap import Tensors, ports
+from videozoo.weights.label_sets import LabelSet
+from videozoo.weights.transformers import Description
 
 __all__ = ["ImportedModel", "import_model", "usual_input"]
 
@@ -48,6 +50,8 @@ def import_model(
     input_args: Mapping[str, Any] | None = None,
     recipe: str | None = None,
     class_names: Sequence[str] | None = None,
+    description: Description | None = None,
+    labels: LabelSet | None = None,
 ) -> ImportedModel:
     """Builds a model and fills it from another project's `state`; check `match.faults` of the result.
 
@@ -58,13 +62,21 @@ def import_model(
             from the project's known conventions.
         input_args: fields of the input spec; they override the recipe's or the model's usual ones.
         recipe: the recipe whose sections are recorded; None records the defaults.
-        class_names: names of the outputs; None numbers them.
+        class_names: names of the outputs; None takes those of `description`, or numbers them.
+        labels: the data set of the classes; of a classifier with more classes, only its outputs are kept.
+        description: what the configuration beside the weights states; `args` and `input_args` override it.
 
     Raises:
         ConfigError: the model, an argument or the recipe does not exist.
         WeightsError: the project has no such model, or the number of class names is wrong.
     """
     loaded = _load_last_step(recipe) if recipe is not None else None
+    if description is not None:
+        described = {key: value for key, value in description.args.items() if key not in (args or {})}
+        input_args = {**description.input, **(input_args or {})}
+        class_names = class_names or description.class_names or None
+    else:
+        described = {}
     sections = {key: dict(value) for key, value in loaded.sections.items()} if loaded is not None else {}
     model_args = {**sections.get("model", {}), **(args or {})}
     name = _model_name(name, model_args.pop("name", None), recipe)
@@ -74,23 +86,28 @@ def import_model(
         model_args["pretrained"] = None
     if loaded is not None:
         model_args = {**sizes_of_input(name, {**sections.get("input", {}), **(input_args or {})}), **model_args}
-    from_names = args_from_names(state, source=source, model=name)
-    from_names = {key: value for key, value in from_names.items() if key not in model_args}
-    has_classes = "num_classes" in takes
+    from_state = {**args_from_state(state, source=source, model=name), **described}
+    from_state = {key: value for key, value in from_state.items() if key not in model_args}
+    has_classes, rows = "num_classes" in takes, None
     sized = {"num_classes": 1} if has_classes else {}
-    model, added = fitting_model(name, {**sized, **model_args, **from_names}, source=source)
-    added = {**from_names, **added}
+    model, added = fitting_model(name, {**sized, **model_args, **from_state}, source=source)
+    added = {**from_state, **added}
+    added.pop("num_classes", None)
     names = tuple(class_names or ())  # of segments or sentences, for a model without classes
     if has_classes:
         num_classes = count_classes(model, state, source=source) or stated_classes or 0
         if loaded is None and stated_classes not in (None, num_classes):
             raise WeightsError(f"num_classes={stated_classes}: the weights have {num_classes} classes; leave it out")
-        if num_classes:
+        if num_classes or from_state.get("num_classes") == 0:
             model.reset_classifier(num_classes)
-        names = _class_names(class_names, num_classes)
+        rows = None if labels is None else labels.rows_of(num_classes)
+        names = _class_names(class_names if labels is None else None if rows else labels.class_names, num_classes)
     found = match(model, state, source=source)
     if not found.faults:
         model.load_state_dict(found.tensors, strict=False)
+    if labels is not None and rows is not None:
+        _keep_rows(model, rows)
+        names = labels.class_names
     if "input" in sections:
         usual = sections["input"]
     else:
@@ -99,6 +116,13 @@ def import_model(
         sections.setdefault("task", {"name": "classify", "average": average})
     sections |= {"model": {"name": name, **model_args, **added}, "input": {**usual, **(input_args or {})}}
     return ImportedModel(model.eval(), found, _record(sections, loaded), names, added)
+
+
+def _keep_rows(model: Any, rows: Sequence[int]) -> None:
+    """Keeps these outputs of a linear classifier, in this order."""
+    weight, bias = model.head.weight.detach()[list(rows)], model.head.bias.detach()[list(rows)]
+    model.reset_classifier(len(rows))
+    model.head.load_state_dict({"weight": weight, "bias": bias})
 
 
 def _load_last_step(recipe: str) -> Recipe:

@@ -26,6 +26,16 @@ from videozoo.weights.torch_file import TORCH_DAMAGE, TorchFileRefused, is_legac
 __all__ = ["SOURCES", "Match", "convert", "count_classes", "key_map", "match", "read_foreign"]
 
 LONGEST_HEADER = 100_000_000  # of a safetensors file, in bytes
+WRAPPERS = (
+    "state_dict",
+    "model_state",
+    "model",
+    "module",
+    "ema_encoder",
+    "target_encoder",
+    "encoder",
+    "classifiers",
+)
 NOT_FINITE = "with values that are not finite"
 
 Model = TypeVar("Model", bound=VideoModel)
@@ -158,12 +168,21 @@ def read_foreign(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise _unreadable(path, error) from error
     else:
         state = unpickle_arrays(path)
-    for wrapper in ("state_dict", "model_state", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
+    state = _unwrapped(state)
     if isinstance(state, Mapping) and isinstance(state.get("blobs"), Mapping):
         raise WeightsError(f"{path}: is a Caffe2 file, which is not supported; give the model's PyTorch weights")
     return _arrays(state, where=str(path))
+
+
+def _unwrapped(state: Any) -> Any:
+    """Returns the tensors inside of training checkpoints, averaged ones before others."""
+    for wrapper in WRAPPERS:
+        inner = state.get(wrapper) if isinstance(state, Mapping) else None
+        if wrapper == "classifiers" and isinstance(inner, list) and inner:
+            inner = inner[0]  # the published files hold one, the best
+        if isinstance(inner, Mapping):
+            state = inner
+    return state
 
 
 class _Inert:

@@ -11,9 +11,19 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-__all__ = ["SOURCES", "Convention", "KeyMap", "Port", "Rename", "Tensors", "ports"]
+__all__ = ["SOURCES", "Convention", "KeyMap", "Port", "Rename", "Tensors", "find_layout", "ports"]
 
-SOURCES = ("mit_tsm", "mmaction2", "paddlevideo", "paddlevideo1", "pyslowfast", "timesformer")
+SOURCES = (
+    "mit_tsm",
+    "mmaction2",
+    "paddlevideo",
+    "paddlevideo1",
+    "pyslowfast",
+    "timesformer",
+    "transformers",
+    "videomae",
+    "vjepa2",
+)
 
 Convention = Callable[[Any], Mapping[str, Any]]
 """From a model to the arguments that it lacks to compute as the project's network does; mostly none."""
@@ -83,13 +93,15 @@ class Port:
 
     key_map: from a built model to the map of its tensors' names.
     conventions: differences in computation that do not show in the tensors.
-    read_names: from its tensors' names to model arguments that follow from the names alone.
+    read_state: from its tensors to model arguments that follow from their names and shapes.
+    recognizes: whether tensors have this layout; None if the layouts of other models have the same names.
     input: fields of its input that differ from the model's usual recipe.
     """
 
     key_map: Callable[[Any], KeyMap]
     conventions: Sequence[Convention] = ()
-    read_names: Callable[[Sequence[str]], Mapping[str, Any]] | None = None
+    read_state: Callable[[Tensors], Mapping[str, Any]] | None = None
+    recognizes: Callable[[Tensors], bool] | None = None
     input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -99,6 +111,16 @@ def ports(source: str) -> Mapping[str, Port]:
         return {}
     found: Mapping[str, Port] = importlib.import_module(f"videozoo.weights.{source}").PORTS
     return found
+
+
+def find_layout(state: Tensors, *, source: str | None = None, model: str | None = None) -> list[tuple[str, str]]:
+    """Returns the (source, model) pairs whose layout `state` has, among those of `source` and `model` if given."""
+    return [
+        (project, name)
+        for project in ([source] if source is not None else SOURCES)
+        for name, port in ports(project).items()
+        if model in (None, name) and port.recognizes is not None and port.recognizes(state)
+    ]
 
 
 def _renamed(name: str, renames: Sequence[Rename]) -> str:

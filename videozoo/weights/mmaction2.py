@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ HALF_NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
 IMAGENET_NORM = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
-def _bare_laterals(names: Sequence[str]) -> Mapping[str, Any]:
+def _bare_laterals(names: Iterable[str]) -> Mapping[str, Any]:
     has_laterals = any("_lateral.conv." in name for name in names)
     return {"lateral_norm": False} if has_laterals and not any("_lateral.bn." in name for name in names) else {}
 
@@ -122,7 +122,7 @@ PORTS: Mapping[str, Port] = {
     "slowfast": Port(
         slowfast,
         conventions=(_strided_frames, _whole_frame),
-        read_names=_bare_laterals,
+        read_state=_bare_laterals,
         input=IMAGENET_NORM,
     ),
     "timesformer": Port(timesformer, input=HALF_NORM),

@@ -1,0 +1,341 @@
+"""Backbones with published weights, each compared with its reference class in every layout of its weight files.
+
+    python -m tests.parity.backbones                    # at published size: error, parameters, seconds; a table
+    python -m tests.parity.backbones --clones FOLDER    # beside the authors' own code, cloned into FOLDER/<repository>
+
+The reference classes are those of `transformers`, `timm` and `torchvision`, with parameters drawn at random. Layouts of
+the authors' own code are written here from those classes, name by name.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videozoo.weights.import_model import import_model
+from videozoo.weights.keymap import find_layout
+from videozoo.weights.transformers import Description
+
+NUM_CLASSES = 11
+TOLERANCE = 1e-5
+TINY, FULL = "tiny", "published"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A reference network and its weights in one layout.
+
+    scores: from the network and clips [b t c h w] to what `ours` gives for them.
+    ours: the method of our model that is compared.
+    args: model arguments that the layout does not tell and a user gives.
+    """
+
+    model: str
+    size: str
+    layout: str
+    source: str
+    network: nn.Module
+    state: Mapping[str, Tensor]
+    scores: Callable[[nn.Module, Tensor], Tensor]
+    args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    description: Description | None = None
+    ours: str = "forward"
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.size}, {self.layout}"
+
+
+@torch.no_grad()
+def randomise(net: nn.Module) -> nn.Module:
+    random = torch.Generator().manual_seed(0)
+    for name, value in net.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        if name.endswith("running_var") or (value.ndim == 1 and name.endswith("weight")):
+            value.uniform_(0.5, 1.5, generator=random)
+        elif value.ndim > 1 and not re.search(r"(embed|embeddings|token|tokens|bias_table)$", name):
+            value.normal_(0, value[0].numel() ** -0.5, generator=random)
+        else:
+            value.normal_(0, 0.1, generator=random)
+    return net.eval()
+
+
+def logits(net: nn.Module, clips: Tensor) -> Tensor:
+    return net(clips).logits
+
+
+@torch.no_grad()
+def compare(case: Case, *, batch: int = 2) -> dict[str, Any]:
+    """Imports the case's weights as a user would, and compares the scores of the same clips."""
+    arrays = {name: value.detach().numpy() for name, value in case.state.items()}
+    assert find_layout(arrays) == [(case.source, case.model)], find_layout(arrays)
+    imported = import_model(arrays, source=case.source, name=case.model, args=case.args, description=case.description)
+    assert not imported.match.faults, imported.match.faults
+    model = imported.model
+    clips = torch.randn(batch, *model.input_shape, generator=torch.Generator().manual_seed(1))
+    expected = case.scores(case.network, clips)
+    start_s = time.perf_counter()
+    found = getattr(model, case.ours)(clips)
+    seconds = time.perf_counter() - start_s
+    assert found.shape == expected.shape, (found.shape, expected.shape)
+    return {
+        "case": str(case),
+        "max_rel_err": float((found - expected).abs().max() / expected.abs().max()),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters_of_reference": sum(p.numel() for p in case.network.parameters()),
+        "forward_s": round(seconds / batch, 2),
+        "added_args": dict(imported.added_args),
+    }
+
+
+# ---- V-JEPA 2 --------------------------------------------------------------------------------------------
+
+VJEPA2 = {
+    TINY: {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "crop_size": 64,
+        "frames_per_clip": 4,
+        "num_pooler_layers": 2,
+    },
+    "L": {"frames_per_clip": 16},
+}
+
+
+def vjepa2(size: str) -> Iterator[Case]:
+    from transformers import VJEPA2Config, VJEPA2ForVideoClassification
+
+    config = VJEPA2Config(num_labels=NUM_CLASSES, pred_num_hidden_layers=1, **VJEPA2[size])
+    net = randomise(VJEPA2ForVideoClassification(config))
+    state = net.state_dict()
+    description = describe(config)
+    yield Case("vjepa2", size, "transformers", "transformers", net, state, logits, description=description)
+    encoder = {name.removeprefix("vjepa2."): value for name, value in state.items() if name.startswith("vjepa2.")}
+
+    def tokens(net: nn.Module, clips: Tensor) -> Tensor:
+        found = net.vjepa2(clips, skip_predictor=True).last_hidden_state
+        t, px = config.frames_per_clip // config.tubelet_size, config.crop_size // config.patch_size
+        return found.transpose(1, 2).unflatten(2, (t, px, px))
+
+    yield Case(
+        "vjepa2",
+        size,
+        "transformers, encoder alone",
+        "transformers",
+        net,
+        encoder,
+        tokens,
+        description=description,
+        ours="forward_maps",
+    )
+    original = copy.deepcopy(net)
+    for module in original.pooler.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 1e-5
+    args = {"crop_px": config.crop_size, "num_frames": config.frames_per_clip, "pooler_depth": config.num_pooler_layers}
+    if size == TINY:
+        args |= {"num_heads": 2, "pooler_heads": 2}
+    yield Case("vjepa2", size, "authors', with a classifier", "vjepa2", original, meta_vjepa2(state), logits, args=args)
+
+
+def describe(config: Any) -> Description:
+    """What our reader takes from the configuration that `transformers` writes."""
+    import tempfile
+    from pathlib import Path
+
+    from videozoo.weights.transformers import read_description
+
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        found = read_description(Path(folder))
+    assert found is not None
+    return found
+
+
+META_NAMES = [
+    (r"^vjepa2\.encoder\.layer\.", "module.backbone.blocks."),
+    (r"^vjepa2\.encoder\.embeddings\.patch_embeddings\.", "module.backbone.patch_embed."),
+    (r"^vjepa2\.encoder\.layernorm\.", "module.backbone.norm."),
+    (r"^pooler\.", "module.pooler."),
+    (r"^classifier\.", "module.linear."),
+    (r"self_attention_layers", "blocks"),
+    (r"cross_attention_layer", "cross_attention_block"),
+    (r"layer_norm", "norm"),
+    (r"\.(self_attn|attention)\.", ".attn."),
+    (r"\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.cross_attn\.q_proj\.", ".xattn.q."),
+    (r"\.cross_attn\.", ".xattn.kv."),
+    (r"\.(q|k|v)(_proj|uery|ey|alue)\.", r".\1."),
+]
+
+
+def meta_vjepa2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of `VJEPA2ForVideoClassification` by the names in the authors' files, an encoder and a classifier."""
+    kept = {name: value for name, value in state.items() if not name.startswith("vjepa2.predictor")}
+    found = fused(renamed(kept, META_NAMES), "attn", ("q", "k", "v"), "qkv")
+    return {"module.backbone.pos_embed": torch.zeros(1, 3, 4)} | fused(found, "xattn.kv", ("k", "v"), "")
+
+
+def renamed(state: Mapping[str, Tensor], renames: list[tuple[str, str]]) -> dict[str, Tensor]:
+    found = {}
+    for name, value in state.items():
+        for pattern, to in renames:
+            name = re.sub(pattern, to, name)
+        found[name] = value
+    return found
+
+
+def fused(state: Mapping[str, Tensor], within: str, parts: tuple[str, ...], whole: str) -> dict[str, Tensor]:
+    """Joins the tensors `within.part` to `within.whole`."""
+    found = {}
+    for name, value in state.items():
+        if not (match := re.search(rf"\.{re.escape(within)}\.({'|'.join(parts)})\.(weight|bias)$", name)):
+            found[name] = value
+        elif match[1] == parts[0]:
+            start = name[: match.start()]
+            joined = [state[f"{start}.{within}.{part}.{match[2]}"] for part in parts]
+            found[f"{start}.{within}.{whole}.{match[2]}".replace("..", ".")] = torch.cat(joined)
+    return found
+
+
+# ---- VideoMAE --------------------------------------------------------------------------------------------
+
+VIDEOMAE = {
+    TINY: {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "image_size": 32,
+        "num_frames": 4,
+    },
+    "S": {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536},
+    "B": {},
+}
+
+
+def videomae(size: str) -> Iterator[Case]:
+    from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
+
+    config = VideoMAEConfig(num_labels=NUM_CLASSES, decoder_num_hidden_layers=1, **VIDEOMAE[size])
+    net = randomise(VideoMAEForVideoClassification(config))
+    state = net.state_dict()
+    description = describe(config)
+    yield Case("videomae", size, "transformers", "transformers", net, state, logits, description=description)
+    older = {re.sub(r"\.(q|v)(?:uery|alue)\.bias$", r".\1_bias", name): value.clone() for name, value in state.items()}
+    yield Case(
+        "videomae", size, "transformers before version 5", "transformers", net, older, logits, description=description
+    )
+    config.use_mean_pooling = False
+    trained = randomise(VideoMAEForPreTraining(config))
+
+    def tokens(net: nn.Module, clips: Tensor) -> Tensor:
+        t, px = config.num_frames // config.tubelet_size, config.image_size // config.patch_size
+        return net.videomae(clips).last_hidden_state.transpose(1, 2).unflatten(2, (t, px, px))
+
+    yield Case(
+        "videomae",
+        size,
+        "transformers, pre-trained",
+        "transformers",
+        trained,
+        trained.state_dict(),
+        tokens,
+        description=description,
+        ours="forward_maps",
+    )
+    original = copy.deepcopy(net)
+    for module in original.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 1e-6
+    args = {"crop_px": config.image_size, "num_frames": config.num_frames}
+    args |= {"num_heads": config.num_attention_heads} if size == TINY else {}
+    yield Case("videomae", size, "authors'", "videomae", original, repo_videomae(older), logits, args=args)
+    prefixed = {f"model.{name}": value for name, value in repo_videomae(older).items()}
+    yield Case("videomae", size, "OpenGVLab's on the hub", "videomae", original, prefixed, logits, args=args)
+
+
+REPO_NAMES = [
+    (r"^videomae\.encoder\.layer\.", "blocks."),
+    (r"^videomae\.embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^classifier\.", "head."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.attention\.attention\.", ".attn."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+]
+
+
+def repo_videomae(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of `VideoMAEForVideoClassification` by the names in the authors' files."""
+    return fused(renamed(state, REPO_NAMES), "attn", ("query", "key", "value"), "qkv")
+
+
+# ---- TimeSformer -----------------------------------------------------------------------------------------
+
+
+def timesformer(size: str) -> Iterator[Case]:
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    tiny = {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 12,
+        "intermediate_size": 96,
+        "image_size": 32,
+        "num_frames": 3,
+    }
+    for attention in ("divided_space_time", "joint_space_time"):  # its "space_only" averages no frames
+        if size != TINY and attention != "divided_space_time":
+            continue
+        sizes = tiny if size == TINY else {}
+        config = TimesformerConfig(num_labels=NUM_CLASSES, attention_type=attention, **sizes)
+        net = randomise(TimesformerForVideoClassification(config))
+        layout = f"transformers, {attention}" if size == TINY else "transformers"
+        yield Case(
+            "timesformer",
+            size,
+            layout,
+            "transformers",
+            net,
+            net.state_dict(),
+            logits,
+            description=describe(config),
+        )
+
+
+FAMILIES: dict[str, tuple[Callable[[str], Iterator[Case]], tuple[str, ...]]] = {
+    "vjepa2": (vjepa2, ("L",)),
+    "videomae": (videomae, ("S", "B")),
+    "timesformer": (timesformer, ("B",)),
+}
+
+
+def main() -> int:
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(2)
+    failed = 0
+    for make, sizes in FAMILIES.values():
+        for size in sizes:
+            for case in make(size):
+                found = compare(case, batch=1)
+                failed += not found["max_rel_err"] <= TOLERANCE
+                print(json.dumps(found), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
