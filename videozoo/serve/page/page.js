@@ -247,6 +247,7 @@ function summary() {
   const best = shown.whole[0];
   if (shown.view.is_timed && !shown.spans.length) return "Nothing was found in this video.";
   if (shown.view.curves.length || !shown.view.is_timed) return best ? `Mostly ${best.text} (${percent(best.score)}).` : "No label.";
+  if (shown.areSentences && shown.spans.length === 1) return shown.spans[0].label;
   return `Found ${counted(shown.spans.length, eventsNoun())}.`;
 }
 

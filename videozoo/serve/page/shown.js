@@ -43,8 +43,9 @@ export class Shown {
   lanes() {
     const byName = new Map();
     for (const span of this.spans) byName.set(span.label, [...(byName.get(span.label) ?? []), span]);
-    const isOne = this.view.curves.length || byName.size > MOST_LANES || [...byName.keys()].some((n) => n.length > LONGEST_NAME);
-    if (isOne) return [{ name: this.view.curves.length || this.areSentences ? this.view.noun : "segments", rows: rowsOf(this.spans) }];
+    const isNoun = this.areSentences || this.view.curves.length;
+    const isOne = isNoun || byName.size > MOST_LANES || [...byName.keys()].some((name) => name.length > LONGEST_NAME);
+    if (isOne) return [{ name: isNoun ? this.view.noun : "segments", rows: rowsOf(this.spans) }];
     return [...byName].map(([name, spans]) => ({ name, rows: rowsOf(spans) }));
   }
 }
