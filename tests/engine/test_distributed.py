@@ -28,7 +28,8 @@ out_dir, plain = Path(sys.argv[1]), sys.argv[2] == "plain"
 args = {"ema_decay": 0.9, "pipeline": ToyPipeline(broken=(3, 4)), "max_bad_share": 0.5}
 if plain:
     args = {"norm": False, "dropout": 0.0}
-with join_world("cpu") as world:
+
+def train(world):
     trainer = make_trainer(out_dir, world=world, steps=int(sys.argv[3]), **args)
     if plain:
         trainer._micro_seed = lambda micro: trainer.step
@@ -36,6 +37,11 @@ with join_world("cpu") as world:
         trainer.restore(checkpoint.read(out_dir / "last.pt"))
     result = trainer.run()
     print("rank", world.rank, result.step, result.stopped_by, result.num_bad, flush=True)
+
+with join_world("cpu") as world:
+    train(world)
+threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+print("threads", [name for name in threads if "gloo" in name], flush=True)
 """
 
 
@@ -75,6 +81,14 @@ def test_two_processes_equal_one_with_the_same_batch(tmp_path, script):
         torch.testing.assert_close(a[name], b[name], rtol=1e-6, atol=1e-6)
     for x, y in zip(*(read_log(tmp_path / n / "log.jsonl") for n in ("one", "two")), strict=True):
         assert x.keys() == y.keys() and x.get("loss", 0) == pytest.approx(y.get("loss", 0), rel=1e-6)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list threads")
+def test_no_thread_of_the_group_is_left(tmp_path, script):
+    """A thread of the group that outlives Python may abort the process after a complete run."""
+    out = finish(torchrun(script, tmp_path / "run", "plain", 3))
+    assert out.count("threads []") == 2, out
 
 
 @pytest.mark.long

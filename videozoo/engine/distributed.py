@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import itertools
 import os
 from collections.abc import Iterator
@@ -81,6 +82,8 @@ def join_world(device: str = "auto", *, where: str = "device") -> Iterator[World
         return
     ours = not dist.is_initialized()
     if ours:
+        import torch.distributed.nn.functional  # imported later, its default arguments would keep the group alive
+
         backend = "nccl" if found.type == "cuda" else "gloo"
         # torchrun's store outlives a process group: a prefix keeps a new group from reading the addresses of an earlier
         # attempt or of an earlier run in this process
@@ -91,6 +94,19 @@ def join_world(device: str = "auto", *, where: str = "device") -> Iterator[World
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=found)
+        if ours and found.type == "cpu":
+            _settle()
     finally:
         if ours:
+            gc.collect()  # the group ends its threads when nothing refers to it; models that are gone still may
             dist.destroy_process_group()
+
+
+def _settle() -> None:
+    """Exchanges nothing, a few times: no thread of the group holds a tensor of Python's afterwards.
+
+    FSDP keeps the group alive. A thread that frees such a tensor while Python ends aborts the process, after a complete
+    run.
+    """
+    for _ in range(4):  # gloo has two threads
+        dist.barrier()

@@ -67,18 +67,31 @@ def train(
     fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
     with join_world(fit.device, where="fit.device") as world:
         resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-        is_new = in_use(out_dir) is None
-        with claimed(out_dir, world=world, resume=resume):
-            trainer = prepare_run(resolve(recipe), out_dir, world=world, resume=resume, init=init, progress=progress)
-            try:
-                if world.is_first:
-                    write_recipe(out_dir, trainer.files.record)
-                with surviving_crashes(_fetchers(trainer), trainer.files, world=world):
-                    return trainer.run(progress=progress)
-            except BaseException:
-                if is_new and trainer.step == 0:
-                    trainer.files.clear()
-                raise
+        return _train(recipe, out_dir, world=world, resume=resume, init=init, progress=progress)
+
+
+def _train(
+    recipe: Recipe,
+    out_dir: Path,
+    *,
+    world: World,
+    resume: bool,
+    init: str | os.PathLike[str] | None,
+    progress: bool,
+) -> RunResult:
+    """Trains as one of the processes of `world`; the trainer, which refers to the process group, is gone afterwards."""
+    is_new = in_use(out_dir) is None
+    with claimed(out_dir, world=world, resume=resume):
+        trainer = prepare_run(resolve(recipe), out_dir, world=world, resume=resume, init=init, progress=progress)
+        try:
+            if world.is_first:
+                write_recipe(out_dir, trainer.files.record)
+            with surviving_crashes(_fetchers(trainer), trainer.files, world=world):
+                return trainer.run(progress=progress)
+        except BaseException:
+            if is_new and trainer.step == 0:
+                trainer.files.clear()
+            raise
 
 
 def prepare_run(
