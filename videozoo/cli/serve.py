@@ -61,14 +61,13 @@ def serve(
 
     SIGTERM and Ctrl-C finish the requests in progress. The log goes to stderr, one JSON object a line.
     """
-    import logging
-
     from videozoo.errors import ConfigError, require
     from videozoo.loading import open_network
 
     for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(package, extra="serve", purpose="serve")
-    from videozoo.serve.server import bound_socket, is_loopback, log_as_json, run_server
+    from videozoo.serve.door import is_loopback
+    from videozoo.serve.server import bound_socket, log_as_json, run_server
     from videozoo.serve.service import Service
     from videozoo.serve.settings import Limits, Settings
 
@@ -84,10 +83,6 @@ def serve(
         for key, place in places.items()
     }
     with Service(networks, settings, allow_code=allow_code or ()) as service:
-        address, number = bound.getsockname()[:2]
-        url = f"http://[{address}]:{number}" if ":" in address else f"http://{address}:{number}"
-        fields = {"url": url, "models": list(service.models)}
-        logging.getLogger("videozoo.serve").info("ready", extra={"fields": fields})
         run_server(service, bound)
 
 

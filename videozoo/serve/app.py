@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import anyio
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -22,7 +21,7 @@ from videozoo.errors import DataError, did_you_mean
 from videozoo.predict.answers import FORMATS
 from videozoo.predict.session import Request as Settled
 from videozoo.serve.door import Door
-from videozoo.serve.files import SentFile, file_below, too_large, too_slow_sender
+from videozoo.serve.files import SentFile, file_below, in_time, too_large
 from videozoo.serve.metrics import CONTENT_TYPE
 from videozoo.serve.pool import Task, too_slow
 from videozoo.serve.refusal import Refusal
@@ -298,27 +297,21 @@ async def _sent_file(service: Service, request: Request) -> AsyncIterator[SentFi
         return
     if length.isdecimal() and int(length[:20]) > limits.size_bytes + JSON_BYTES:
         raise too_large(limits.size_bytes)
-    with service.uploading.one():
-        receiving = service.uploads.receiving(
-            request.stream(), kind, size_bytes=limits.size_bytes, time_s=limits.time_s
-        )
-        file = await receiving.__aenter__()
-    try:
+    async with contextlib.AsyncExitStack() as until_answered:
+        with service.uploading.one():
+            receiving = service.uploads.receiving(
+                request.stream(), kind, size_bytes=limits.size_bytes, time_s=limits.time_s
+            )
+            file = await until_answered.enter_async_context(receiving)
         yield file
-    finally:
-        await receiving.__aexit__(None, None, None)
 
 
 async def _small_body(request: Request, time_s: float) -> bytes:
     body = b""
-    try:
-        with anyio.fail_after(time_s):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > JSON_BYTES:
-                    raise too_large(JSON_BYTES)
-    except TimeoutError:
-        raise too_slow_sender(time_s) from None
+    async for chunk in in_time(request.stream(), time_s):
+        body += chunk
+        if len(body) > JSON_BYTES:
+            raise too_large(JSON_BYTES)
     return body
 
 

@@ -7,8 +7,10 @@ records each request in the log and the metrics.
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,11 +18,12 @@ from typing import Any
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 
 from videozoo.serve.refusal import Refusal
 from videozoo.serve.service import Service
 
-__all__ = ["Door"]
+__all__ = ["Door", "is_loopback"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,7 +31,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 OPEN = ("/healthz", "/readyz", "/", "/page/")  # without a token; the page asks for it
-LOCAL = ("localhost", "127.0.0.1", "[::1]")
 DRAIN_S, DRAIN_BYTES = 3.0, 64 << 20  # read after a refusal, so that the client sees it before the connection ends
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -41,6 +43,16 @@ SECURITY = {
 }
 
 log = logging.getLogger("videozoo.serve")
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether only programs of this machine can reach a host."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class Door:
@@ -59,6 +71,8 @@ class Door:
             await self._app(scope, visit.receive, visit.send)
         except Refusal as refusal:
             await visit.refuse(refusal)
+        except ClientDisconnect:
+            visit.status = 499
         except Exception:  # a fault of this package: the request fails, and the server goes on
             log.exception("request failed", extra={"fields": {"id": visit.id}})
             await visit.refuse(
@@ -75,8 +89,7 @@ class Door:
         """
         token = self._service.settings.token
         if token is None:  # a page of another site must not reach this server by a name that it controls
-            host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
-            if host.lower() not in LOCAL and headers.get("host", "").lower() not in LOCAL:
+            if not is_loopback(re.sub(r":\d*$", "", headers.get("host", ""))):
                 raise Refusal(421, "host", "host: this server answers for localhost only; start it with --token")
             if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
                 raise Refusal(403, "host", "origin: this server answers no other site; start it with --token")
@@ -143,7 +156,8 @@ class _Visit:
                 headers.setdefault(name, value)
             headers.setdefault("Cache-Control", "no-store")
             if self.status >= 400 and not self._is_read:
-                await self._drain()
+                if self.status != 408:  # of a sender that is too slow already
+                    await self._drain()
                 headers["Connection"] = "close"
         await self._send(message)
 

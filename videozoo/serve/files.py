@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,9 +19,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from videozoo.serve.refusal import Refusal
 from videozoo.terminal import escaped
 
-__all__ = ["SentFile", "UploadFolder", "file_below", "too_large", "too_slow_sender"]
+__all__ = ["SentFile", "UploadFolder", "file_below", "in_time", "too_large"]
 
 FIELD = "file"
+LEAST_BYTES_PER_S = 250_000  # of a body, after the first seconds
 FORM_BYTES = 64 << 10  # of the form around the file
 MAX_NAME = 200
 
@@ -49,6 +50,9 @@ class UploadFolder:
     ) -> AsyncIterator[SentFile]:
         """Writes the file of a form to the folder while it arrives, and deletes it when the block ends.
 
+        Args:
+            time_s: for the first bytes; the rest may take longer, see `in_time`.
+
         Raises:
             Refusal: the form has no file or two, or is damaged; the file is too large, or too slow.
         """
@@ -62,19 +66,38 @@ class UploadFolder:
 
 async def _received(chunks: AsyncIterator[bytes], form: _Form, time_s: float) -> SentFile:
     try:
-        with anyio.fail_after(time_s):
-            async for chunk in chunks:
-                form.take(chunk)
-    except TimeoutError:
-        raise too_slow_sender(time_s) from None
+        async for chunk in in_time(chunks, time_s):
+            form.take(chunk)
     finally:
         form.close()
     return form.finished()
 
 
-def too_slow_sender(time_s: float) -> Refusal:
-    """Returns the refusal of a body that takes too long to arrive."""
-    return Refusal(408, "time", f"body: takes longer than {time_s:g} s to arrive; send it faster")
+async def in_time(chunks: AsyncIterator[bytes], time_s: float) -> AsyncIterator[bytes]:
+    """Yields the pieces of a body; the time that it may take grows with its length.
+
+    Raises:
+        Refusal: the sender is too slow.
+    """
+    iterator, ends_s = aiter(chunks), anyio.current_time() + time_s
+    while True:
+        try:
+            with anyio.fail_after(ends_s - anyio.current_time()):
+                chunk = await anext(iterator)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise Refusal(408, "time", "body: arrives too slowly; send it faster, or as a smaller file") from None
+        ends_s += len(chunk) / LEAST_BYTES_PER_S
+        yield chunk
+
+
+@contextlib.contextmanager
+def _damage_refused() -> Iterator[None]:
+    try:
+        yield
+    except FormParserError as error:
+        raise Refusal(400, "form", f"body: is a damaged form ({error}); send multipart/form-data") from None
 
 
 class _Form:
@@ -91,19 +114,18 @@ class _Form:
         self._file: SentFile | None = None
         self._num_bytes, self._total = 0, 0
         self._is_whole = False
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._header_field,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_finished,
-                "on_part_data": self._data,
-                "on_part_end": self._part_end,
-                "on_end": self._end,
-            },
-        )
+        callbacks = {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._data,
+            "on_part_end": self.close,
+            "on_end": self._end,
+        }
+        with _damage_refused():
+            self._parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
 
     def take(self, chunk: bytes) -> None:
         """Takes the next piece of the form.
@@ -114,10 +136,8 @@ class _Form:
         self._total += len(chunk)
         if self._total > self._size_bytes + FORM_BYTES:
             raise too_large(self._size_bytes)
-        try:
+        with _damage_refused():
             self._parser.write(chunk)
-        except FormParserError as error:
-            raise Refusal(400, "form", f"body: is a damaged form ({error}); send multipart/form-data") from None
 
     def finished(self) -> SentFile:
         """Returns the file.
@@ -166,9 +186,6 @@ class _Form:
         if self._num_bytes > self._size_bytes:
             raise too_large(self._size_bytes)
         self._part.write(memoryview(data)[start:end])
-
-    def _part_end(self) -> None:
-        self.close()
 
     def _end(self) -> None:
         self._is_whole = True

@@ -22,7 +22,7 @@ from videozoo.serve.refusal import Refusal
 from videozoo.serve.settings import Limits
 from videozoo.serve.worker import Asked, Card, Job, NetworkKey, work
 
-__all__ = ["Pool", "Task"]
+__all__ = ["Pool", "Task", "Worker", "too_slow"]
 
 START_S = 120.0  # for a worker to start
 END_S = 5.0  # for a worker to end by itself
@@ -65,6 +65,9 @@ class Pool:
     Args:
         batchers: run the networks for the workers.
         observe_restart: called when a worker is replaced.
+
+    Attributes:
+        workers: the workers, one for each thread.
     """
 
     def __init__(
@@ -85,10 +88,10 @@ class Pool:
             modules.append("videozoo.transforms.tensors")
         self._context.set_forkserver_preload(modules)
         self._arguments = (dict(cards), limits, tuple(allow_code))
-        started = [self._start() for _ in range(num_workers)]
-        self._threads = [threading.Thread(target=self._serve, args=(each,), daemon=True) for each in started]
-        for each in started:
-            each.wait_ready()
+        self.workers = [self._start() for _ in range(num_workers)]
+        self._threads = [threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(num_workers)]
+        for worker in self.workers:
+            worker.wait_ready()
         for thread in self._threads:
             thread.start()
 
@@ -103,33 +106,33 @@ class Pool:
         for thread in self._threads:
             thread.join()
 
-    def _start(self) -> _Worker:
+    def _start(self) -> Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=work, args=(theirs, *self._arguments), daemon=True)
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return Worker(process, ours)
 
-    def _serve(self, worker: _Worker) -> None:
-        """Runs one worker after the other; the body of a thread."""
+    def _serve(self, number: int) -> None:
+        """Gives tasks to one worker, or to those that replace it; the body of a thread."""
         while (task := self._tasks.get()) is not None:
             if not task.answer.set_running_or_notify_cancel():
                 continue
+            worker = self.workers[number]
             try:
                 answer = self._answered(worker, task)
             except Refusal as refusal:
                 task.answer.set_exception(refusal)
             except Exception as error:  # a fault of this package: the request fails, and the server goes on
-                log.exception("request failed")
                 worker.kill()
                 task.answer.set_exception(error)
             else:
                 task.answer.set_result(answer)
             if not worker.is_alive:
-                worker = self._replaced()
-        worker.exit_status()
+                self.workers[number] = self._replacement()
+        self.workers[number].exit_status()
 
-    def _replaced(self) -> _Worker:
+    def _replacement(self) -> Worker:
         self._observe_restart()
         while True:
             worker = self._start()
@@ -142,7 +145,7 @@ class Pool:
             else:
                 return worker
 
-    def _answered(self, worker: _Worker, task: Task) -> bytes:
+    def _answered(self, worker: Worker, task: Task) -> bytes:
         """Returns the answer of a worker, which is killed if it does not give one in time.
 
         Raises:
@@ -175,7 +178,7 @@ class Pool:
         except VideoZooError as error:
             return error
 
-    def _crash_of(self, worker: _Worker, name: str) -> Refusal:
+    def _crash_of(self, worker: Worker, name: str) -> Refusal:
         code = worker.exit_status()
         if code < 0:
             return Refusal(415, "video", f"{name}: it crashed the decoder ({signal_name(-code)}); send another file")
@@ -183,12 +186,16 @@ class Pool:
         return Refusal(500, "internal", f"{name}: the server failed; its log has the reason")
 
 
-class _Worker:
+class Worker:
     """A worker process and the connection to it."""
 
     def __init__(self, process: Any, connection: Connection):
         self._process, self._connection = process, connection
         self.is_alive = True
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
 
     def wait_ready(self) -> None:
         """Waits until the worker has started.

@@ -19,17 +19,12 @@ from videozoo.errors import ConfigError
 from videozoo.serve.app import create_app
 from videozoo.serve.service import Service
 
-__all__ = ["JsonLines", "bound_socket", "is_loopback", "log_as_json", "run_server"]
+__all__ = ["JsonLines", "bound_socket", "log_as_json", "run_server"]
 
 HEADERS_S = 10.0  # for the head of a request to arrive
 MAX_CONNECTIONS = 512
 
 log = logging.getLogger("videozoo.serve")
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether only programs of this machine can reach an address."""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -48,6 +43,12 @@ def bound_socket(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{host}:{port}: cannot be used ({reason.lower()}); give another --host or --port") from error
     return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """Returns the URL of a server at a socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run_server(service: Service, bound: socket.socket) -> None:
@@ -83,6 +84,12 @@ class _Server(uvicorn.Server):
             return
         self._service.is_stopping = True
         self._ends_s = time.monotonic() + 2 * self._service.settings.limits.time_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for bound in sockets or ():
+            fields = {"url": url_of(bound), "models": list(self._service.models)}
+            log.info("ready", extra={"fields": fields})
 
     async def on_tick(self, counter: int) -> bool:
         if self._service.is_stopping and (not self._service.num_active or time.monotonic() > self._ends_s):

@@ -147,7 +147,8 @@ def _answer(job: Job, predictors: Mapping[str, Predictor]) -> bytes:
     info = dataclasses.replace(prediction.info, path=job.name)
     prediction = dataclasses.replace(prediction, id=job.name, info=info)
     top = 5 if job.request.top is None else job.request.top
-    answers = Answers(job.model, top=top, min_score=job.request.min_score or 0.0, found=[prediction])
+    min_score = 0.0 if job.finder is not None else job.request.min_score or 0.0
+    answers = Answers(job.model, top=top, min_score=min_score, found=[prediction])
     document = json.loads(answers.text("json"))
     if VIEW in job.formats:
         document["view"] = to_view(answers, prediction)
@@ -173,7 +174,7 @@ def _searched(job: Job, predictor: Predictor) -> Prediction:
     looked = searcher.look(Path(job.path), features=content.features)
     top = 5 if job.request.top is None else job.request.top
     hits = searcher.ask(VideoIndex(mark, (looked,)), job.query or "", top=top)
-    found = Segments(tuple(hit.span for hit in hits))
+    found = Segments(tuple(hit.span for hit in hits if hit.score >= (job.request.min_score or 0.0)))
     return Prediction(job.path, found, content.info, damaged_frames=content.damaged_frames)
 
 
