@@ -45,7 +45,9 @@ def test_models_and_limits(client):
     first, *_, last = said["models"]
     classes = {"num_classes": 4, "class_names": list(NAMES), "timed": False}
     assert first == {"name": "grays", "task": "classify", **classes, "searches": False, "default": True}
-    assert last == {"name": "moments", "task": "ground", **classes, "searches": True, "default": False} | {"timed": True}
+    assert last == {"name": "moments", "task": "ground", **classes, "searches": True, "default": False} | {
+        "timed": True
+    }
     assert said["limits"] == {"size_bytes": 200_000, "duration_s": 20.0, "pixels": 512 * 512}
 
 
