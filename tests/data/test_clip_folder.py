@@ -180,3 +180,15 @@ def test_it_is_built_from_a_recipe(tmp_path):
 def test_a_data_set_checks_itself(tmp_path, records, names, message):
     with pytest.raises(DataError, match=message):
         ClipDataset(names, [ClipRecord(name, tmp_path, labels) for name, labels in records])
+
+
+def test_data_sets_side_by_side_are_noted(tmp_path):
+    """A and B count as classes; their sub-folders may be the classes that were meant."""
+    for place in ("A/run", "A/walk", "B/run", "B/walk"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "x.mp4").touch()
+    (note,) = clip_folder(tmp_path).notes
+    assert note.startswith("the folders A, B count as classes, and each has the sub-folders run, walk; if these are")
+    (tmp_path / "B" / "jump").mkdir()
+    (tmp_path / "B" / "jump" / "x.mp4").touch()
+    assert clip_folder(tmp_path).notes == ()

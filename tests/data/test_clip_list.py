@@ -353,7 +353,7 @@ def test_missing_files_may_be_skipped_and_are_counted(folder):
     dataset = clip_list(file, missing="skip")
     assert found(dataset) == [("a.mp4", (0,), None)]
     assert dataset.class_names == ("0", "1", "2")  # the classes do not depend on what was there
-    assert dataset.notes[0].startswith("left out 2 of 3 entries whose video is missing (root: ")
+    assert dataset.notes[0].startswith("left out 2 of 3 entries without their video (root: ")
     assert dataset.notes[0].endswith("): lines 1, 3")
 
 

@@ -87,7 +87,7 @@ def test_missing_videos_are_an_error_or_counted(tmp_path, csv_file):
     dataset = kinetics_csv(csv_file, videos, missing="skip")
     assert [record.id for record in dataset] == ["--3ouPhoy2A_000020_000030"]
     assert len(dataset.class_names) == 3
-    assert dataset.notes[0].startswith("left out 2 of 3 entries whose video is missing")
+    assert dataset.notes[0].startswith("left out 2 of 3 entries without their video")
 
 
 def test_the_test_set_has_no_labels(tmp_path):

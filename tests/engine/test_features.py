@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +211,19 @@ def test_weights_start_a_run_on_other_features(recipe, tmp_path):
     far = recipe(train="far", val="far")
     train(far, tmp_path / "far", init=tmp_path / "run", progress=False)
     assert checkpoint.read(tmp_path / "far").record["features"]["window_s"] == 2.0
+
+
+def test_extracted_clips_of_class_folders_need_no_recipe(place, tmp_path):
+    for index, clip in enumerate(sorted((place / "clips").glob("*.mp4"))):
+        folder = tmp_path / "clips" / ("near" if index % 2 else "far")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, folder)
+    extractor = load_extractor(place / "run", window_s=1.0, stride_s=0.5, device="cpu")
+    extract_all(extractor, video_ids(sorted((tmp_path / "clips").rglob("*.mp4"))), tmp_path / "f")
+    overrides = ["fit.batch_size=2", "fit.duration=1ep", "fit.tensorboard=false", "fit.device=cpu"]
+    result = train(load_recipe(tmp_path / "f", overrides), tmp_path / "own", progress=False)
+    assert result.scores["num_scored"] == 2
+    predictor = load(tmp_path / "own", device="cpu")
+    assert predictor.class_names == ("far", "near")
+    by_video = predictor(place / "clips" / "1.mp4").labels.scores
+    np.testing.assert_allclose(by_video, predictor(tmp_path / "f" / "1.npz").labels.scores, atol=1e-5)

@@ -375,7 +375,7 @@ def test_a_zip_that_lies_about_its_size(tmp_path):
 def test_no_such_place(tmp_path):
     with pytest.raises(DataError, match=r"nowhere: there is no such file or folder of features; create it with"):
         FeatureStore(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"holds no features \(npz, npy, csv\); run `videozoo extract`"):
+    with pytest.raises(DataError, match=r"holds no features \(npz, npy, csv, parquet, h5\); run `videozoo extract`"):
         FeatureStore(tmp_path)
     (tmp_path / "a.mat").touch()
     with pytest.raises(DataError, match=r"a\.mat: '\.mat' is not a format of features; use npz, npy, csv, parquet"):

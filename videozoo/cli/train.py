@@ -14,7 +14,9 @@ __all__ = ["train"]
 
 
 def train(
-    recipe: str = typer.Argument(help="A packaged recipe's name, a .yaml file, or a folder with one folder per class."),
+    recipe: str = typer.Argument(
+        help="A packaged recipe's name, a .yaml file, or a folder of clips or features with one folder per class."
+    ),
     overrides: list[str] = typer.Argument(None, help="key=value, e.g. optim.lr=0.01"),
     out: Path = typer.Option(..., "--out", "-o", help="The run directory."),
     resume: bool = typer.Option(False, "--resume", help="Continue the run in --out."),

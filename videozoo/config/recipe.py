@@ -69,6 +69,7 @@ SECTIONS = {
 }
 DATA = Section("videozoo.data.registry:datasets", given=("class_names",))
 SPLITS = ("train", "val", "test")
+PACKED_SUFFIXES = (".h5", ".hdf5", ".npz", ".parquet")  # of features that `load_recipe` accepts
 LONGEST_NAME = 100  # of a section or an argument
 
 
@@ -132,7 +133,7 @@ class Recipe:
 
 
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Loads the recipe at a path or with a packaged name, or the default recipe for a folder of class folders.
+    """Loads the recipe at a path or with a packaged name, or the usual recipe for a folder of clips or of features.
 
     The modules in its `uses` are imported. `overrides` are `key=value` with a dotted key; values are YAML:
     `optim.lr=0.01`.
@@ -141,10 +142,10 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: no such recipe, bad YAML, an unknown key, or a module that cannot be imported.
     """
     path = Path(recipe)
-    if os.path.isdir(path):  # noqa: PTH112 (False for names that no file can have)
-        found = _read_yaml(_packaged("finetune"))
-        source = str(path)
-        found["data"] = importlib.import_module("videozoo.data.prepared").data_section(path)
+    packed = path.suffix in PACKED_SUFFIXES and os.path.isfile(path)  # noqa: PTH113 (False for names of no file)
+    if packed or os.path.isdir(path):  # noqa: PTH112
+        name, data = importlib.import_module("videozoo.data.prepared").usual_recipe(path)
+        found, source = {**_read_yaml(_packaged(name)), "data": data}, str(path)
     else:
         file = path if path.suffix in (".yaml", ".yml") else _packaged(str(recipe))
         found, source = _read_yaml(file), str(recipe)

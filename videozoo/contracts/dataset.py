@@ -26,6 +26,7 @@ class Dataset(abc.ABC, Generic[R]):
         multi_label: whether a sample has any number of labels.
         source: the file or folder it was read from.
         notes: samples that were left out or look odd, one sentence each.
+        modalities: names of the arrays in each file of features, if it has several.
         feature_recipe: how stored features were made; None for clips and for features of unknown origin.
         extractor: the weight file that makes the same features of other videos; None where it is not stored.
     """
@@ -36,6 +37,10 @@ class Dataset(abc.ABC, Generic[R]):
     multi_label: bool = False
     source: str = "data set"
     notes: tuple[str, ...] = ()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def feature_recipe(self) -> Mapping[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
+from videozoo.contracts.dataset import Dataset
 from videozoo.contracts.record import Holds, Truth
 from videozoo.errors import ConfigError
 
@@ -37,6 +38,7 @@ class InputSpec(abc.ABC):
         learns_from: the annotations of the records that its training samples carry.
         gives: the keys of a training batch once it is on the device.
         views: the evaluation protocol, "clips x crops".
+        modalities: names of the arrays in a file of features that has several.
     """
 
     recipe_name: ClassVar[str]
@@ -44,6 +46,17 @@ class InputSpec(abc.ABC):
     learns_from: ClassVar[Truth] = "labels"
     gives: ClassVar[frozenset[str]] = frozenset()
     views: str = "1x1"
+    modalities: tuple[str, ...] = ()
+
+    @classmethod
+    def fill_in(cls, given: Mapping[str, Any], records: Dataset[Any]) -> dict[str, Any]:
+        """Returns the fields that a recipe leaves to the training data; the run's record stores them.
+
+        Args:
+            given: the fields in the recipe.
+            records: the training data.
+        """
+        return {}
 
     @abc.abstractmethod
     def train_pipeline(self, *, num_classes: int | None = None) -> Pipeline:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from videozoo.contracts.record import ClipRecord
@@ -12,7 +14,7 @@ from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError, counted
 from videozoo.io.clip_files import is_passed_over
 
-__all__ = ["clip_folder", "split_folder", "subset_folders"]
+__all__ = ["clip_folder", "halves_of", "split_folder", "subset_folders"]
 
 SUBSET_NAMES: dict[Subset, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -80,16 +82,26 @@ def subset_folders(root: Path) -> dict[Subset, Path] | None:
         DataError: only one of the two exists, and `root` has no class folder.
     """
     folders = {folder.name: folder for folder in _folders(root)}
+    halves = halves_of(folders, where=root)
+    return None if halves is None else {subset: folders[name] for subset, name in halves.items()}
+
+
+def halves_of(names: Collection[str], *, where: Path) -> dict[Subset, str] | None:
+    """Returns the folders of both halves among the names of the folders in `where`, or None.
+
+    Raises:
+        DataError: only one of the two exists, and there is no other folder.
+    """
     halves = {
-        subset: next(folders[name] for name in names if name in folders)
-        for subset, names in SUBSET_NAMES.items()
-        if any(name in folders for name in names)
+        subset: next(name for name in known if name in names)
+        for subset, known in SUBSET_NAMES.items()
+        if any(name in names for name in known)
     }
     if len(halves) == 2:
         return halves
-    if len(halves) == len(folders) == 1:
+    if len(halves) == len(names) == 1:
         (half,) = halves.values()
-        raise DataError(f"{root}: holds only {half.name}/; add the other half, or give {half} as the path")
+        raise DataError(f"{where}: holds only {half}/; add the other half, or give {where / half} as the path")
     return None
 
 
@@ -120,7 +132,22 @@ def _read(
     if others:
         names = [file.relative_to(root).as_posix() for file in others]
         notes.append(f"left out {counted(len(others), 'file')}, neither video nor frame: {some_of(sorted(names))}")
-    return records, classes, notes
+    return records, classes, notes + _same_folders(records)
+
+
+def _same_folders(records: Sequence[ClipRecord]) -> list[str]:
+    """Returns a note if all classes have the same two or more sub-folders, as several data sets in one folder have."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        name, *folders = Path(record.id).parts[:-1]
+        below[name].update(folders[:1])
+    names, inner = sorted(below), sorted(next(iter(below.values())))
+    if len(below) < 2 or len(inner) < 2 or any(folders != set(inner) for folders in below.values()):
+        return []
+    return [
+        f"the folders {some_of(names)} count as classes, and each has the sub-folders {some_of(inner)}; "
+        "if these are the classes, put the clips of each class into one folder, or train on one of the folders"
+    ]
 
 
 def _folders(root: Path) -> list[Path]:

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 from videozoo.contracts.record import ClipRecord
 from videozoo.data.dataset import ClipDataset, Subset, assemble, check_val_share, half_of
 from videozoo.data.files import check_missing
-from videozoo.data.labels import ClassIndex, ClassNames, class_index, columns_message, is_number, one_column_a_class
+from videozoo.data.labels import ClassIndex, ClassNames, class_index
+from videozoo.data.list_lines import GAP, check_one_label, refuse_header, split_labels, split_path
 from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.io.clip_files import VIDEO_SUFFIXES
@@ -23,16 +24,6 @@ FORMS = {
     False: "a line is 'path label', or 'path num_frames label' for a folder of frames",
     True: "a line is 'path label label ...', or 'path num_frames label ...' for a folder of frames",
 }
-GAP = r"[\s,;]+"
-SEPARATORS = " \t,;"
-# fmt: off
-HEADINGS = frozenset({
-    "action", "category", "class", "class_id", "class_index", "class_name", "classes", "clip", "clip_name", "clip_path",
-    "end", "file", "file_name", "file_path", "filename", "filepath", "frame_dir", "frames", "id", "index", "label",
-    "label_id", "labels", "name", "num_frames", "path", "split", "start", "subset", "target", "total_frames", "video",
-    "video_id", "video_name", "video_path", "videos",
-})
-# fmt: on
 
 
 @register_dataset
@@ -72,7 +63,7 @@ def clip_list(
     check_val_share(val_share, where=str(file))
     start = file.parent if root is None else Path(root)
     texts = read_lines(file, kind="list file")
-    _refuse_header(texts, start=start)
+    refuse_header(texts, start=start, noun="a clip")
     lines = [_parse(line, where=where, start=start, multi_label=multi_label) for where, line in texts]
     if not lines:
         raise DataError(f"{file}: the list is empty; {FORMS[multi_label]}")
@@ -114,6 +105,9 @@ def list_line(path: str, labels: tuple[int, ...], *, num_frames: int | None = No
     return " ".join([path, *([] if num_frames is None else [str(num_frames)]), *map(str, labels)])
 
 
+COUNTED = re.compile(rf"(\d+)(?:{GAP}(.*))?")
+
+
 class _Line(NamedTuple):
     where: str
     path: str  # as written
@@ -124,33 +118,21 @@ class _Line(NamedTuple):
 
 
 def _parse(line: str, *, where: str, start: Path, multi_label: bool) -> _Line:
-    path, rest = _split_path(line, multi_label=multi_label)
+    path, rest = split_path(line, multi_label=multi_label, suffixes=VIDEO_SUFFIXES)
     place = _place(start, path)
     is_file = os.path.isfile(place)  # noqa: PTH113 (False for names that no file can have)
     is_folder = os.path.isdir(place)  # noqa: PTH112 (False for names that no file can have)
     if not is_file and not is_folder:
         _refuse_label_first(line, where=where, start=start)
-    counted = _COUNTED.fullmatch(rest)
+    counted = COUNTED.fullmatch(rest)
     num_frames = None
     if is_folder and (counted is None or int(counted[1]) < 1):
         raise DataError(f"{where}: '{path}' is a folder without a number of frames; {FORMS[multi_label]}")
     if counted and (is_folder or (not is_file and counted[2] and place.suffix.lower() not in VIDEO_SUFFIXES)):
         num_frames, rest = int(counted[1]), counted[2] or ""
     if not multi_label:
-        numbers = re.split(GAP, rest)
-        if not rest:
-            raise DataError(f"{where}: '{line}' has no label; {FORMS[False]}")
-        if one_column_a_class(numbers):
-            raise DataError(columns_message(where, numbers))
-        if len(numbers) > 1 and all(map(is_number, numbers)):
-            raise DataError(
-                f"{where}: '{path}' has {len(numbers)} labels ({rest}); {FORMS[False]}, "
-                "and several labels need multi_label=true"
-            )
-        columns = [field.strip() for field in re.split(r"[\t,;]", rest)]
-        if len(columns) > 1 and any(map(is_number, columns)):
-            raise DataError(f"{where}: '{path}' is followed by {len(columns)} columns ({rest}); {FORMS[False]}")
-    labels = [label.strip("\"'") for label in (_split_labels(rest) if multi_label else [rest])]
+        check_one_label(path, rest, line=line, where=where, form=FORMS[False])
+    labels = split_labels(rest, multi_label=multi_label)
     return _Line(where, path, place, is_file or is_folder, num_frames, labels)
 
 
@@ -162,18 +144,6 @@ def _place(start: Path, path: str) -> Path:
     return place
 
 
-def _refuse_header(lines: Sequence[tuple[str, str]], *, start: Path) -> None:
-    """Refuses a first line that names columns.
-
-    Raises:
-        DataError: the first line is a header.
-    """
-    for where, line in lines[:1]:
-        headings = [field.strip("\"'").lower() for field in re.split(GAP, line) if field]
-        if len(headings) > 1 and HEADINGS.issuperset(headings) and not os.path.exists(start / headings[0]):  # noqa: PTH110 (False for names that no file can have)
-            raise DataError(f"{where}: '{line}' is a header, not a clip; remove it, or begin the line with #")
-
-
 def _refuse_label_first(line: str, *, where: str, start: Path) -> None:
     """Refuses a line with its label before its path.
 
@@ -183,32 +153,3 @@ def _refuse_label_first(line: str, *, where: str, start: Path) -> None:
     label, *fields = re.split(GAP, line, maxsplit=1)
     if fields and os.path.exists(_place(start, path := fields[0].strip("\"'"))):  # noqa: PTH110 (False for names that no file can have)
         raise DataError(f"{where}: label '{label}' stands before '{path}'; {FORMS[False]}")
-
-
-_VIDEO = re.compile(rf"(.*(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))}))(?:{GAP}(.*))?", re.IGNORECASE)
-_QUOTED = re.compile(rf"""(["'])(.+?)\1(?:{GAP}(.*))?""")
-_TAB = re.compile(r"([^\t]+)\t(.*)")
-_NUMBERS = {
-    False: re.compile(rf"(.+?){GAP}(-?\d+(?:{GAP}-?\d+)?)"),  # two at most: the path may end with a number
-    True: re.compile(rf"(.+?){GAP}(-?\d+(?:{GAP}-?\d+)*)"),
-}
-_FIRST_GAP = re.compile(rf"(.+?){GAP}(.*)")
-_COUNTED = re.compile(rf"(\d+)(?:{GAP}(.*))?")
-
-
-def _split_path(line: str, *, multi_label: bool) -> tuple[str, str]:
-    """Splits off the path: up to its closing quote, a tab, a video's ending, the last numbers or the first gap."""
-    if quoted := _QUOTED.fullmatch(line):
-        return quoted[2], (quoted[3] or "").strip(SEPARATORS)
-    for form in (_TAB, _VIDEO, _NUMBERS[multi_label], _FIRST_GAP):
-        if match := form.fullmatch(line):
-            return match[1].strip(), (match[2] or "").strip(SEPARATORS)
-    return line, ""
-
-
-def _split_labels(text: str) -> list[str]:
-    """Splits labels: numbers at any separator; names at commas or tabs, or at spaces if there are neither."""
-    fields = [field for field in re.split(GAP, text) if field]
-    if all(map(is_number, fields)) or not re.search(r"[\t,;]", text):
-        return fields
-    return [field.strip() for field in re.split(r"[\t,;]", text) if field.strip()]

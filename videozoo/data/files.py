@@ -46,7 +46,7 @@ def find_stems(folder: Path) -> dict[str, list[Path]]:
 
 
 def check_missing(
-    missing: Sequence[tuple[str, str]], total: int, *, searched: str, advice: str, skip: bool
+    missing: Sequence[tuple[str, str]], total: int, *, searched: str, advice: str, skip: bool, noun: str = "video"
 ) -> list[str]:
     """Returns a note on the entries of a list whose file is missing, given as ("file:line", "no such file ...").
 
@@ -59,12 +59,12 @@ def check_missing(
     source = where.rpartition(":")[0]
     if skip and len(missing) < total:
         lines = some_of([w.rpartition(":")[2] for w, _ in missing])
-        return [f"left out {len(missing)} of {total} entries whose video is missing ({searched}): lines {lines}"]
+        return [f"left out {len(missing)} of {total} entries without their {noun} ({searched}): lines {lines}"]
     also = f" (also lines {some_of([w.rpartition(':')[2] for w, _ in rest])})" if rest else ""
     if skip:
-        raise DataError(f"{source}: all {total} entries lack their video ({searched}); {advice}")
+        raise DataError(f"{source}: all {total} entries lack their {noun} ({searched}); {advice}")
     raise DataError(
-        f"{where}: {problem} ({searched}); {len(missing)} of {total} entries lack their video{also}; "
+        f"{where}: {problem} ({searched}); {len(missing)} of {total} entries lack their {noun}{also}; "
         f"{advice}, or set missing=skip"
     )
 

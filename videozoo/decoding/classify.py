@@ -1,4 +1,4 @@
-"""Labels of clips: soft-max or sigmoid, averaged over views."""
+"""Labels of clips or features: soft-max or sigmoid, averaged over views."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class ClassifyDecoder(Decoder):
         return [Labels(scores=probs, names=self.class_names) for probs in self.probs(outputs["scores"])]
 
     def outputs(self, run: Run, batch: Batch, *, graph: str = "main") -> Outputs:
-        """Returns `scores`, for the graph "features" also `features`; the stored graph takes clips `[n t c h w]`."""
+        """Returns `scores`, for the graph "features" also `features`; a stored graph of clips takes `[n t c h w]`."""
+        if "features" in batch:
+            return run(graph, {name: batch[name] for name in ("features", "mask")})
         video = batch["video"]
         found = run("main", {"video": video.reshape(-1, *video.shape[2:])})
         names = ("features", "scores") if graph == "features" else ("scores",)

@@ -251,9 +251,12 @@ def _given_section(checkpoint: Checkpoint, data: StrPath | None, split: str) -> 
         path = Path(data)
         if not path.exists():
             raise DataError(f"{path}: there is no such folder or list file; correct --data")
+        labeled_features = checkpoint.record.get("data", {}).get(split, {}).get("name") == "features"
         if path.is_file():
-            return {"name": "clip_list", "path": str(path)}
+            return {"name": "features" if labeled_features else "clip_list", "path": str(path)}
         inside = path / split
+        if labeled_features:
+            return {"name": "features", "path": str(inside if inside.is_dir() else path)}
         if not inside.is_dir():
             inside = (subset_folders(path) or {}).get(split, path)  # type: ignore[call-overload]
         return {"name": "clip_folder", "path": str(inside)}

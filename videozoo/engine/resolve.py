@@ -20,7 +20,7 @@ from videozoo.data.registry import datasets
 from videozoo.engine.options import Fit
 from videozoo.engine.sizes import model_sizes
 from videozoo.errors import ConfigError, DataError, WidthError
-from videozoo.tasks.fitting import check_data, check_input
+from videozoo.tasks.fitting import check_data, check_input, check_model
 from videozoo.tasks.registry import tasks
 from videozoo.transforms.input import build_input
 from videozoo.weights import checkpoint
@@ -79,8 +79,11 @@ def resolve(recipe: Recipe) -> ResolvedRun:
     fit: Fit = build(Fit, recipe.section("fit"), where=f"{recipe.source}: fit")
     input_spec = build_input(record["input"])
     check_input(recipe.name_of("task"), input_spec, where=recipe.source)
+    check_model(recipe.name_of("model"), recipe.name_of("task"), input_spec, where=recipe.source)
     records = _build_records(recipe, "train")
     check_data(records, input_spec, where=f"{recipe.source}: data.train")
+    record["input"] |= input_spec.fill_in(recipe.section("input"), records)
+    input_spec = build_input(record["input"])
     class_names = tuple(records.class_names)
     record["model"] |= model_sizes(recipe, input_spec)
     multi_label = records.multi_label

@@ -68,8 +68,20 @@ def write_recipe(out_dir: Path, record: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
-    text = yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(dict(record), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     write_whole_text(out_dir / "recipe.yaml", text, error=ConfigError)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists of numbers in rows, since the mean of features has thousands."""
+
+
+def _list_in_rows(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
+    numbers = all(isinstance(value, int | float) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=numbers)
+
+
+_Dumper.add_representer(list, _list_in_rows)
 
 
 class RunFiles:

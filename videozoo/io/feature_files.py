@@ -1,4 +1,4 @@
-"""File formats of stored features: one npz, npy or csv file per video, or many videos packed in one file.
+"""File formats of stored features: one file per video, or many videos packed in one file.
 
 This module handles arrays by name with metadata; `io.features` interprets them. Files may come from any source, so
 nothing is unpickled.
@@ -13,7 +13,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +27,7 @@ from videozoo.io.whole_file import whole_file
 from videozoo.structured import checked, parse_json, read_json, reading, regular_file, shown
 
 __all__ = [
+    "FILE_SUFFIXES",
     "PACKED_NAMES",
     "SIDECAR",
     "SUFFIXES",
@@ -39,8 +40,9 @@ __all__ = [
     "write_single",
 ]
 
-SUFFIXES = (".npz", ".npy", ".csv")  # of the file of one video
+SUFFIXES = (".npz", ".npy", ".csv")  # of the file of one video, as this package writes it
 HDF5_SUFFIXES = (".h5", ".hdf5")
+FILE_SUFFIXES = (*SUFFIXES, ".parquet", *HDF5_SUFFIXES)  # of every file with features
 PACKED_NAMES = ("features.parquet", "features.h5", "features.hdf5")  # packed files that a folder may hold
 SIDECAR = "features.json"  # metadata of formats that store only numbers
 OPEN_FILES = 16
@@ -94,25 +96,33 @@ class FeatureFile(Protocol):
         """Reads the features of a video; raises DataError if they are damaged."""
 
 
-def open_features(path: Path) -> FeatureFile:
+def open_features(path: Path, tables: Sequence[str] = ()) -> FeatureFile:
     """Opens the features in a folder or a file; reads only names.
 
+    Args:
+        tables: names of the arrays to read from each npz file or HDF5 group; none reads its only table.
+
     Raises:
-        DataError: there are no features, or their format is unknown.
+        DataError: there are no features, or their format is unknown, or it holds one table for each video.
     """
     if os.path.isdir(path):  # noqa: PTH112 (False for invalid names)
         packed = [path / name for name in PACKED_NAMES if (path / name).is_file()]
-        return open_features(packed[0]) if packed else Folder(path)
+        return open_features(packed[0], tables) if packed else Folder(path, tables)
     if not os.path.exists(path):  # noqa: PTH110 (False for invalid names)
         raise DataError(f"{path}: there is no such file or folder of features; create it with `videozoo extract`")
     regular_file(path, kind="file of features")
-    if path.suffix == ".parquet":
-        return Parquet(path)
     if path.suffix in HDF5_SUFFIXES:
-        return HDF5(path)
+        return HDF5(path, tables)
     if path.suffix == ".npz":
         packed_npz = PackedNpz(path)
-        return Single(path) if packed_npz.is_single else packed_npz
+        if packed_npz.is_single or set(tables) & set(packed_npz.ids):
+            return Single(path, tables)
+    if path.suffix in FILE_SUFFIXES and tables:
+        raise DataError(f"{path}: holds one table for each video, not {', '.join(tables)}; leave modalities out")
+    if path.suffix == ".npz":
+        return packed_npz
+    if path.suffix == ".parquet":
+        return Parquet(path) if _is_packed(path) else Single(path)
     if path.suffix in SUFFIXES:
         return Single(path)
     raise DataError(f"{path}: '{path.suffix}' is not a format of features; use npz, npy, csv, parquet or h5")
@@ -122,16 +132,16 @@ def open_features(path: Path) -> FeatureFile:
 
 
 class Folder:
-    """A folder with one npz, npy or csv file per video; an id is the path below the folder without suffix."""
+    """A folder with one file per video; an id is the path below the folder without suffix."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, tables: Sequence[str] = ()):
+        self.path, self.tables = path, tables
         self.shared = read_sidecar(path)
         self._meta: dict[str, dict[str, Any]] = self.shared.pop("videos", {})
         self._files: dict[str, Path] = {}
         for file in sorted(path.rglob("*")):
             below = file.relative_to(path)
-            if file.suffix not in SUFFIXES or any(part.startswith(".") for part in below.parts):
+            if file.suffix not in FILE_SUFFIXES or any(part.startswith(".") for part in below.parts):
                 continue
             id_ = below.with_suffix("").as_posix() if below.suffix else below.as_posix()
             if id_ in self._files:
@@ -139,7 +149,9 @@ class Folder:
             self._files[id_] = file
         if not self._files:
             hint = "; read its .tfrecord files as data set youtube8m" if any(path.glob("*.tfrecord*")) else ""
-            raise DataError(f"{path}: holds no features (npz, npy, csv){hint or '; run `videozoo extract`'}")
+            raise DataError(
+                f"{path}: holds no features (npz, npy, csv, parquet, h5){hint or '; run `videozoo extract`'}"
+            )
         self.ids = tuple(self._files)
         self.form = self._files[self.ids[0]].suffix[1:]
 
@@ -147,15 +159,15 @@ class Folder:
         return str(self._files.get(id_, self.path))
 
     def read(self, id_: str) -> Parts:
-        arrays, meta = read_single(self._files[id_])
+        arrays, meta = read_single(self._files[id_], self.tables)
         return Parts(arrays, {**self.shared, **self._meta.get(id_, {}), **meta})
 
 
 class Single:
     """The file of one video; its id is the file's name."""
 
-    def __init__(self, path: Path):
-        self.path, self.form = path, path.suffix[1:]
+    def __init__(self, path: Path, tables: Sequence[str] = ()):
+        self.path, self.form, self.tables = path, path.suffix[1:], tables
         self.ids: tuple[str, ...] = (path.stem,)
         self.shared = {} if path.suffix == ".npz" else read_sidecar(path.parent)
         self._meta: dict[str, Any] = self.shared.pop("videos", {}).get(path.stem, {})
@@ -164,16 +176,23 @@ class Single:
         return str(self.path)
 
     def read(self, id_: str) -> Parts:
-        arrays, meta = read_single(self.path)
+        arrays, meta = read_single(self.path, self.tables)
         return Parts(arrays, {**self.shared, **self._meta, **meta})
 
 
-def read_single(path: Path) -> Parts:
+def read_single(path: Path, tables: Sequence[str] = ()) -> Parts:
     """Reads the features in the file of one video.
 
     Raises:
-        DataError: the file is missing or damaged, or holds objects other than numbers.
+        DataError: the file is missing or damaged, holds objects other than numbers, or several videos.
     """
+    if path.suffix in HDF5_SUFFIXES:
+        packed = HDF5(path, tables)
+        return packed.read_root() if tables else _only_video(packed, path)
+    if tables and path.suffix != ".npz":
+        raise DataError(f"{path}: holds one table, not {', '.join(tables)}; leave modalities out")
+    if path.suffix == ".parquet":
+        return _only_video(Parquet(path), path) if _is_packed(path) else Parts({"values": _read_parquet(path)}, {})
     if path.suffix == ".csv":
         return Parts({"values": _read_csv(path)}, {})
     with _damage(path):
@@ -183,7 +202,13 @@ def read_single(path: Path) -> Parts:
         with found as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
     meta = _parse(arrays.pop("meta", None), str(path))
-    return Parts(_with_values(arrays, str(path)), meta)
+    return Parts(_chosen(arrays, tables, str(path)), meta)
+
+
+def _only_video(file: FeatureFile, path: Path) -> Parts:
+    if len(file.ids) != 1:
+        raise DataError(f"{path}: holds {len(file.ids)} videos; a file in a folder holds one, so give the file itself")
+    return file.read(file.ids[0])
 
 
 def write_single(path: Path, parts: Parts) -> None:
@@ -210,6 +235,23 @@ def _read_csv(path: Path) -> np.ndarray:
             raise DataError(f"{path}: is empty; {ADVICE}")
         file.seek(0)
         return np.loadtxt(file, np.float32, delimiter=",", skiprows=int(_is_header(first)), ndmin=2)
+
+
+def _is_packed(path: Path) -> bool:
+    """Returns whether a parquet file holds one row per video, as opposed to the rows of one video."""
+    with _damage(path):
+        names = set(_handle(path, _open_parquet).schema_arrow.names)
+    return "id" in names or "values" in names
+
+
+def _read_parquet(path: Path) -> np.ndarray:
+    """Reads the columns of numbers of a parquet file with the rows of one video."""
+    with _damage(path):
+        table = _handle(path, _open_parquet).read()
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+    if text := [name for name, column in columns.items() if column.dtype.kind not in "fiu"]:
+        raise DataError(f"{path}: column {shown(text[0])} holds no numbers; features are columns of numbers")
+    return np.stack(list(columns.values()), axis=1).astype(np.float32)
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -319,8 +361,8 @@ class HDF5:
 
     form = "h5"
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, tables: Sequence[str] = ()):
+        self.path, self.tables = path, tables
         with _damage(path):
             file = _handle(path, _open_hdf5)
             self.shared = _parse(file.attrs.get("videozoo"), str(path))
@@ -338,12 +380,20 @@ class HDF5:
             node = _handle(self.path, _open_hdf5)
             for name in id_.split("/"):
                 node = _own_node(node, name, place)
-            children = [(name, _own_node(node, name, place)) for name in ([] if _is_data_set(node) else node)]
-            found = {name: child for name, child in children if _is_data_set(child)}
-            found = {"values": node} if _is_data_set(node) else _with_values(found, place)
-            arrays = {name: _as_stored(found[name], f"{place}/{name}") for name in ARRAYS if name in found}
-            meta = _parse(node.attrs.get("videozoo"), place)
-        return Parts(arrays, {**self.shared, **meta})
+            return self._read(node, place)
+
+    def read_root(self) -> Parts:
+        """Reads the data sets at the root as the tables of one video."""
+        with _damage(self.path):
+            return self._read(_handle(self.path, _open_hdf5), str(self.path))
+
+    def _read(self, node: Any, place: str) -> Parts:
+        children = [(name, _own_node(node, name, place)) for name in ([] if _is_data_set(node) else node)]
+        found = {name: child for name, child in children if _is_data_set(child)}
+        found = {"values": node} if _is_data_set(node) else _chosen(found, self.tables, place)
+        names = [name for name in (*ARRAYS, *self.tables) if name in found]
+        arrays = {name: _as_stored(found[name], f"{place}/{name}") for name in names}
+        return Parts(arrays, {**self.shared, **_parse(node.attrs.get("videozoo"), place)})
 
 
 def _walk_hdf5(group: Any, prefix: str, where: str, seen: set[Any]) -> Iterator[str]:
@@ -531,11 +581,21 @@ def _as_array(found: Any) -> np.ndarray:
     return found
 
 
+def _chosen(arrays: dict[str, np.ndarray], names: Sequence[str], place: str) -> dict[str, np.ndarray]:
+    """Returns the arrays with these names; without names see `_with_values`."""
+    if missing := [name for name in names if name not in arrays]:
+        raise DataError(
+            f"{place}: has no array {shown(missing[0])}, only {', '.join(arrays) or 'none'}; correct modalities"
+        )
+    return {name: arrays[name] for name in names} if names else _with_values(arrays, place)
+
+
 def _with_values(arrays: dict[str, np.ndarray], place: str) -> dict[str, np.ndarray]:
     """Returns `arrays` with the key `values`: their own, or the only table of another project's file."""
     if "values" in arrays:
         return arrays
     tables = [name for name, array in arrays.items() if array.ndim == 2]
+    tables = tables or [name for name, array in arrays.items() if array.ndim == 1]
     if len(tables) != 1:
         has = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
         raise DataError(f"{place}: holds {has}; features are one array 'values' [t d]")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from typing_extensions import Self
@@ -29,13 +30,15 @@ __all__ = [
     "is_feature_file",
     "quantize",
     "read_features",
+    "side_by_side",
     "sidecar_recipe",
     "to_parts",
     "write_features",
 ]
 
+T = TypeVar("T")
 EXTRACTOR_FILE = "extractor.safetensors"
-FILE_SUFFIXES = (*feature_files.SUFFIXES, ".parquet", *feature_files.HDF5_SUFFIXES)
+MOST_OPENED = 100  # videos tried when looking for the width of the features
 QUANTIZED_RANGE = 4.0  # YouTube-8M: bytes represent -2..2
 
 
@@ -48,12 +51,29 @@ def to_parts(features: Features) -> tuple[Parts, dict[str, Any]]:
     return Parts({name: array for name, array in arrays.items() if array is not None}, meta), shared
 
 
-def from_parts(parts: Parts, *, where: str) -> Features:
+def from_parts(parts: Parts, *, where: str, tables: Sequence[str] = ()) -> Features:
     """Returns the features from the result of `to_parts`, or from another project's file.
+
+    Args:
+        tables: names of the arrays that lie side by side in the features; see `FeatureStore`.
 
     Raises:
         DataError: there is no table of numbers, a value is not finite, or lengths do not agree.
     """
+    if tables:
+        aligned = side_by_side([_as_table(parts.arrays[name], where) for name in tables])
+        return _named(Features, where, values=np.concatenate(aligned, axis=1))
+    return _single_table(parts, where=where)
+
+
+def side_by_side(tables: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns tables `[t d]` of one video with the rows of the first; another length takes its nearest rows in time."""
+    num_rows = len(tables[0])
+    middles = (np.arange(num_rows) + 0.5) / num_rows
+    return [table if len(table) == num_rows else table[(middles * len(table)).astype(int)] for table in tables]
+
+
+def _single_table(parts: Parts, *, where: str) -> Features:
     arrays, meta = parts
     tables = {name: _as_table(arrays[name], where) for name in ("values", "scores", "audio") if name in arrays}
     if "values" not in tables:
@@ -61,15 +81,22 @@ def from_parts(parts: Parts, *, where: str) -> Features:
     stored = meta.get("recipe")
     recipe = FeatureRecipe.from_dict(stored, where=where) if stored is not None else None
     stride_s, offset_s = meta.get("stride_s"), meta.get("offset_s")
+    return _named(
+        Features,
+        where,
+        **tables,
+        stride_s=stride_s,
+        offset_s=offset_s,
+        duration_s=meta.get("duration_s"),
+        class_names=tuple(meta.get("class_names") or ()) if "scores" in tables else (),
+        recipe=recipe,
+    )
+
+
+def _named(make: Callable[..., Features], where: str, **values: Any) -> Features:
+    """Builds features; errors begin with `where`."""
     try:
-        return Features(
-            **tables,
-            stride_s=stride_s,
-            offset_s=offset_s,
-            duration_s=meta.get("duration_s"),
-            class_names=tuple(meta.get("class_names") or ()) if "scores" in tables else (),
-            recipe=recipe,
-        )
+        return make(**values)
     except DataError as error:
         raise DataError(f"{where}: {str(error).removeprefix('features: ')}") from error
 
@@ -78,8 +105,9 @@ class FeatureStore:
     """The stored features of many videos, read on demand; picklable for loader workers.
 
     Args:
-        path: a folder with one npz, npy or csv file per video (or one packed file), or a packed parquet, HDF5 or npz
-            file. An id is the file's path below the folder without its ending, or the key in the packed file.
+        path: a folder with one file per video (or one packed file), or a packed parquet, HDF5 or npz file. An id is
+            the file's path below the folder without its ending, or the key in the packed file.
+        tables: names of several arrays in each npz file or HDF5 group; their rows lie side by side in the features.
 
     Attributes:
         ids: ids of the videos, in order.
@@ -92,9 +120,9 @@ class FeatureStore:
         MissingPackageError: the package for parquet or HDF5 is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
-        self._file = feature_files.open_features(self.path)
+    def __init__(self, path: str | os.PathLike[str], tables: Sequence[str] = ()):
+        self.path, self.tables = Path(path), tuple(tables)
+        self._file = feature_files.open_features(self.path, self.tables)
         self.ids = self._file.ids
         self.form = self._file.form
         self._known = frozenset(self.ids)
@@ -104,17 +132,27 @@ class FeatureStore:
 
     @functools.cached_property
     def recipe(self) -> FeatureRecipe | None:
+        if self.tables:
+            return None
         stored = self._file.shared.get("recipe")
         if stored is not None:
             return FeatureRecipe.from_dict(stored, where=str(self.path))
         if "recipe" in self._file.shared or not self.ids:
             return None
-        return self._features(self.ids[0]).recipe
+        return self._first_features().recipe
 
     @functools.cached_property
     def dim(self) -> int:
         """Width of a row, equal in all files."""
-        return self.recipe.dim if self.recipe is not None else self._features(self.ids[0]).dim
+        return self.recipe.dim if self.recipe is not None else self._first_features().dim
+
+    @functools.cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Width of each of `tables`, equal in all files; without tables the width of a row."""
+        if not self.tables:
+            return (self.dim,)
+        arrays = self._first_readable(lambda id_: self._file.read(id_).arrays)
+        return tuple(np.atleast_2d(arrays[name]).shape[-1] for name in self.tables)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -162,26 +200,52 @@ class FeatureStore:
             raise DataError(f"{place}: has width {features.dim}, the others {self.dim}; extract it again")
         return features
 
+    def split(self, values: np.ndarray) -> list[np.ndarray]:
+        """Splits rows `[t dim]` into the tables that they consist of."""
+        return np.split(values, np.cumsum(self.widths)[:-1], axis=1)
+
+    def source_of(self, id_: str) -> Path | None:
+        """Returns the video file that the features of `id_` were extracted from, if it is recorded."""
+        source = self._sources.source(id_)
+        return Path(source.path) if source is not None else None
+
+    def _first_features(self) -> Features:
+        return self._first_readable(self._features)
+
+    def _first_readable(self, read: Callable[[str], T]) -> T:
+        """Returns the result for the first video that can be read.
+
+        Raises:
+            DataError: none can be read; the error is the first video's.
+        """
+        first: DataError | None = None
+        for id_ in self.ids[:MOST_OPENED]:
+            try:
+                return read(id_)
+            except DataError as error:
+                first = first or error
+        raise first or DataError(f"{self.path}: holds no features; run `videozoo extract`")
+
     def _features(self, id_: str) -> Features:
         if id_ not in self._known:
             near = f" (there are {len(self.ids)}, e.g. '{self.ids[0]}')" if self.ids else ""
             advice = "extract them, or skip such videos (data.train.missing=skip)"
             raise DataError(f"{self.path}: no features of video '{id_}'{near}; {advice}")
-        return from_parts(self._file.read(id_), where=self.place(id_))
+        return from_parts(self._file.read(id_), where=self.place(id_), tables=self.tables)
 
 
 def is_feature_file(path: object) -> bool:
     """Returns whether a path has the name of a feature file, as opposed to a video."""
-    return isinstance(path, str | os.PathLike) and Path(path).suffix.lower() in FILE_SUFFIXES
+    return isinstance(path, str | os.PathLike) and Path(path).suffix.lower() in feature_files.FILE_SUFFIXES
 
 
-def read_features(path: str | os.PathLike[str]) -> Features:
-    """Reads the features in a file of one video.
+def read_features(path: str | os.PathLike[str], tables: Sequence[str] = ()) -> Features:
+    """Reads the features in a file of one video; `tables` as in `FeatureStore`.
 
     Raises:
         DataError: the file does not exist, cannot be read, or holds several videos.
     """
-    store = FeatureStore(path)
+    store = FeatureStore(path, tables)
     if len(store.ids) != 1:
         raise DataError(f"{path}: holds the features of {len(store.ids)} videos; give a file with one")
     return store.read(store.ids[0])
@@ -197,7 +261,7 @@ def write_features(path: str | os.PathLike[str], id_: str, features: Features, *
         DataError: the file cannot be written, or the format is unknown.
     """
     path = Path(path)
-    file = path if path.suffix in FILE_SUFFIXES and not path.is_dir() else path / f"{id_}{suffix}"
+    file = path if path.suffix in feature_files.FILE_SUFFIXES and not path.is_dir() else path / f"{id_}{suffix}"
     if file.suffix not in feature_files.SUFFIXES:
         with FeatureWriter(file) as writer:
             writer.write(id_, features)
@@ -307,9 +371,11 @@ def dequantize(data: np.ndarray) -> np.ndarray:
 
 
 def _as_table(array: np.ndarray, where: str) -> np.ndarray:
-    """Returns `array` as float32 `[t d]`; errors begin with `where`."""
+    """Returns `array` as float32 `[t d]`, a vector as one row; errors begin with `where`."""
     if array.dtype.kind not in "fiu":
         raise DataError(f"{where}: holds {array.dtype}, not numbers; features are floats [t d]")
+    if array.ndim == 1:
+        array = array[None]
     if array.ndim != 2:
         raise DataError(f"{where}: has the shape {array.shape}; features are [t d], one row per time")
     return np.ascontiguousarray(array, dtype=np.float32)

@@ -45,7 +45,10 @@ class YouTube8M:
     def update(self, predictions: Sequence[Labels], batch: Mapping[str, Any]) -> None:
         ids = list(batch["id"])
         scores = batch_scores(predictions, ids, len(self.class_names))
-        truth = multi_hot(batch_labels(batch, ids), scores.shape)
+        labels = batch_labels(batch, ids)
+        if labels.ndim == 1:  # data with one label each
+            labels = labels[:, None] == np.arange(scores.shape[1])
+        truth = multi_hot(labels, scores.shape)
         listed = _top(scores, self.top_k)
         right = np.take_along_axis(truth, listed, axis=1)
         self._add("unit", unit_numbers(batch_units(batch)))

@@ -174,7 +174,7 @@ class Predictor:
         """Returns the features of a video, extracted or given, with the video's properties; see `__call__`."""
         name = _name_of(video)
         if isinstance(video, Features) or is_feature_file(video):
-            found = video if isinstance(video, Features) else read_features(name)
+            found = video if isinstance(video, Features) else read_features(name, self.spec.modalities)
             if self.feature_recipe is not None and found.recipe is not None:
                 self.feature_recipe.check_same(found.recipe, where=name)
             return FeatureContent(name, _info_of(found, name), found, self._pipeline)

@@ -42,6 +42,7 @@ class Caption(Task):
     """
 
     needs = frozenset({"features", "mask", "words"})
+    calls = ("encode", "step", "write")
     input_name = "captions"
     monitor = "bleu4"
     training_args = ("label_smoothing",)

@@ -1,4 +1,4 @@
-"""Clip classification: one label for each clip, or any number of labels."""
+"""Classification of clips or of features: one label for each sample, or any number of labels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from videozoo.metrics.classification import Classification
 from videozoo.metrics.metric import Metric
 from videozoo.models.model import VideoModel
 from videozoo.tasks.distill import Distill, Mutual, Teacher
-from videozoo.tasks.graph import Graph
+from videozoo.tasks.graph import Graph, graph_of_rows
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
+from videozoo.transforms.features import FeaturesInput
 from videozoo.transforms.input import ClipInput
 
 __all__ = ["Classify"]
@@ -29,14 +30,14 @@ __all__ = ["Classify"]
 
 @register_task
 class Classify(Task):
-    """Labels a clip.
+    """Labels a clip, or a video from features of its frames.
 
-    Batches hold `video` `[b t c h w]` and `label`, int64 `[b]` or float `[b k]`. In evaluation `video` is
-    `[b v t c h w]`: the scores of a sample's v views are averaged.
+    Batches hold `video` `[b t c h w]` or `features` `[b t d]` with `mask` `[b t]`, and `label`, int64 `[b]` or float
+    `[b k]`. In evaluation `video` is `[b v t c h w]`: the scores of a sample's v views are averaged.
 
     Args:
         label_smoothing: share of the target spread evenly over all classes.
-        mixup_alpha: Beta(alpha, alpha) of mixup (arXiv:1710.09412); 0 turns it off.
+        mixup_alpha: Beta(alpha, alpha) of mixup (arXiv:1710.09412), for clips; 0 turns it off.
         cutmix_alpha: the same for cutmix (arXiv:1905.04899); with both on, each batch draws one of them.
         mix_prob: share of the batches that are mixed.
         multi_label: a clip may have any number of classes: independent probabilities instead of a soft-max. Runs on
@@ -58,7 +59,8 @@ class Classify(Task):
         ConfigError: values that do not fit each other, or a teacher that does not fit the student.
     """
 
-    needs = frozenset({"video", "label"})
+    needs = frozenset({"label"})
+    reads = (frozenset({"video"}), frozenset({"features", "mask"}))
     training_args = (
         "label_smoothing",
         "mixup_alpha",
@@ -119,20 +121,26 @@ class Classify(Task):
         )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        video, label = batch["video"], batch["label"]
+        if "label" not in batch:
+            raise DataError("classify: a training sample has no label; label it, or remove it")
+        inputs, label = _inputs(batch), batch["label"]
         target = label if self.multi_label else smooth_targets(label, len(self.class_names), self.label_smoothing)
         if self.mix is not None:
-            video, target, other, share = self.mix(video, target)
-            target = mixed_targets(target, other, share)
-        scores = self.model(video).float()
+            if len(inputs) > 1:
+                raise ConfigError("task.mixup_alpha, task.cutmix_alpha: mix clips, but this input is features; set 0")
+            video, target, other, share = self.mix(inputs[0], target)
+            inputs, target = (video,), mixed_targets(target, other, share)
+        scores = self.model(*inputs).float()
         parts = {"loss": self._label_loss(scores, target)}
         if self.distill is not None:
-            parts = self._distilled(parts["loss"], scores, video, self.distill)
+            parts = self._distilled(parts["loss"], scores, inputs, self.distill)
         if self.mutual is not None:
-            parts = self._with_peer(parts, scores, video, target, self.mutual)
+            parts = self._with_peer(parts, scores, inputs, target, self.mutual)
         return parts
 
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        if "features" in batch:
+            return self.of_features(batch["features"], batch["mask"])
         video = batch["video"]
         scores: Tensor = self.model(video.flatten(0, 1))
         return {"scores": torch.unflatten(scores, 0, video.shape[:2])}
@@ -146,6 +154,8 @@ class Classify(Task):
         return {name: torch.unflatten(x, 0, video.shape[:2]) for name, x in found.items()}
 
     def graphs(self, spec: InputSpec) -> dict[str, Graph]:
+        if isinstance(spec, FeaturesInput):
+            return {"main": graph_of_rows(self.of_features, self.model)}
         if not isinstance(spec, ClipInput):
             raise ConfigError(f"input '{spec.recipe_name}': the export of '{self.recipe_name}' takes clips; use 'clip'")
         video = torch.zeros(2, spec.num_frames, 3, spec.crop_px, spec.crop_px)
@@ -155,6 +165,11 @@ class Classify(Task):
         """Returns `features` `[n d]` and `scores` `[n k]` of clips `[n t c h w]`."""
         features, scores = self.model.forward_both(video)
         return {"features": features, "scores": scores}
+
+    def of_features(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Returns `scores` `[b 1 k]` of features `[b t d]`, which have one view."""
+        scores: Tensor = self.model(features, mask)
+        return {"scores": scores.unsqueeze(1)}
 
     def metrics(self) -> list[Metric]:
         return [Classification(self.class_names)]
@@ -186,17 +201,24 @@ class Classify(Task):
         plain = losses.binary_cross_entropy if self.multi_label else losses.soft_cross_entropy
         return plain(scores, target, weights=weights)
 
-    def _distilled(self, loss: Tensor, scores: Tensor, video: Tensor, distill: Distill) -> dict[str, Tensor]:
+    def _distilled(
+        self, loss: Tensor, scores: Tensor, inputs: tuple[Tensor, ...], distill: Distill
+    ) -> dict[str, Tensor]:
         distillation = losses.binary_distillation if self.multi_label else losses.distillation
-        soft = distillation(scores, self.teacher(video).float(), temperature=distill.temperature)
+        soft = distillation(scores, self.teacher(*inputs).float(), temperature=distill.temperature)
         total = (1 - distill.weight) * loss + distill.weight * soft
         return {"loss": total, "label_loss": loss, "teacher_loss": soft}
 
     def _with_peer(
-        self, parts: Mapping[str, Tensor], scores: Tensor, video: Tensor, target: Tensor, mutual: Mutual
+        self,
+        parts: Mapping[str, Tensor],
+        scores: Tensor,
+        inputs: tuple[Tensor, ...],
+        target: Tensor,
+        mutual: Mutual,
     ) -> dict[str, Tensor]:
         divergence = losses.binary_symmetric_divergence if self.multi_label else losses.symmetric_divergence
-        others = self.peer(video).float()
+        others = self.peer(*inputs).float()
         peer_loss, apart = self._label_loss(others, target), divergence(scores, others)
         total = parts["loss"] + peer_loss + mutual.weight * apart
         return {**parts, "loss": total, "student_loss": parts["loss"], "peer_loss": peer_loss, "divergence": apart}
@@ -224,3 +246,8 @@ class Classify(Task):
         if min(weights) < 0:
             raise ConfigError(f"task.class_weights: holds {min(weights)}; weights must be at least 0")
         return torch.tensor(weights)
+
+
+def _inputs(batch: Batch) -> tuple[Tensor, ...]:
+    """Returns the inputs of the network."""
+    return (batch["features"], batch["mask"]) if "features" in batch else (batch["video"],)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from videozoo.contracts.input import InputSpec
 from videozoo.errors import ConfigError
+from videozoo.structured import shown
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.transforms.input import ClipInput
 from videozoo.weights import checkpoint
@@ -17,7 +18,10 @@ from videozoo.weights import checkpoint
 __all__ = ["Distill", "Mutual", "Teacher"]
 
 # fields of the input spec that teacher and student must share, since both receive the same tensor
-SAME = ("num_frames", "sampling", "frame_stride", "segment_frames", "fps", "crop_px")
+SAME = {
+    "clips": ("num_frames", "sampling", "frame_stride", "segment_frames", "fps", "crop_px"),
+    "features": ("num_frames", "sampling", "feature_dims", "mid_bin", "mean", "std"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,23 +93,23 @@ class Teacher:
                 f"but this recipe gives {type(input_spec).__name__}; both need the same"
             )
         theirs, ours = spec.to_dict(), input_spec.to_dict()
-        other = {key: (theirs.get(key), ours.get(key)) for key in SAME}
-        listed = "; ".join(f"input.{key}: {a!r}, {b!r}" for key, (a, b) in other.items() if a != b)
+        other = {key: (theirs.get(key), ours.get(key)) for key in SAME[spec.takes]}
+        listed = "; ".join(f"input.{key}: {shown(a)}, {shown(b)}" for key, (a, b) in other.items() if a != b)
         if listed:
             raise ConfigError(
-                f"task.distill.teacher: {saved.path} was trained on different clips (teacher, here): {listed}; "
+                f"task.distill.teacher: {saved.path} was trained on different {spec.takes} (teacher, here): {listed}; "
                 "give the student the teacher's values, or train a teacher on the student's"
             )
         self.scale, self.shift = _renormalisation(input_spec, spec)
         self.flips = theirs.get("channel_order") != ours.get("channel_order")
 
     @torch.no_grad()
-    def __call__(self, video: Tensor) -> Tensor:
-        """Returns scores `[b k]` of clips `[b t c h w]` in the student's normalisation."""
+    def __call__(self, video: Tensor, *mask: Tensor) -> Tensor:
+        """Returns scores `[b k]` of clips `[b t c h w]`, or of features with a mask, in the student's normalisation."""
         self.model.to(video.device)
         if self.scale is not None and self.shift is not None:
             video = video * self.scale.to(video) + self.shift.to(video)
-        scores: Tensor = self.model(video.flip(-3) if self.flips else video)
+        scores: Tensor = self.model(video.flip(-3) if self.flips else video, *mask)
         return scores
 
     def __deepcopy__(self, memo: dict[int, object]) -> Teacher:

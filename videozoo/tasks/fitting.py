@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 from videozoo.contracts.dataset import Dataset
 from videozoo.contracts.input import InputSpec
 from videozoo.contracts.record import Record
 from videozoo.errors import ConfigError
+from videozoo.models.registry import models
 from videozoo.tasks.registry import tasks
 from videozoo.tasks.task import Task
 from videozoo.transforms.registry import inputs
 
-__all__ = ["check_data", "check_input"]
+__all__ = ["check_data", "check_input", "check_model"]
 
 
 def check_input(task: str, spec: InputSpec, *, where: str) -> None:
@@ -22,15 +24,30 @@ def check_input(task: str, spec: InputSpec, *, where: str) -> None:
     Raises:
         ConfigError: keys are missing; the message names inputs for the task and tasks for the input.
     """
-    needs = _task(task).needs
-    missing = needs - spec.gives
-    if missing:
-        fitting = [name for name in inputs.names() if needs <= _input(name).gives]
-        others = [name for name in tasks.names() if (keys := _task(name).needs) and keys <= spec.gives]
+    needed = _needed(task)
+    if not _takes(task, spec.gives):
+        missing = min((keys - spec.gives for keys in needed), key=len)
+        fitting = [name for name in inputs.names() if _takes(task, _input(name).gives)]
+        others = [name for name in tasks.names() if _takes(name, spec.gives)]
         raise ConfigError(
             f"{where}: task '{task}' needs {_and(missing)}, but input '{spec.recipe_name}' gives "
             f"{_and(spec.gives - {'id'})}; use {_or(input=fitting, task=others)}"
         )
+
+
+def check_model(model: str, task: str, spec: InputSpec, *, where: str) -> None:
+    """Refuses a network that cannot label what the input spec gives.
+
+    Raises:
+        ConfigError: the network takes features and the input gives clips, or the reverse, or it gives no class scores.
+    """
+    if "label" not in spec.gives or _labels(model, spec):
+        return
+    fitting = [name for name in models.names() if _labels(name, spec)]
+    raise ConfigError(
+        f"{where}: model '{model}' does not label the {spec.takes} of input '{spec.recipe_name}' for task '{task}'; "
+        f"use {_or(model=fitting)}"
+    )
 
 
 def check_data(records: Dataset[Record], spec: InputSpec, *, where: str) -> None:
@@ -50,6 +67,22 @@ def check_data(records: Dataset[Record], spec: InputSpec, *, where: str) -> None
     if records.holds == "clips" and spec.takes == "features":
         advice += ", or features of the clips, which videozoo extract makes"
     raise ConfigError(f"{where}: {problem}; {advice}")
+
+
+def _needed(task: str) -> list[frozenset[str]]:
+    """Returns the groups of batch keys that a task reads, one of which an input has to give."""
+    part = _task(task)
+    return [part.needs | keys for keys in part.reads] or [part.needs]
+
+
+def _takes(task: str, gives: frozenset[str]) -> bool:
+    return any(keys and keys <= gives for keys in _needed(task))
+
+
+def _labels(model: str, spec: InputSpec) -> bool:
+    """Returns whether a network gives class scores for a batch of this input: rows of features come with a mask."""
+    part: Any = models.get(model)
+    return part.is_classifier and ("mask" in inspect.signature(part.forward).parameters) == ("mask" in spec.gives)
 
 
 def _reads(spec: type[InputSpec], records: Dataset[Record]) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
-__all__ = ["Graph"]
+from videozoo.models.model import VideoModel
+
+__all__ = ["Graph", "graph_of_rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,3 +26,9 @@ class Graph:
     forward: Callable[..., Mapping[str, Tensor]]
     inputs: Mapping[str, Tensor]
     free: Mapping[str, Mapping[int, str]]
+
+
+def graph_of_rows(forward: Callable[..., Mapping[str, Tensor]], model: VideoModel) -> Graph:
+    """Returns the graph of a network on features `[b t d]` with their mask `[b t]`."""
+    inputs = {"features": torch.zeros(2, 3, model.input_shape[-1]), "mask": torch.ones(2, 3, dtype=torch.bool)}
+    return Graph(forward, inputs, {name: {0: "batch", 1: "rows"} for name in inputs})

@@ -45,6 +45,7 @@ class Ground(Task):
     """
 
     needs = frozenset({"windows", "window", "moment", "sentence", "video"})
+    calls = ("answer", "embed_windows", "pairs")
     input_name = "moments"
     monitor = "r1_iou0.5"
     training_args = ("offset_weight",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from videozoo.errors import DataError
 from videozoo.metrics.metric import Metric
 from videozoo.metrics.youtube8m import YouTube8M
 from videozoo.models.model import VideoModel
-from videozoo.tasks.graph import Graph
+from videozoo.tasks.graph import Graph, graph_of_rows
 from videozoo.tasks.registry import register_task
 from videozoo.tasks.task import Batch, Task
 
@@ -26,7 +25,7 @@ __all__ = ["Tag"]
 class Tag(Task):
     """Labels the topics of a video from features of its frames.
 
-    Batches hold `features` `[b t d]`, `mask` `[b t]` and `label`, float `[b k]`.
+    Batches hold `features` `[b t d]`, `mask` `[b t]` and `label`, float `[b k]` or int64 `[b]`.
 
     Args:
         reduction: over the batch; over classes, the cross-entropies are always summed. "mean" makes the learning rate
@@ -56,15 +55,16 @@ class Tag(Task):
         if "label" not in batch:
             raise DataError("tag: the training data has no labels; take a partition that has some (train, validate)")
         scores = self.model(batch["features"], batch["mask"]).float()
-        loss = F.binary_cross_entropy_with_logits(scores, batch["label"], reduction="sum")
+        label = batch["label"]
+        target = label if label.ndim == 2 else F.one_hot(label, scores.shape[1]).float()  # data with one label each
+        loss = F.binary_cross_entropy_with_logits(scores, target, reduction="sum")
         return {"loss": loss / len(scores) if self.reduction == "mean" else loss}
 
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
         return self._scores(batch["features"], batch["mask"])
 
     def graphs(self, spec: InputSpec) -> dict[str, Graph]:
-        inputs = {"features": torch.zeros(2, 3, self.model.input_shape[-1]), "mask": torch.ones(2, 3, dtype=torch.bool)}
-        return {"main": Graph(self._scores, inputs, {name: {0: "batch", 1: "rows"} for name in inputs})}
+        return {"main": graph_of_rows(self._scores, self.model)}
 
     def _scores(self, features: Tensor, mask: Tensor) -> dict[str, Tensor]:
         return {"scores": self.model(features, mask)}

@@ -27,6 +27,8 @@ class Task(nn.Module):
     Attributes:
         recipe_name: the name in recipes, set by the registry.
         needs: the keys of a training batch that `forward` reads.
+        reads: groups of further keys, one of which a batch has: the network's inputs, if it has several kinds.
+        calls: methods of the network that the task calls besides `forward`.
         model: the network.
         decoder: turns the outputs of the main graph into answers.
         class_names: the names of the outputs, in order; stored in the checkpoint.
@@ -38,6 +40,8 @@ class Task(nn.Module):
 
     recipe_name: ClassVar[str] = "task"
     needs: ClassVar[frozenset[str]] = frozenset()
+    reads: ClassVar[tuple[frozenset[str], ...]] = ()
+    calls: ClassVar[tuple[str, ...]] = ()
     input_name: str = "clip"
     monitor: str = "top1"
     decoder: Decoder
@@ -46,6 +50,11 @@ class Task(nn.Module):
 
     def __init__(self, model: VideoModel, class_names: Sequence[str]):
         super().__init__()
+        if missing := [name for name in self.calls if not hasattr(model, name)]:
+            raise ConfigError(
+                f"task.name: {self.recipe_name} calls {', '.join(missing)} of the network, which {model.name} lacks; "
+                "change the model or the task"
+            )
         self.model = model
         self.class_names = tuple(class_names)
 
