@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import importlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -82,8 +83,7 @@ def join_world(device: str = "auto", *, where: str = "device") -> Iterator[World
         return
     ours = not dist.is_initialized()
     if ours:
-        import torch.distributed.nn.functional  # imported later, its default arguments would keep the group alive
-
+        importlib.import_module("torch.distributed.nn.functional")  # later, its default arguments would keep the group
         backend = "nccl" if found.type == "cuda" else "gloo"
         # torchrun's store outlives a process group: a prefix keeps a new group from reading the addresses of an earlier
         # attempt or of an earlier run in this process
