@@ -8,6 +8,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -287,6 +288,27 @@ def test_boxes_lie_on_the_picture(visit, video):
     assert (found["x"], found["y"], found["width"], found["height"]) == pytest.approx(wanted, abs=3)
 
 
+def test_a_video_that_begins_late_keeps_its_times(visit, tmp_path):
+    path = tmp_path / "late.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.height, stream.width = SIZE
+        for number, picture in enumerate(story()):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = number + 7 * FPS, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    visit.send(path, model="sentence")
+    visit.page.locator("#events button").click()
+    assert visit.time_s() == pytest.approx(7, abs=0.5 / FPS)  # Chromium counts from the container's zero
+    assert visit.page.evaluate("document.querySelector('video').textTracks[0].activeCues.length") == 1
+    slider = visit.page.get_by_role("slider", name="Time in the video")
+    expect(slider).to_have_attribute("aria-valuenow", "0.00")
+    slider.focus()
+    visit.page.keyboard.press("ArrowRight")
+    expect(slider).to_have_attribute("aria-valuenow", re.compile(r"^1\.0"))
+
+
 def test_a_search(visit, video):
     page = visit.page
     page.select_option("#model", "search")
@@ -329,6 +351,30 @@ def test_a_busy_server_is_asked_again(visit, video):
     visit.page.route("**/api/predict?*", lambda route: next(answers, lambda route: route.continue_())(route))
     visit.send(video)
     assert len(visit.asked) == 2
+
+
+def test_a_request_can_be_cancelled_and_sent_again(visit, video):
+    answers = iter([lambda route: None])  # it never comes
+    visit.page.route("**/api/predict?*", lambda route: next(answers, lambda route: route.continue_())(route))
+    visit.page.set_input_files("#file", video)
+    expect(visit.page.get_by_role("status")).to_have_text(re.compile("video …"))
+    visit.page.get_by_role("button", name="Cancel").click()
+    visit.page.get_by_role("button", name="Send it again").click()
+    expect(visit.page.locator("#answers")).to_be_visible()
+
+
+def test_a_dropped_video(visit, video):
+    dropped = visit.page.evaluate_handle(
+        """bytes => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "dropped.mp4"));
+            return data;
+        }""",
+        list(video.read_bytes()),
+    )
+    visit.page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+    expect(visit.page.locator("#filename")).to_contain_text("dropped.mp4")
+    expect(visit.page.locator("#answers")).to_be_visible()
 
 
 def test_a_server_that_is_gone(visit, video):

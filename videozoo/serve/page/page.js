@@ -21,7 +21,8 @@ let file = null;
 let picture = { duration_s: 0 };
 let shown = null;
 let asking = null; // the AbortController of the request in progress
-let listed = []; // the spans in the list of events, in its order
+let rows = new Map(); // the buttons in the list of events, by span
+let current = new Set(); // the spans that hold at the player's time
 
 // ---- settings --------------------------------------------------------------------------------------------
 
@@ -222,6 +223,7 @@ function clearProblem() {
 
 function showAnswer(answer) {
   shown = answer;
+  current = new Set();
   byId("timeline").hidden = byId("answers").hidden = !shown;
   timeline.show(shown);
   if (shown) {
@@ -267,10 +269,10 @@ function fillBars(list, ranked) {
 
 function fillEvents() {
   const spans = chosenModel().searches ? shown.spans.toSorted((a, b) => b.score - a.score) : shown.spans;
-  listed = spans.slice(0, MOST_EVENTS);
+  const listed = spans.slice(0, MOST_EVENTS);
   const title = { moment: "Moments", sentence: "Sentences", change: "Labels over time", segment: "Segments" }[eventsNoun()];
   byId("events-title").textContent = `${title} (${shown.spans.length})`;
-  byId("events").replaceChildren(...listed.map((span, place) => el("li", {}, el("button", {
+  rows = new Map(listed.map((span, place) => [span, el("button", {
     type: "button",
     tabindex: place === 0 ? 0 : -1, // arrows move on
     color: shown.color(span.label),
@@ -278,7 +280,8 @@ function fillEvents() {
   },
   el("span", { class: "times" }, `${clock(span.start_s, 0.5)} – ${clock(span.end_s, 0.5)}`),
   el("span", { class: "name" }, span.label),
-  el("span", { class: "score" }, percent(span.score))))));
+  el("span", { class: "score" }, percent(span.score)))]));
+  byId("events").replaceChildren(...[...rows.values()].map((row) => el("li", {}, row)));
   if (shown.spans.length > MOST_EVENTS) {
     byId("events").append(el("li", { class: "faint" }, `and ${shown.spans.length - MOST_EVENTS} more in the downloads`));
   }
@@ -298,17 +301,21 @@ function fillDownloads() {
 
 function onTime(time_s) {
   if (!shown) return;
-  const current = shown.spansAt(time_s);
-  timeline.setTime(time_s, current);
+  timeline.setTime(time_s);
   if (player.isPlayable && !player.video.paused) timeline.follow();
   byId("now-time").textContent = clock(time_s, 0.5);
   const stretch = shown.stretchAt(time_s);
   if (!byId("now-panel").hidden) fillBars(byId("now"), stretch?.ranked ?? []);
-  const active = new Set(current);
-  [...byId("events").children].forEach(({ firstElementChild: button }, place) => {
-    if (button && active.has(listed[place])) button.setAttribute("aria-current", "true");
-    else button?.removeAttribute("aria-current");
-  });
+  const now = new Set(shown.spansAt(time_s));
+  for (const span of current) if (!now.has(span)) mark(span, false);
+  for (const span of now) if (!current.has(span)) mark(span, true);
+  current = now;
+}
+
+function mark(span, isCurrent) {
+  timeline.mark(span, isCurrent);
+  if (isCurrent) rows.get(span)?.setAttribute("aria-current", "true");
+  else rows.get(span)?.removeAttribute("aria-current");
 }
 
 function toNeighbor(direction) {

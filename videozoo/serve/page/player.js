@@ -4,12 +4,14 @@
 import { svg } from "./dom.js";
 
 const METADATA_S = 4; // the longest wait for what the browser knows about a file
+const FIRST_FRAME_S = 1; // and for its first frame
 const SEEK_SLACK_S = 0.001; // a rounded time must not lie in the frame before
 const TEXT_SHARE = 1 / 22; // height of a box's text, of the picture's shorter side
 const BOX_COLORS = ["#ffb000", "#4cc9f0", "#7ae582", "#ff7ab6", "#c8b6ff", "#ffd6a5"];
 
 export class Player {
-  #clock_s = 0;
+  #clock_s = 0; // the time of a file that cannot be played
+  #start_s = 0; // the browser's time of the first frame, which is the video's start
   #url = null;
   #track = null;
   #shown = null;
@@ -29,16 +31,16 @@ export class Player {
   }
 
   get time_s() {
-    return this.isPlayable ? this.video.currentTime : this.#clock_s;
+    return this.isPlayable ? Math.max(this.video.currentTime - this.#start_s, 0) : this.#clock_s;
   }
 
   // Opens a file; gives {duration_s, width_px, height_px}, zeros for what the browser does not know.
   async open(file) {
     this.show(null);
-    if (this.#url) URL.revokeObjectURL(this.#url);
+    this.#close();
     this.#url = URL.createObjectURL(file);
-    this.#clock_s = 0;
     this.#setPlayable(true);
+    const firstFrame_s = this.#firstFrame_s();
     const known = new Promise((resolve) => {
       this.video.onloadedmetadata = () => resolve(this.video.videoWidth > 0);
       this.video.onerror = () => resolve(false);
@@ -47,20 +49,32 @@ export class Player {
     this.video.src = this.#url;
     this.#setPlayable(await known);
     this.video.onerror = () => this.#setPlayable(false);
+    this.#start_s = this.isPlayable ? await firstFrame_s : 0;
     if (this.isPlayable && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.toggle();
     const { duration, videoWidth, videoHeight } = this.video;
-    return { duration_s: Number.isFinite(duration) ? duration : 0, width_px: videoWidth, height_px: videoHeight };
+    return { duration_s: Number.isFinite(duration) ? duration - this.#start_s : 0, width_px: videoWidth, height_px: videoHeight };
   }
 
-  close() {
+  #close() {
     this.video.pause();
     this.video.removeAttribute("src");
+    this.video.load();
+    if (this.#url) URL.revokeObjectURL(this.#url);
+    this.#clock_s = this.#start_s = 0;
+  }
+
+  // The time of the next frame that is shown, 0 if the browser does not tell.
+  #firstFrame_s() {
+    return new Promise((resolve) => {
+      this.video.requestVideoFrameCallback?.((_, { mediaTime }) => resolve(mediaTime));
+      setTimeout(resolve, FIRST_FRAME_S * 1000, 0);
+    });
   }
 
   seek(time_s) {
-    const end_s = this.isPlayable ? this.video.duration || 0 : (this.#shown?.duration_s ?? 0);
+    const end_s = this.isPlayable ? this.video.duration - this.#start_s || 0 : (this.#shown?.duration_s ?? 0);
     const wanted_s = Math.min(Math.max(time_s, 0), end_s);
-    if (this.isPlayable) this.video.currentTime = wanted_s && wanted_s + SEEK_SLACK_S;
+    if (this.isPlayable) this.video.currentTime = this.#start_s + (wanted_s && wanted_s + SEEK_SLACK_S);
     else {
       this.#clock_s = wanted_s;
       this.#tell();
@@ -93,7 +107,9 @@ export class Player {
     this.#track ??= this.video.addTextTrack("captions", "Answers");
     this.#track.mode = "hidden"; // cues of a disabled track cannot be reached
     for (const cue of [...this.#track.cues]) this.#track.removeCue(cue);
-    for (const { start_s, end_s, label } of spans) this.#track.addCue(new VTTCue(start_s, end_s, cueText(label)));
+    for (const { start_s, end_s, label } of spans) {
+      this.#track.addCue(new VTTCue(this.#start_s + start_s, this.#start_s + end_s, cueText(label)));
+    }
     this.#track.mode = areSentences ? "showing" : "disabled"; // the player's own menu switches it on
   }
 

@@ -13,7 +13,7 @@ const MARGIN = 0.04; // around the events, in shares of the width
 export class Timeline {
   #shown = null;
   #zoom = 1;
-  #bars = [];
+  #bars = new Map(); // by span
   #time_s = 0;
 
   constructor(root, onSeek) {
@@ -45,7 +45,7 @@ export class Timeline {
 
   show(shown) {
     this.#shown = shown;
-    this.#bars = [];
+    this.#bars = new Map();
     this.lanes.replaceChildren();
     if (!shown) return;
     for (const { name, rows } of shown.lanes()) {
@@ -58,14 +58,17 @@ export class Timeline {
     this.zoom(1);
   }
 
-  setTime(time_s, current) {
+  setTime(time_s) {
     this.#time_s = time_s;
     if (!this.#shown) return;
     this.playhead.style.left = this.#share(Math.min(time_s, this.#shown.duration_s));
     this.axis.setAttribute("aria-valuenow", time_s.toFixed(2));
     this.axis.setAttribute("aria-valuetext", clock(time_s, 0.5));
-    const active = new Set(current);
-    for (const { bar, span } of this.#bars) bar.classList.toggle("current", active.has(span));
+  }
+
+  // Emphasizes the bars of the spans that hold now.
+  mark(span, isCurrent) {
+    this.#bars.get(span)?.classList.toggle("current", isCurrent);
   }
 
   // Scrolls so that the playhead can be seen.
@@ -117,7 +120,7 @@ export class Timeline {
         this.onSeek(start_s);
       },
     }, el("span", {}, text));
-    this.#bars.push({ bar, span });
+    this.#bars.set(span, bar);
     return bar;
   }
 
