@@ -13,7 +13,7 @@ from videozoo.errors import require
 from videozoo.version import __version__
 
 if TYPE_CHECKING:
-    from videozoo.contracts.answer import Answer, BoxMark, Caption, Labels, Lane, Segments
+    from videozoo.contracts.answer import Answer, Boundary, BoxMark, Caption, Labels, Lane, Segments, Shots
     from videozoo.contracts.backend import Backend, Decoder
     from videozoo.contracts.dataset import Dataset
     from videozoo.contracts.features import FeatureRecipe, Features
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from videozoo.weights.cards import load_card
 
 _NAMES_OF = {
-    "contracts.answer": ("Answer", "BoxMark", "Caption", "Labels", "Lane", "Segments"),
+    "contracts.answer": ("Answer", "Boundary", "BoxMark", "Caption", "Labels", "Lane", "Segments", "Shots"),
     "contracts.backend": ("Backend", "Decoder"),
     "contracts.dataset": ("Dataset",),
     "contracts.features": ("FeatureRecipe", "Features"),
@@ -100,6 +100,7 @@ _HOME_OF = {name: f"videozoo.{module}" for module, names in _NAMES_OF.items() fo
 __all__ = [
     "Answer",
     "Backend",
+    "Boundary",
     "BoxMark",
     "Caption",
     "ClipDataset",
@@ -129,6 +130,7 @@ __all__ = [
     "Record",
     "Searcher",
     "Segments",
+    "Shots",
     "Span",
     "Task",
     "TrainingError",

@@ -33,7 +33,7 @@ def open_network(
     precision: Precision = "fp32",
     allow_code: Sequence[str] = (),
 ) -> Network:
-    """Opens the network of a run directory or a weight file (.pt, .safetensors), an export's folder, or "timm:NAME".
+    """Opens the network of a run directory or a weight file, an export's folder, a card, or "timm:NAME".
 
     Args:
         allow_code: modules with parts of your own, imported first. A checkpoint that needs others is refused.
@@ -64,7 +64,9 @@ def load(
     views: str | None = None,
     allow_code: Sequence[str] = (),
 ) -> Predictor:
-    """Returns the predictor of a run directory, a weight file (.pt, .safetensors) or an export; see `Predictor`.
+    """Returns the predictor of a run directory, a weight file (.pt, .safetensors), an export or a card; see `Predictor`.
+
+    A card is a name in `videozoo list weights`, e.g. "transnetv2"; its file is downloaded once.
 
     Args:
         device: "cpu", "cuda", "cuda:1" ...; "auto" takes the accelerator of this machine, else the CPU.

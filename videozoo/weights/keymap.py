@@ -21,6 +21,7 @@ SOURCES = (
     "pyslowfast",
     "timesformer",
     "transformers",
+    "transnetv2",
     "videomae",
     "vjepa2",
 )

@@ -13,6 +13,7 @@ One file a kind of world:
     untrimmed.py long videos with segments and pauses between them
     captions.py  short stories of two events, with sentences
     queries.py   long videos with sentences that each describe one moment
+    shots.py     films of several shots, with their cuts, dissolves and wipes
     features.py  shards of frame features, as YouTube-8M has them
 
 In each folder of videos lie classes.txt and scripts.jsonl (the script of each video: the truth), and in every world
@@ -40,6 +41,7 @@ from videozoo.data.motion.script import (
     story_script,
     untrimmed_script,
 )
+from videozoo.data.motion.shots import FilmScript, make_shots, render_film
 from videozoo.data.motion.untrimmed import make_untrimmed
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "PAUSE",
     "TAGS",
     "Event",
+    "FilmScript",
     "Script",
     "State",
     "boxes",
@@ -56,10 +59,12 @@ __all__ = [
     "make_captions",
     "make_clips",
     "make_queries",
+    "make_shots",
     "make_untrimmed",
     "make_yt8m",
     "query_spans",
     "render",
+    "render_film",
     "segments",
     "sound",
     "story_script",
@@ -72,5 +77,6 @@ KINDS: dict[str, Callable[..., None]] = {
     "untrimmed": make_untrimmed,
     "captions": make_captions,
     "queries": make_queries,
+    "shots": make_shots,
     "yt8m": make_yt8m,
 }
