@@ -64,7 +64,7 @@ def load(
     views: str | None = None,
     allow_code: Sequence[str] = (),
 ) -> Predictor:
-    """Returns the predictor of a run directory, a weight file (.pt, .safetensors), an export or a card; see `Predictor`.
+    """Returns the predictor of a run directory, a weight file, an export or a card; see `Predictor`.
 
     A card is a name in `videozoo list weights`, e.g. "transnetv2"; its file is downloaded once.
 

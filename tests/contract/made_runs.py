@@ -19,6 +19,7 @@ from videozoo.transforms.captions import CaptionsInput
 from videozoo.transforms.features import FeaturesInput
 from videozoo.transforms.input import ClipInput
 from videozoo.transforms.moments import MomentsInput
+from videozoo.transforms.shots import ShotsInput
 from videozoo.transforms.snippets import SnippetsInput
 from videozoo.weights import checkpoint
 
@@ -65,6 +66,9 @@ def sections(name: str, model: VideoModel) -> tuple[dict[str, Any], tuple[str, .
         task = {"name": "ground", "encoder": {"name": "bag_of_words", "dim": TINY[name]["sentence_dim"]}}
         moments = MomentsInput(window_s=(1.0, 2.0), overlap=0.5, context_s=1.0, feature_dim=TINY[name]["feature_dim"])
         return {"task": task, "input": moments.to_dict()}, ("grows", "ring", "the")
+    if name == "transnetv2":
+        shots = ShotsInput(num_frames=shape[0], height_px=shape[2], width_px=shape[3])
+        return {"task": {"name": "shots"}, "input": shots.to_dict()}, ("boundary",)
     if "feature_dims" in TINY[name]:
         rows_of = FeaturesInput(
             num_frames=30, feature_dims=(shape[1],), mid_bin=(True,)

@@ -90,6 +90,14 @@ TINY: dict[str, dict[str, Any]] = {
     "tall": {"feature_dim": 5, "sentence_dim": 4, "embed_dim": 6, "hidden_dim": 7},
     "timesformer": {"backbone_args": SMALL_VIT, "num_frames": 2, "crop_px": 16, "num_classes": 5},
     "tokenshift": {"backbone_args": SMALL_VIT, "num_frames": 2, "crop_px": 16, "num_classes": 5},
+    "transnetv2": {
+        "num_frames": 20,
+        "filters": 2,
+        "num_stages": 2,
+        "hidden_dim": 8,
+        "lookup_frames": 9,
+        "similarity_dim": 4,
+    },
     "tsm": {
         "backbone": "resnet18",
         "backbone_args": NARROW_RESNET,

@@ -26,7 +26,10 @@ __all__ = ["predict"]
 Number: TypeAlias = Optional[float]
 Place: TypeAlias = Optional[Path]
 
-Run = Annotated[Path, typer.Argument(help="A run directory (its best checkpoint is taken), a weight file, or a card of `list weights`.")]
+Run = Annotated[
+    Path,
+    typer.Argument(help="A run directory (its best checkpoint is taken), a weight file, or a card of `list weights`."),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(

@@ -14,7 +14,9 @@ __all__ = ["synth"]
 
 def synth(
     out: Path = typer.Argument(help="An empty or new folder."),
-    kind: str = typer.Option("clips", help="clips (one motion each), untrimmed (long), captions, queries, shots or yt8m."),
+    kind: str = typer.Option(
+        "clips", help="clips (one motion each), untrimmed (long), captions, queries, shots or yt8m."
+    ),
     num_train: int = typer.Option(None, help="Number of training videos; default 800 clips or 80 untrimmed videos."),
     num_val: int = typer.Option(None, help="Number of held-out videos; default 200 clips or 20 untrimmed videos."),
     size: int = typer.Option(None, help="Side of the frames in pixels; default 64."),

@@ -255,7 +255,7 @@ class Shots(Segments):
             | {"score": round(each.score, 6)}
             for each in self.boundaries
         ]
-        return {**super().to_dict(top=top), "boundaries": boundaries}
+        return {"shots": [_span_dict(span) for span in self.spans], "boundaries": boundaries}
 
     def shifted(self, by_s: float) -> Self:
         boundaries = tuple(Boundary(b.start_s + by_s, b.end_s + by_s, b.score) for b in self.boundaries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class ShotsDecoder(Decoder):
     Args:
         threshold: probability above which a frame belongs to a boundary.
     """
+
+    answers: ClassVar[type[Answer]] = Shots
 
     class_names: tuple[str, ...]
     threshold: float = 0.5

@@ -69,9 +69,7 @@ class Transnetv2(VideoModel):
         if lookup_frames % 2 == 0:
             raise ConfigError(f"model transnetv2.lookup_frames: is {lookup_frames}; needs an odd number")
         widths = [len(DILATIONS) * filters << stage for stage in range(num_stages)]
-        self.stages = nn.ModuleList(
-            Stage(before, filters << stage) for stage, before in enumerate([3, *widths[:-1]])
-        )
+        self.stages = nn.ModuleList(Stage(before, filters << stage) for stage, before in enumerate([3, *widths[:-1]]))
         self.similarity = Similarity(sum(widths), similarity_dim, lookup_frames)
         self.histograms = Histograms(similarity_dim, lookup_frames)
         self.hidden = nn.Linear(widths[-1] * num_cells + 2 * similarity_dim, hidden_dim)
@@ -164,4 +162,4 @@ def neighbors(vectors: Float[Tensor, "b t d"], count: int) -> Float[Tensor, "b t
     num_frames = vectors.shape[1]
     products = F.pad(vectors @ vectors.transpose(1, 2), (count // 2, count // 2))
     columns = torch.arange(num_frames, device=vectors.device)[:, None] + torch.arange(count, device=vectors.device)
-    return products.gather(2, columns.expand(len(vectors), -1, -1))
+    return products.gather(2, columns.expand(vectors.shape[0], -1, -1))

@@ -19,8 +19,7 @@ from videozoo.tasks.backend import TorchBackend
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.tasks.device import pick_device
 from videozoo.tasks.task import Task
-from videozoo.weights import checkpoint
-from videozoo.weights.cards import CARDS, card_checkpoint
+from videozoo.weights import cards, checkpoint
 from videozoo.weights.checkpoint import Checkpoint
 
 __all__ = ["network_from_checkpoint", "open_torch", "torch_network"]
@@ -42,8 +41,8 @@ def open_torch(source: str | os.PathLike[str], *, device: str = "auto", precisio
         from videozoo.weights.timm_images import timm_checkpoint  # timm takes a second to load and is rarely needed
 
         return network_from_checkpoint(timm_checkpoint(text.removeprefix(TIMM)), device=device, precision=precision)
-    if text in CARDS and not Path(text).exists():
-        return network_from_checkpoint(card_checkpoint(text), device=device, precision=precision)
+    if text in cards.CARDS and not Path(text).exists():
+        return network_from_checkpoint(cards.card_checkpoint(text), device=device, precision=precision)
     return network_from_checkpoint(checkpoint.read(source), device=device, precision=precision)
 
 

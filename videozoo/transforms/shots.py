@@ -64,7 +64,9 @@ class Film:
 
 def scaled(frames: np.ndarray) -> np.ndarray:
     """Returns frames uint8 `[... t h w 3]` as a network's clips, float32 `[... t 3 h w]` in 0..1."""
-    return np.ascontiguousarray(np.moveaxis(frames, -1, -3), np.float32) / np.float32(255)
+    clips: np.ndarray = np.ascontiguousarray(np.moveaxis(frames, -1, -3), np.float32)
+    clips /= 255
+    return clips
 
 
 @register_input

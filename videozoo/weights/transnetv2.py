@@ -14,9 +14,9 @@ def transnetv2(model: VideoModel) -> KeyMap:
     """Maps stages to `SDDCNN`, and their blocks to `DDCNN` with a convolution for each dilation."""
     return KeyMap(
         [
-            (r"^stages\.(\d)\.blocks\.(\d)\.branches\.(\d)", lambda m: f"SDDCNN.{m[1]}.DDCNN.{m[2]}.Conv3D_{1 << int(m[3])}"),
-            (r"(Conv3D_\d)\.(\d)", r"\1.layers.\2"),
-            (r"^stages\.(\d)\.blocks\.(\d)\.norm", r"SDDCNN.\1.DDCNN.\2.bn"),
+            (r"\.branches\.(\d)\.(\d)", lambda m: f".Conv3D_{1 << int(m[1])}.layers.{m[2]}"),
+            (r"^stages\.(\d)\.blocks\.(\d)", r"SDDCNN.\1.DDCNN.\2"),
+            (r"^(SDDCNN.*)\.norm", r"\1.bn"),
             (r"^similarity\.project", "frame_sim_layer.projection"),
             (r"^similarity", "frame_sim_layer"),
             (r"^histograms", "color_hist_layer"),

@@ -91,7 +91,9 @@ def make_shots(
             videos.append((path, film))
             entries[path] = {"transitions": film.transitions, "frame_num": film.num_frames}
         texts[f"{split}.json"] = json.dumps(entries, indent=1) + "\n"
-    texts["scripts.jsonl"] = "".join(json.dumps({"path": path, "script": film.to_dict()}) + "\n" for path, film in videos)
+    texts["scripts.jsonl"] = "".join(
+        json.dumps({"path": path, "script": film.to_dict()}) + "\n" for path, film in videos
+    )
     write_world(
         out_dir,
         world.to_dict(),
