@@ -23,7 +23,9 @@ def verify(
     exported: Path = typer.Argument(metavar="DIR", help="A folder of `videozoo export`."),
     sources: list[str] = typer.Argument(metavar="VIDEOS...", help="Videos, folders, patterns or list files."),
     against: str = typer.Option(..., "--against", help="The run directory or weight file of the export."),
-    tolerance: float = typer.Option(1e-4, min=0.0, help="Largest difference of outputs that passes."),
+    tolerance: float = typer.Option(
+        None, min=0.0, help="Largest difference of outputs that passes; default 1e-4, 1e-2 for fp16, 0.2 for int8."
+    ),
     window: float = typer.Option(None, help="Compare windows of this many seconds, too."),
     query: str = typer.Option(None, help="The sentence to ask; grounding runs need one."),
     trust: bool = typer.Option(False, "--trust", help="Open torch programs; reading one can run code."),
@@ -38,12 +40,13 @@ def verify(
     the tolerance, a different best answer, or an unreadable video sets the exit status 1.
     """
     from videozoo.errors import DataError
-    from videozoo.export.verify import compare
+    from videozoo.export.verify import compare, usual_tolerance
     from videozoo.loading import open_network
     from videozoo.predict.sources import find_videos
     from videozoo.runtimes.network import open_exported
 
     videos = find_videos(sources)
+    tolerance = usual_tolerance(exported) if tolerance is None else tolerance
     other = open_exported(exported, device="cpu", trusted=trust)
     found = list(compare(open_network(against, device="cpu"), other, videos, window_s=window, query=query))
     failed = [str(error) for error in found if isinstance(error, DataError)]

@@ -66,6 +66,14 @@ class Format(str, enum.Enum):
     torch = "torch"
 
 
+class ExportPrecision(str, enum.Enum):
+    """The precisions of exported graphs."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
 def import_weights(
     file: str = typer.Argument(help="A weight file of another project, or a card of `videozoo list weights`."),
     args: list[str] = typer.Argument(None, help="Arguments of the model: key=value; of its input: input.key=value."),
@@ -142,6 +150,15 @@ def export_weights(
         Source.paddlevideo, "--source", help="Names to write in the paddle format: paddlevideo or paddlevideo1."
     ),
     out: Path = typer.Option(..., "--out", "-o", help="The file to write; a folder for onnx, openvino and torch."),
+    precision: ExportPrecision = typer.Option(
+        ExportPrecision.fp32, "--precision", help="fp32; fp16 (half the size); int8 (a quarter, and faster)."
+    ),
+    calibrate: Path = typer.Option(
+        None, "--calibrate", help="Videos like those to come (a folder, list or video): ranges of int8, and a guard."
+    ),
+    max_loss: float = typer.Option(
+        0.5, "--max-loss", min=0, help="Largest loss on these videos, in points of the score or of agreement with fp32."
+    ),
     allow_code: AllowCode = None,
 ) -> None:
     """Export a run: to other runtimes, as published weights, or for PaddleVideo."""
@@ -152,8 +169,13 @@ def export_weights(
             raise ConfigError(f"--out {out}: the format {format.value} is a folder; give a name without {out.suffix}")
         from videozoo.export.export import export_network
 
-        say(f"{export_network(run, out, runtime=format.value)}: {format.value} from {run}")
+        folder = export_network(
+            run, out, runtime=format.value, precision=precision.value, calibrate=calibrate, max_loss=max_loss
+        )
+        say(f"{folder}: {format.value} from {run}{_precision_note(folder)}")
         return
+    if precision is not ExportPrecision.fp32 or calibrate is not None:
+        raise ConfigError(f"--format {format.value}: holds weights in fp32; --precision and --calibrate are for graphs")
     ending = ".pdparams" if format is Format.paddle else ".safetensors"
     if out.suffix != ending:
         raise ConfigError(f"--out {out}: the format {format.value} is written to a name ending in {ending}")
@@ -177,6 +199,21 @@ def export_weights(
     task, _ = task_from_checkpoint(saved)
     count = write_pdparams(out, task.model, source=source.value)
     say(f"{out}: {counted(count, 'array')} with the names of {source.value} from {saved.path}")
+
+
+def _precision_note(folder: Path) -> str:
+    """Returns what an export lost by its precision, for the end of a line."""
+    from videozoo.runtimes.folder import EXTRACTOR_FOLDER, read_description
+
+    told = read_description(folder)
+    if told["precision"] == "fp32" and told.get("has_extractor"):
+        told = read_description(folder / EXTRACTOR_FOLDER)
+    if (calibration := told.get("calibration")) is None:
+        return "" if told["precision"] == "fp32" else f" in {told['precision']}"
+    return (
+        f" in {told['precision']}: {calibration['loss']:.2f} points of {calibration['score']} lost on "
+        f"{calibration['num_videos']} videos of {calibration['data']}"
+    )
 
 
 def _card(file: str) -> Card | None:

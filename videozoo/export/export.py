@@ -11,12 +11,14 @@ import numpy as np
 
 from videozoo.contracts.network import Network
 from videozoo.errors import ConfigError, WeightsError
+from videozoo.export.calibrate import MAX_LOSS, Reduction
 from videozoo.export.formats import WRITERS
 from videozoo.export.trace import trace
 from videozoo.runtimes.folder import (
     ARRAYS_FILE,
     EXTRACTOR_FOLDER,
     Description,
+    ExportPrecision,
     Runtime,
     StoredGraph,
     is_export,
@@ -30,8 +32,21 @@ from videozoo.tasks.network import open_torch
 __all__ = ["export_network"]
 
 
-def export_network(source: str | os.PathLike[str], out: str | os.PathLike[str], *, runtime: Runtime = "onnx") -> Path:
+def export_network(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    runtime: Runtime = "onnx",
+    precision: ExportPrecision = "fp32",
+    calibrate: str | os.PathLike[str] | None = None,
+    max_loss: float = MAX_LOSS,
+) -> Path:
     """Writes the network of a run, a weight file or "timm:NAME" into the folder `out`, whole or not at all.
+
+    Args:
+        precision: "fp16" stores weights in half precision; "int8" computes networks on clips in 8-bit integers.
+        calibrate: a folder, a list file or a video; measures the ranges of int8 and guards the answers.
+        max_loss: the largest loss of answers on these videos, in points of the task's score or of agreement with fp32.
 
     Raises:
         WeightsError: no such weights, they do not fit their own record, or the folder cannot be written.
@@ -48,7 +63,7 @@ def export_network(source: str | os.PathLike[str], out: str | os.PathLike[str], 
     except OSError as error:
         raise WeightsError(f"{folder}: cannot be written ({reason(error)}); give another folder") from error
     try:
-        _write(network, unfinished, runtime)
+        _write(network, unfinished, runtime, Reduction(precision, calibrate, max_loss))
         unfinished.chmod(0o777 & ~_umask())  # mkdtemp's are private
         if folder.exists():
             shutil.rmtree(folder)
@@ -60,7 +75,7 @@ def export_network(source: str | os.PathLike[str], out: str | os.PathLike[str], 
     return folder
 
 
-def _write(network: Network, folder: Path, runtime: Runtime) -> None:
+def _write(network: Network, folder: Path, runtime: Runtime, reduction: Reduction) -> None:
     backend = network.backend
     assert isinstance(backend, TorchBackend)
     task = backend.task
@@ -94,9 +109,11 @@ def _write(network: Network, folder: Path, runtime: Runtime) -> None:
     if network.feature_recipe is not None:
         description["features"] = dict(network.feature_recipe)
     if network.open_extractor is not None:
-        _write(network.open_extractor(), folder / EXTRACTOR_FOLDER, runtime)
+        _write(network.open_extractor(), folder / EXTRACTOR_FOLDER, runtime, reduction)
         description["has_extractor"] = True
     write_description(folder, description)
+    if reduction.precision != "fp32":
+        reduction.apply(folder, task, takes_features=network.takes_features)
 
 
 def _umask() -> int:

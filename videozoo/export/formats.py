@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,18 @@ def _onnx_program(traced: Traced) -> Any:
         )
     assert program is not None
     graph = program.model.graph
+    for node in graph:
+        node.name = f"{_layer(node.metadata_props)}/{node.name}"
+        node.metadata_props.clear()  # they name source files of this machine
     for value in (*graph.inputs, *graph.outputs):
         shape: Any = value.shape
         for axis, size in enumerate(shape):
             shape[axis] = traced.axes.get(str(size), size)  # names in place of the tracer's symbols
     return program
+
+
+def _layer(properties: Mapping[str, str]) -> str:
+    """Returns the name of the innermost module that a node of the exporter belongs to."""
+    scopes = properties.get("pkg.torch.onnx.name_scopes", "[]")
+    named: list[str] = [name for name in ast.literal_eval(scopes)[:-1] if name]
+    return named[-1].removeprefix("owner.").removeprefix("model.") if named else "network"

@@ -17,8 +17,12 @@ from videozoo.errors import ConfigError, DataError
 from videozoo.predict.index import RunMark, VideoIndex
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.search import Searcher
+from videozoo.runtimes.folder import EXTRACTOR_FOLDER, ExportPrecision, read_description
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["TOLERANCES", "Comparison", "compare", "usual_tolerance"]
+
+# Differences of outputs that are usual for a precision, relative to outputs above 1.
+TOLERANCES: dict[ExportPrecision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.2}
 
 Call = tuple[str, Outputs]
 
@@ -86,6 +90,13 @@ def compare(
             yield error
             continue
         yield Comparison(str(video), _difference(wanted, found), (usual_best, best), (usual_s, seconds))
+
+
+def usual_tolerance(folder: Path) -> float:
+    """Returns the difference of outputs that the precision of an exported network, or of its extractor, explains."""
+    told = read_description(folder)
+    inner = [usual_tolerance(folder / EXTRACTOR_FOLDER)] if told.get("has_extractor") else []
+    return max(TOLERANCES[told["precision"]], *inner, 0.0)
 
 
 class _Ear:

@@ -27,8 +27,10 @@ __all__ = [
     "DESCRIPTION_FILE",
     "EXTRACTOR_FOLDER",
     "Description",
+    "ExportPrecision",
     "Port",
     "Runtime",
+    "StoredCalibration",
     "StoredFile",
     "StoredGraph",
     "is_export",
@@ -45,6 +47,7 @@ AGAIN = "copy the whole folder again, or repeat `videozoo export`"
 MAX_DESCRIPTION_BYTES = 1 << 26
 
 Runtime = Literal["onnx", "openvino", "torch"]
+ExportPrecision = Literal["fp32", "fp16", "int8"]
 
 
 class Port(TypedDict):
@@ -70,11 +73,20 @@ class StoredGraph(TypedDict):
     outputs: list[Port]
 
 
+class StoredCalibration(TypedDict):
+    """How the answers of a reduced precision compare with fp32: points of `score` lost on some videos."""
+
+    data: str
+    num_videos: int
+    score: str
+    loss: float
+
+
 class Description(TypedDict):
     """What an exported network is; plain values, as in the record of a run."""
 
     runtime: Runtime
-    precision: Literal["fp32"]
+    precision: ExportPrecision
     name: str
     task: str
     fingerprint: str  # SHA-256 of the weights that it was made of
@@ -85,6 +97,7 @@ class Description(TypedDict):
     graphs: dict[str, StoredGraph]
     encoder: NotRequired[dict[str, Any]]  # of sentences
     arrays: NotRequired[StoredFile]
+    calibration: NotRequired[StoredCalibration]
     features: NotRequired[dict[str, Any]]  # how the features were made that it takes
     has_extractor: NotRequired[bool]
     uses: NotRequired[list[str]]  # modules with its own decoder or input spec

@@ -59,7 +59,7 @@ def open_exported(
     """
     folder = Path(source)
     told = read_description(folder)
-    if precision != told["precision"]:
+    if precision not in ("fp32", told["precision"]):  # fp32 is the default, and no wish
         raise ConfigError(
             f"precision: '{precision}' is asked, and {folder} was exported to compute in {told['precision']}; leave "
             "--precision out"
