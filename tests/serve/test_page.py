@@ -334,7 +334,7 @@ def test_a_video_that_the_browser_cannot_play_has_its_answers(visit, tmp_path):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     visit.send(path, model="segments")
-    expect(visit.page.locator("#unplayable")).to_be_visible()
+    expect(visit.page.locator("#unplayable")).to_contain_text("Its answers are shown all the same.")
     visit.page.locator("#events button").nth(1).click()
     slider = visit.page.get_by_role("slider", name="Time in the video")
     expect(slider).to_have_attribute("aria-valuenow", "2.50")

@@ -91,6 +91,7 @@ export class Player {
   show(shown) {
     this.#shown = shown;
     this.#drawn = null;
+    this.unplayable.textContent = `This browser cannot play this file.${shown ? " Its answers are shown all the same." : ""}`;
     this.boxes.replaceChildren();
     if (shown) this.boxes.setAttribute("viewBox", `0 0 ${shown.info.width_px || 1} ${shown.info.height_px || 1}`);
     this.#setCues(shown?.spans ?? [], shown?.areSentences);

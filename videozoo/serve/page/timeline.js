@@ -23,7 +23,7 @@ export class Timeline {
     });
     this.lanes = el("div", { class: "lanes", "aria-hidden": true, onclick: (event) => this.#seekTo(event) });
     this.playhead = el("div", { class: "playhead" });
-    this.long = el("div", { class: "long" }, this.axis, this.lanes, this.playhead);
+    this.long = el("div", { class: "long" }, this.axis, this.lanes, el("div", { class: "over" }, this.playhead));
     this.scroller = el("div", { class: "scroller" }, this.long);
     const button = (text, name, onclick) => el("button", { type: "button", class: "quiet", "aria-label": name, title: name, onclick }, text);
     this.toEvents = button("Fit", "Zoom to the segments", () => this.fit());
@@ -61,7 +61,7 @@ export class Timeline {
   setTime(time_s) {
     this.#time_s = time_s;
     if (!this.#shown) return;
-    this.playhead.style.left = this.#share(Math.min(time_s, this.#shown.duration_s));
+    this.playhead.style.transform = `translateX(${this.#share(Math.min(time_s, this.#shown.duration_s))})`;
     this.axis.setAttribute("aria-valuenow", time_s.toFixed(2));
     this.axis.setAttribute("aria-valuetext", clock(time_s, 0.5));
   }
