@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "engine": {"report", "layers", "models", "weights", "io", "transforms", "data", "metrics", "tasks"},
     "predict": {"drawing", "io", "transforms", "decoding", "sentences", "data"},
     "runtimes": {"io", "transforms", "decoding", "sentences"},
-    "export": {"tasks", "runtimes", "predict", "data"},  # data: labels of calibration videos
+    "export": {"models", "tasks", "runtimes", "predict", "data"},  # data: labels of calibration videos
     "loading": {"predict", "tasks", "runtimes"},
     "serve": {"predict", "io", "transforms", "loading"},
     "cli": {

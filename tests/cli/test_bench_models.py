@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from videozoo.cli.main import app
@@ -37,6 +38,20 @@ def test_the_limit_is_measured_in_the_same_run():
     cells = row.strip("| ").split(" | ")
     assert cells[0] == "`tsn`" and cells[3].endswith(" GB/s")
     assert 99 <= sum(int(cell.rstrip("%")) for cell in cells[6:]) <= 101 + len(cells[6:])
+
+
+def test_exports_are_compared_with_torch():
+    pytest.importorskip("openvino")
+    small = [*SMALL[:2], "crop_px=64"]
+    asked = ["bench", "models", "tsn", *small, "--mode", "eager", "--steps", "1", "--no-train", "--exports", "--json"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["models"][0]["exports"]
+    assert list(found) == ["eager", "bf16", "onnx", "openvino", "int8"]
+    assert all(form["seconds"] > 0 and form["reason"] is None for form in found.values())
+    assert found["eager"]["difference"] == 0 and found["onnx"]["difference"] < 1e-4 > found["openvino"]["difference"]
+    assert 1e-4 < found["int8"]["difference"] < 0.5 and found["onnx"]["agreement"] == 1
+    assert found["int8"]["size_bytes"] < found["onnx"]["size_bytes"]
 
 
 def test_no_such_model():

@@ -82,6 +82,11 @@ def models(
     limit: bool = typer.Option(
         False, "--limit", help="Compare with the speed of torch's matrix product and convolution, and divide the time."
     ),
+    exports: bool = typer.Option(
+        False,
+        "--exports",
+        help="Export each model, too: ONNX Runtime, OpenVINO and int8, in turn with float32 and bf16.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON on stdout, and nothing else."),
     out: Path = typer.Option(None, help="Write the table as Markdown to this file."),
 ) -> None:
@@ -108,6 +113,8 @@ def models(
         figures.append(_time_model(name, given, device=device, options=options))
         if limit:
             figures[-1]["limit"] = _limit(name, given, device=device, options=options)
+        if exports:
+            figures[-1]["exports"] = _exports(name, given, options=options)
         typer.echo(_model_line(figures[-1]), err=True)
     threads = counted(torch.get_num_threads(), "thread")
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{processor()}, {threads}"
@@ -118,6 +125,8 @@ def models(
     table = _markdown(figures, f"{seconds} of a forward pass / a training step ({where}).")
     if limit:
         table += f"\n{_limits_as_markdown(figures)}"
+    if exports:
+        table += f"\n{_exports_as_markdown(figures)}"
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(table, encoding="utf-8")
@@ -172,6 +181,23 @@ def _limit(name: str, given: Mapping[str, Any], *, device: torch.device, options
     return dataclasses.asdict(found)
 
 
+def _exports(name: str, given: Mapping[str, Any], *, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the fields of each form of a model, by its name; see `time_exports`."""
+    import dataclasses
+    import time
+
+    from videozoo.export.speed import time_exports
+    from videozoo.models.registry import create_model
+
+    found = time_exports(
+        create_model(name, **given),
+        batch_size=options["batch_size"],
+        num_turns=options["num_steps"],
+        clock=time.process_time if options["cpu_time"] else time.perf_counter,
+    )
+    return {form: dataclasses.asdict(speed) for form, speed in found.items()}
+
+
 def _model_line(row: dict[str, Any]) -> str:
     cells = (f"{mode} {_cell(timing)}" for mode, timing in row["timings"].items())
     return f"{row['model']}: {', '.join(cells)} s"
@@ -224,3 +250,48 @@ def _limits_as_markdown(rows: list[dict[str, Any]]) -> str:
             f"{found['share']:.0%} | {found['share_with_memory']:.0%} | {shares} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _exports_as_markdown(rows: list[dict[str, Any]]) -> str:
+    """Returns a Markdown table that compares the forms of each model with torch in float32, and reasons for gaps."""
+    lines = [
+        "The same models exported, on the CPU, with random weights; all forms of a model in turn on the same clip. "
+        "Speeds are ratios to torch in float32, for int8 also to the faster export. Difference: the largest of the "
+        "outputs, relative to the largest output. Same: clips with the same best class.",
+        "",
+        "| model | torch, s | bf16 | ONNX Runtime | OpenVINO | difference | int8 | int8 to export | int8 difference | "
+        "int8 same | MB: fp32, int8 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        found = row["exports"]
+        eager_s = found["eager"]["seconds"]
+        seconds = {name: found[name]["seconds"] for name in ("bf16", "onnx", "openvino", "int8")}
+        best_s = min((seconds[name] for name in ("onnx", "openvino") if seconds[name]), default=None)
+        differences = [found[name]["difference"] for name in ("onnx", "openvino") if seconds[name]]
+        int8 = found["int8"]
+        over_export = best_s / int8["seconds"] if best_s and int8["seconds"] else None
+        cells = [
+            f"`{row['model']}`",
+            f"{eager_s:.3g}",
+            *(
+                _number(eager_s / seconds[name] if seconds[name] else None, ".2f")
+                for name in ("bf16", "onnx", "openvino")
+            ),
+            _number(max(differences, default=None), ".0e"),
+            _number(eager_s / int8["seconds"] if int8["seconds"] else None, ".2f"),
+            _number(over_export, ".2f"),
+            _number(int8["difference"], ".1%"),
+            _number(int8["agreement"], ".0%"),
+            ", ".join(
+                _number(size and size / 1e6, ".0f") for size in (found["onnx"]["size_bytes"], int8["size_bytes"])
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    gaps = [(row["model"], form, found["reason"]) for row in rows for form, found in row["exports"].items()]
+    lines += ["", *(f"- {model}, {form}: {why}" for model, form, why in gaps if why)] if any(g[2] for g in gaps) else []
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
