@@ -164,12 +164,14 @@ def _limit(name: str, given: Mapping[str, Any], *, device: torch.device, options
 
     import torch
 
+    from videozoo.models.folding import folded
     from videozoo.models.limit import measure_limit
     from videozoo.models.memory_format import channels_last
     from videozoo.models.registry import create_model
 
-    model = create_model(name, **given).to(device).eval()
+    model = create_model(name, **given).to(device)
     channels_last(model)
+    model = folded(model)
     clips = torch.randn(options["batch_size"], *model.input_shape, device=device)
 
     @torch.no_grad()

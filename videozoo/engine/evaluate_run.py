@@ -23,6 +23,7 @@ from videozoo.engine.resolve import check_features, check_width
 from videozoo.errors import ConfigError, DataError
 from videozoo.report.page import write_report
 from videozoo.structured import shown
+from videozoo.tasks.backend import for_inference
 from videozoo.tasks.build import task_from_checkpoint
 from videozoo.tasks.fitting import check_data
 from videozoo.tasks.registry import tasks
@@ -116,7 +117,7 @@ def evaluate_run(
     with join_world(options.device) as world:
         share = len(range(world.rank, len(records), world.size))
         found = evaluate(
-            task.to(world.device),
+            for_inference(task.to(world.device)),
             _loader_of(records, pipeline, checkpoint.record.get("fit", {}), world, views=views, options=options),
             input_spec,
             device=world.device,

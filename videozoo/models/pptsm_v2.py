@@ -7,6 +7,7 @@ parallel convolutions from Ding et al., arXiv:2101.03697.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch.nn.functional as F
 from timm.layers import SqueezeExcite, make_divisible
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.temporal_shift import check_fraction, temporal_shift
+from videozoo.models.folding import Foldable
 from videozoo.models.model import FrameClassifier
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
@@ -39,11 +41,11 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
-        return F.relu(x) if self.is_active else x
+        return F.relu(x, inplace=True) if self.is_active else x
 
 
-class Depthwise(nn.Module):
-    """The rectified sum of parallel depthwise convolutions of several sizes."""
+class Depthwise(Foldable):
+    """The rectified sum of parallel depthwise convolutions of several sizes, the largest first."""
 
     def __init__(self, channels: int, kernels: tuple[int, ...], stride: int):
         super().__init__()
@@ -52,7 +54,21 @@ class Depthwise(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(sum(branch(x) for branch in self.branches))
+        first, *others = self.branches
+        y = first(x)
+        for branch in others:
+            y = y + branch(x)
+        return F.relu(y, inplace=True)
+
+    def fold(self) -> None:
+        """Merges the branches into one convolution (arXiv:2101.03697, section 3.3)."""
+        convs: list[Any] = [branch.conv for branch in self.branches]
+        first, *others = convs
+        for conv in others:
+            border = (first.kernel_size[0] - conv.kernel_size[0]) // 2
+            first.weight += F.pad(conv.weight, (border,) * 4)
+            first.bias += conv.bias
+        self.branches = self.branches[:1]
 
 
 class SeparableBlock(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,11 +11,12 @@ import torch
 
 from videozoo.contracts.backend import Outputs
 from videozoo.contracts.input import Batch, Form, InputSpec
+from videozoo.models.folding import folded
 from videozoo.tasks.precision import Precision, autocast, check_precision
 from videozoo.tasks.task import Task, to_arrays
 from videozoo.transforms import tensors
 
-__all__ = ["TorchBackend"]
+__all__ = ["TorchBackend", "for_inference"]
 
 
 class TorchBackend:
@@ -28,7 +30,7 @@ class TorchBackend:
 
     def __init__(self, task: Task, spec: InputSpec, *, device: torch.device, precision: Precision = "fp32"):
         check_precision(precision)
-        self.task = task.to(device).eval()
+        self.task = for_inference(task.to(device))
         self.spec = spec
         self.device = device
         self.precision = precision
@@ -40,3 +42,12 @@ class TorchBackend:
     def outputs(self, batch: Batch, *, graph: str = "main") -> Outputs:
         with self._lock, torch.inference_mode(), autocast(self.device, self.precision):
             return to_arrays(self.task.graph(graph, self.spec.to_device(batch, self.device)))
+
+
+def for_inference(task: Task) -> Task:
+    """Returns the task in evaluation mode with its model `folded`; `task` keeps its own weights."""
+    model = folded(task.model)
+    if model is task.model:
+        return task.eval()
+    shared = {id(tensor): tensor for tensor in (*task.parameters(), *task.buffers())}
+    return copy.deepcopy(task, {**shared, id(task.model): model}).eval()
