@@ -64,6 +64,7 @@ def test_exported_answers_are_those_of_torch(name, tmp_path):
     # one window, then several at once: the graph takes any number; windows of features have rows of their own
     wanted, found = (predictor(content, window_s=1.5, stride_s=0.5) for predictor in (eager, exported))
     assert len(wanted.windows) > 2
+    assert type(found.answer) is eager.network.decoder.answers
     assert_same(found.answer, wanted.answer)
     for window, other in zip(found.windows, wanted.windows, strict=True):
         assert_same(window.answer, other.answer)

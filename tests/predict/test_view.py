@@ -3,11 +3,9 @@ import json
 from typing import ClassVar
 
 import numpy as np
-import pytest
 
 from videozoo.contracts.answer import Answer, BoxMark, Caption, Labels, Segments
 from videozoo.contracts.video import Span, VideoInfo
-from videozoo.decoding.registry import decoders
 from videozoo.predict.answers import Answers
 from videozoo.predict.prediction import Prediction, Window
 from videozoo.predict.view import to_view
@@ -85,8 +83,3 @@ def test_boxes_last_as_long_as_they_stay_the_same():
 def test_boxes_of_windows_are_those_of_the_nearest():
     found = view(Spot(0.0), Window(0, 1, Spot(9.0)), Window(1, 2, Spot(1.5)))
     assert found["marks"] == [{"start_s": 1.5, "end_s": 2.0, "boxes": [BOX]}]
-
-
-@pytest.mark.parametrize("name", decoders.names())
-def test_every_decoder_names_the_kind_of_its_answers(name):
-    assert decoders.get(name).answers in (Labels, Segments, Caption)

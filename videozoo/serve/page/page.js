@@ -36,6 +36,9 @@ async function start() {
   byId("model").replaceChildren(...models.map(({ name }) => el("option", { value: name }, name)));
   byId("model").value = (models.find((model) => model.default) ?? models[0]).name;
   byId("model-field").hidden = models.length < 2;
+  byId("model-name").hidden = models.length > 1;
+  byId("model-name").textContent = models[0].name;
+  byId("settings").hidden = false;
   byId("limits").textContent = limitsInWords();
   clearProblem();
   fitSettings();

@@ -8,6 +8,7 @@ const STEPS_S = [0.04, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 90
 const TICK_PX = 76;
 const CLOSEST_S = 0.5; // seconds over the full width
 const ZOOM = 1.6;
+const MOST_CELLS = 2000; // of a lane of shades
 const MARGIN = 0.04; // around the events, in shares of the width
 
 export class Timeline {
@@ -90,8 +91,8 @@ export class Timeline {
   // Zooms to the stretch with segments.
   fit() {
     const { spans, duration_s } = this.#shown;
-    const start_s = Math.min(...spans.map((span) => span.start_s));
-    const end_s = Math.max(...spans.map((span) => span.end_s));
+    const start_s = spans[0].start_s; // they are in order
+    const end_s = spans.reduce((end, span) => Math.max(end, span.end_s), 0);
     this.zoom((duration_s * (1 - 2 * MARGIN)) / (end_s - start_s), (start_s + end_s) / 2);
   }
 
@@ -138,11 +139,15 @@ export class Timeline {
   // A value over time, as shades; the largest is the darkest.
   #shades({ times_s, values }) {
     const { duration_s } = this.#shown;
-    const most = Math.max(...this.#shown.view.lanes.flatMap((lane) => lane.values), 1e-9);
-    const borders = [0, ...times_s.slice(1).map((time_s, i) => (time_s + times_s[i]) / 2), duration_s];
-    const cells = values.map((value, i) => svg("rect", {
-      x: borders[i], width: borders[i + 1] - borders[i], height: 1, "fill-opacity": (value / most).toFixed(3),
-    }));
+    const most = this.#shown.view.lanes.flatMap((lane) => lane.values).reduce((a, b) => Math.max(a, b), 1e-9);
+    const step = Math.ceil(values.length / MOST_CELLS);
+    const border = (i) => (i === 0 ? 0 : i >= values.length ? duration_s : (times_s[i - 1] + times_s[i]) / 2);
+    const cells = [];
+    for (let i = 0; i < values.length; i += step) {
+      const value = Math.max(...values.slice(i, i + step));
+      const [x, end] = [border(i), border(i + step)];
+      if (value > 0) cells.push(svg("rect", { x, width: end - x, height: 1, "fill-opacity": (value / most).toFixed(3) }));
+    }
     return svg("svg", { class: "shades", viewBox: `0 0 ${duration_s} 1`, preserveAspectRatio: "none" }, ...cells);
   }
 
