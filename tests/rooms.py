@@ -11,6 +11,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "images" / "rooms.svg"
 HOLDS = {
     "cli": "one file for each command",
     "serve": "answers over HTTP",
+    "stream": "answers while a video arrives",
     "loading": "opens networks for prediction",
     "runtimes": "runs exported networks",
     "export": "writes exported networks",

@@ -39,8 +39,10 @@ MAY_IMPORT = {
     "export": {"models", "tasks", "runtimes", "predict", "data"},  # data: labels of calibration videos
     "loading": {"predict", "tasks", "runtimes"},
     "serve": {"predict", "io", "transforms", "loading"},
+    "stream": {"predict", "io", "transforms"},
     "cli": {
         "serve",
+        "stream",
         "export",
         "runtimes",
         "loading",
@@ -70,6 +72,7 @@ WITHOUT_TORCH = {
     "runtimes",
     "loading",
     "serve",
+    "stream",
     "cli",
 }
 TORCH_FORM = ROOT / "transforms/tensors.py"  # the torch form of the clip transforms, imported where it is asked for

@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.models.streams import stepped
 from videozoo.errors import ConfigError
 from videozoo.models import create_model
+from videozoo.models.movinet import CumulativeMean
 
 
 def small(**args):
     torch.manual_seed(0)
-    model = create_model("movinet", num_classes=4, **args).eval()
+    model = create_model("movinet", num_classes=4, crop_px=64, **args).eval()
     with torch.no_grad():
         for block in model.blocks:
             block.alpha.fill_(0.5)  # starts at zero, which would hide the branches
@@ -21,14 +23,36 @@ def small(**args):
 
 @pytest.mark.parametrize("conv_type", ["3d", "2plus1d"])
 @torch.no_grad()
-def test_a_stream_in_chunks_is_the_whole_clip(conv_type):
+def test_a_stream_is_the_whole_clip(conv_type):
     model = small(is_causal=True, conv_type=conv_type)
     clip = torch.randn(2, 7, 3, 64, 64)
+    scores = stepped(model, clip)
+    for end in (1, 4, 7):
+        assert_close(scores[:, end - 1], model(clip[:, :end]), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(scores[:, -1], model(clip[:, 5:]), atol=1e-3)  # a stream without its past is another
+
+
+@torch.no_grad()
+def test_the_mean_of_a_long_stream_is_exact():
+    mean = CumulativeMean()
+    frames = torch.rand(1, 2, 3000, 1, 1) + 100
     memory = {}
-    for chunk in clip.split([1, 4, 2], 1):
-        scores = model.stream(chunk, memory)
-    assert_close(scores, model(clip), atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(scores, model(clip[:, 5:]), atol=1e-3)  # a stream without its past is another
+    for chunk in frames.split(1, 2):
+        last = mean(chunk, memory)
+    assert_close(last[:, :, -1], frames.double().mean(2).float(), atol=0, rtol=1e-7)
+
+
+@torch.no_grad()
+@pytest.mark.long
+def test_a_long_stream_is_the_whole_clip():
+    model = small(is_causal=True)
+    frames = torch.randn(1, 10_000, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    scores = stepped(model, frames)
+    for end in (100, 3000, 10_000):
+        memory = {}
+        for chunk in frames[:, :end].split(500, 1):  # the activations of the whole clip fill the memory
+            features = model._features(chunk, memory)
+        assert_close(scores[:, end - 1], model.forward_head(features), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -44,8 +68,10 @@ def test_a_causal_network_does_not_see_later_frames():
 
 
 def test_only_causal_networks_stream():
-    with pytest.raises(ConfigError, match=r"movinet: sees later frames.*is_causal: true"):
-        small().stream(torch.zeros(1, 1, 3, 64, 64), {})
+    model = small()
+    assert model.stream_state() is None
+    with pytest.raises(ConfigError, match=r"movinet: reads later frames.*is_causal: true"):
+        model.stream_step(torch.zeros(1, 3, 64, 64), {})
 
 
 def test_small_frames_are_an_error():

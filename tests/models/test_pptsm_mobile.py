@@ -34,7 +34,7 @@ def test_a_frame_reaches_its_neighbours_through_every_shortcut():
     differs = (model.forward_frames(clip) - model.forward_frames(other)).abs().amax((0, 2)) > 0
     assert differs.all()
     for block in model.blocks:
-        block.fraction = 0.0
+        block.shift.fraction = 0.0
     differs = (model.forward_frames(clip) - model.forward_frames(other)).abs().amax((0, 2)) > 0
     assert differs.tolist() == [True, False, False, False]
 

@@ -22,6 +22,7 @@ from videozoo.cli import (
     runs,
     search,
     serve,
+    stream,
     synth,
     train,
     verify,
@@ -64,6 +65,7 @@ app.command("predict", short_help="Predict the content of videos, with times.")(
 app.command("extract", short_help="Extract features of videos and store them.")(extract.extract)
 app.command("index")(index.index)
 app.command("search", short_help="Find the moments that match a sentence.")(search.search)
+app.command("stream", short_help="Answer for a camera, a network stream or a file as it plays.")(stream.stream)
 app.command("serve", short_help="Serve models over HTTP, with a page to try them.")(serve.serve)
 app.command("synth", short_help="Generate labeled videos of moving shapes.")(synth.synth)
 app.add_typer(prepare.app, name="prepare")

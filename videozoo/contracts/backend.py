@@ -5,19 +5,24 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from videozoo.contracts.answer import Answer, Labels
 from videozoo.contracts.input import Batch, Form
 
-__all__ = ["Backend", "Decoder", "Outputs", "Precision", "Run"]
+__all__ = ["NEXT", "STATE", "STREAM", "Backend", "Decoder", "Outputs", "Precision", "Run", "State", "StreamBackend"]
 
 Precision = Literal["fp32", "bf16", "fp16"]  # of the forward pass
 
 Outputs = Mapping[str, np.ndarray]
 Run = Callable[[str, Mapping[str, Any]], Outputs]  # computes a stored graph, by its name, for inputs by name
+State = Mapping[str, Any]  # of streams: arrays or tensors [streams ...] by name, zeros before the first frame
+
+# A stored graph of this name answers for one more frame of each stream. Its inputs and outputs with these prefixes are
+# the state before and after the frame.
+STREAM, STATE, NEXT = "stream", "state.", "next."
 
 
 class Backend(Protocol):
@@ -36,6 +41,23 @@ class Backend(Protocol):
 
     def outputs(self, batch: Batch, *, graph: str = "main") -> Outputs:
         """Returns the outputs of one of the task's graphs for a batch of the input's pipeline, by name."""
+        ...
+
+
+@runtime_checkable
+class StreamBackend(Backend, Protocol):
+    """A backend that also runs networks frame by frame, if they read no later frames."""
+
+    def start(self, num_streams: int = 1) -> State | None:
+        """Returns the state of streams before their first frame; None if the network reads later frames."""
+        ...
+
+    def step(self, batch: Batch, state: State) -> tuple[Outputs, State]:
+        """Returns the main graph's outputs after one more frame of each stream, and the state after it.
+
+        Args:
+            batch: clips of one frame.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from videozoo.contracts.answer import Answer, Labels
-from videozoo.contracts.backend import Decoder, Outputs, Run
+from videozoo.contracts.backend import STREAM, Decoder, Outputs, Run
 from videozoo.contracts.input import Batch
 from videozoo.decoding.activations import sigmoid, softmax
 from videozoo.decoding.registry import register_decoder
@@ -34,10 +34,16 @@ class ClassifyDecoder(Decoder):
         return [Labels(scores=probs, names=self.class_names) for probs in self.probs(outputs["scores"])]
 
     def outputs(self, run: Run, batch: Batch, *, graph: str = "main") -> Outputs:
-        """Returns `scores`, for the graph "features" also `features`; a stored graph of clips takes `[n t c h w]`."""
+        """Returns `scores`, for the graph "features" also `features`; a stored graph of clips takes `[n t c h w]`.
+
+        The graph "stream" takes frames `[n c h w]`, and its outputs include the state after them.
+        """
         if "features" in batch:
             return run(graph, {name: batch[name] for name in ("features", "mask")})
         video = batch["video"]
+        if graph == STREAM:
+            found = run(STREAM, {**batch, "frame": video.reshape(-1, *video.shape[3:])})
+            return {**found, "scores": found["scores"].reshape(*video.shape[:2], -1)}
         found = run("main", {"video": video.reshape(-1, *video.shape[2:])})
         names = ("features", "scores") if graph == "features" else ("scores",)
         return {name: found[name].reshape(*video.shape[:2], -1) for name in names}

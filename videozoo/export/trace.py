@@ -20,7 +20,7 @@ from videozoo.tasks.graph import Graph
 
 __all__ = ["Traced", "quiet", "trace"]
 
-TYPES = {torch.float32: "float32", torch.int64: "int64", torch.bool: "bool"}
+TYPES = {torch.float32: "float32", torch.float64: "float64", torch.int64: "int64", torch.bool: "bool"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import av.error
@@ -22,7 +23,9 @@ from videozoo.io.pyav import decoding, open_container, reason_of, url_to_write
 from videozoo.io.reader import VideoReader
 from videozoo.io.whole_file import whole_file
 
-__all__ = ["at_rate", "copy_cut", "cut", "steady_fps"]
+__all__ = ["at_rate", "at_ticks", "copy_cut", "cut", "even", "steady_fps"]
+
+T = TypeVar("T")
 
 MIN_FPS, MAX_FPS = 10.0, 60.0  # a file with irregular frame times may state a lower average
 _PREROLL_S = 0.5  # of audio: decoders need some before the first returned sample
@@ -57,7 +60,7 @@ def cut(
     if rate_hz is not None:
         rate_hz = rate_hz if rate_hz in _AAC_RATES_HZ else _AAC_RATES_HZ[-1]
         sound = _sound(info.path, origin_s=info.start_s, start_s=first_s, end_s=end_s, rate_hz=rate_hz)
-    pictures = (_even(picture) for picture in _chain(first, frames))
+    pictures = (even(picture) for picture in _chain(first, frames))
     fps = steady_fps(info.fps)
     write_video(out_path, pictures, fps=fps, audio=sound, audio_rate_hz=rate_hz, crf=crf, preset="veryfast")
 
@@ -115,15 +118,28 @@ def at_rate(
     opening = reader.frames_at([start_s])
     shown, shown_s = opening.data[0], opening.times_s[0]
     first_s = shown_s if start_s - shown_s < 1 / fps else start_s
+    frames = itertools.chain([(shown_s, shown)], reader.stream(start_s=start_s, end_s=end_s))
+    yield from at_ticks(frames, fps=fps, first_s=first_s, until_s=until_s)
+
+
+def at_ticks(
+    frames: Iterable[tuple[float, T]], *, fps: float, first_s: float, until_s: float = 0.0
+) -> Iterator[tuple[float, T]]:
+    """Yields (time_s, frame) for each tick of a constant rate, with the frame on screen; shows the last one.
+
+    Args:
+        frames: with their times, the first one at most half a tick after `first_s`.
+    """
     tick = 0
-    for time_s, frame in reader.stream(start_s=start_s, end_s=end_s):
-        while first_s + tick / fps < time_s - 0.5 / fps:
-            yield first_s + tick / fps, shown
+    shown: list[T] = []  # none or one
+    for time_s, frame in frames:
+        while shown and first_s + tick / fps < time_s - 0.5 / fps:
+            yield first_s + tick / fps, shown[0]
             tick += 1
-        shown = frame
-    until_s = max(until_s, first_s + (tick + 0.5) / fps)  # shows every frame
-    while first_s + tick / fps < until_s:
-        yield first_s + tick / fps, shown
+        shown = [frame]
+    until_s = max(until_s, first_s + (tick + 0.5) / fps)
+    while shown and first_s + tick / fps < until_s:
+        yield first_s + tick / fps, shown[0]
         tick += 1
 
 
@@ -138,7 +154,7 @@ def _chain(first: np.ndarray, rest: Iterable[tuple[float, np.ndarray]]) -> Itera
         yield picture
 
 
-def _even(picture: np.ndarray) -> np.ndarray:
+def even(picture: np.ndarray) -> np.ndarray:
     """Returns uint8 `[h w c]`, cropped to even sides."""
     height, width = (side // 2 * 2 or side for side in picture.shape[:2])
     return picture[:height, :width]

@@ -27,7 +27,19 @@ from videozoo.io.limits import check_duration, check_size, decoder_bound, is_str
 from videozoo.io.reader import TIME_SLACK_S, Frames, VideoReader, check_times
 from videozoo.io.slice import FileSlice
 
-__all__ = ["ONE_THREAD", "PyAVReader", "decoding", "ffmpeg_log", "open_container", "reason_of", "url_to_write"]
+__all__ = [
+    "ONE_THREAD",
+    "Orientation",
+    "PyAVReader",
+    "decoding",
+    "ffmpeg_log",
+    "open_container",
+    "reason_of",
+    "rgb_picture",
+    "stated_rates",
+    "url_to_write",
+    "video_stream",
+]
 
 _VERSION = int(av.__version__.split(".")[0])
 _IS_OLD = _VERSION < 17
@@ -101,7 +113,7 @@ class PyAVReader(VideoReader):
             if first is None:
                 raise DecodeError(self.path, "its video stream holds no frame")
             self._first_pts = first.pts
-            self._orientation = _Orientation.of(first.frame)
+            self._orientation = Orientation.of(first.frame)
             self._size = first.frame.width, first.frame.height
             self._ending: Ending | None = self._track.ending(first.pts) if known is None else known._ending
             self._shown = first if known is not None else None  # otherwise the track is at its end
@@ -283,12 +295,7 @@ class PyAVReader(VideoReader):
 
     @_guarded
     def picture(self, source: Any) -> np.ndarray:
-        width, height = self._size
-        deep = _DEEP_COLOR if source.format.components[0].bits > 8 else {}
-        how = {**ONE_THREAD, **deep, **_color_arguments(source)}
-        rgb = source.reformat(width=width, height=height, format="rgb24", **how).to_ndarray()
-        upright = self._orientation.apply(rgb)
-        return np.array(upright, order="C")
+        return rgb_picture(source, self._size, self._orientation)
 
     def _time_s(self, pts: int) -> float:
         return float((pts - self._first_pts) * self._track.time_base)
@@ -383,7 +390,7 @@ class _Track:
         self.rewind()
         stream = self.stream
         self.time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
-        self.rate = next((Fraction(r.numerator, r.denominator) for r in _rates(stream) if r), Fraction(25))
+        self.rate = next((Fraction(r.numerator, r.denominator) for r in stated_rates(stream) if r), Fraction(25))
         self.frame_ticks = max(1, round(1 / (self.rate * self.time_base)))
         # AVI has no presentation times, and FFmpeg's guesses are wrong with B-frames: such files use decoding times.
         self._counts = self._format == "avi" and bool(stream.codec_context.has_b_frames)
@@ -578,7 +585,7 @@ class _Track:
         container = open_container(self.path)
         stamps: list[int | None] = []
         try:
-            for packet in container.demux(_video_stream(container, self.path)):
+            for packet in container.demux(video_stream(container, self.path)):
                 if packet.size and not packet.is_discard and not _is_hidden(packet):
                     stamps.append(packet.dts if self._counts else _stamp(packet))
         except av.error.FFmpegError as error:
@@ -615,7 +622,7 @@ class _Track:
     def _open_again(self) -> tuple[Any, Any]:
         container = open_container(self.path)
         try:
-            return container, _video_stream(container, self.path)
+            return container, video_stream(container, self.path)
         except BaseException:
             container.close()
             raise
@@ -662,7 +669,7 @@ class _Track:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Orientation:
+class Orientation:
     """The operations that turn stored pictures upright: a transposition, then mirroring."""
 
     transpose: bool = False
@@ -670,7 +677,7 @@ class _Orientation:
     mirror_y: bool = False
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> _Orientation:
+    def of(cls, frame: av.VideoFrame) -> Orientation:
         """Reads the display matrix [[a, b], [c, d]]: x' = a x + c y, y' = b x + d y."""
         try:
             side_data: Any = frame.side_data.get("DISPLAYMATRIX")
@@ -696,6 +703,15 @@ class _Orientation:
         if self.transpose:
             picture = picture.transpose(1, 0, 2)
         return picture[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
+
+
+def rgb_picture(frame: av.VideoFrame, size: tuple[int, int], orientation: Orientation) -> np.ndarray:
+    """Returns uint8 `[h w 3]`, upright, of a frame scaled to `size` (width, height) before it is turned."""
+    width, height = size
+    deep = _DEEP_COLOR if frame.format.components[0].bits > 8 else {}
+    how = {**ONE_THREAD, **deep, **_color_arguments(frame)}
+    rgb = frame.reformat(width=width, height=height, format="rgb24", **how).to_ndarray()
+    return np.array(orientation.apply(rgb), order="C")
 
 
 def _color_arguments(frame: av.VideoFrame) -> dict[str, Any]:
@@ -802,7 +818,7 @@ def _one_line(*parts: str) -> str:
     return ": ".join(" ".join(part.split()).rstrip(".").lower() for part in parts)
 
 
-def _video_stream(container: Any, path: str) -> Any:
+def video_stream(container: Any, path: str) -> Any:
     """Returns the video stream; ignores cover pictures and text files.
 
     Raises:
@@ -835,7 +851,7 @@ def _is_hidden(packet: Any) -> bool:
     return data[-1] & 0xE0 != 0xC0 and not data[0] & shown_again and not data[0] & shown
 
 
-def _rates(stream: Any) -> tuple[Any, ...]:
+def stated_rates(stream: Any) -> tuple[Any, ...]:
     return stream.average_rate, stream.guessed_rate, stream.base_rate
 
 

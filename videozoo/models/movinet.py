@@ -6,7 +6,7 @@ Paper: Kondratyuk et al., arXiv:2103.11511.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.conv3d import Conv3d
-from videozoo.models.model import DropoutClassifier
+from videozoo.models.model import DropoutClassifier, State
 from videozoo.models.registry import register_model
 from videozoo.shapes import Float
 
-__all__ = ["Memory", "Movinet"]
+__all__ = ["Movinet"]
 
 Size = tuple[int, int, int]  # along t, h and w
 ConvType = Literal["3d", "2plus1d"]
@@ -139,15 +139,15 @@ class Conv(nn.Module):
 
 
 class CumulativeMean(nn.Module):
-    """Running mean up to each frame of [b c t 1 1]."""
+    """Running mean up to each frame of [b c t 1 1]; its sums are in float64, since streams are long."""
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         counted = torch.cat([x, torch.ones_like(x[:, :1])], 1)
-        sums = counted.cumsum(2)
+        sums = counted.to(torch.float32 if x.device.type == "mps" else torch.float64).cumsum(2)  # mps has no float64
         if (before := memory.get(self)) is not None:
             sums = sums + before
         memory[self] = sums[:, :, -1:]
-        return sums[:, :-1] / sums[:, -1:]
+        return (sums[:, :-1] / sums[:, -1:]).to(x.dtype)
 
 
 class SqueezeExcite(nn.Module):
@@ -207,10 +207,10 @@ class Block(nn.Module):
 
 @register_model
 class Movinet(DropoutClassifier):
-    """MoViNet-A0 (table 1), for whole clips or, if causal, for the chunks of a stream.
+    """MoViNet-A0 (table 1), for whole clips or, if causal, for streams.
 
     A causal network uses no later frames: convolutions read earlier frames, and means are running means
-    (section 3.2). `forward` treats a clip as a stream of one chunk.
+    (section 3.2). On a stream, the outputs after each frame are those of all frames since the start.
 
     Input:  clips [b, t, 3, h, w] of any length and 64 px or more; scaled to 0..1 and normalised by ImageNet's mean and
             deviation.
@@ -228,7 +228,7 @@ class Movinet(DropoutClassifier):
         crop_px: height and width of a frame in `input_shape`.
 
     Raises:
-        ConfigError: the input is not a clip or is too small, or `stream` is called on a network that is not causal.
+        ConfigError: the input is not a clip or is too small.
     """
 
     head_std = None
@@ -271,11 +271,15 @@ class Movinet(DropoutClassifier):
     def forward_maps(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b _ _ _ _"]:
         return self._maps(x, {})
 
-    def stream(self, x: Float[Tensor, "b t c h w"], memory: Memory) -> Float[Tensor, "b k"]:
-        """Returns the scores after one more chunk [b t 3 h w]; updates `memory` in place (empty at the start)."""
+    def stream_step(
+        self, frames: Float[Tensor, "b c h w"], state: Mapping[str, Tensor]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"], State]:
         if not self.is_causal:
-            raise ConfigError(f"{self.name}: sees later frames, so it cannot run on a stream; set is_causal: true")
-        return self.forward_head(self._features(x, memory))
+            return super().stream_step(frames, state)
+        names = {module: name for name, module in self.named_modules()}
+        memory = {module: state[name] for module, name in names.items() if name in state}
+        features = self._features(frames[:, None], memory)
+        return features, self.forward_head(features), {names[module]: tensor for module, tensor in memory.items()}
 
     def _features(self, x: Tensor, memory: Memory) -> Tensor:
         x = self._maps(x, memory).mean((3, 4), keepdim=True)

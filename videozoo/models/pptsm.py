@@ -49,6 +49,7 @@ class PPTSM(TSM):
         pretrained: Pretrained = None,
         backbone_args: dict[str, Any] | None = None,
         shift_fraction: float = 1 / 8,
+        is_causal: bool = False,
         shortcuts: Shortcuts = "pooled",
         dropout: float = 0.5,
         crop_px: int = 224,
@@ -60,6 +61,7 @@ class PPTSM(TSM):
             pretrained=pretrained,
             backbone_args={"act_layer": "leaky_relu", **(backbone_args or {})},
             shift_fraction=shift_fraction,
+            is_causal=is_causal,
             dropout=dropout,
             crop_px=crop_px,
         )

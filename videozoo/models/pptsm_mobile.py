@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
-from videozoo.layers.temporal_shift import check_fraction, temporal_shift
+from videozoo.layers.temporal_shift import Past, Shift, check_fraction
 from videozoo.models.model import FrameClassifier
 from videozoo.models.registry import register_model
 from videozoo.shapes import Float
@@ -58,10 +58,10 @@ class Squash(nn.Module):
 class ShiftedBlock(nn.Module):
     """Expansion, depthwise convolution, channel attention and projection; blocks with a shortcut shift in time."""
 
-    def __init__(self, inputs: int, size: Block, *, num_frames: int, fraction: float):
+    def __init__(self, inputs: int, size: Block, *, shift: Shift):
         super().__init__()
         hidden, outputs, kernel, stride, has_attention, activation = size
-        self.num_frames, self.fraction = num_frames, fraction
+        self.shift = shift
         self.expand = _conv_norm(inputs, hidden, 1, activation=activation)
         self.depthwise = _conv_norm(hidden, hidden, kernel, stride=stride, groups=hidden, activation=activation)
         self.attention = (
@@ -71,7 +71,7 @@ class ShiftedBlock(nn.Module):
         self.has_shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = temporal_shift(x, self.num_frames, self.fraction) if self.has_shortcut else x
+        y = self.shift(x) if self.has_shortcut else x
         y = self.project(self.attention(self.depthwise(self.expand(y))))
         return x + y if self.has_shortcut else y
 
@@ -92,6 +92,7 @@ class PptsmMobile(FrameClassifier):
         version: MobileNet version: "v2", "v3_large" or "v3_small".
         scale: channels of all stages, relative to the published size.
         shift_fraction: share of the channels shifted in each direction. PaddleVideo uses 1 / num_segments.
+        is_causal: as for `tsm`.
         dropout: share of each frame's features set to zero in training, before averaging; None uses PaddleVideo's
             values: 0 for version 2, 0.2 for version 3.
         dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
@@ -111,6 +112,7 @@ class PptsmMobile(FrameClassifier):
         version: Version = "v3_large",
         scale: float = 1.0,
         shift_fraction: float = 1 / 8,
+        is_causal: bool = False,
         dropout: float | None = None,
         dropout_scaling: DropoutScaling = "training",
         crop_px: int = 224,
@@ -121,13 +123,14 @@ class PptsmMobile(FrameClassifier):
             raise ConfigError(f"scale: got {scale}; needs a number above 0, 1 for the published width")
         self.input_shape = (num_segments, 3, crop_px, crop_px)
         self.num_segments, self.shift_fraction, self.version = num_segments, shift_fraction, version
+        self.is_causal, self.past = is_causal, Past() if is_causal else None
         network = NETWORKS[version](scale)
         self.stem = _conv_norm(3, network.stem, 3, stride=2, activation=network.activation)
         widths = [network.stem, *(block.outputs for block in network.blocks)]
         self.blocks = nn.Sequential(
             *(
-                ShiftedBlock(inputs, block, num_frames=num_segments, fraction=shift_fraction)
-                for inputs, block in zip(widths[:-1], network.blocks, strict=True)
+                ShiftedBlock(inputs, block, shift=Shift(f"blocks.{i}", num_segments, shift_fraction, self.past))
+                for i, (inputs, block) in enumerate(zip(widths[:-1], network.blocks, strict=True))
             )
         )
         self.widen = _conv_norm(widths[-1], network.widened, 1, activation=network.activation)

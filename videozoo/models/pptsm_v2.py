@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
-from videozoo.layers.temporal_shift import check_fraction, temporal_shift
+from videozoo.layers.temporal_shift import Past, Shift, check_fraction
 from videozoo.models.folding import Foldable
 from videozoo.models.model import FrameClassifier
 from videozoo.models.param_rule import ParamRule
@@ -123,13 +123,16 @@ class PptsmV2(FrameClassifier):
         scale: channels of all stages, relative to the published size.
         last_width: channels of the last convolution, which are the features.
         shift_fraction: share of the channels shifted in each direction. PaddleVideo uses 1 / num_segments.
-        frame_attention: weight the frames before the shift, as in PaddleVideo's distilled models of 16 frames.
+        is_causal: as for `tsm`.
+        frame_attention: weight the frames before the shift, as in PaddleVideo's distilled models of 16 frames. The
+            weights depend on all frames of a clip.
         dropout: share of each frame's features set to zero in training, before averaging.
         dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
         crop_px: height and width of a frame in `input_shape`; the network accepts any size.
 
     Raises:
-        ConfigError: `scale` or `shift_fraction` is out of range, or the input is not a clip of `num_segments` frames.
+        ConfigError: `scale` or `shift_fraction` is out of range, `is_causal` and `frame_attention` are both set, or the
+            input is not a clip of `num_segments` frames.
     """
 
     head_std = None
@@ -142,6 +145,7 @@ class PptsmV2(FrameClassifier):
         scale: float = 1.0,
         last_width: int = 1280,
         shift_fraction: float = 1 / 8,
+        is_causal: bool = False,
         frame_attention: bool = False,
         dropout: float = 0.2,
         dropout_scaling: DropoutScaling = "training",
@@ -152,7 +156,13 @@ class PptsmV2(FrameClassifier):
         if scale <= 0:
             raise ConfigError(f"scale: got {scale}; needs a number above 0, 1 for the published width")
         self.input_shape = (num_segments, 3, crop_px, crop_px)
+        if is_causal and frame_attention:
+            raise ConfigError(
+                "is_causal: is true with frame_attention, which reads all frames of a clip; set only one of them"
+            )
         self.num_segments, self.shift_fraction = num_segments, shift_fraction
+        self.is_causal, self.past = is_causal, Past() if is_causal else None
+        self.shift = Shift("shift", num_segments, shift_fraction, self.past)
         widths = [make_divisible(channels * scale) for channels in (32, 64, 128, 256, 512, 1024)]
         self.stem = nn.Sequential(ConvNorm(3, widths[0], 3, stride=2), SeparableBlock(widths[0], widths[1], (3,)))
         self.stages = nn.ModuleList(_stage(i, widths[i + 1], widths[i + 2]) for i in range(len(DEPTHS)))
@@ -174,7 +184,7 @@ class PptsmV2(FrameClassifier):
         x = self.stem(x)
         for i, stage in enumerate(self.stages):
             if i == SHIFTED_STAGE:
-                x = temporal_shift(self.attention(x), self.num_segments, self.shift_fraction)
+                x = self.shift(self.attention(x))
             x = stage(x)
         return x
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from timm.models import regnet, resnet
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
-from videozoo.layers.temporal_shift import check_fraction, temporal_shift
+from videozoo.layers.temporal_shift import Past, Shift, check_fraction
 from videozoo.models.image_backbone import Pretrained
+from videozoo.models.model import FrameStream
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
 from videozoo.models.tsn import TSN
@@ -26,23 +28,26 @@ __all__ = ["TSM", "shift_residuals"]
 
 
 @register_model
-class TSM(TSN):
+class TSM(TSN, FrameStream):
     """A residual backbone with the temporal shift at the start of every residual branch (section 4.1).
 
     The shift adds no parameters, so TSM and TSN can load each other's weights. The shortcut is not shifted.
 
-    Input:  clips [b, num_segments, 3, h, w], normalised with the backbone's mean and deviation.
+    Input:  clips [b, num_segments, 3, h, w], normalised with the backbone's mean and deviation; a causal network takes
+            any number of frames.
     Output: scores [b, num_classes], or features [b, num_features] when `num_classes` is 0.
 
     Args:
         num_segments: frames of a clip; clips with another number are an error, since the network is trained for this
-            temporal extent.
+            temporal extent. On a stream, the outputs are those of the latest `num_segments` frames.
         backbone: a timm model with residual convolutions: ResNet, ResNeXt, wide, SE and ECA ResNets, RegNet,
             MobileNet v2 and v3, MNASNet, EfficientNet.
         shift_fraction: share of the channels shifted in each direction. The paper uses 1/8; PaddleVideo 2.x uses
             1 / num_segments, which is the same only for 8 frames.
         shift_every: shift every n-th block of a stage, starting with the first. TSM's authors and MMAction2 use 2 for
             ResNet-101 and 152.
+        is_causal: shift from the previous frame only (section 4.3), so that the network runs on streams. A network
+            trained with shifts in both directions cannot.
         dropout: share of each frame's features set to zero in training, before averaging.
         dropout_scaling: "training" divides the kept features by 1 - p in training; "inference" multiplies all features
             by 1 - p in inference, as PaddlePaddle's models of 2019 do.
@@ -65,6 +70,7 @@ class TSM(TSN):
         backbone_args: dict[str, Any] | None = None,
         shift_fraction: float = 1 / 8,
         shift_every: int = 1,
+        is_causal: bool = False,
         dropout: float = 0.5,
         dropout_scaling: DropoutScaling = "training",
         crop_px: int = 224,
@@ -80,7 +86,9 @@ class TSM(TSN):
         check_fraction(shift_fraction)
         if shift_every < 1:
             raise ConfigError(f"shift_every: got {shift_every}; 1 shifts every block, 2 every second one")
-        if not shift_residuals(self.backbone, num_frames=num_segments, fraction=shift_fraction, every=shift_every):
+        self.is_causal, self.past = is_causal, Past() if is_causal else None
+        shift = functools.partial(Shift, num_frames=num_segments, fraction=shift_fraction, past=self.past)
+        if not shift_residuals(self.backbone, shift, every=shift_every):
             raise ConfigError(
                 f"backbone: '{backbone}' has no residual convolution to shift; tsm takes a "
                 "ResNet, ResNeXt, RegNet, MobileNet v2 or v3, MNASNet or EfficientNet of timm, tsn any timm model"
@@ -99,7 +107,9 @@ class TSM(TSN):
 
     def _check(self, x: Tensor) -> None:
         super()._check(x)
-        if x.shape[1] != self.num_segments:
+        if self.past is not None:
+            self.past.num_frames = x.shape[1]
+        elif x.shape[1] != self.num_segments:
             raise ConfigError(
                 f"{self.name}: the clip has {x.shape[1]} frames; the model was built for "
                 f"{self.num_segments}; sample as many, or set num_segments"
@@ -115,13 +125,14 @@ _FIRST_OF_BRANCH: dict[type[nn.Module], str] = {
 }
 
 
-def shift_residuals(backbone: nn.Module, *, num_frames: int, fraction: float, every: int = 1) -> int:
+def shift_residuals(backbone: nn.Module, shift: Callable[[str], Shift], *, every: int = 1) -> int:
     """Shifts the input of every `every`-th residual branch per stage of a timm backbone; returns their number.
+
+    `shift` makes the shift of a branch from its name.
 
     A forward pre-hook applies the shift, so modules and parameters keep their names. Inverted residuals without a
     shortcut are not shifted: the replaced channels would be lost.
     """
-    shift = functools.partial(_shift_input, num_frames=num_frames, fraction=fraction)
     count = 0
     places: collections.Counter[str] = collections.Counter()  # index of the next block in its stage
     for name, block in backbone.named_modules():
@@ -130,11 +141,11 @@ def shift_residuals(backbone: nn.Module, *, num_frames: int, fraction: float, ev
             continue
         stage = name.rpartition(".")[0]
         if places[stage] % every == 0 and getattr(block, "has_skip", True):
-            getattr(block, first).register_forward_pre_hook(shift)
+            getattr(block, first).register_forward_pre_hook(functools.partial(_shift_input, shift=shift(name)))
             count += 1
         places[stage] += 1
     return count
 
 
-def _shift_input(_: nn.Module, args: tuple[Tensor], *, num_frames: int, fraction: float) -> tuple[Tensor]:
-    return (temporal_shift(args[0], num_frames, fraction),)
+def _shift_input(_: nn.Module, args: tuple[Tensor], *, shift: Shift) -> tuple[Tensor]:
+    return (shift(args[0]),)

@@ -17,7 +17,7 @@ from videozoo.io.decode import VideoReader, open_video
 from videozoo.io.frame_folder import FrameFolder, frame_files
 from videozoo.io.reader import TIME_SLACK_S, Frames, stack_pictures
 
-__all__ = ["FrameArray", "SlidingReader", "Video", "name_of", "open_source"]
+__all__ = ["FrameArray", "HeldFrames", "SlidingReader", "Video", "name_of", "open_source"]
 
 Video = str | os.PathLike[str] | np.ndarray | Any  # also a tensor of frames
 
@@ -103,6 +103,70 @@ class FrameArray(VideoReader):
         return source
 
 
+class HeldFrames(VideoReader):
+    """The latest frames of a video, decoded; only the requested ones become pictures.
+
+    Args:
+        info: the properties of the video.
+        picture: makes the picture `[h w c]` of a frame.
+        scaled: scales frames `[t h w c]` down, once for all requests.
+    """
+
+    def __init__(self, info: VideoInfo, picture: Callable[[Any], Any], *, scaled: Callable[[Any], Any] | None = None):
+        self.info = info
+        self._picture, self._scaled = picture, scaled
+        self._pictures: dict[float, Any] = {}  # scaled pictures of held frames, by time
+        self._held: deque[tuple[float, Any]] = deque()
+
+    def add(self, time_s: float, source: Any) -> None:
+        """Holds one more frame; times increase."""
+        self._held.append((time_s, source))
+
+    def drop_before(self, first_s: float) -> None:
+        """Drops the frames that have ended by `first_s`."""
+        while len(self._held) > 1 and self._held[1][0] <= first_s + TIME_SLACK_S:
+            time_s, _ = self._held.popleft()
+            self._pictures.pop(time_s, None)
+
+    def close(self) -> None:
+        self._held.clear()
+        self._pictures.clear()
+
+    @property
+    def num_frames(self) -> int:
+        return len(self._held)
+
+    @property
+    def first_s(self) -> float:
+        return self._held[0][0]
+
+    @property
+    def last_s(self) -> float:
+        return self._held[-1][0]
+
+    def frames_at(self, times_s: Sequence[float]) -> Frames:
+        starts_s = [time_s for time_s, _ in self._held]
+        return self._frames_by_index([max(0, bisect.bisect_right(starts_s, t + TIME_SLACK_S) - 1) for t in times_s])
+
+    def _frames_by_index(self, indices: list[int]) -> Frames:
+        pictures = {i: self._seen(*self._held[i]) for i in set(indices)}
+        times_s = tuple(self._held[i][0] for i in indices)
+        return Frames(stack_pictures([pictures[i] for i in indices]), times_s)
+
+    def _seen(self, time_s: float, source: Any) -> Any:
+        if self._scaled is None:
+            return self._picture(source)
+        if time_s not in self._pictures:
+            self._pictures[time_s] = self._scaled(self._picture(source)[None])[0]
+        return self._pictures[time_s]
+
+    def sources(self, start_s: float) -> Iterator[tuple[float, Any]]:
+        return (item for item in tuple(self._held) if item[0] >= start_s - TIME_SLACK_S)
+
+    def picture(self, source: Any) -> Any:
+        return self._picture(source)
+
+
 class SlidingReader(VideoReader):
     """Reads overlapping windows in the order of their start and decodes each frame of `reader` once.
 
@@ -115,15 +179,12 @@ class SlidingReader(VideoReader):
 
     def __init__(self, reader: VideoReader, *, scaled: Callable[[Any], Any] | None = None):
         self.reader = reader
-        self.scaled = scaled
         self.info = reader.info
-        self._pictures: dict[float, Any] = {}  # scaled pictures of held frames, by time
         self._coming: Iterator[tuple[float, Any]] | None = reader.sources(0.0)
-        self._held: deque[tuple[float, Any]] = deque()
+        self._held = HeldFrames(reader.info, reader.picture, scaled=scaled)
 
     def close(self) -> None:
-        self._held.clear()
-        self._pictures.clear()
+        self._held.close()
         self._coming = None
 
     @property
@@ -135,40 +196,24 @@ class SlidingReader(VideoReader):
         return self.reader.damaged_frames
 
     def frames_at(self, times_s: Sequence[float]) -> Frames:
-        if not times_s or (self._held and min(times_s) < self._held[0][0] - TIME_SLACK_S):
+        if not times_s or (self._held.num_frames and min(times_s) < self._held.first_s - TIME_SLACK_S):
             return self.reader.frames_at(times_s)
         try:
             self._advance(min(times_s), max(times_s))
         except DecodeError:  # `reader` may find a way around the damage
             self.close()
-        if not self._held:
-            return self.reader.frames_at(times_s)
-        starts_s = [time_s for time_s, _ in self._held]
-        chosen = [max(0, bisect.bisect_right(starts_s, t + TIME_SLACK_S) - 1) for t in times_s]
-        pictures = {i: self._seen(*self._held[i]) for i in set(chosen)}
-        return Frames(stack_pictures([pictures[i] for i in chosen]), tuple(starts_s[i] for i in chosen))
-
-    def _seen(self, time_s: float, source: Any) -> Any:
-        if self.scaled is None:
-            return self.reader.picture(source)
-        if time_s not in self._pictures:
-            self._pictures[time_s] = self.scaled(self.reader.picture(source)[None])[0]
-        return self._pictures[time_s]
+        return (self._held if self._held.num_frames else self.reader).frames_at(times_s)
 
     def _advance(self, first_s: float, last_s: float) -> None:
         """Decodes up to the frame after `last_s`; drops frames that end before `first_s`."""
-        while self._coming is not None and not (self._held and self._held[-1][0] > last_s + TIME_SLACK_S):
+        held = self._held
+        while self._coming is not None and not (held.num_frames and held.last_s > last_s + TIME_SLACK_S):
             item = next(self._coming, None)
             if item is None:
                 break
-            self._held.append(item)
-            self._drop(first_s)
-        self._drop(first_s)
-
-    def _drop(self, first_s: float) -> None:
-        while len(self._held) > 1 and self._held[1][0] <= first_s + TIME_SLACK_S:
-            time_s, _ = self._held.popleft()
-            self._pictures.pop(time_s, None)
+            held.add(*item)
+            held.drop_before(first_s)
+        held.drop_before(first_s)
 
     def _frames_by_index(self, indices: list[int]) -> Frames:
         return self.reader.frames_by_index(indices)

@@ -11,7 +11,7 @@ from videozoo.errors import ConfigError, DataError
 from videozoo.io.cut import copy_cut, cut
 from videozoo.predict.frames import Video, open_source
 
-__all__ = ["check_writable", "cut_spans", "is_folder", "plan_outputs"]
+__all__ = ["check_writable", "cut_spans", "is_folder", "plan_outputs", "slug"]
 
 
 def is_folder(path: Path) -> bool:
@@ -76,7 +76,7 @@ def cut_spans(
         if copy and not (isinstance(video, str | os.PathLike) and not source.is_dir()):
             raise DataError(f"{source}: holds frames, which have no packets to copy; leave out --cut-copy")
         for number, span in enumerate(spans, start=1):
-            clip = stem.with_name(f"{stem.name}-{number:03d}-{_slug(span.label)}{source.suffix if copy else '.mp4'}")
+            clip = stem.with_name(f"{stem.name}-{number:03d}-{slug(span.label)}{source.suffix if copy else '.mp4'}")
             if copy:
                 copy_cut(source, clip, start_s=span.start_s, end_s=span.end_s)
             else:
@@ -85,7 +85,7 @@ def cut_spans(
     return clips
 
 
-def _slug(label: str) -> str:
+def slug(label: str) -> str:
     """Turns a label into a part of a file name."""
     words = "".join(c if c.isalnum() or c in "-_." else " " for c in label).split()
     return "_".join(words)[:60].strip(".") or "segment"

@@ -7,8 +7,8 @@ import functools
 import itertools
 import operator
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, overload
 
 from videozoo.contracts.network import Network
 from videozoo.contracts.video import VideoInfo
@@ -16,7 +16,7 @@ from videozoo.io.decode import VideoReader
 from videozoo.predict.frames import SlidingReader
 from videozoo.transforms.input import ClipInput
 
-__all__ = ["WindowTimes", "chunks", "shared_reader", "window_times"]
+__all__ = ["WindowTimes", "chunks", "held_bytes", "scaling", "shared_reader", "window_times"]
 
 T = TypeVar("T")
 
@@ -91,13 +91,21 @@ def shared_reader(
 
     Otherwise it returns `reader`. If the network that reads the windows is given, frames are also scaled once.
     """
-    info = reader.info
-    held_bytes = window_s * info.fps * info.width_px * info.height_px * BYTES_PER_PIXEL
-    if stride_s > window_s or held_bytes > HELD_BYTES:
+    if stride_s > window_s or held_bytes(reader.info, window_s) > HELD_BYTES:
         return reader
-    if network is None or not isinstance(network.spec, ClipInput) or network.spec.resize == "float":
-        return SlidingReader(reader)  # "float" returns float32, which cannot be held as frames
-    return SlidingReader(reader, scaled=functools.partial(network.spec.scaled, form=network.backend.form))
+    return SlidingReader(reader, scaled=None if network is None else scaling(network))
+
+
+def held_bytes(info: VideoInfo, window_s: float) -> float:
+    """Returns the size of the decoded frames of a window."""
+    return window_s * info.fps * info.width_px * info.height_px * BYTES_PER_PIXEL
+
+
+def scaling(network: Network) -> Callable[[Any], Any] | None:
+    """Returns a function that scales frames `[t h w c]` as the network's input does; None if it cannot be separated."""
+    if not isinstance(network.spec, ClipInput) or network.spec.resize == "float":
+        return None  # "float" returns float32, which cannot be held as frames
+    return functools.partial(network.spec.scaled, form=network.backend.form)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -54,7 +54,7 @@ class Port(TypedDict):
     """An input or output of a graph; an axis of any length has a name in place of a number."""
 
     name: str
-    type: Literal["float32", "int64", "bool"]
+    type: Literal["float32", "float64", "int64", "bool"]
     shape: list[int | str]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from videozoo.contracts.backend import Decoder, Outputs, Run
+from videozoo.contracts.backend import NEXT, STATE, STREAM, Decoder, Outputs, Run, State
 from videozoo.contracts.input import Batch, Form, InputSpec
 from videozoo.errors import DataError, WeightsError
 from videozoo.runtimes.folder import StoredGraph
@@ -53,11 +53,16 @@ class Graphs:
 
 @dataclasses.dataclass(frozen=True)
 class StoredBackend:
-    """Runs a task by stored graphs; see `contracts.backend.Backend`."""
+    """Runs a task by stored graphs; see `contracts.backend.StreamBackend`.
+
+    Attributes:
+        stepper: the stored graph that answers for frames of streams; None if there is none.
+    """
 
     run: Run
     decoder: Decoder
     spec: InputSpec
+    stepper: StoredGraph | None = None
     form: Form = "arrays"
 
     def collate(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -65,3 +70,18 @@ class StoredBackend:
 
     def outputs(self, batch: Batch, *, graph: str = "main") -> Outputs:
         return self.decoder.outputs(self.run, self.spec.to_arrays(batch), graph=graph)
+
+    def start(self, num_streams: int = 1) -> State | None:
+        if self.stepper is None:
+            return None
+        ports = [port for port in self.stepper["inputs"] if port["name"].startswith(STATE)]
+        return {
+            port["name"].removeprefix(STATE): np.zeros([num_streams, *map(int, port["shape"][1:])], port["type"])
+            for port in ports
+        }
+
+    def step(self, batch: Batch, state: State) -> tuple[Outputs, State]:
+        inputs = {**self.spec.to_arrays(batch), **{STATE + name: value for name, value in state.items()}}
+        found = self.decoder.outputs(self.run, inputs, graph=STREAM)
+        after = {name.removeprefix(NEXT): value for name, value in found.items() if name.startswith(NEXT)}
+        return {name: value for name, value in found.items() if not name.startswith(NEXT)}, after

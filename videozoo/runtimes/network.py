@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from videozoo.config.uses import check_imported, module_names
-from videozoo.contracts.backend import Outputs, Precision, Run
+from videozoo.contracts.backend import STREAM, Outputs, Precision, Run
 from videozoo.contracts.network import Network
 from videozoo.decoding.registry import build_decoder
 from videozoo.errors import ConfigError, WeightsError
@@ -90,7 +90,7 @@ def open_exported(
         source=str(folder),
         name=told["name"],
         task=told["task"],
-        backend=StoredBackend(run, decoder, spec),
+        backend=StoredBackend(run, decoder, spec, stepper=told["graphs"].get(STREAM)),
         decoder=decoder,
         spec=spec,
         num_features=told["num_features"],

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from videozoo.contracts.backend import Outputs
+from videozoo.contracts.backend import Outputs, State
 from videozoo.contracts.input import Batch, Form, InputSpec
 from videozoo.models.folding import folded
 from videozoo.tasks.precision import Precision, autocast, check_precision
@@ -20,7 +20,7 @@ __all__ = ["TorchBackend", "for_inference"]
 
 
 class TorchBackend:
-    """Runs a task on a device, in evaluation mode; see `contracts.backend.Backend`. Only one thread runs at a time.
+    """Runs a task on a device, in evaluation mode, one thread at a time; see `contracts.backend.StreamBackend`.
 
     Args:
         precision: "bf16" and "fp16" compute in mixed precision.
@@ -42,6 +42,15 @@ class TorchBackend:
     def outputs(self, batch: Batch, *, graph: str = "main") -> Outputs:
         with self._lock, torch.inference_mode(), autocast(self.device, self.precision):
             return to_arrays(self.task.graph(graph, self.spec.to_device(batch, self.device)))
+
+    def start(self, num_streams: int = 1) -> State | None:
+        with self._lock, torch.inference_mode():
+            return self.task.stream_state(num_streams)
+
+    def step(self, batch: Batch, state: State) -> tuple[Outputs, State]:
+        with self._lock, torch.inference_mode(), autocast(self.device, self.precision):
+            outputs, after = self.task.stream_step(self.spec.to_device(batch, self.device), state)
+            return to_arrays(outputs), after
 
 
 def for_inference(task: Task) -> Task:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from videozoo.contracts.backend import NEXT, STATE, STREAM
 from videozoo.contracts.dataset import Dataset
 from videozoo.contracts.input import InputSpec
 from videozoo.decoding.classify import ClassifyDecoder
@@ -17,7 +18,7 @@ from videozoo.layers.loss import mixed_targets, smooth_targets
 from videozoo.layers.mix import Mix
 from videozoo.metrics.classification import Classification
 from videozoo.metrics.metric import Metric
-from videozoo.models.model import VideoModel
+from videozoo.models.model import State, VideoModel
 from videozoo.tasks.distill import Distill, Mutual, Teacher
 from videozoo.tasks.graph import Graph, graph_of_rows
 from videozoo.tasks.registry import register_task
@@ -159,7 +160,11 @@ class Classify(Task):
         if not isinstance(spec, ClipInput):
             raise ConfigError(f"input '{spec.recipe_name}': the export of '{self.recipe_name}' takes clips; use 'clip'")
         video = torch.zeros(2, spec.num_frames, 3, spec.crop_px, spec.crop_px)
-        return {"main": Graph(self.of_clips, {"video": video}, {"video": {0: "clips"}})}
+        graphs = {"main": Graph(self.of_clips, {"video": video}, {"video": {0: "clips"}})}
+        if (state := self.stream_state(2)) is not None:
+            inputs = {"frame": video[:, 0], **{STATE + name: tensor for name, tensor in state.items()}}
+            graphs[STREAM] = Graph(self.of_frames, inputs, {name: {0: "streams"} for name in inputs})
+        return graphs
 
     def of_clips(self, video: Tensor) -> dict[str, Tensor]:
         """Returns `features` `[n d]` and `scores` `[n k]` of clips `[n t c h w]`."""
@@ -170,6 +175,20 @@ class Classify(Task):
         """Returns `scores` `[b 1 k]` of features `[b t d]`, which have one view."""
         scores: Tensor = self.model(features, mask)
         return {"scores": scores.unsqueeze(1)}
+
+    def stream_state(self, num_streams: int = 1) -> State | None:
+        return self.model.stream_state(num_streams)
+
+    def stream_step(self, batch: Batch, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], State]:
+        video = batch["video"]
+        _, scores, after = self.model.stream_step(video.flatten(0, 2), state)
+        return {"scores": torch.unflatten(scores, 0, video.shape[:2])}, after
+
+    def of_frames(self, frame: Tensor, **state: Tensor) -> dict[str, Tensor]:
+        """Returns `features` `[n d]`, `scores` `[n k]` and the state after frames `[n c h w]` of streams."""
+        before = {name.removeprefix(STATE): tensor for name, tensor in state.items()}
+        features, scores, after = self.model.stream_step(frame, before)
+        return {"features": features, "scores": scores, **{NEXT + name: after[name] for name in before}}
 
     def metrics(self) -> list[Metric]:
         return [Classification(self.class_names)]

@@ -15,7 +15,7 @@ from videozoo.contracts.dataset import Dataset
 from videozoo.contracts.input import Batch, InputSpec
 from videozoo.errors import ConfigError
 from videozoo.metrics.metric import Metric
-from videozoo.models.model import VideoModel
+from videozoo.models.model import State, VideoModel
 from videozoo.tasks.graph import Graph
 
 __all__ = ["Batch", "Task", "to_arrays"]
@@ -88,6 +88,14 @@ class Task(nn.Module):
             ConfigError: the task cannot be exported.
         """
         raise ConfigError(f"task '{self.recipe_name}': cannot be exported (it has no graphs); run it with torch")
+
+    def stream_state(self, num_streams: int = 1) -> State | None:
+        """Returns the state of streams before their first frame; None if the task answers for whole clips only."""
+        return None
+
+    def stream_step(self, batch: Batch, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], State]:
+        """Returns the main graph's outputs after one more frame of each stream, and the state after it."""
+        raise NotImplementedError(f"{type(self).__name__}.stream_step")
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Answer]:
