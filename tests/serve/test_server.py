@@ -6,6 +6,9 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import json
+import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,16 +20,22 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from tests.contract.made_runs import write_clip, write_run
+from tests.serve import parts
 from tests.slim import blocker
 from tests.slim.test_commands import WITHOUT
 from tests.slim.test_commands import run as run_without_torch
 from videozoo.cli.main import app
 from videozoo.errors import ConfigError
 from videozoo.export.export import export_network
+from videozoo.export.served import Server
+from videozoo.export.verify import Comparison, compare
+from videozoo.serve.files import UploadFolder
 
+PAGE = Path(__file__).parent.parent.parent / "docs" / "serving.md"
 SLOW_S = 1.5  # the time limit of the servers here
 
 # a server of the networks of tests.serve.parts, with the socket, log and stop of the command
@@ -202,12 +211,19 @@ def test_a_large_upload_is_refused_while_it_arrives(server):
     assert not list(server.folder.iterdir())
 
 
-def test_concurrent_requests_have_their_own_answers(server, root):
-    wanted = {name: server.post("inner/clip.mp4", top_k=top).content for name, top in (("a", 1), ("b", 2))}
+def test_the_log_has_one_line_for_a_request(server):
+    answer = server.post("inner/clip.mp4", model="grays")
+    line = server.wait_for("request", id=answer.headers["x-request-id"])
+    told = {key: line[key] for key in ("level", "method", "path", "status", "model")}
+    assert told == {"level": "info", "method": "POST", "path": "/api/predict", "status": 200, "model": "grays"}
+
+
+def test_concurrent_requests_have_their_own_answers(patient):
+    wanted = {name: patient.post("inner/clip.mp4", top_k=top).content for name, top in (("a", 1), ("b", 2))}
 
     def ask(number: int) -> bool:
         name, top = (("a", 1), ("b", 2))[number % 2]
-        while (answer := server.post("inner/clip.mp4", top_k=top)).status_code == 429:
+        while (answer := patient.post("inner/clip.mp4", top_k=top)).status_code == 429:
             time.sleep(0.01)
         return answer.content == wanted[name]
 
@@ -215,11 +231,33 @@ def test_concurrent_requests_have_their_own_answers(server, root):
         assert all(threads.map(ask, range(40)))
 
 
-def test_the_log_has_one_line_for_a_request(server):
-    answer = server.post("inner/clip.mp4", model="grays")
-    line = server.wait_for("request", id=answer.headers["x-request-id"])
-    told = {key: line[key] for key in ("level", "method", "path", "status", "model")}
-    assert told == {"level": "info", "method": "POST", "path": "/api/predict", "status": 200, "model": "grays"}
+@pytest.mark.parametrize(("model", "query"), [("moments", "now it is bright"), ("grays", None)])
+def test_served_answers_are_compared(patient, clip, model, query):
+    network = parts.networks()[model]
+    (found,) = compare(network, network, [clip], query=query, server=Server(patient.url, model))
+    assert isinstance(found, Comparison) and found.served is not None
+    assert found.served.has_same_best and found.served.difference == 0 and found.served.seconds > 0
+
+
+EXAMPLES = re.findall(r"^curl .*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_of_the_docs(patient, clip, example):
+    replaced = {
+        "http://127.0.0.1:8000": patient.url,
+        "@video.mp4": f"@{clip}",
+        "2026/video.mp4": "inner/clip.mp4",
+        "model=search": "model=moments",
+    }
+    for text, by in replaced.items():
+        example = example.replace(text, by)
+    done = subprocess.run(shlex.split(example) + ["-sS", "--fail-with-body"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "/api/predict" in example:
+        (prediction,) = json.loads(done.stdout)["predictions"]
+        assert prediction["info"]["duration_s"] == 3.0
 
 
 def test_sigterm_finishes_the_requests_in_progress(patient):
@@ -241,7 +279,7 @@ def test_sigterm_finishes_the_requests_in_progress(patient):
 
 
 @pytest.mark.long
-def test_no_worker_survives_the_server(root, tmp_path):
+def test_nothing_survives_a_killed_server(root, tmp_path):
     with of_parts(root, tmp_path, time_s=60) as server:
         children = _descendants(server.process.pid)
         assert len(children) >= 3  # two workers and the process that starts them
@@ -250,6 +288,10 @@ def test_no_worker_survives_the_server(root, tmp_path):
         ends_s = time.monotonic() + 30
         while any(map(_is_running, children)):
             assert time.monotonic() < ends_s, children
+        left = server.folder
+        assert left.is_dir()
+    UploadFolder().close()  # of the next server
+    assert not left.exists()
 
 
 def _descendants(pid: int) -> list[int]:
@@ -293,6 +335,12 @@ def test_an_exported_folder_without_torch(exported, tmp_path):
         assert {**found, "run": wanted["run"]} == wanted
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0
+
+
+def test_every_option_is_described():
+    options = typer.main.get_command(app).commands["serve"].params  # type: ignore[attr-defined]
+    names = {name for option in options for name in option.opts if name.startswith("--")} - {"--help"}
+    assert set(re.findall(r"^\| `(--[\w-]+)`", PAGE.read_text(encoding="utf-8"), re.MULTILINE)) == names
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from videozoo.cli.reading import AllowCode, MaxPixels, Strict
 from videozoo.terminal import console, write_json
 
 if TYPE_CHECKING:
-    from videozoo.export.verify import Comparison
+    from videozoo.export.verify import Comparison, ServedAnswer
 
 __all__ = ["verify"]
 
@@ -28,18 +28,24 @@ def verify(
     ),
     window: float = typer.Option(None, help="Compare windows of this many seconds, too."),
     query: str = typer.Option(None, help="The sentence to ask; grounding runs need one."),
+    url: str = typer.Option(
+        None, help="Compare the answers of a server of either as well, e.g. http://127.0.0.1:8000."
+    ),
+    model: str = typer.Option(None, help="The model's name at the server [the server's default]."),
+    token: str = typer.Option(None, envvar="VIDEOZOO_TOKEN", show_envvar=True, help="The server's secret."),
     trust: bool = typer.Option(False, "--trust", help="Open torch programs; reading one can run code."),
     as_json: bool = typer.Option(False, "--json", help="Print only the comparison, as JSON on stdout."),
     max_pixels: MaxPixels = None,
     strict: Strict = False,
     allow_code: AllowCode = None,
 ) -> None:
-    """Compare an exported network with its run on videos, both on the CPU.
+    """Compare an exported network with its run on videos, both on the CPU, and with a server's answers.
 
     Outputs are compared on the same pixels, and best answers with each network's own preprocessing. A difference above
     the tolerance, a different best answer, or an unreadable video sets the exit status 1.
     """
     from videozoo.errors import DataError
+    from videozoo.export.served import Server
     from videozoo.export.verify import compare, usual_tolerance
     from videozoo.loading import open_network
     from videozoo.predict.sources import find_videos
@@ -48,11 +54,15 @@ def verify(
     videos = find_videos(sources)
     tolerance = usual_tolerance(exported) if tolerance is None else tolerance
     other = open_exported(exported, device="cpu", trusted=trust)
-    found = list(compare(open_network(against, device="cpu"), other, videos, window_s=window, query=query))
+    server = Server(url, model, token) if url is not None else None
+    run = open_network(against, device="cpu")
+    found = list(compare(run, other, videos, window_s=window, query=query, server=server))
     failed = [str(error) for error in found if isinstance(error, DataError)]
     compared = [one for one in found if not isinstance(one, DataError)]
     largest = max((one.difference for one in compared), default=float("inf"))
     passes = not failed and largest <= tolerance and all(one.has_same_best for one in compared)
+    served = [one.served for one in compared if one.served is not None]
+    passes = passes and all(one.has_same_best and one.difference <= tolerance for one in served)
     if as_json:
         report = {"passes": passes, "tolerance": tolerance, "videos": _rows(compared), "failed": failed}
         write_json(json.dumps(report, indent=1) + "\n")
@@ -70,13 +80,23 @@ def _rows(compared: Sequence[Comparison]) -> list[dict[str, object]]:
     return [
         {
             "video": one.video,
-            "difference": one.difference if math.isfinite(one.difference) else None,
+            "difference": _finite(one.difference),
             "same_best": one.has_same_best,
             "run": {"best": list(one.best[0]), "seconds": round(one.seconds[0], 6)},
             "exported": {"best": list(one.best[1]), "seconds": round(one.seconds[1], 6)},
+            **({"served": _served_row(one.served)} if one.served is not None else {}),
         }
         for one in compared
     ]
+
+
+def _served_row(served: ServedAnswer) -> dict[str, object]:
+    difference, seconds = _finite(served.difference), round(served.seconds, 6)
+    return {"difference": difference, "same_best": served.has_same_best, "seconds": seconds}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _print_table(compared: Sequence[Comparison], largest: float, tolerance: float) -> None:
@@ -89,9 +109,14 @@ def _print_table(compared: Sequence[Comparison], largest: float, tolerance: floa
     table.add_column("video")
     for heading in ("difference", "best answer", "run", "exported"):
         table.add_column(heading, justify="right")
+    has_served = any(one.served is not None for one in compared)
+    if has_served:
+        table.add_column("served", justify="right")
     for one in compared:
         same = "the same" if one.has_same_best else _first_other(one.best)
-        row = (f"{one.difference:.1e}", same, f"{one.seconds[0]:.3f} s", f"{one.seconds[1]:.3f} s")
+        row = [f"{one.difference:.1e}", same, f"{one.seconds[0]:.3f} s", f"{one.seconds[1]:.3f} s"]
+        if one.served is not None:
+            row.append(f"{one.served.difference:.1e}, {one.served.seconds:.3f} s")
         table.add_row(Text(one.video), *(Text(cell) for cell in row))
     num_same = sum(one.has_same_best for one in compared)
     run_s, exported_s = (sum(one.seconds[i] for one in compared) for i in (0, 1))

@@ -171,9 +171,21 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorBody, "description": text} for status, text in sorted(told.items())}
 
 
-def create_app(service: Service) -> FastAPI:
-    """Returns the app of a service, which the caller closes."""
+def create_app(service: Service, *, closes: bool = False) -> FastAPI:
+    """Returns the app of a service.
+
+    Args:
+        closes: whether the app closes the service when it shuts down; otherwise the caller does.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if closes:
+            await asyncio.to_thread(service.close)
+
     app = FastAPI(
+        lifespan=lifespan,
         title="videozoo",
         version=__version__,
         description="Answers for videos, the same as `videozoo predict --json`.",

@@ -16,11 +16,13 @@ import anyio
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from videozoo.io.process import ProcessMark
 from videozoo.serve.refusal import Refusal
 from videozoo.terminal import escaped
 
 __all__ = ["SentFile", "UploadFolder", "file_below", "in_time", "too_large"]
 
+PREFIX = "videozoo-serve-"
 FIELD = "file"
 LEAST_BYTES_PER_S = 250_000  # of a body, after the first seconds
 FORM_BYTES = 64 << 10  # of the form around the file
@@ -36,10 +38,17 @@ class SentFile:
 
 
 class UploadFolder:
-    """A private folder in which each upload lives until its answer is sent."""
+    """A private folder in which each upload lives until its answer is sent.
+
+    Its name holds the mark of the process, so that the next server deletes what a killed one has left.
+    """
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="videozoo-serve-"))  # of mode 0700
+        for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            mark = ProcessMark.parse(left.name.removeprefix(PREFIX).rpartition("-")[0])
+            if mark is not None and mark.is_dead:
+                shutil.rmtree(left, ignore_errors=True)
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{ProcessMark.own()}-"))  # of mode 0700
 
     def close(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
