@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "predict": {"drawing", "io", "transforms", "decoding", "sentences", "data"},
     "runtimes": {"io", "transforms", "decoding", "sentences"},
     "export": {"models", "tasks", "runtimes", "predict", "data"},  # data: labels of calibration videos
-    "loading": {"predict", "tasks", "runtimes"},
+    "loading": {"io", "predict", "tasks", "runtimes"},
     "serve": {"predict", "io", "transforms", "loading"},
     "stream": {"predict", "io", "transforms"},
     "cli": {

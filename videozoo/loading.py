@@ -14,12 +14,13 @@ from videozoo.config.uses import import_modules
 from videozoo.contracts.backend import Precision
 from videozoo.contracts.network import Network
 from videozoo.errors import ConfigError, require
+from videozoo.io.packed import is_packed
 from videozoo.predict.extractor import Extractor
 from videozoo.predict.index import RunMark
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.search import Searcher
 from videozoo.runtimes.folder import is_export
-from videozoo.runtimes.network import open_exported
+from videozoo.runtimes.network import open_exported, open_packed
 
 __all__ = ["load", "load_extractor", "load_searcher", "open_network"]
 
@@ -48,6 +49,8 @@ def open_network(
     import_modules(allow_code, where="allow_code")
     if is_export(source):
         return open_exported(source, device=device, precision=precision)
+    if is_packed(source):
+        return open_packed(Path(source), device=device, precision=precision)
     if (path := Path(source)).suffix in GRAPH_ENDINGS:
         raise ConfigError(f"{path}: is a file of an exported network; give its folder, {path.parent}")
     require("torch", extra="torch", purpose=f"{os.fspath(source)}")

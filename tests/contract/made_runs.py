@@ -82,9 +82,16 @@ def sections(name: str, model: VideoModel) -> tuple[dict[str, Any], tuple[str, .
     return {"task": {"name": "classify"}, "input": clip.to_dict()}, names
 
 
-def write_run(name: str, folder: Path, *, beside: Mapping[str, Any] | None = None, **record: Any) -> Path:
+def write_run(
+    name: str,
+    folder: Path,
+    *,
+    beside: Mapping[str, Any] | None = None,
+    args: Mapping[str, Any] | None = None,
+    **record: Any,
+) -> Path:
     """Writes a run directory, with more in its record and in its checkpoint, beside the model."""
-    args = {"feature_dim": record["features"]["dim"]} if "features" in record else {}
+    args = {**(args or {}), **({"feature_dim": record["features"]["dim"]} if "features" in record else {})}
     model = random_model(name, **args)
     found, names = sections(name, model)
     described = {"model": {"name": name, **TINY[name], **args}, **found, **record}

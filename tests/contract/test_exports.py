@@ -55,11 +55,19 @@ def is_near(span, other):
     return span.label == other.label and all(abs(a - b) < 1e-4 for a, b in pairs)
 
 
+def assert_norms_are_folded(path):
+    """No batch norm follows a convolution; captioning and search have other graphs, without convolutions."""
+    nodes = pytest.importorskip("onnx").load(path).graph.node if path.is_file() else ()
+    made_by = {name: node.op_type for node in nodes for name in node.output}
+    assert not [n.name for n in nodes if n.op_type == "BatchNormalization" and made_by.get(n.input[0]) == "Conv"]
+
+
 @every_model
 def test_exported_answers_are_those_of_torch(name, tmp_path):
     run = write_run(name, tmp_path / "run")
     out = export_network(run, tmp_path / "out")
     content = content_for(name, tmp_path)
+    assert_norms_are_folded(out / "main.onnx")
     eager, exported = load(run, device="cpu"), load(out)
     # one window, then several at once: the graph takes any number; windows of features have rows of their own
     wanted, found = (predictor(content, window_s=1.5, stride_s=0.5) for predictor in (eager, exported))

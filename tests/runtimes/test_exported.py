@@ -15,7 +15,9 @@ import videozoo
 from tests.runtimes.conftest import graph, write_folder
 from tests.slim.conftest import NAMES
 from videozoo.errors import ConfigError, DataError, MissingPackageError, WeightsError
+from videozoo.io.packed import write_packed
 from videozoo.loading import load_extractor, load_searcher, open_network
+from videozoo.predict.projection import Projection
 from videozoo.runtimes.folder import stored_file
 from videozoo.runtimes.network import open_exported
 
@@ -55,8 +57,27 @@ def test_an_exported_network_extracts(exported, gray_video, tmp_path):
     features = extractor(gray_video("story.mp4", STORY))
     assert features.values.argmin(1).tolist() == list(STORY)
     assert features.recipe.sha256 == "0" * 64
-    with pytest.raises(ConfigError, match=r"exported is an exported network, which cannot be stored with features"):
-        extractor.write(tmp_path / "extractor.safetensors")
+
+
+def test_an_exported_extractor_is_stored_with_its_features(exported, gray_video, tmp_path):
+    video, place = gray_video("story.mp4", STORY), tmp_path / "extractor.safetensors"
+    projection = Projection(np.zeros(4, np.float32), np.eye(4, dtype=np.float32)[:2])
+    extractor = load_extractor(exported, window_s=1.0, stride_s=1.0, projection=projection)
+    extractor.write(place)
+    stored = load_extractor(place, window_s=1.0, stride_s=1.0)
+    assert stored.recipe == extractor.recipe and stored.network.source == str(place)
+    np.testing.assert_array_equal(stored(video).values, extractor(video).values)
+    stored.write(tmp_path / "again.safetensors")
+    assert load_extractor(tmp_path / "again.safetensors", window_s=1.0, stride_s=1.0).recipe == extractor.recipe
+
+
+def test_a_damaged_stored_extractor(tmp_path):
+    write_packed(tmp_path / "a.safetensors", {"../a": b"x"}, {})
+    with pytest.raises(WeightsError, match=r"a\.safetensors: names a file outside of its folder; extract the features"):
+        load_extractor(tmp_path / "a.safetensors")
+    write_packed(tmp_path / "b.safetensors", {"network.json": b"{}"}, {})
+    with pytest.raises(WeightsError, match=r"network\.json"):
+        load_extractor(tmp_path / "b.safetensors")
 
 
 def test_threads_may_predict_at_the_same_time(exported, gray_video):

@@ -20,6 +20,7 @@ from videozoo.data.registry import datasets
 from videozoo.engine.options import Fit
 from videozoo.engine.sizes import model_sizes
 from videozoo.errors import ConfigError, DataError, WidthError
+from videozoo.io.packed import is_packed
 from videozoo.tasks.fitting import check_data, check_input, check_model
 from videozoo.tasks.registry import tasks
 from videozoo.transforms.input import build_input
@@ -142,9 +143,9 @@ def _build_records(recipe: Recipe, split: str, *, class_names: Sequence[str] | N
 
 
 def _extractor_of(records: Dataset[Record]) -> dict[str, Any]:
-    """Returns the extractor of the records' features for the checkpoints."""
+    """Returns the extractor of the records' features for the checkpoints, which hold no exported network."""
     path = records.extractor
-    return {} if path is None else {"extractor": checkpoint.extractor_payload(checkpoint.read(path))}
+    return {} if path is None or is_packed(path) else {"extractor": checkpoint.extractor_payload(checkpoint.read(path))}
 
 
 def check_features(recipe: Mapping[str, Any] | None, records: Dataset[Record], *, where: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from videozoo.contracts.network import Network
 from videozoo.decoding.registry import build_decoder
 from videozoo.errors import ConfigError, WeightsError
 from videozoo.io.npz import load_arrays
+from videozoo.io.packed import read_packed, write_packed
 from videozoo.runtimes.folder import (
     AGAIN,
     DESCRIPTION_FILE,
@@ -33,7 +36,7 @@ from videozoo.sentences.encoder import SentenceEncoder, stored_encoder
 from videozoo.structured import reading
 from videozoo.transforms.input import build_input
 
-__all__ = ["open_exported"]
+__all__ = ["open_exported", "open_packed"]
 
 OPENERS: dict[Runtime, Callable[..., Compute]] = {
     "onnx": open_onnx,
@@ -95,7 +98,7 @@ def open_exported(
         spec=spec,
         num_features=told["num_features"],
         fingerprint=lambda: told["fingerprint"],
-        write=functools.partial(_refuse_to_write, folder),
+        write=functools.partial(_pack, folder, told),
         arrays=_arrays(folder, told),
         feature_recipe=told.get("features"),
         open_extractor=opener,
@@ -138,8 +141,23 @@ def _run_with_encoder(graphs: Graphs, encoder: SentenceEncoder, name: str, input
     return graphs(name, inputs)
 
 
-def _refuse_to_write(folder: Path, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    raise ConfigError(
-        f"{path}: {folder} is an exported network, which cannot be stored with features; extract with the run that "
-        "it was exported from"
-    )
+def open_packed(path: Path, **options: Any) -> Network:
+    """Opens an exported network that `extract` stored with features; see `open_exported` for options and errors."""
+    files, arrays = read_packed(path)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
+        network = open_exported(folder, **options)
+
+    def write(target: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        write_packed(target, files, arrays)
+
+    return dataclasses.replace(network, source=str(path), arrays={**network.arrays, **arrays}, write=write)
+
+
+def _pack(folder: Path, told: Description, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes the folder of an exported network, and further arrays, as one file."""
+    stored = [file for graph in told["graphs"].values() for file in graph["files"]]
+    stored += [told["arrays"]] if "arrays" in told else []
+    files = {file["name"]: read_file(folder, file) for file in stored}
+    write_packed(path, {DESCRIPTION_FILE: (folder / DESCRIPTION_FILE).read_bytes(), **files}, arrays)
