@@ -140,6 +140,8 @@ def test_labels_follow_the_playhead(visit, video):
         expect(best).to_have_text(name)
     visit.page.evaluate("document.querySelector('video').play()")
     expect(best).to_have_text("dim")  # also while it plays
+    visit.page.wait_for_function("() => document.querySelector('video').ended")
+    expect(best).to_have_text("dark")  # and at its very end
 
 
 def test_a_short_video_has_an_answer_for_all_of_it(visit, video):

@@ -9,6 +9,7 @@ import { clock, counted, duration, explain, percent, size, tooMuch } from "./wor
 
 const WINDOWS_S = [2, 4, 8, 16, 30, 60, 120]; // of the automatic choice: about 24 in a video
 const SHORTEST_S = 4; // of a video that gets windows by itself
+const PATIENCE_S = 5; // of people who wait, before they look for a clock
 const MOST_TRIES = 30; // while the server is busy
 const MOST_EVENTS = 500; // in the list; the downloads have all of them
 
@@ -20,6 +21,7 @@ let limits = {};
 let file = null;
 let picture = { duration_s: 0 };
 let shown = null;
+let askedAt_ms = 0;
 let asking = null; // the AbortController of the request in progress
 let rows = new Map(); // the buttons in the list of events, by span
 let current = new Set(); // the spans that hold at the player's time
@@ -135,6 +137,8 @@ async function ask() {
     return;
   }
   const controller = (asking = new AbortController());
+  askedAt_ms = performance.now();
+  showElapsed();
   try {
     const answer = await withToken(() => askPatiently(controller.signal));
     setState("");
@@ -204,9 +208,14 @@ function askToken() {
 function setState(text, { share } = {}) {
   const isBusy = share !== undefined;
   byId("status").textContent = text;
-  byId("cancel").hidden = byId("progress").hidden = !isBusy;
+  byId("cancel").hidden = byId("progress").hidden = byId("elapsed").hidden = !isBusy;
   if (share === null) byId("progress").removeAttribute("value");
   else if (isBusy) byId("progress").value = share;
+}
+
+function showElapsed() {
+  const elapsed_s = (performance.now() - askedAt_ms) / 1000;
+  byId("elapsed").textContent = elapsed_s < PATIENCE_S ? "" : clock(elapsed_s);
 }
 
 function complain(headline, advice, actions = {}) {
@@ -302,8 +311,9 @@ function fillDownloads() {
 
 // ---- the time --------------------------------------------------------------------------------------------
 
-function onTime(time_s) {
+function onTime(player_s) {
   if (!shown) return;
+  const time_s = Math.min(player_s, shown.duration_s - 1e-6); // the last stretch holds at the very end, too
   timeline.setTime(time_s);
   if (player.isPlayable && !player.video.paused) timeline.follow();
   byId("now-time").textContent = clock(time_s, 0.5);
@@ -377,6 +387,7 @@ function onDrop(event) {
   if (dropped && models.length) choose(dropped);
 }
 
+setInterval(showElapsed, 1000);
 document.addEventListener("keydown", onKey, true);
 byId("events").addEventListener("keydown", onEventsKey);
 document.addEventListener("dragover", (event) => {
