@@ -88,6 +88,8 @@ def _onnx_int8(files: Sequence[Path], examples: Inputs, layers: Sequence[str] | 
             str(path),
             _examples_reader(quantization, examples),
             quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,  # x86 has no product of two signed maps
+            weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
             op_types_to_quantize=list(only) if only else None,

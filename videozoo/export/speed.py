@@ -17,6 +17,7 @@ from videozoo.errors import ConfigError, VideoZooError
 from videozoo.export.formats import WRITERS
 from videozoo.export.reduced import REDUCERS, Inputs
 from videozoo.export.trace import trace
+from videozoo.models.folding import folded
 from videozoo.models.limit import Clock, fastest_s
 from videozoo.models.memory_format import channels_last
 from videozoo.models.model import VideoModel
@@ -56,7 +57,8 @@ def time_exports(
     Runtime's, or OpenVINO's for 3-D networks. Clips are random blocks of color; answers are compared on others than
     those that measured the ranges.
     """
-    channels_last(model.eval())
+    channels_last(model)
+    model = folded(model)
     clips = _clips(model.input_shape)
     examples = [{"input": clip} for clip in clips[:NUM_CLIPS]]
     forms: dict[str, Predict] = {"eager": _eager(model), "bf16": _eager(model, is_bf16=True)}
