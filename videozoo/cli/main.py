@@ -28,6 +28,7 @@ from videozoo.cli import (
     verify,
     weights,
 )
+from videozoo.cli.allocator import keep_freed_memory
 from videozoo.errors import TORCH_EXTRA, VideoZooError
 from videozoo.io.isolation import supervise
 from videozoo.terminal import abandon_stdout, prepare_streams, say
@@ -81,6 +82,8 @@ app.command("demo", short_help="Generate data, train, evaluate, predict: 5 minut
 
 # Jobs over files: a file that crashes the decoder is reported, and the job continues without it.
 _SUPERVISED = ("predict", "extract", "index", "search", "eval")
+# Jobs that allocate and free large tensors in turns.
+_COMPUTING = (*_SUPERVISED, "train", "serve", "bench", "verify", "demo")
 # A full disk or quota, a file size limit, a failing disk.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -90,6 +93,8 @@ def main() -> None:
     # Waiting threads that spin occupy the cores of data loading: on two busy cores a training step took 3.9 s with
     # spinning and 0.7 s with sleeping. Set here, because torch reads it on import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.argv[1:2] and sys.argv[1] in _COMPUTING:
+        keep_freed_memory()
     sys.argv[1:] = map(_at_home, sys.argv[1:])
     prepare_streams()
     is_alone = "RANK" not in os.environ  # a process of torchrun cannot restart
