@@ -99,7 +99,9 @@ def test_mistakes(foreign, tmp_path):
     out = tmp_path / "w.safetensors"
     with pytest.raises(ConfigError, match=r"a name ending in \.safetensors"):
         run("import", foreign[0], "--out", tmp_path / "w.pt")
-    with pytest.raises(ConfigError, match=r"cannot tell which project .* comes from; give --source mit_tsm\|mmaction2"):
+    with pytest.raises(
+        ConfigError, match=r"cannot tell which project .* comes from; give --source hiera\|mit_tsm\|mmaction2"
+    ):
         run("import", foreign[0], "--model", "tsm", "--out", out)
     with pytest.raises(ConfigError, match="cannot tell which model these weights belong to"):
         run("import", foreign[0], "--source", "mit_tsm", "--out", out)

@@ -45,6 +45,8 @@ TINY: dict[str, dict[str, Any]] = {
         "num_frames": 6,
     },
     "movinet": {"num_frames": 3, "crop_px": 64, "num_classes": 5},
+    "hiera": {"num_frames": 4, "width": 8, "depths": (1, 1, 1, 1), "crop_px": 64, "num_classes": 5},
+    "mvit": {"num_frames": 4, "width": 8, "depths": (1, 1, 1, 1), "crop_px": 64, "num_classes": 5},
     "nextvlad": {
         **FEATURES,
         "num_clusters": 3,
@@ -77,6 +79,7 @@ TINY: dict[str, dict[str, Any]] = {
         "crop_px": 32,
         "num_classes": 5,
     },
+    "s3d": {"num_frames": 16, "crop_px": 32, "num_classes": 5},
     "slowfast": {"depth": 26, "num_frames": 8, "alpha": 4, "width": 16, "crop_px": 32, "num_classes": 5},
     "stnet": {
         "backbone": "resnet18",
@@ -110,6 +113,15 @@ TINY: dict[str, dict[str, Any]] = {
         "backbone_args": NARROW_RESNET,
         "num_segments": 3,
         "crop_px": 32,
+        "num_classes": 5,
+    },
+    "umt": {
+        "num_frames": 4,
+        "width": 24,
+        "depth": 2,
+        "num_heads": 2,
+        "patch_px": 8,
+        "crop_px": 16,
         "num_classes": 5,
     },
     "videomae": {

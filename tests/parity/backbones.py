@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -18,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +74,10 @@ def randomise(net: nn.Module) -> nn.Module:
 
 def logits(net: nn.Module, clips: Tensor) -> Tensor:
     return net(clips).logits
+
+
+def channels_first(net: nn.Module, clips: Tensor) -> Tensor:
+    return net(clips.transpose(1, 2))
 
 
 @torch.no_grad()
@@ -284,6 +290,62 @@ def repo_videomae(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return fused(renamed(state, REPO_NAMES), "attn", ("query", "key", "value"), "qkv")
 
 
+def umt(size: str) -> Iterator[Case]:
+    """`VideoMAEForVideoClassification` with patches of one frame is this network; it has no class in `transformers`."""
+    from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+    tiny = {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "patch_size": 8,
+    }
+    sizes = {**tiny, "image_size": 112} if size == TINY else {}
+    config = VideoMAEConfig(num_labels=NUM_CLASSES, num_frames=8, tubelet_size=1, layer_norm_eps=1e-6, **sizes)
+    net = randomise(VideoMAEForVideoClassification(config))
+    net.fc_norm.eps = 1e-6
+    args = {"num_heads": 4, "crop_px": 112} if size == TINY else {}
+    older = {
+        re.sub(r"\.(q|v)(?:uery|alue)\.bias$", r".\1_bias", name): value for name, value in net.state_dict().items()
+    }
+    state = repo_videomae(older)
+    yield Case("umt", size, "authors'", "unmasked_teacher", net, state, logits, args=args)
+    if size == TINY:
+        other = copy.deepcopy(net)
+        embeddings = other.videomae.embeddings
+        embeddings.position_embeddings = torch.randn(embeddings.position_embeddings.shape)
+        state = {**state, "pos_embed": embeddings.position_embeddings}
+        yield Case("umt", size, "authors', learned positions", "unmasked_teacher", other, state, logits, args=args)
+
+
+# ---- Hiera -----------------------------------------------------------------------------------------------
+
+
+def hiera(size: str) -> Iterator[Case]:
+    """The authors' own package, `hiera-transformer`; it answers by soft-max."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it imports a module that timm has moved
+        import hiera as original
+
+    video = {
+        "q_stride": (1, 2, 2),
+        "mask_unit_size": (1, 8, 8),
+        "patch_kernel": (3, 7, 7),
+        "patch_stride": (2, 4, 4),
+        "patch_padding": (1, 3, 3),
+        "sep_pos_embed": True,
+        "num_classes": NUM_CLASSES,
+    }
+    if size == TINY:
+        tiny = {"input_size": (4, 64, 64), "embed_dim": 16, "num_heads": 1, "stages": (1, 2, 2, 1)}
+        net = original.Hiera(**tiny, **video)
+    else:
+        net = original.Hiera(input_size=(16, 224, 224), embed_dim=96, num_heads=1, stages=(2, 3, 16, 3), **video)
+    net.head.act_func = nn.Identity()
+    yield Case("hiera", size, "authors'", "hiera", randomise(net), net.state_dict(), channels_first)
+
+
 # ---- TimeSformer -----------------------------------------------------------------------------------------
 
 
@@ -317,10 +379,53 @@ def timesformer(size: str) -> Iterator[Case]:
         )
 
 
+# ---- torchvision -----------------------------------------------------------------------------------------
+
+
+def torchvision(size: str) -> Iterator[Case]:
+    from torchvision.models import video
+    from torchvision.models.video.swin_transformer import SwinTransformer3d
+
+    if size == TINY:
+        swin = SwinTransformer3d([2, 4, 4], 24, [2, 1, 1, 1], [1, 2, 2, 4], [8, 7, 7], num_classes=NUM_CLASSES)
+        for crop_px in (112, 64):
+            args = {"num_frames": 4, "crop_px": crop_px}
+            yield _torchvision("videoswin", size, f"torchvision, {crop_px} px", swin, args)
+        yield _torchvision("s3d", size, "torchvision", video.s3d(num_classes=NUM_CLASSES), {"num_frames": 16})
+        for version, make in ((1, video.mvit_v1_b), (2, video.mvit_v2_s)):
+            with mock.patch.object(video.mvit, "_mvit", functools.partial(_small_mvit, video.mvit._mvit)):
+                net = make(num_classes=NUM_CLASSES)
+            yield _torchvision("mvit", size, f"torchvision, v{version}", net, {"num_frames": 4, "crop_px": 64})
+        return
+    makers = {
+        "swin3d_t": "videoswin",
+        "swin3d_s": "videoswin",
+        "swin3d_b": "videoswin",
+        "s3d": "s3d",
+        "mvit_v1_b": "mvit",
+        "mvit_v2_s": "mvit",
+    }
+    for name, model in makers.items():
+        net = getattr(video, name)(num_classes=NUM_CLASSES)
+        yield _torchvision(model, name.removeprefix("swin3d_").removeprefix("mvit_").upper(), "torchvision", net, {})
+
+
+def _small_mvit(make: Callable[..., nn.Module], **args: Any) -> nn.Module:
+    """torchvision's functions of published networks take no size."""
+    return make(**{**args, "spatial_size": (64, 64), "temporal_size": 4})
+
+
+def _torchvision(model: str, size: str, layout: str, net: nn.Module, args: Mapping[str, Any]) -> Case:
+    return Case(model, size, layout, "torchvision", randomise(net), net.state_dict(), channels_first, args=args)
+
+
 FAMILIES: dict[str, tuple[Callable[[str], Iterator[Case]], tuple[str, ...]]] = {
     "vjepa2": (vjepa2, ("L",)),
     "videomae": (videomae, ("S", "B")),
     "timesformer": (timesformer, ("B",)),
+    "umt": (umt, ("B",)),
+    "hiera": (hiera, ("B",)),
+    "torchvision": (torchvision, ("published",)),
 }
 
 

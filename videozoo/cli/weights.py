@@ -26,14 +26,17 @@ __all__ = ["export_weights", "import_weights"]
 class Source(str, enum.Enum):
     """The projects with known tensor names."""
 
+    hiera = "hiera"
     mit_tsm = "mit_tsm"
     mmaction2 = "mmaction2"
     paddlevideo = "paddlevideo"
     paddlevideo1 = "paddlevideo1"
     pyslowfast = "pyslowfast"
     timesformer = "timesformer"
+    torchvision = "torchvision"
     transformers = "transformers"
     transnetv2 = "transnetv2"
+    unmasked_teacher = "unmasked_teacher"
     videomae = "videomae"
     vjepa2 = "vjepa2"
 

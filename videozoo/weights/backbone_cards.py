@@ -116,4 +116,60 @@ def _videomae() -> Iterator[Card]:
         )
 
 
-BACKBONE_CARDS = (*_vjepa2(), *_videomae())
+TORCHVISION = "BSD-3-Clause (the package; the weights state none)"
+
+
+def _torchvision() -> Iterator[Card]:
+    """Networks of torchvision's model zoo."""
+
+    def card(name: str, file: str, score: str, protocol: str, **more: Any) -> Card:
+        url = f"https://download.pytorch.org/models/{file}.pth"
+        published = f"Kinetics-400 top-1 {score}, {protocol}"
+        return Card(name, "torchvision", (url,), published, license=TORCHVISION, labels="kinetics400", **more)
+
+    swin = "32 frames at 15 fps, 12 clips"
+    swin_input = {"fps": 15, "frame_stride": 1, "short_side_px": 256, "views": "12x1"}
+    tiny, base = {"depths": (2, 2, 6, 2)}, {"width": 128, "num_heads": (4, 8, 16, 32)}
+    yield card("videoswin.tiny_k400_torchvision", "swin3d_t-7615ae03", "77.72", swin, args=tiny, input=swin_input)
+    yield card("videoswin.small_k400_torchvision", "swin3d_s-da41c237", "79.52", swin, input=swin_input)
+    yield card("videoswin.base_k400_torchvision", "swin3d_b_1k-24f7c7c6", "79.43", swin, args=base, input=swin_input)
+    yield card(
+        "videoswin.base_22k_k400_torchvision", "swin3d_b_22k-7c6ae6fa", "81.64", swin, args=base, input=swin_input
+    )
+    yield card("s3d.k400", "s3d-d76dad2f", "68.37", "128 frames at 15 fps, 1 clip x 1 crop")
+    mvit = "16 frames at 7.5 fps, 5 clips"
+    yield card("mvit.v2_s_k400", "mvit_v2_s-ae3be167", "80.76", mvit)
+    yield card("mvit.v1_b_k400", "mvit_v1_b-dbeb1030", "78.48", mvit, args={"version": 1})
+
+
+def _hiera() -> Iterator[Card]:
+    """Hiera on clips, fine-tuned on Kinetics-400 and pre-trained there without labels."""
+    for size, word, score, args in (
+        ("b", "base", "84.0", {}),
+        ("b_plus", "base_plus", "85.0", {"width": 112, "num_heads": 2}),
+        ("l", "large", "87.3", {"width": 144, "num_heads": 2, "depths": (2, 6, 36, 4)}),
+        ("h", "huge", "87.8", {"width": 256, "num_heads": 4, "depths": (2, 6, 36, 4)}),
+    ):
+        place = "https://dl.fbaipublicfiles.com/hiera/"
+        published = f"Kinetics-400 top-1 {score}, 16 frames, 5 clips x 3 crops"
+        url = (f"{place}hiera_{word}_16x224.pth",)
+        yield Card(f"hiera.{size}_k400", "hiera", url, published, args=args, license=NC, labels="kinetics400")
+        url = (f"{place}mae_hiera_{word}_16x224.pth",)
+        bare = {**args, "num_classes": 0}
+        yield Card(f"hiera.{size}_pretrained", "hiera", url, ENCODER, args=bare, license=NC)
+
+
+def _umt() -> Iterator[Card]:
+    """Unmasked Teacher's base model."""
+    place = "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/umt/single_modality/b16_ptk710_ftk710_"
+    for name, file, data, score, labels, num_classes in (
+        ("k400", "ftk400_f8_res224", "Kinetics-400", "87.4", "kinetics400", 400),
+        ("ssv2", "ftssv2_f8_res224", "Something-Something v2", "70.8", "ssv2", 174),
+    ):
+        published = f"{data} top-1 {score}, 8 frames, 4 clips x 3 crops"
+        args = {"num_classes": num_classes}
+        url = (f"{place}{file}.pth",)
+        yield Card(f"umt.b_{name}", "unmasked_teacher", url, published, args=args, license="MIT", labels=labels)
+
+
+BACKBONE_CARDS = (*_vjepa2(), *_videomae(), *_torchvision(), *_hiera(), *_umt())

@@ -14,14 +14,17 @@ from torch import nn
 __all__ = ["SOURCES", "Convention", "KeyMap", "Port", "Rename", "Tensors", "find_layout", "ports"]
 
 SOURCES = (
+    "hiera",
     "mit_tsm",
     "mmaction2",
     "paddlevideo",
     "paddlevideo1",
     "pyslowfast",
     "timesformer",
+    "torchvision",
     "transformers",
     "transnetv2",
+    "unmasked_teacher",
     "videomae",
     "vjepa2",
 )
