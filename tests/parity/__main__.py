@@ -8,12 +8,14 @@ import json
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from tests.parity import cases
+from tests.parity.arrays import reading, unread
+from tests.parity.unread import reason_unread
 
 TOLERANCE = 1e-4
 # The reference trains in float32, ours in float64, so what differs is the reference's own rounding. Batch norms over a
@@ -21,6 +23,7 @@ TOLERANCE = 1e-4
 # which starts there, keeps hardly two digits; so do single values beside the largest. (Ours in float32 is farther off:
 # PP-TSN's norms 9e-4 where float64 has 1.4e-4, PP-TSMv2's 2.3e-3 where it has 1e-3.)
 LOOSE = {
+    "train/grad_l2 each": 5e-2,  # the smallest are a thousandth of the largest
     "train/grad": 2e-3,
     "train/delta_l2": 2e-3,
     "train/delta_slice8 stats": 1e-3,
@@ -43,26 +46,34 @@ def run(folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
     """The line to print for a folder, and the error of each output."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    line: dict[str, Any] = {"name": "/".join(folder.resolve().parts[-2:])}
+    line: dict[str, Any] = {"name": "/".join(folder.resolve().parts[-2:]), "outputs": 0, "passed": False}
     try:
         matching = [module for module in case_modules() if module.matches(folder, manifest)]
         if not matching:
-            return {
-                **line,
-                "outputs": 0,
-                "passed": False,
-                "reason": "no case in tests/parity/cases matches",
-            }, {}
-        errors = {name: error for module in matching for name, error in module.compare(folder, manifest)}
+            return {**line, "reason": "no case in tests/parity/cases matches"}, {}
+        with reading() as read:
+            errors = {name: error for module in matching for name, error in module.compare(folder, manifest)}
     except Exception as error:  # one folder must not keep the others from being compared
         traceback.print_exc()
-        return {**line, "outputs": 0, "passed": False, "reason": f"{type(error).__name__}: {error}"}, {}
+        return {**line, "reason": f"{type(error).__name__}: {error}"}, {}
     if not errors:
-        return {**line, "outputs": 0, "passed": False, "reason": "nothing was compared"}, {}
-    worst = max(errors, key=lambda name: errors[name] / tolerance(name))
-    strict = [error for name, error in errors.items() if tolerance(name) == TOLERANCE]
-    line |= {"outputs": len(errors), "max_rel_err": max(strict, default=errors[worst]), "worst": worst}
+        return {**line, "reason": "nothing was compared"}, {}
+    line |= {"outputs": len(errors), **_largest(errors)}
+    left = [name for name in unread(folder, read) if reason_unread(line["name"], name) is None]
+    if left:
+        return {**line, "reason": f"no case reads {len(left)} arrays: {', '.join(left[:20])}"}, errors
     return line | {"passed": all(error <= tolerance(name) for name, error in errors.items())}, errors
+
+
+def _largest(errors: Mapping[str, float]) -> dict[str, Any]:
+    """The largest error of the strict and of the loose outputs, and the output that is nearest to its tolerance."""
+    strict = [error for name, error in errors.items() if tolerance(name) == TOLERANCE]
+    loose = [error for name, error in errors.items() if tolerance(name) != TOLERANCE]
+    return {
+        "max_rel_err": max(strict, default=None),
+        "max_rel_err_loose": max(loose, default=None),
+        "worst": max(errors, key=lambda name: errors[name] / tolerance(name)),
+    }
 
 
 def main() -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.parity.__main__ import main, run
 from tests.parity.keep import KEPT
+from tests.parity.rule import own_err, rel_err
 
 ORACLES = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 
@@ -54,6 +57,23 @@ def test_training_step(name):
         pytest.skip(f"the full reference folders are not at {ORACLES}")
     line, errors = run(ORACLES / name)
     assert line["passed"], (line, errors)
+
+
+def test_an_array_that_no_case_reads_fails(tmp_path):
+    folder = Path(shutil.copytree(KEPT / "paddlevideo2_mix", tmp_path / "mix"))
+    with np.load(folder / "mix.npz") as file:
+        np.savez(folder / "mix.npz", **file, forgotten=np.zeros(3))
+    line, errors = run(folder)
+    assert not line["passed"] and line["reason"] == "no case reads 1 arrays: mix/forgotten"
+    assert line["max_rel_err"] < 1e-6 and errors
+
+
+def test_each_gradient_is_compared_with_its_own_size():
+    reference = np.array([100.0, 1.0, 0.01])
+    assert rel_err([100.0, 1.0, 0.02], reference) == pytest.approx(1e-4)
+    assert own_err([100.0, 1.0, 0.02], reference) == pytest.approx(1.0)
+    assert own_err([100.0, 1.0, 0.02], reference, floor=1e-2) == pytest.approx(1e-2)  # beside 1 % of the largest
+    assert own_err([1.0], [np.nan]) == np.inf
 
 
 def test_a_folder_that_no_case_knows_fails(tmp_path, capsys, monkeypatch):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from tests.parity.rule import rel_err, slice_of
+from tests.parity.rule import own_err, rel_err, slice_of
 from videozoo.engine.optim import adam, adamw, clip_gradients, gradient_norm, rmsprop, sgd
 from videozoo.layers.dropout import InferenceScaledDropout
 from videozoo.models.model import VideoModel
@@ -76,7 +76,9 @@ def compare_train_step(
             grads = [parameters[ours[name]].grad for name in learned]
             at = [step["grad_order"].index(name) for name in learned]
             norms, sums = expected["train/grad_l2"][at], expected["train/grad_sum"][at]
-            yield "train/grad_l2", rel_err([grad.double().norm().item() for grad in grads], norms)
+            ours_l2 = [grad.double().norm().item() for grad in grads]
+            yield "train/grad_l2", rel_err(ours_l2, norms)
+            yield "train/grad_l2 each", own_err(ours_l2, norms, floor=1e-3)
             yield "train/grad_sum", _sum_err(grads, sums, norms)
         if clip := cfg.get("grad_clip"):
             clip_gradients(parameters.values(), gradient_norm(parameters.values()), float(clip["value"]))

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.rule import load, rel_err
+from tests.parity.arrays import load, load_file
+from tests.parity.rule import rel_err
 from videozoo.contracts.video import Span
 from videozoo.metrics.detection import Table, average_precision
 from videozoo.metrics.proposals import average_recall
@@ -79,12 +80,12 @@ def _compare1(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 
 def _compare2(folder: Path) -> Iterator[tuple[str, float]]:
-    with np.load(folder / "anet.npz", allow_pickle=False) as stored:
-        curve = average_recall(_truth(folder / "gt.json"), _proposals(folder / "proposals.json"))
-        yield "recall", rel_err(curve.recall, stored["recall"])
-        yield "average_recall", rel_err(curve.average, stored["average_recall"])
-        yield "average_nr_proposals", rel_err(curve.num_proposals, stored["average_nr_proposals"])
-        yield "auc", rel_err(curve.auc, stored["auc"])
+    stored = load_file(folder / "anet.npz")
+    curve = average_recall(_truth(folder / "gt.json"), _proposals(folder / "proposals.json"))
+    yield "recall", rel_err(curve.recall, stored["recall"])
+    yield "average_recall", rel_err(curve.average, stored["average_recall"])
+    yield "average_nr_proposals", rel_err(curve.num_proposals, stored["average_nr_proposals"])
+    yield "auc", rel_err(curve.auc, stored["auc"])
     stated = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     yield "AUC", rel_err(curve.auc, stated["AUC"])
     for n in (1, 5, 10, 100):
@@ -93,8 +94,8 @@ def _compare2(folder: Path) -> Iterator[tuple[str, float]]:
         most = path.stem.removeprefix("anet2_max")
         truth, proposals = _truth(folder / "gt2.json"), _proposals(folder / "proposals2.json")
         curve = average_recall(truth, proposals, max_proposals=None if most == "None" else float(most))
-        with np.load(path, allow_pickle=False) as stored:
-            yield f"{path.stem}/recall", rel_err(curve.recall, stored["recall"])
-            yield f"{path.stem}/ar", rel_err(curve.average, stored["ar"])
-            yield f"{path.stem}/nr", rel_err(curve.num_proposals, stored["nr"])
-            yield f"{path.stem}/auc", rel_err(curve.auc, stored["auc"])
+        stored = load_file(path)
+        yield f"{path.stem}/recall", rel_err(curve.recall, stored["recall"])
+        yield f"{path.stem}/ar", rel_err(curve.average, stored["ar"])
+        yield f"{path.stem}/nr", rel_err(curve.num_proposals, stored["nr"])
+        yield f"{path.stem}/auc", rel_err(curve.auc, stored["auc"])

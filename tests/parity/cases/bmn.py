@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.parity.rule import inputs1, inputs2, load, params1, params2, rel_err
+from tests.parity.arrays import load, load_file
+from tests.parity.rule import inputs1, inputs2, own_err, params1, params2, rel_err
 from tests.parity.train_step import compare_train_step
 from videozoo.layers.boundary_matching import matching_weights
 from videozoo.layers.proposal_loss import bmn_losses
@@ -73,7 +74,7 @@ def _compare1(folder: Path, manifest: Cfg, expected: Mapping[str, np.ndarray]) -
         losses["loss"].backward()
         names = key_map(model, source="paddlevideo1")
         ours = {names.theirs(name): p.grad.norm().item() for name, p in model.named_parameters()}
-        yield "train_grad_norms", rel_err([ours[name] for name in norms], list(norms.values()))
+        yield "train_grad_norms", own_err([ours[name] for name in norms], list(norms.values()))
 
 
 def _draw1(seed: int, shape: list[int]) -> np.ndarray:
@@ -89,8 +90,7 @@ def _compare2(folder: Path, manifest: Cfg, expected: Mapping[str, np.ndarray]) -
     yield "out/pred_end", rel_err(answer.end, expected["out/pred_end"])
     stored = folder.resolve().parent / "bmn_loss_inputs.npz"
     if "train_step" in manifest and stored.is_file():
-        with np.load(stored, allow_pickle=False) as file:
-            targets = {name: torch.from_numpy(file[name]) for name in file.files}
+        targets = {name: torch.from_numpy(array) for name, array in load_file(stored).items()}
         features = inputs2(manifest["train_step"]["inputs"])["feat"].transpose(1, 2)
         rng = np.random.Generator(np.random.PCG64(1139))
         shape = targets["gt_iou_map"].shape[1:]
@@ -136,5 +136,11 @@ def _compare_mask(size: Cfg, expected: Mapping[str, np.ndarray]) -> Iterator[tup
         np.add.at(sums, (rows, columns // t), values)
         ours = sums.reshape(d, t, n).transpose(2, 0, 1)[:, ::5, ::5]
         yield "sample_mask_sum_over_time", rel_err(ours, expected["sample_mask_sum_over_time"])
+    if "out/sample_mask_slice" in expected:  # of [time, sample, duration, start], all of it
+        sums = np.bincount(columns // t, weights=values, minlength=n)
+        yield "out/sample_mask", rel_err(sums, expected["out/sample_mask_checks_sum_axis0"])
+        stored = ((columns % t) * n + columns // t) * d * t + rows
+        picked = [values[stored == at].sum() for at in np.linspace(0, t * n * d * t - 1, 64).astype(np.int64)]
+        yield "out/sample_mask_slice", rel_err(picked, expected["out/sample_mask_slice"])
     if "out/sample_mask_nonzero" in expected:
         yield "out/sample_mask_nonzero", rel_err([len(values)], expected["out/sample_mask_nonzero"])

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.parity.rule import inputs1, load, params1, rel_err
+from tests.parity.arrays import load
+from tests.parity.rule import inputs1, own_err, params1, rel_err
 from tests.parity.train_step import silence
 from videozoo.decoding.anchors import anchors, detect, encode, nms, score_decay
 from videozoo.layers.multibox_loss import multibox_losses
 from videozoo.models import create_model
 from videozoo.models.model import VideoModel
 from videozoo.weights import convert
+from videozoo.weights.importer import key_map
 
 Cfg = Mapping[str, Any]
 
@@ -54,8 +56,7 @@ def _compare_network(manifest: Cfg, expected: Mapping[str, np.ndarray]) -> Itera
         model = build(manifest, damped=mode == "damped").train(mode == "train")
         if mode == "train":
             silence(model)
-        with torch.no_grad():
-            offsets, scores = model(inputs["image"].squeeze(1).double())
+        offsets, scores = model(inputs["image"].squeeze(1).double())
         ours = {"output_0": offsets, "output_1": scores.softmax(-1), "logits": scores}
         losses = multibox_losses(
             offsets, scores, offset_target=inputs["loc_targets"].double(), class_target=inputs["cls_targets"]
@@ -65,6 +66,12 @@ def _compare_network(manifest: Cfg, expected: Mapping[str, np.ndarray]) -> Itera
         for name, value in ours.items():
             if f"{mode}_{name}" in expected:
                 yield f"{mode}_{name}", rel_err(value, expected[f"{mode}_{name}"])
+        if mode == "train" and (norms := manifest.get("train_grad_norms")):
+            losses["loss"].backward()
+            names = key_map(model, source="paddlevideo1")
+            norm_of = {names.theirs(name): p.grad.norm().item() for name, p in model.named_parameters()}
+            yield "train_grad_names", float(len(norms.keys() ^ norm_of.keys()))
+            yield "train_grad_norms", own_err([norm_of[name] for name in norms], list(norms.values()))
 
 
 def _compare_boxes(folder: Path, manifest: Cfg, expected: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.parity.rule import inputs1, load, params1, rel_err
+from tests.parity.arrays import load
+from tests.parity.rule import inputs1, own_err, params1, rel_err
 from videozoo.decoding.beam_search import Found, beam_search
 from videozoo.models import create_model
 from videozoo.models.ets import ETS
@@ -109,7 +110,7 @@ def _gradients(model: ETS, norms: Mapping[str, float]) -> float:
     for name, parameter in model.named_parameters():
         grad = parameter.grad
         ours[names.theirs(name)] += 0.0 if grad is None else grad.double().square().sum().item()
-    return rel_err([math.sqrt(ours[name]) for name in norms], list(norms.values()))
+    return own_err([math.sqrt(ours[name]) for name in norms], list(norms.values()))
 
 
 def _padded(packed: Tensor, lengths: tuple[int, ...], value: float) -> tuple[Tensor, Tensor]:

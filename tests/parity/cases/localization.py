@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.parity.arrays import load_file
 from tests.parity.cases.bmn import reference_losses
 from tests.parity.rule import rel_err
 from videozoo.contracts.intervals import interval_iou
@@ -30,21 +32,12 @@ Arrays = Mapping[str, np.ndarray]
 FILES = ("expected.npz", "bmn_labels_and_loss.npz", "bmn_post.npz")
 
 
-def _stored(folder: Path) -> dict[str, np.ndarray]:
-    stored: dict[str, np.ndarray] = {}
-    for name in FILES:
-        if (folder / name).is_file():
-            with np.load(folder / name, allow_pickle=False) as file:
-                stored |= dict(file)
-    return stored
-
-
 def matches(folder: Path, manifest: Cfg) -> bool:
     return "pgm_config" in manifest or any((folder / name).is_file() for name in FILES[1:])
 
 
 def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
-    stored = _stored(folder)
+    stored = ChainMap(*(load_file(folder / name) for name in FILES if (folder / name).is_file()))
     if "pgm_config" in manifest:
         yield from _labels1(manifest, stored)
         yield from _proposals1(manifest, stored)
@@ -140,7 +133,12 @@ def _results1(folder: Path, manifest: Cfg, stored: Arrays) -> Iterator[tuple[str
 def _labels2(manifest: Cfg, stored: Arrays) -> Iterator[tuple[str, float]]:
     t, d = manifest["tscale"], manifest["dscale"]
     videos = [_segments(video) for video in manifest["videos"]]
-    yield "match_map_first300", rel_err(map_segments(t, d).reshape(-1, 2)[:300], stored["match_map_first300"])
+    cells = map_segments(t, d).reshape(-1, 2)
+    yield "match_map_first300", rel_err(cells[:300], stored["match_map_first300"])
+    yield "match_map", rel_err([cells.sum(), cells.std()], stored["match_map_checks"])
+    inside = np.arange(d)[:, None] + np.arange(t) < t  # the cells of segments that end within the video
+    yield "bm_mask_rowsum", rel_err(inside.sum(1), stored["bm_mask_rowsum"])
+    yield "bm_mask_colsum", rel_err(inside.sum(0), stored["bm_mask_colsum"])
     overlaps = [overlap_target(segments, num_snippets=t, max_duration=d) for segments in videos]
     yield "gt_iou_map", rel_err(np.stack(overlaps), stored["gt_iou_map"])
     boundaries = [boundary_targets(segments, num_snippets=t, width=3 / t) for segments in videos]
@@ -166,6 +164,8 @@ def _losses2(stored: Arrays) -> Iterator[tuple[str, float]]:
     yield "grad/end", rel_err(end.grad, stored["grad/end"])
     at = np.linspace(0, maps.numel() - 1, 64).astype(np.int64)
     yield "grad/pred_slice64", rel_err(maps.grad.flatten()[at], stored["grad/pred_slice64"])
+    exact = maps.grad.double()
+    yield "grad/pred", rel_err([exact.sum(), exact.abs().sum()], stored["grad/pred_checks"])
 
 
 def _post2(manifest: Cfg, stored: Arrays) -> Iterator[tuple[str, float]]:
@@ -182,6 +182,7 @@ def _post2(manifest: Cfg, stored: Arrays) -> Iterator[tuple[str, float]]:
         rows = np.column_stack([found.segments, found.scores * iou[cells] * match[cells]])
         yield f"{name}/n_candidates", rel_err(len(rows), manifest["exp"]["n_candidates"][i])
         yield f"{name}/candidates_first200", rel_err(rows[:200], stored[f"{name}/candidates_first200"])
+        yield f"{name}/candidates", rel_err(rows.sum(0), stored[f"{name}/candidates_checks"])
         kept = _suppressed(rows, *setting)[:100]
         segments = kept[:, :2].clip(0, 1) * annotation["duration_second"]
         yield f"{name}/nms_score", rel_err(kept[:, 2], stored[f"{name}/nms_score"])

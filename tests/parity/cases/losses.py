@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.parity.arrays import load_file
 from tests.parity.rule import rel_err
 from videozoo.layers.loss import mixed_targets, smooth_targets, soft_cross_entropy, symmetric_divergence
 
@@ -20,8 +21,7 @@ def matches(folder: Path, manifest: Mapping[str, Any]) -> bool:
 
 
 def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    with np.load(folder / "losses.npz", allow_pickle=False) as file:
-        stored = {name: torch.from_numpy(np.array(file[name])) for name in file.files}
+    stored = load_file(folder / "losses.npz").map(lambda array: torch.from_numpy(np.array(array)))
     for name in stored:
         group, *case = name.split("/")
         if case and case[-1] == "loss" and len(case) == 3:

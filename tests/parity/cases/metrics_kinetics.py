@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tests.parity.arrays import load
 from tests.parity.cases.metrics import scored
-from tests.parity.rule import load, rel_err
+from tests.parity.rule import rel_err
 from videozoo.metrics.classification import Accuracy
 
 __all__ = ["compare", "matches"]

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tests.parity.rule import inputs2, load, params2, rel_err, slice_of
+from tests.parity.arrays import load
+from tests.parity.rule import inputs2, params2, rel_err, slice_of
 from tests.parity.train_step import compare_train_step
 from videozoo.layers.loss import smooth_targets, soft_cross_entropy
 from videozoo.models import create_model
@@ -243,7 +245,7 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
     for name, value in outputs.items():
         yield f"out/{name}", rel_err(value, expected[f"out/{name}"])
     for name, value in taps.seen.items():
-        yield f"tap/{name}", rel_err(slice_of(value, 64), expected[f"tap/{name}/slice"])
+        yield from compare_tap(f"tap/{name}", value, expected)
     if "train_step" in manifest:
         model = build(manifest).double()
         inputs = inputs2(manifest["train_step"]["inputs"])
@@ -256,6 +258,16 @@ def compare(folder: Path, manifest: Cfg) -> Iterator[tuple[str, float]]:
             lambda: soft_cross_entropy(family.train_scores(model, inputs, cfg), targets),
             decay_norms=family.decay_norms,
         )
+
+
+def compare_tap(name: str, value: Tensor, expected: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
+    """Compares a layer's output with the 64 values, the mean, the deviation and the shape that are stored of it."""
+    exact = value.double()
+    largest = float(exact.abs().max())
+    yield name, rel_err(slice_of(value, 64), expected[f"{name}/slice"])
+    for part, number in (("mean", exact.mean()), ("std", exact.std(correction=0))):
+        yield f"{name}/{part}", abs(float(number) - float(expected[f"{name}/{part}"])) / largest
+    yield f"{name}/shape", float(list(value.shape) != expected[f"{name}/shape"].tolist())
 
 
 class _Taps:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from tests.parity.arrays import load_file
 from tests.parity.rule import param2, rel_err
 from videozoo.engine.duration import Duration, Horizon
 from videozoo.engine.multigrid import Multigrid, clip_on, long_cycle, long_grids, plan_grids, short_grids
@@ -70,8 +70,7 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
 
 def _split_norm(folder: Path) -> Iterator[tuple[str, float]]:
     shapes = json.loads((folder / "sub_bn.json").read_text(encoding="utf-8"))
-    with np.load(folder / "sub_bn.npz", allow_pickle=False) as file:
-        stored = dict(file)
+    stored = load_file(folder / "sub_bn.npz")
     state = {name: torch.from_numpy(param2(f"subbn.{name}", shape)) for name, shape in shapes["state"]}
     x, (mean, var) = torch.from_numpy(stored["x"]), (state[f"split_bn.{name}"].view(-1, 3) for name in STATISTICS)
     before = var.clone()

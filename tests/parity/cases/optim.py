@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from tests.parity.arrays import load_file
 from tests.parity.rule import input2, rel_err
 from videozoo.engine import optim
 from videozoo.models.model import VideoModel
@@ -30,8 +31,7 @@ def matches(folder: Path, manifest: Mapping[str, Any]) -> bool:
 
 
 def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    with np.load(folder / "optim.npz", allow_pickle=False) as file:
-        stored = {name: file[name] for name in file.files}
+    stored = load_file(folder / "optim.npz")
     for case, config in manifest["cases"].items():
         ours = trajectory(config, manifest["lr_used"], {name: stored[f"{case}/{name}"].shape[1:] for name in NAMES})
         for name in NAMES:

@@ -1,4 +1,4 @@
-"""Frame indices, resizing and crops of the readers of 2019 and 2020; C-TCN's rows are not among them.
+"""Frame indices, resizing, crops, bytes and C-TCN's targets of the readers of 2019 and 2020.
 
 Left out, because ours means something else on purpose: Non-local's ten test starts, which run over the whole
 video and wrap at its end, and its outer crops, which lie along the shorter side; and a square that is forced
@@ -16,8 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.parity.arrays import load
 from tests.parity.cases.sampling import PythonRandom
-from tests.parity.rule import load, rel_err
+from tests.parity.rule import rel_err
+from videozoo.decoding.anchors import anchors, encode
+from videozoo.io.features import dequantize
 from videozoo.io.sample import Indices, segments, windows
 from videozoo.transforms.geometry import center_box, multi_scale_boxes, scaled_size
 from videozoo.transforms.tensors import crop, normalize, resize
@@ -49,7 +52,11 @@ def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, fl
     for i, (left, top, right, bottom) in enumerate(manifest["results"]["tsm_multi_scale_crop_341x256_seeds0to5"]):
         box = (round(top), round(left), int(bottom - top), int(right - left), False)
         yield f"multi_scale/seed{i}", float(box not in boxes)
-    yield from _images(load(folder))
+    stored = load(folder)
+    yield from _images(stored)
+    ours = dequantize(np.arange(256, dtype=np.uint8))
+    yield "dequantize", rel_err(ours, stored["dequant_0_255"])
+    yield from _ctcn(stored)
 
 
 def _images(stored: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
@@ -64,6 +71,18 @@ def _images(stored: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
     yield "nl_resized", rel_err(scaled.permute(0, 2, 3, 1), stored["nl_resized"])
     ours = normalize(crop(scaled[:1], center_box(*scaled.shape[-2:], 24, snap="floor")), *GREY)
     yield "nl_center", rel_err(ours.transpose(0, 1), stored["nl_center_pos1"])
+
+
+def _ctcn(stored: Mapping[str, np.ndarray]) -> Iterator[tuple[str, float]]:
+    """C-TCN's targets of 90 rows, seen as 512."""
+    labels = stored["ctcn_move_labels"]
+    yield "ctcn_labels", rel_err(labels, stored["ctcn_crop_labels"])
+    segments = stored["ctcn_crop_boxes"] * 512 / len(stored["ctcn_feat"])
+    yield "ctcn_resize_boxes", rel_err(segments, stored["ctcn_resize_boxes"])
+    offsets, classes = encode(segments, labels, anchors(), skip_lone_anchor=True)
+    learnt = classes > 0
+    yield "ctcn_valid_cls", rel_err(classes, stored["ctcn_valid_cls"])
+    yield "ctcn_valid_loc", rel_err(offsets[learnt], stored["ctcn_valid_loc"][learnt])
 
 
 def _tchw(frames: np.ndarray) -> Tensor:

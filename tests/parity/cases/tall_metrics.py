@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.rule import load, rel_err
+from tests.parity.arrays import load
+from tests.parity.rule import rel_err
 from videozoo.contracts.answer import Segments
 from videozoo.contracts.video import Span
 from videozoo.decoding.anchors import nms

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.parity.arrays import load_file
 from tests.parity.rule import rel_err, slice_of
 from videozoo.transforms.geometry import Along, Resize, Snap, scaled_size, view_boxes
 from videozoo.transforms.tensors import crop, normalize, resize
@@ -31,12 +32,12 @@ def matches(folder: Path, manifest: Mapping[str, Any]) -> bool:
 
 
 def compare(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    with np.load(folder / "transforms.npz", allow_pickle=False) as stored:
-        for name, case in manifest["cases"].items():
-            shape, texture, pipeline = name.split("/")
-            frames = _frames(manifest["shapes_THW"][shape], texture, manifest["seed_of_noise"])
-            ours = np.ascontiguousarray(PIPELINES[pipeline](torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy())
-            yield name, _error(ours, case, stored.get(f"{name}/slice"))
+    stored = load_file(folder / "transforms.npz")
+    for name, case in manifest["cases"].items():
+        shape, texture, pipeline = name.split("/")
+        frames = _frames(manifest["shapes_THW"][shape], texture, manifest["seed_of_noise"])
+        ours = np.ascontiguousarray(PIPELINES[pipeline](torch.from_numpy(frames).permute(0, 3, 1, 2)).numpy())
+        yield name, _error(ours, case, stored.get(f"{name}/slice"))
 
 
 def _error(ours: np.ndarray, case: Mapping[str, Any], stored: Any) -> float:
