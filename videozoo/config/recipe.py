@@ -145,7 +145,9 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     packed = path.suffix in PACKED_SUFFIXES and os.path.isfile(path)  # noqa: PTH113 (False for names of no file)
     if packed or os.path.isdir(path):  # noqa: PTH112
         name, data = importlib.import_module("videozoo.data.prepared").usual_recipe(path)
-        found, source = {**_read_yaml(_packaged(name)), "data": data}, str(path)
+        of_model = f"{name}/{read_overrides(overrides).get('model', {}).get('name')}"
+        file = _packaged(of_model if of_model in list_recipes() else name)
+        found, source = {**_read_yaml(file), "data": data}, str(path)
     else:
         file = path if path.suffix in (".yaml", ".yml") else _packaged(str(recipe))
         found, source = _read_yaml(file), str(recipe)

@@ -19,6 +19,7 @@ __all__ = [
     "PeepholeLSTM",
     "masked_norm",
     "masked_softmax",
+    "mean_features",
     "plain_lstm",
     "reverse",
     "run_steps",
@@ -53,6 +54,17 @@ def split_modalities(
     if mask is None or mask.ndim == 2:
         return [(part, mask) for part in parts]
     return [(part, mask[..., i]) for i, part in enumerate(parts)]
+
+
+def mean_features(
+    x: Float[Tensor, "b t _"], mask: Bool[Tensor, "b t ..."] | None, feature_dims: tuple[int, ...], *, where: str
+) -> Float[Tensor, "b _"]:
+    """Returns the mean over real frames `[b d]` of features; see `split_modalities`."""
+    means = []
+    for part, known in split_modalities(x, mask, feature_dims, where=where):
+        num_frames = part.shape[1] if known is None else known.sum(1, keepdim=True)
+        means.append(zero_padding(part, known).sum(1) / num_frames)
+    return torch.cat(means, dim=-1)
 
 
 def masked_softmax(scores: Float[Tensor, "b t k"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t k"]:

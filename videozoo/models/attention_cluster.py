@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.sequence import masked_softmax, split_modalities
-from videozoo.models.model import LinearClassifier
+from videozoo.models.feature_classifier import FeatureClassifier
 from videozoo.models.registry import register_model
 from videozoo.shapes import Bool, Float
 
@@ -22,7 +22,7 @@ __all__ = ["AttentionCluster"]
 
 
 @register_model
-class AttentionCluster(LinearClassifier):
+class AttentionCluster(FeatureClassifier):
     """Attention clusters with the shifting operation for each modality, then two layers and the classifier.
 
     Differs from PaddleVideo: the attention scores have no bias, because a bias cancels out in the soft-max over frames.
@@ -32,11 +32,12 @@ class AttentionCluster(LinearClassifier):
 
     Args:
         feature_dims: width of each modality.
-        cluster_sizes: attention units of each modality.
+        cluster_sizes: attention units of each modality, or a number for all.
         hidden_dims: widths of the two layers before the classifier.
         dropout: share of the clusters' outputs set to zero in training.
         dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
         num_frames: frames in `input_shape`; the network accepts any number.
+        mean_scores: adds the scores of a linear classifier of the mean features; see `FeatureClassifier`.
 
     Raises:
         ConfigError: `feature_dims` and `cluster_sizes` have different lengths.
@@ -47,19 +48,22 @@ class AttentionCluster(LinearClassifier):
         *,
         num_classes: int = 3862,
         feature_dims: Sequence[int] = (1024, 128),
-        cluster_sizes: Sequence[int] = (32, 32),
+        cluster_sizes: int | Sequence[int] = 32,
         hidden_dims: tuple[int, int] = (1024, 4096),
         dropout: float = 0.5,
         dropout_scaling: DropoutScaling = "training",
         num_frames: int = 100,
+        mean_scores: bool = False,
     ):
         super().__init__()
+        if isinstance(cluster_sizes, int):
+            cluster_sizes = (cluster_sizes,) * len(feature_dims)
         if len(feature_dims) != len(cluster_sizes):
             raise ConfigError(
                 f"attention_cluster.cluster_sizes: has {len(cluster_sizes)} values for {len(feature_dims)} modalities; "
                 "give one value per modality"
             )
-        self.feature_dims = tuple(feature_dims)
+        self.feature_dims, self.mean_scores = tuple(feature_dims), mean_scores
         self.input_shape = (num_frames, sum(feature_dims))
         self.clusters = nn.ModuleList(_Cluster(d, n) for d, n in zip(feature_dims, cluster_sizes, strict=True))
         width = sum(d * n for d, n in zip(feature_dims, cluster_sizes, strict=True))
@@ -72,9 +76,6 @@ class AttentionCluster(LinearClassifier):
         self.num_features = hidden_dims[1]
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None) -> Float[Tensor, "b k"]:
-        return self.forward_head(self.forward_features(x, mask))
-
     def forward_features(
         self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None
     ) -> Float[Tensor, "b _"]:
@@ -82,6 +83,9 @@ class AttentionCluster(LinearClassifier):
         pooled = [cluster(*part) for cluster, part in zip(self.clusters, parts, strict=True)]
         x = torch.tanh(self.fc1(self.dropout(torch.cat(pooled, dim=-1))))
         return torch.tanh(self.fc2(x))
+
+    def initialize_head(self) -> None:
+        nn.init.kaiming_normal_(self.head.weight)  # type: ignore[arg-type]  # as in the original
 
 
 class _Cluster(nn.Module):

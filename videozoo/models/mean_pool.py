@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from videozoo.layers.sequence import split_modalities, zero_padding
+from videozoo.layers.sequence import mean_features
 from videozoo.models.model import LinearClassifier
 from videozoo.models.registry import register_model
 from videozoo.shapes import Bool, Float
@@ -42,8 +41,4 @@ class MeanPool(LinearClassifier):
     def forward_features(
         self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None
     ) -> Float[Tensor, "b _"]:
-        means = []
-        for part, known in split_modalities(x, mask, self.feature_dims, where=self.name):
-            num_frames = part.shape[1] if known is None else known.sum(1, keepdim=True)
-            means.append(zero_padding(part, known).sum(1) / num_frames)
-        return torch.cat(means, dim=-1)
+        return mean_features(x, mask, self.feature_dims, where=self.name)

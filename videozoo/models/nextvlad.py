@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from videozoo.errors import ConfigError
 from videozoo.layers.dropout import DropoutScaling, scaled_dropout
 from videozoo.layers.sequence import masked_norm, split_modalities, zero_padding
-from videozoo.models.model import LinearClassifier
+from videozoo.models.feature_classifier import FeatureClassifier
 from videozoo.models.param_rule import ParamRule
 from videozoo.models.registry import register_model
 from videozoo.shapes import Bool, Float
@@ -23,7 +23,7 @@ __all__ = ["Nextvlad"]
 
 
 @register_model
-class Nextvlad(LinearClassifier):
+class Nextvlad(FeatureClassifier):
     """NeXtVLAD aggregation of each modality, then one layer, SE context gating and the classifier.
 
     `feature_scale`, initially ones, multiplies the features. YouTube-8M's features are whitened, and the original
@@ -36,13 +36,14 @@ class Nextvlad(LinearClassifier):
     Args:
         feature_dims: width of each modality.
         num_clusters: K of the paper.
-        num_groups: G of the paper.
+        num_groups: G of the paper; None takes the largest divisor of each expanded width up to 8.
         expansion: lambda of the paper.
         hidden_dim: width of the layer after the aggregation.
         gating_reduction: width reduction inside the gate.
         dropout: share of the aggregated features set to zero in training.
         dropout_scaling: as for `tsm`; PaddleVideo's weights were trained with "inference".
         num_frames: frames in `input_shape`; the network accepts any number.
+        mean_scores: adds the scores of a linear classifier of the mean features; see `FeatureClassifier`.
 
     Raises:
         ConfigError: `num_groups` does not divide the width of an expanded modality.
@@ -56,25 +57,29 @@ class Nextvlad(LinearClassifier):
         num_classes: int = 3862,
         feature_dims: Sequence[int] = (1024, 128),
         num_clusters: int = 128,
-        num_groups: int = 8,
+        num_groups: int | None = None,
         expansion: int = 2,
         hidden_dim: int = 2048,
         gating_reduction: int = 8,
         dropout: float = 0.5,
         dropout_scaling: DropoutScaling = "training",
         num_frames: int = 300,
+        mean_scores: bool = False,
     ):
         super().__init__()
-        for d in feature_dims:
-            if d * expansion % num_groups:
+        groups = [num_groups or max(g for g in range(1, 9) if d * expansion % g == 0) for d in feature_dims]
+        for d, g in zip(feature_dims, groups, strict=True):
+            if d * expansion % g:
                 raise ConfigError(
-                    f"nextvlad.num_groups: {num_groups} does not divide the width {expansion} x {d}; give a divisor"
+                    f"nextvlad.num_groups: {g} does not divide the width {expansion} x {d}; give a divisor"
                 )
-        self.feature_dims = tuple(feature_dims)
+        self.feature_dims, self.mean_scores = tuple(feature_dims), mean_scores
         self.input_shape = (num_frames, sum(feature_dims))
         self.register_buffer("feature_scale", torch.ones(sum(feature_dims)))
-        self.aggregators = nn.ModuleList(_Vlad(d, num_clusters, num_groups, expansion) for d in feature_dims)
-        width = sum(d * expansion // num_groups * num_clusters for d in feature_dims)
+        self.aggregators = nn.ModuleList(
+            _Vlad(d, num_clusters, g, expansion) for d, g in zip(feature_dims, groups, strict=True)
+        )
+        width = sum(d * expansion // g * num_clusters for d, g in zip(feature_dims, groups, strict=True))
         self.dropout = scaled_dropout(dropout, dropout_scaling)
         self.hidden = nn.Linear(width, hidden_dim, bias=False)
         self.hidden_norm = nn.BatchNorm1d(hidden_dim)
@@ -85,9 +90,6 @@ class Nextvlad(LinearClassifier):
             nn.init.kaiming_normal_(layer.weight)
         self.num_features = hidden_dim
         self.reset_classifier(num_classes)
-
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None) -> Float[Tensor, "b k"]:
-        return self.forward_head(self.forward_features(x, mask))
 
     def forward_features(
         self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None
@@ -103,10 +105,11 @@ class Nextvlad(LinearClassifier):
 
     def reset_classifier(self, num_classes: int) -> None:
         super().reset_classifier(num_classes)
-        if num_classes:
-            nn.init.kaiming_normal_(self.head.weight)  # type: ignore[arg-type]
         # in the paper, only the classifier has weight decay
         self.param_rules = (ParamRule(r"^(?!head\.)", weight_decay=0.0),)
+
+    def initialize_head(self) -> None:
+        nn.init.kaiming_normal_(self.head.weight)  # type: ignore[arg-type]
 
     def set_eigenvalues(self, eigenvalues: Float[Tensor, ...]) -> None:
         """Scales the first modality by sqrt(eigenvalue) + 1e-4, which reverts YouTube-8M's whitening.
