@@ -13,7 +13,7 @@ from videozoo.errors import require
 from videozoo.version import __version__
 
 if TYPE_CHECKING:
-    from videozoo.contracts.answer import Answer, Boundary, BoxMark, Caption, Labels, Lane, Segments, Shots
+    from videozoo.contracts.answer import Answer, Boundary, BoxMark, Caption, Embedding, Labels, Lane, Segments, Shots
     from videozoo.contracts.backend import Backend, Decoder
     from videozoo.contracts.dataset import Dataset
     from videozoo.contracts.features import FeatureRecipe, Features
@@ -54,7 +54,17 @@ if TYPE_CHECKING:
     from videozoo.weights.cards import load_card
 
 _NAMES_OF = {
-    "contracts.answer": ("Answer", "Boundary", "BoxMark", "Caption", "Labels", "Lane", "Segments", "Shots"),
+    "contracts.answer": (
+        "Answer",
+        "Boundary",
+        "BoxMark",
+        "Caption",
+        "Embedding",
+        "Labels",
+        "Lane",
+        "Segments",
+        "Shots",
+    ),
     "contracts.backend": ("Backend", "Decoder"),
     "contracts.dataset": ("Dataset",),
     "contracts.features": ("FeatureRecipe", "Features"),
@@ -110,6 +120,7 @@ __all__ = [
     "Dataset",
     "DecodeError",
     "Decoder",
+    "Embedding",
     "Extractor",
     "FeatureRecipe",
     "FeatureRecord",

@@ -65,6 +65,7 @@ def load(
     device: str = "auto",
     precision: Precision = "fp32",
     views: str | None = None,
+    labels: Sequence[str] | None = None,
     allow_code: Sequence[str] = (),
 ) -> Predictor:
     """Returns the predictor of a run directory, a weight file, an export or a card; see `Predictor`.
@@ -75,6 +76,7 @@ def load(
         device: "cpu", "cuda", "cuda:1" ...; "auto" takes the accelerator of this machine, else the CPU.
         precision: "bf16" and "fp16" compute in mixed precision.
         views: the protocol, "clips x crops" as in "10x3"; None takes the one that the weights carry.
+        labels: words or phrases to choose among, for a network that compares videos with sentences.
         allow_code: modules with parts of your own, imported first, e.g. ["my_package.my_parts"]. A checkpoint that
             needs others is refused.
 
@@ -84,7 +86,8 @@ def load(
         ConfigError: an option that this machine or the model's input does not take, or a module that cannot be
             imported.
     """
-    return Predictor(open_network(path, device=device, precision=precision, allow_code=allow_code), views=views)
+    network = open_network(path, device=device, precision=precision, allow_code=allow_code)
+    return Predictor(network if labels is None else network.with_labels(labels), views=views)
 
 
 def load_extractor(

@@ -15,6 +15,7 @@ from videozoo.contracts.features import Features
 from videozoo.io.encode import write_video
 from videozoo.models import create_model
 from videozoo.models.model import VideoModel
+from videozoo.transforms.captioned_clip import CaptionedClipInput
 from videozoo.transforms.captions import CaptionsInput
 from videozoo.transforms.features import FeaturesInput
 from videozoo.transforms.input import ClipInput
@@ -75,6 +76,9 @@ def sections(name: str, model: VideoModel) -> tuple[dict[str, Any], tuple[str, .
         )  # side by side, as in Features
         return {"task": {"name": "tag"}, "input": rows_of.to_dict()}, names
     frames, _, size, _ = shape
+    if name == "pe_core":
+        words = CaptionedClipInput(num_frames=frames, short_side_px=size, crop_px=size, resize="pillow")
+        return {"task": {"name": "retrieve"}, "input": words.to_dict()}, ()
     segment_frames = TINY[name].get("segment_frames", 1)
     clip = ClipInput(
         num_frames=frames, segment_frames=segment_frames, short_side_px=size, crop_px=size, resize="pillow"

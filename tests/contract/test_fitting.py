@@ -27,6 +27,7 @@ TASKS_OF = {
     "captions": {"caption"},
     "moments": {"ground"},
     "shots": {"shots"},
+    "captioned_clip": {"retrieve"},
 }
 FEATURE_SETS = {
     "labels": {"features", "youtube8m", "youtube8m_pkl"},
@@ -38,6 +39,7 @@ ALSO_SEGMENTS = {"activitynet_captions", "msrvtt", "charades_sta", "tacos", "qvh
 REST = {"optim": {"name": "sgd", "lr": 0.1}, "fit": {"duration": "1st", "batch_size": 1}}
 CLIP_SETS = {"clip_folder", "clip_list", "kinetics_csv", "shards", "ucf101"}
 SHOT_SETS = {"clipshots"}
+DESCRIBED_SETS = {"described_videos"}
 
 
 def sets_of(name):
@@ -46,6 +48,8 @@ def sets_of(name):
         return CLIP_SETS
     if name == "shots":
         return SHOT_SETS
+    if name == "captioned_clip":
+        return DESCRIBED_SETS
     learns_from = inputs.get(name).learns_from
     return FEATURE_SETS[learns_from] | (ALSO_SEGMENTS if learns_from == "segments" else set())
 
@@ -64,7 +68,7 @@ def records_of(name):
 def test_the_tables_name_every_part():
     assert set(TASKS_OF) == set(inputs.names())
     assert set().union(*TASKS_OF.values()) == set(tasks.names())
-    assert CLIP_SETS.union(SHOT_SETS, *FEATURE_SETS.values()) == set(datasets.names())
+    assert CLIP_SETS.union(SHOT_SETS, DESCRIBED_SETS, *FEATURE_SETS.values()) == set(datasets.names())
     assert all(issubclass(dataset_class(name), Dataset) for name in datasets.names())
     assert all(issubclass(inputs.get(name), InputSpec) for name in inputs.names())
 

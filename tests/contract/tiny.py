@@ -55,6 +55,17 @@ TINY: dict[str, dict[str, Any]] = {
         "gating_reduction": 2,
     },
     "nonlocal": {"depth": 26, "num_frames": 4, "width": 4, "crop_px": 64, "num_classes": 5},
+    "pe_core": {
+        "num_frames": 2,
+        "backbone": "vit_pe_core_tiny_patch16_384",
+        "backbone_args": {"embed_dim": 48, "depth": 2, "num_heads": 2},
+        "crop_px": 32,
+        "embed_dim": 12,
+        "text_dim": 16,
+        "text_heads": 2,
+        "text_depth": 2,
+        "context": 12,
+    },
     "pptimesformer": {"backbone_args": SMALL_VIT, "num_frames": 2, "crop_px": 16, "num_classes": 5},
     "pptsm": {
         "backbone": "resnet18d",

@@ -40,6 +40,10 @@ Window = Annotated[Number, Option(help="Also answer over time: seconds of a wind
 Stride = Annotated[Number, Option(help="Seconds from one window to the next [half a window].")]
 Segments = Annotated[Place, Option(help="Also answer for each segment that this run finds (a localizer).")]
 StoredFeatures = Annotated[Place, Option(help="Stored features of the videos, a folder or a file, to use instead.")]
+LabelNames = Annotated[
+    Optional[str],
+    Option("--labels", help='Labels to choose among, separated by commas: "opens a door, closes a door".'),
+]
 Top = Annotated[Optional[int], Option(min=1, help="Number of labels [5] and of segments [all], the best first.")]
 MinScore = Annotated[Number, Option(help="Least score over time [of segments a third of the best one's].")]
 MaxOverlap = Annotated[
@@ -71,6 +75,7 @@ def predict(
     stride: Stride = None,
     segments: Segments = None,
     features: StoredFeatures = None,
+    labels: LabelNames = None,
     top: Top = None,
     min_score: MinScore = None,
     max_overlap: MaxOverlap = 0.5,
@@ -105,7 +110,8 @@ def predict(
     wanted = Wanted(out, format, render, plot, cut, cut_copy)
     over, stored = segments is not None, features is not None
     plan = Plan.of(str(run), find_sources(sources), request, wanted, over_segments=over, from_features=stored)
-    predictor = load(run, device=device, precision=precision.value, views=views)
+    names = None if labels is None else labels.split(",")
+    predictor = load(run, device=device, precision=precision.value, views=views, labels=names)
     finder = load(segments, device=device, precision=precision.value) if segments is not None else None
     session = Session(predictor, request, finder=finder, features=features)
     _run(session, plan, on_stdout="json" if as_json else plan.format if out is None else None)

@@ -29,6 +29,7 @@ class Source(str, enum.Enum):
     hiera = "hiera"
     mit_tsm = "mit_tsm"
     mmaction2 = "mmaction2"
+    open_clip = "open_clip"
     paddlevideo = "paddlevideo"
     paddlevideo1 = "paddlevideo1"
     pyslowfast = "pyslowfast"

@@ -133,6 +133,8 @@ def _sentence(message: str) -> str:
 
 def _hints(part: Callable[..., Any]) -> dict[str, Any]:
     target = part.__init__ if inspect.isclass(part) else part
+    if dataclasses.is_dataclass(part):
+        target = part  # of inherited fields each annotation is understood in the module of its own class
     try:
         return typing.get_type_hints(target)
     except NameError:  # an annotation that exists for the type checker only

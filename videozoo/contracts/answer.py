@@ -20,7 +20,7 @@ from videozoo.contracts.ranking import best_first
 from videozoo.contracts.video import Span
 from videozoo.errors import DataError
 
-__all__ = ["UNNAMED", "Answer", "Boundary", "BoxMark", "Caption", "Labels", "Lane", "Segments", "Shots"]
+__all__ = ["UNNAMED", "Answer", "Boundary", "BoxMark", "Caption", "Embedding", "Labels", "Lane", "Segments", "Shots"]
 
 UNNAMED = "segment"  # shown for a segment without a label
 
@@ -305,6 +305,19 @@ class Caption(Answer):
         if self.attention is None:
             return ()
         return tuple(Lane(word, self.times_s, row) for word, row in zip(self.words, self.attention, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedding(Answer):
+    """The vector of a video `[d]`, and the vectors `[m d]` of the sentences that the data has for it."""
+
+    vector: np.ndarray
+    texts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
+
+    kind: ClassVar[str] = "embedding"
+
+    def to_dict(self, *, top: int | None = None) -> dict[str, Any]:
+        return {"embedding": [round(float(value), 6) for value in self.vector]}
 
 
 def _shifted(spans: Iterable[Span], by_s: float) -> tuple[Span, ...]:

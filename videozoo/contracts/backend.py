@@ -11,6 +11,7 @@ import numpy as np
 
 from videozoo.contracts.answer import Answer, Labels
 from videozoo.contracts.input import Batch, Form
+from videozoo.errors import ConfigError
 
 __all__ = ["NEXT", "STATE", "STREAM", "Backend", "Decoder", "Outputs", "Precision", "Run", "State", "StreamBackend"]
 
@@ -85,6 +86,20 @@ class Decoder(abc.ABC):
             batch: the network's inputs, as `InputSpec.to_arrays` makes them.
         """
         return run(graph, batch)
+
+    def for_labels(self, labels: Sequence[str], run: Run) -> Decoder:
+        """Returns a decoder that chooses among labels in words.
+
+        Args:
+            run: computes one of the task's graphs, by its name.
+
+        Raises:
+            ConfigError: the network does not compare videos with sentences, or the labels are too few or equal.
+        """
+        raise ConfigError(
+            f"labels: '{self.recipe_name}' has its own classes; leave them out, or take a network that compares videos "
+            "with sentences, e.g. pe_core.b"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the decoder as plain values without the class names; `build_decoder` takes it back."""

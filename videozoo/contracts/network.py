@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ class Network:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.decoder.class_names
+
+    def with_labels(self, labels: Sequence[str]) -> Network:
+        """Returns the network with a decoder that chooses among these labels; see `Decoder.for_labels`."""
+        decoder = self.decoder.for_labels(labels, lambda graph, batch: self.backend.outputs(batch, graph=graph))
+        return dataclasses.replace(self, decoder=decoder)
 
     @property
     def takes_features(self) -> bool:

@@ -13,7 +13,17 @@ from videozoo.contracts.features import Features
 from videozoo.contracts.video import Span
 from videozoo.errors import DataError
 
-__all__ = ["Candidates", "ClipRecord", "FeatureRecord", "Holds", "Modalities", "Record", "ShotRecord", "Truth"]
+__all__ = [
+    "Candidates",
+    "ClipRecord",
+    "DescribedRecord",
+    "FeatureRecord",
+    "Holds",
+    "Modalities",
+    "Record",
+    "ShotRecord",
+    "Truth",
+]
 
 Holds = Literal["clips", "features"]
 Truth = Literal["labels", "segments", "captions", "moments", "shots"]  # the annotations that training learns from
@@ -79,6 +89,13 @@ class ShotRecord(ClipRecord):
     """A video with its transitions: for each, the last frame of a shot and the first frame of the next one."""
 
     transitions: tuple[tuple[int, int], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class DescribedRecord(ClipRecord):
+    """A video with one or more sentences about it."""
+
+    captions: tuple[str, ...] = ()
 
 
 class Modalities(NamedTuple):

