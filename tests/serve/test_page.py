@@ -207,6 +207,7 @@ def tab_to(page, id_):
 
 def test_the_keyboard_suffices(visit, video):
     page = visit.page
+    page.on("filechooser", lambda _: None)  # is in place long before the key that opens it
     tab_to(page, "model")
     page.keyboard.type("seg")
     tab_to(page, "file")
@@ -363,6 +364,15 @@ def test_a_request_can_be_cancelled_and_sent_again(visit, video):
     visit.page.get_by_role("button", name="Cancel").click()
     visit.page.get_by_role("button", name="Send it again").click()
     expect(visit.page.locator("#answers")).to_be_visible()
+
+
+def test_a_model_that_searches_ends_the_request_before(visit, video):
+    visit.page.route("**/api/predict?*", lambda route: None)
+    visit.page.set_input_files("#file", video)
+    expect(visit.page.get_by_role("status")).to_have_text(re.compile("video …"))
+    visit.page.select_option("#model", "search")
+    expect(visit.page.get_by_role("status")).to_contain_text("Type what to look for")
+    expect(visit.page.get_by_role("alert")).to_be_hidden()
 
 
 def test_a_dropped_video(visit, video):

@@ -1,5 +1,7 @@
 // The answer as the page shows it: the "view" of the server's JSON, with colors and the state at a time.
 
+import { counted, percent } from "./words.js";
+
 // distinguishable with color blindness (Okabe and Ito, 2008), slightly softened, in order of contrast
 const PALETTE = [
   [0, 114, 178], [230, 130, 0], [0, 158, 115], [204, 90, 160], [86, 180, 233], [213, 70, 30], [200, 175, 30], [120, 94, 160],
@@ -9,10 +11,11 @@ const MOST_LANES = 8;
 const UNNAMED = "segment";
 
 export class Shown {
-  constructor(document) {
+  // `searches` says that the spans are the moments of a query.
+  constructor(document, { searches }) {
     const { view, files = {}, ...json } = document;
     const [prediction] = json.predictions;
-    Object.assign(this, { json, files, view, info: prediction.info });
+    Object.assign(this, { json, files, view, searches, info: prediction.info });
     this.whole = view.whole;
     this.stretches = view.stretches;
     this.spans = view.spans.map((span) => ({ ...span, label: span.label || UNNAMED }));
@@ -24,6 +27,26 @@ export class Shown {
 
   color(name) {
     return `rgb(${PALETTE[(this.places.get(name) ?? 0) % PALETTE.length].join(" ")})`;
+  }
+
+  get eventNoun() {
+    if (this.searches) return "moment";
+    if (this.areSentences) return "sentence";
+    return this.view.curves.length ? "change" : "segment";
+  }
+
+  // Whether the list of events has all that is known.
+  get isInList() {
+    return this.searches || (this.areSentences && this.spans.length === 1);
+  }
+
+  // The answer in one line.
+  get summary() {
+    const [best] = this.whole;
+    if (this.view.is_timed && !this.spans.length) return "Nothing was found in this video.";
+    if (this.areSentences && this.spans.length === 1) return this.spans[0].label;
+    if (this.view.is_timed && !this.view.curves.length) return `Found ${counted(this.spans.length, this.eventNoun)}.`;
+    return best ? `Mostly ${best.text} (${percent(best.score)}).` : "No label.";
   }
 
   // The stretch that holds a time, or undefined.
