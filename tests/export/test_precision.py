@@ -156,6 +156,7 @@ def test_labels_of_calibration_videos(classes, clip, tmp_path):
     assert Calibration.of(classes, names).labels == (0, 3)
     assert Calibration.of(classes, ("a", "b")).labels == ()  # other classes: videos without labels
     assert Calibration.of(clip, names).videos == (clip,)
+    assert Calibration.of(classes, ()).labels == () and len(Calibration.of(classes, ()).videos) == 2
     (tmp_path / "list.txt").write_text(f"{clip} 2\n{clip} 1\n")
     assert Calibration.of(tmp_path / "list.txt", names).labels == (2, 1)
 
@@ -171,6 +172,8 @@ def test_what_has_no_integers(run, classes, tmp_path, monkeypatch):
         ConfigError, match=r"--precision int8: needs videos to measure ranges on; give --calibrate a fold"
     ):
         export_network(run, tmp_path / "out", precision="int8")
+    with pytest.raises(ConfigError, match=r"--calibrate .*: fp32 needs no videos; give --precision int8 or fp16, too"):
+        export_network(run, tmp_path / "out", calibrate=classes)
     with pytest.raises(ConfigError, match=r"--precision fp16: the format torch has fp32 only; use --format onnx or"):
         export_network(run, tmp_path / "out", runtime="torch", precision="fp16")
     tagger = write_run("mean_pool", tmp_path / "tagger")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from videozoo.contracts.answer import Answer
+from videozoo.contracts.answer import Answer, Labels
 from videozoo.contracts.backend import Outputs, Run
 from videozoo.data.clip_folder import clip_folder
 from videozoo.data.clip_list import clip_list
@@ -54,6 +54,8 @@ class Calibration:
             DataError: there are no videos.
         """
         path = Path(source)
+        if not class_names:
+            return cls(path.name, tuple(find_videos([source])))
         try:
             open_labeled = clip_folder if path.is_dir() else clip_list
             records = list(open_labeled(path, class_names=list(class_names)))
@@ -73,7 +75,8 @@ class _Judge:
     def loss(self, before: Sequence[Answer], after: Sequence[Answer]) -> tuple[str, float]:
         """Returns the name of the score, and the points that were lost."""
         name = self.task.monitor
-        if self.calibration.labels and name in (scores := self._scores(before)):
+        has_labels = bool(self.calibration.labels) and all(isinstance(answer, Labels) for answer in before)
+        if has_labels and name in (scores := self._scores(before)):
             return name, scores[name] - self._scores(after)[name]
         changed = sum(_best(a) != _best(b) for a, b in zip(before, after, strict=True))
         return "agreement", 100 * changed / len(before)

@@ -56,6 +56,8 @@ def export_network(
     folder = Path(out)
     if folder.exists() and not is_export(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigError(f"{folder}: is there already and holds no exported network; give a new folder")
+    if precision == "fp32" and calibrate is not None:
+        raise ConfigError(f"--calibrate {calibrate}: fp32 needs no videos; give --precision int8 or fp16, too")
     network = open_torch(source, device="cpu")
     try:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
