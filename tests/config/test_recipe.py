@@ -113,6 +113,9 @@ def test_another_data_set_for_all_steps(tmp_path):
     path.write_text(f"model: {{name: tsm}}\n{data}\nsteps: {{one: {{seed: 1}}, two: {{{own}}}}}\n")
     recipe = load_recipe(path, ["data.train.name=clip_list", "data.train.path=x.txt"])
     assert [step.data["train"] for step in recipe.steps.values()] == [{"name": "clip_list", "path": "x.txt"}] * 2
+    one = load_recipe(path, ["steps.two.data.train.name=clip_list", "steps.two.data.train.path=x.txt"]).steps
+    assert one["one"].data["train"] == {"name": "clip_folder", "path": "a", "subset": "train"}
+    assert one["two"].data["train"] == {"name": "clip_list", "path": "x.txt"}
 
 
 def test_a_tilde_is_the_home_folder(tiny, tmp_path, monkeypatch):

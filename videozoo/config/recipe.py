@@ -196,11 +196,14 @@ def _drop_other_data(found: dict[str, Any], overrides: Sequence[str]) -> None:
     """Drops the arguments of a data set that an override replaces, since they belong to the old one."""
     for override in overrides:
         key, _, name = override.partition("=")
-        *split, last = key.strip().split(".")
-        if len(split) == 2 and split[0] == "data" and last == "name":
+        *parents, last = key.strip().split(".")
+        split = parents[-2:]
+        of_step = len(parents) == 4 and parents[0] == "steps"
+        if (len(parents) == 2 or of_step) and split[0] == "data" and last == "name":
             now = name.strip("\"' ")
             before = _below(found, split).get("name", now)  # which a step shares unless it names its own
-            for args in (_below(place, split) for place in (*_steps(found), found)):
+            places = [_below(found, parents[:2])] if of_step else [*_steps(found), found]
+            for args in (_below(place, split) for place in places):
                 if args.get("name", before) != now:
                     args.clear()
 

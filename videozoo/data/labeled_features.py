@@ -227,12 +227,13 @@ def _lines(
 
 
 def _key(store: FeatureStore, name: str) -> str | None:
-    """Returns the id of a line in a store: the path as written, without its suffix, or its last part."""
+    """Returns the id of a line in a store: the path as written, without its suffix, or its last parts."""
     path = PurePath(name.replace("\\", "/"))
     if path.is_absolute() and path.is_relative_to(store.path.absolute()):
         path = path.relative_to(store.path.absolute())
     bare = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
-    candidates = dict.fromkeys((name, path.as_posix(), bare.as_posix(), bare.name))
+    tails = ("/".join(bare.parts[first:]) for first in range(1, len(bare.parts)))
+    candidates = dict.fromkeys((name, path.as_posix(), bare.as_posix(), *tails))
     return next((key for key in (key_in(store, each) for each in candidates) if key in store), None)
 
 
