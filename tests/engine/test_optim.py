@@ -1,5 +1,7 @@
 """Parameter groups, clipping, RMSProp by its formula; PaddleVideo's numbers are in tests/parity."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -51,6 +53,18 @@ def test_the_first_rule_wins_and_the_recipe_goes_first(task):
 def test_frozen_parameters_are_left_out(task):
     task.model.conv.requires_grad_(False)
     assert "conv.weight" not in by_name(task, parameter_groups(task, 0.1))
+
+
+def test_a_rate_of_zero_freezes(task):
+    first = next(name.removeprefix("model.") for name, _ in task.named_parameters())
+    groups = parameter_groups(task, 0.1, rules=[ParamRule(f"^{re.escape(first)}$", lr_scale=0)])
+    frozen = {name.removeprefix("model.") for name, p in task.named_parameters() if not p.requires_grad}
+    assert frozen == {first}
+    assert sum(len(group["params"]) for group in groups) == len(list(task.parameters())) - 1
+    with pytest.raises(
+        ConfigError, match=r"^optim.groups: lr_scale 0 freezes all parameters; leave out the classifier"
+    ):
+        parameter_groups(task, 0.1, rules=[ParamRule("", lr_scale=0)])
 
 
 def test_rules_of_a_recipe(task):

@@ -1,10 +1,9 @@
 """Backbones with published weights, each compared with its reference class in every layout of its weight files.
 
-    python -m tests.parity.backbones                    # at published size: error, parameters, seconds; a table
-    python -m tests.parity.backbones --clones FOLDER    # beside the authors' own code, cloned into FOLDER/<repository>
+    python -m tests.parity.backbones    # at published size: the table of docs/models.md
 
 The reference classes are those of `transformers`, `timm` and `torchvision`, with parameters drawn at random. Layouts of
-the authors' own code are written here from those classes, name by name.
+the authors' own code are written here from those classes, name by name; `tests.parity.clones` runs that code.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import json
 import re
 import sys
 import time
@@ -24,6 +22,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
+from videozoo.weights.cards import CARDS as CARDS_BY_NAME
 from videozoo.weights.import_model import import_model
 from videozoo.weights.keymap import find_layout
 from videozoo.weights.transformers import Description
@@ -117,6 +116,15 @@ VJEPA2 = {
     },
     "L": {"frames_per_clip": 16},
 }
+VJEPA21 = {
+    "B": {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "crop_size": 384,
+        "frames_per_clip": 16,
+    }
+}
 
 
 def vjepa2(size: str) -> Iterator[Case]:
@@ -153,6 +161,49 @@ def vjepa2(size: str) -> Iterator[Case]:
     if size == TINY:
         args |= {"num_heads": 2, "pooler_heads": 2}
     yield Case("vjepa2", size, "authors', with a classifier", "vjepa2", original, meta_vjepa2(state), logits, args=args)
+
+
+def vjepa21(size: str) -> Iterator[Case]:
+    """The encoder of `transformers` with version 2.1's rotation, written as a product of complex numbers.
+
+    That class has version 2 only. `--clones` compares with the authors' code.
+    """
+    from transformers import VJEPA2Config, VJEPA2Model
+    from transformers.models.vjepa2 import modeling_vjepa2
+
+    sizes = {**VJEPA2[TINY], "frames_per_clip": 6} if size == TINY else VJEPA21[size]
+    config = VJEPA2Config(pred_num_hidden_layers=1, **sizes)
+    net = randomise(VJEPA2Model(config))
+    side = config.crop_size // config.patch_size
+    added = torch.randn(1, 1, config.hidden_size, generator=torch.Generator().manual_seed(2))
+    net.encoder.embeddings.register_forward_hook(lambda module, inputs, output: output + added)
+
+    def rotate(x: Tensor, pos: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+        rates = 10000.0 ** (-torch.arange(pairs.shape[-1]) / pairs.shape[-1])
+        return torch.view_as_real(pairs * torch.polar(torch.ones(1), pos[..., None] * rates)).flatten(-2)
+
+    def places(attention: Any, x: Tensor, masks: Any = None) -> tuple[Tensor, Tensor, Tensor]:
+        order = torch.arange(x.shape[1])
+        return order // side**2, order // side % side * 15 / (side - 1), order % side * 15 / (side - 1)
+
+    def tokens(net: nn.Module, clips: Tensor) -> Tensor:
+        with (
+            mock.patch.object(modeling_vjepa2, "rotate_queries_or_keys", rotate),
+            mock.patch.object(modeling_vjepa2.VJEPA2RopeAttention, "get_position_ids", places),
+        ):
+            found = net(clips, skip_predictor=True).last_hidden_state
+        return found.transpose(1, 2).unflatten(2, (config.frames_per_clip // config.tubelet_size, side, side))
+
+    state = meta_vjepa2({f"vjepa2.{name}": value for name, value in net.state_dict().items()})
+    state = renamed(state, [(r"\.norm\.(weight|bias)$", r".norms_block.3.\1")])
+    state |= {"module.backbone.video_mod_embed": added, "module.backbone.img_mod_embed": added}
+    state |= {f"module.backbone.{name}.weight": added for name in ("patch_embed_img.proj", "norms_block.0")}
+    args = {"num_frames": config.frames_per_clip, "crop_px": config.crop_size}
+    args |= {"num_heads": config.num_attention_heads} if size == TINY else {}
+    yield Case(
+        "vjepa2", f"2.1 {size}", "authors', encoder", "vjepa2", net, state, tokens, args=args, ours="forward_maps"
+    )
 
 
 def describe(config: Any) -> Description:
@@ -421,6 +472,7 @@ def _torchvision(model: str, size: str, layout: str, net: nn.Module, args: Mappi
 
 FAMILIES: dict[str, tuple[Callable[[str], Iterator[Case]], tuple[str, ...]]] = {
     "vjepa2": (vjepa2, ("L",)),
+    "vjepa21": (vjepa21, ("B",)),
     "videomae": (videomae, ("S", "B")),
     "timesformer": (timesformer, ("B",)),
     "umt": (umt, ("B",)),
@@ -429,16 +481,57 @@ FAMILIES: dict[str, tuple[Callable[[str], Iterator[Case]], tuple[str, ...]]] = {
 }
 
 
+CARDS = {  # whose licence and score the table shows
+    ("vjepa2", "L"): "vjepa2.l_ssv2",
+    ("vjepa2", "2.1 B"): "vjepa2.v21_b",
+    ("videomae", "S"): "videomae.s_k400",
+    ("videomae", "B"): "videomae.b_k400",
+    ("umt", "B"): "umt.b_k400",
+    ("hiera", "B"): "hiera.b_k400",
+    ("videoswin", "T"): "videoswin.tiny_k400_torchvision",
+    ("videoswin", "S"): "videoswin.small_k400_torchvision",
+    ("videoswin", "B"): "videoswin.base_k400_torchvision",
+    ("s3d", "S3D"): "s3d.k400",
+    ("mvit", "V1_B"): "mvit.v1_b_k400",
+    ("mvit", "V2_S"): "mvit.v2_s_k400",
+}
+HEADINGS = (
+    "model",
+    "layout",
+    "largest error",
+    "parameters, ours and reference",
+    "forward of a clip, s",
+    "licence of the weights",
+    "published score",
+)
+
+
+def row(case: Case, found: Mapping[str, Any]) -> str:
+    card = CARDS_BY_NAME.get(CARDS.get((case.model, case.size), ""))
+    ours, reference = found["parameters"], found["parameters_of_reference"]
+    cells = [
+        f"`{case.model}` {case.size}",
+        case.layout,
+        f"{found['max_rel_err']:.1e}",
+        f"{ours:,}, {'the same' if ours == reference else f'{reference:,}'}",
+        f"{found['forward_s']}",
+        card.license if card else "",
+        card.published if card else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> int:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(2)
+    print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}", flush=True)
     failed = 0
     for make, sizes in FAMILIES.values():
         for size in sizes:
             for case in make(size):
                 found = compare(case, batch=1)
                 failed += not found["max_rel_err"] <= TOLERANCE
-                print(json.dumps(found), flush=True)
+                print(row(case, found), flush=True)
     return 1 if failed else 0
 
 
