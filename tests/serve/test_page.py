@@ -432,6 +432,12 @@ def test_the_timeline_zooms(visit, video):
     assert visit.page.evaluate(width) == pytest.approx(6 / length_s, rel=0.1)
     first, scroller = (visit.page.locator(name).bounding_box() for name in (".bar >> nth=0", ".scroller"))
     assert scroller["x"] <= first["x"] < scroller["x"] + 0.1 * scroller["width"]
+    for _ in range(4):
+        visit.page.get_by_role("button", name="Zoom in").click()
+    for place in (2, 0):  # far apart
+        visit.page.locator("#events button").nth(place).click()
+        bar = visit.page.locator(".bar.current").last.bounding_box()
+        assert scroller["x"] - 1 <= bar["x"] < scroller["x"] + scroller["width"]
     visit.page.get_by_role("button", name="Show the whole video").click()
     assert visit.page.evaluate(width) == pytest.approx(1, rel=0.05)
 

@@ -14,7 +14,7 @@ const MOST_TRIES = 30; // while the server is busy
 
 const player = new Player({ video: byId("video"), boxes: byId("boxes"), unplayable: byId("unplayable") }, onTime);
 const timeline = new Timeline(byId("timeline"), (time_s) => player.seek(time_s));
-const panels = new Panels((time_s) => player.seek(time_s));
+const panels = new Panels(seek);
 const settings = new Settings(() => ask());
 
 let limits = {};
@@ -202,11 +202,17 @@ function mark(span, isCurrent) {
   panels.mark(span, isCurrent);
 }
 
+// Moves the player and the timeline.
+function seek(time_s) {
+  player.seek(time_s);
+  timeline.reveal(time_s);
+}
+
 function toNeighbor(direction) {
   const starts = shown?.spans.map((span) => span.start_s) ?? [];
   const now_s = player.time_s;
   const start_s = direction > 0 ? starts.find((each) => each > now_s + 0.01) : starts.findLast((each) => each < now_s - 0.3);
-  if (start_s !== undefined) player.seek(start_s);
+  if (start_s !== undefined) seek(start_s);
 }
 
 // ---- keys, drops, buttons --------------------------------------------------------------------------------

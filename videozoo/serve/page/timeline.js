@@ -16,6 +16,8 @@ export class Timeline {
   #zoom = 1;
   #bars = new Map(); // by span
   #time_s = 0;
+  #wasSeen = true; // the playhead, at the last call of `follow`
+  #wasAt_px = 0; // the scroller, then
 
   constructor(root, onSeek) {
     this.onSeek = onSeek;
@@ -72,19 +74,33 @@ export class Timeline {
     this.#bars.get(span)?.classList.toggle("current", isCurrent);
   }
 
-  // Scrolls so that the playhead can be seen.
+  // Scrolls when the playhead leaves the view by itself, not when somebody scrolls away from it.
   follow() {
+    const isLeaving = this.#wasSeen && this.scroller.scrollLeft === this.#wasAt_px && !this.#isSeen(this.#time_s);
+    if (isLeaving) this.reveal(this.#time_s);
+    this.#wasSeen = this.#isSeen(this.#time_s);
+    this.#wasAt_px = this.scroller.scrollLeft;
+  }
+
+  // Scrolls so that a time can be seen.
+  reveal(time_s) {
+    if (!this.#isSeen(time_s)) this.scroller.scrollLeft = this.#at_px(time_s) - 0.1 * this.scroller.clientWidth;
+  }
+
+  #at_px(time_s) {
+    return (time_s / this.#shown.duration_s) * this.long.clientWidth;
+  }
+
+  #isSeen(time_s) {
     const { scrollLeft, clientWidth } = this.scroller;
-    const at_px = (this.#time_s / this.#shown.duration_s) * this.long.clientWidth;
-    if (at_px < scrollLeft || at_px > scrollLeft + clientWidth) this.scroller.scrollLeft = at_px - 0.1 * clientWidth;
+    return scrollLeft <= this.#at_px(time_s) && this.#at_px(time_s) <= scrollLeft + clientWidth;
   }
 
   // Shows 1 / zoom of the video, around the playhead or `center_s`.
   zoom(zoom, center_s = this.#time_s) {
     this.#zoom = Math.min(Math.max(zoom, 1), Math.max(1, this.#shown.duration_s / CLOSEST_S));
     this.long.style.width = `${100 * this.#zoom}%`;
-    const center_px = (center_s / this.#shown.duration_s) * this.long.clientWidth;
-    this.scroller.scrollLeft = center_px - this.scroller.clientWidth / 2;
+    this.scroller.scrollLeft = this.#at_px(center_s) - this.scroller.clientWidth / 2;
     this.#drawTicks();
   }
 
