@@ -40,6 +40,7 @@ def test_the_limit_is_measured_in_the_same_run():
     assert 99 <= sum(int(cell.rstrip("%")) for cell in cells[6:]) <= 101 + len(cells[6:])
 
 
+@pytest.mark.long
 def test_exports_are_compared_with_torch():
     pytest.importorskip("openvino")
     small = [*SMALL[:2], "crop_px=64"]
