@@ -10,6 +10,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from tests.slim.blocker import ENVIRONMENT
 from tests.stream.conftest import counting_network
 from videozoo.cli.main import app
 from videozoo.cli.stream import _line
@@ -66,7 +67,8 @@ def test_messages_as_text():
 
 
 SCRIPT = """
-import sys
+from tests.slim.blocker import block
+block()  # no torch
 import videozoo.loading
 from tests.stream.conftest import counting_network
 videozoo.loading.open_network = lambda *_, **__: counting_network()
@@ -77,7 +79,8 @@ main()
 
 def process(*args, **options):
     command = [sys.executable, "-c", SCRIPT, "stream", "run", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, text=True, env=ENVIRONMENT, **options)
 
 
 def test_ctrl_c_ends_with_a_summary(gray_video):

@@ -83,7 +83,7 @@ app.command("demo", short_help="Generate data, train, evaluate, predict: 5 minut
 # Jobs over files: a file that crashes the decoder is reported, and the job continues without it.
 _SUPERVISED = ("predict", "extract", "index", "search", "eval")
 # Jobs that allocate and free large tensors in turns.
-_COMPUTING = (*_SUPERVISED, "train", "serve", "bench", "verify", "demo")
+_COMPUTING = (*_SUPERVISED, "train", "serve", "stream", "bench", "verify", "demo")
 # A full disk or quota, a file size limit, a failing disk.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
