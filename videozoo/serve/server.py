@@ -62,7 +62,7 @@ def run_server(service: Service, bound: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=15,
+        timeout_keep_alive=5,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=10,
     )
