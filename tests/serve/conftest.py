@@ -23,7 +23,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served") / "root"
     (folder / "inner").mkdir(parents=True)
     clip = parts.gray_video(folder / "inner" / "clip.mp4", STORY)
-    for place in ("crash.mp4", "wait.mp4", "slow.mp4", "exit.mp4", "memory.mp4", "../secret.mp4"):
+    for place in ("crash.mp4", "wait.mp4", "slow.mp4", "fault.mp4", "exit.mp4", "memory.mp4", "../secret.mp4"):
         (folder / place).write_bytes(clip.read_bytes())
     (folder / "link.mp4").symlink_to(folder.parent / "secret.mp4")
     (folder / "outside").symlink_to(folder.parent)

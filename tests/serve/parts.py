@@ -50,6 +50,8 @@ class OddPipeline:
             time.sleep(5)
         if name == "exit":
             os._exit(3)
+        if name == "fault":
+            raise RuntimeError("a fault of the pipeline")
         if name == "memory":
             raise MemoryError
         return self.inner(record, rng, reader)

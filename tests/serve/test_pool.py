@@ -52,6 +52,14 @@ def test_a_worker_that_exits_is_a_fault_of_the_server(service, root, caplog):
     assert "ended with status 3" in caplog.text
 
 
+def test_a_fault_of_a_worker_is_logged_and_the_worker_stays(service, root, caplog):
+    before = restarts(service)
+    refusal = refusal_of(service, job(root, "fault.mp4"))
+    assert (refusal.status, refusal.kind) == (500, "internal") and "pipeline" not in refusal.message
+    assert "a fault of the pipeline" in caplog.records[-1].fields["error"]
+    assert restarts(service) == before
+
+
 def test_a_file_that_needs_too_much_memory(service, root):
     before = restarts(service)
     refusal = refusal_of(service, job(root, "memory.mp4"))

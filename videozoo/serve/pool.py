@@ -20,7 +20,7 @@ from videozoo.io.isolation import signal_name
 from videozoo.serve.batcher import Batcher
 from videozoo.serve.refusal import Refusal
 from videozoo.serve.settings import Limits
-from videozoo.serve.worker import Asked, Card, Job, NetworkKey, work
+from videozoo.serve.worker import Asked, Card, Fault, Job, NetworkKey, work
 
 __all__ = ["Pool", "Task", "Worker", "too_slow"]
 
@@ -163,6 +163,9 @@ class Pool:
             raise self._crash_of(worker, task.job.name) from None
         if isinstance(message, Refusal):
             raise message
+        if isinstance(message, Fault):
+            log.error("a worker failed", extra={"fields": {"error": message.text}})
+            raise _fault(task.job.name)
         assert isinstance(message, bytes)
         return message
 
@@ -183,7 +186,11 @@ class Pool:
         if code < 0:
             return Refusal(415, "video", f"{name}: it crashed the decoder ({signal_name(-code)}); send another file")
         log.error("a worker ended with status %d", code)
-        return Refusal(500, "internal", f"{name}: the server failed; its log has the reason")
+        return _fault(name)
+
+
+def _fault(name: str) -> Refusal:
+    return Refusal(500, "internal", f"{name}: the server failed; its log has the reason")
 
 
 class Worker:

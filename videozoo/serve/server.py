@@ -150,7 +150,9 @@ def log_as_json(level: int = logging.INFO) -> None:
     """Writes the log to stderr as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("videozoo.serve", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level if name.startswith("videozoo") else logging.WARNING)
+    logging.getLogger("videozoo.serve").setLevel(level)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # of a damaged form, its client hears
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)

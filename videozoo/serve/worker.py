@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,7 +37,7 @@ from videozoo.serve.refusal import Refusal, refusal_of
 from videozoo.serve.settings import Limits
 from videozoo.transforms.collate import collate
 
-__all__ = ["Asked", "Card", "Job", "NetworkKey", "work"]
+__all__ = ["Asked", "Card", "Fault", "Job", "NetworkKey", "work"]
 
 MAX_WINDOWS = 20_000  # of one answer
 VIEW = "view"  # the form of an answer for drawing
@@ -109,6 +110,13 @@ class Asked:
     batch: Mapping[str, Any] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A traceback of the worker, for the server's log."""
+
+    text: str
+
+
 def work(connection: Connection, cards: Mapping[str, Card], limits: Limits, allow_code: Sequence[str]) -> None:
     """Answers jobs until the server closes the connection."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a server that stops finishes its requests first
@@ -133,6 +141,8 @@ def work(connection: Connection, cards: Mapping[str, Card], limits: Limits, allo
             connection.send(refusal_of(error, path=job.path, name=job.name))
         except MemoryError:
             connection.send(Refusal(422, "limit", f"{job.name}: needs more memory than there is; send a smaller video"))
+        except Exception:  # a fault of this package, which the server logs
+            connection.send(Fault(traceback.format_exc()))
 
 
 def _answer(job: Job, predictors: Mapping[str, Predictor]) -> bytes:
