@@ -14,7 +14,9 @@ SPEC = FeaturesInput(num_frames=4, feature_dims=(3, 2))
 
 def task(**args):
     torch.manual_seed(0)
-    return Tag(create_model("mean_pool", num_classes=3, feature_dims=(3, 2)), NAMES, **args)
+    model = create_model("mean_pool", num_classes=3, feature_dims=(3, 2))
+    torch.nn.init.normal_(model.head.weight)  # it starts at zero
+    return Tag(model, NAMES, **args)
 
 
 @pytest.fixture

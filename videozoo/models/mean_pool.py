@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from videozoo.layers.sequence import mean_features
-from videozoo.models.model import LinearClassifier
+from videozoo.models.feature_classifier import FeatureClassifier
 from videozoo.models.registry import register_model
 from videozoo.shapes import Bool, Float
 
@@ -15,8 +15,8 @@ __all__ = ["MeanPool"]
 
 
 @register_model
-class MeanPool(LinearClassifier):
-    """The mean of each modality over a video's frames, then a linear classifier.
+class MeanPool(FeatureClassifier):
+    """The mean of each modality over a video's frames, then a linear classifier that starts at zero.
 
     Paper: arXiv:1609.08675, section 4.2.
 
@@ -35,8 +35,8 @@ class MeanPool(LinearClassifier):
         self.num_features = sum(feature_dims)
         self.reset_classifier(num_classes)
 
-    def forward(self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None) -> Float[Tensor, "b k"]:
-        return self.forward_head(self.forward_features(x, mask))
+    def initialize_head(self) -> None:
+        nn.init.zeros_(self.head.weight)  # type: ignore[arg-type]
 
     def forward_features(
         self, x: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t ..."] | None = None
