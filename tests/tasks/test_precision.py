@@ -47,3 +47,12 @@ def test_what_is_slow_is_named_once(caplog: pytest.LogCaptureFixture, monkeypatc
 
 def test_what_the_processor_has_is_asked() -> None:
     assert {type(precision._is_native(name)) for name in ("bf16", "fp16")} == {bool}
+
+
+@pytest.mark.parametrize(("instructions", "expected"), [("neither", False), ("avx512_bf16", True), ("amx", True)])
+def test_bf16_without_instructions_of_its_own_is_slow(instructions, expected, monkeypatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions == "avx512_bf16")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: instructions == "amx")
+    assert precision._is_native("bf16") == expected

@@ -44,7 +44,14 @@ def _is_native(precision: str) -> bool:
         return False
     kernels = torch.ops.mkldnn
     supported = kernels._is_mkldnn_bf16_supported if precision == "bf16" else kernels._is_mkldnn_fp16_supported
-    return bool(supported())
+    return bool(supported()) and not (precision == "bf16" and _is_emulated())
+
+
+def _is_emulated() -> bool:
+    """Returns whether torch computes bf16 with the float32 instructions of AVX-512."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    return not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 @functools.cache
