@@ -19,10 +19,11 @@ from videozoo.predict.extractor import Extractor
 from videozoo.predict.index import RunMark
 from videozoo.predict.predictor import Predictor
 from videozoo.predict.search import Searcher
+from videozoo.predict.vector_search import VectorSearcher
 from videozoo.runtimes.folder import is_export
 from videozoo.runtimes.network import open_exported, open_packed
 
-__all__ = ["load", "load_extractor", "load_searcher", "open_network"]
+__all__ = ["load", "load_extractor", "load_searcher", "load_vector_searcher", "open_network"]
 
 GRAPH_ENDINGS = (".onnx", ".xml", ".pt2")
 
@@ -121,3 +122,17 @@ def load_searcher(run: str | os.PathLike[str], *, device: str = "auto", allow_co
         )
     mark = RunMark(str(Path(network.source).resolve()), network.fingerprint())
     return Searcher(Predictor(network), mark)
+
+
+def load_vector_searcher(
+    run: str | os.PathLike[str], *, device: str = "auto", allow_code: Sequence[str] = ()
+) -> VectorSearcher:
+    """Returns the searcher of a network that compares videos with sentences: a run, a weight file or a card.
+
+    Raises:
+        WeightsError: there is no such file, or it is damaged.
+        ConfigError: the network does not compare videos with sentences.
+    """
+    network = open_network(run, device=device, allow_code=allow_code)
+    place = str(Path(run).resolve()) if Path(run).exists() else os.fspath(run)  # a card is not a path
+    return VectorSearcher(network, RunMark(place, network.fingerprint()))

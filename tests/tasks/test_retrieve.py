@@ -137,3 +137,44 @@ def test_a_frozen_tower_gets_no_gradient(freeze):
     task({"video": video, "description": ["a", "b", "c"]})["loss"].backward()
     moved = {name.split(".")[0] for name, p in task.model.named_parameters() if p.grad is not None}
     assert moved == {"image", "text", "logit_scale"} - {freeze}
+
+
+@pytest.fixture(scope="module")
+def film(run):
+    """Half a minute that shows one color after the other, green only once."""
+    colors = ["red", "blue", "white", "red", "green", "white", "red", "blue", "white", "red"]
+    path = run / "film.mp4"
+    write_video(path, np.concatenate([draw(c, n, num_frames=12) for n, c in enumerate(colors)]), fps=4)
+    return path
+
+
+def test_a_moment_is_found_by_words(run, film):
+    index = str(run / "films")
+    args = ["index", str(film), "--run", str(run / "run"), "--out", index, "--window", "1.5", "--stride", "0.75"]
+    ran = CliRunner().invoke(app, args)
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.endswith("films: 1 video, 39 stretches (1 added, 0 gone)\n")
+    again = CliRunner().invoke(app, args)
+    assert again.stdout.endswith("(nothing new)\n")
+    ran = CliRunner().invoke(
+        app, ["search", index, "something green", "--top", "1", "--json", "--cut", str(run / "cut")]
+    )
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    (hit,) = found["hits"]
+    assert 12 <= hit["start_s"] < hit["end_s"] <= 15 and found["windows"] == 39
+    assert len(found["clips"]) == 1 and isinstance(found["stands_out"], bool)
+    table = CliRunner().invoke(app, ["search", index, "something green"])
+    assert table.exit_code == 0 and "score" in table.stdout and "film.mp4" in table.stdout
+
+
+def test_an_index_of_another_network_is_refused(run, film, tmp_path):
+    with pytest.raises(ConfigError, match=r"--out .*: holds other files; give a new name, or the folder of an index"):
+        (tmp_path / "used").mkdir()
+        (tmp_path / "used" / "notes.txt").write_text("mine")
+        args = ["index", str(film), "--run", str(run / "run"), "--out", str(tmp_path / "used")]
+        raise CliRunner().invoke(app, args).exception
+    with pytest.raises(ConfigError, match=r"an index of vectors is searched as a whole; leave out .*film\.mp4"):
+        (tmp_path / "index").mkdir()
+        (tmp_path / "index" / "index.json").write_text("{}")
+        raise CliRunner().invoke(app, ["search", str(tmp_path / "index"), "green", str(film)]).exception

@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["index"]
 
 SAVE_EVERY_S = 60.0
+STRETCHES_AT_ONCE = 8  # each has several frames
 
 
 def index(
     sources: list[str] = typer.Argument(help="Videos, folders of videos, list files, patterns."),
-    run: Path = typer.Option(..., help="A grounding run (its best checkpoint is taken) or its weight file."),
+    run: Path = typer.Option(..., help="A dual encoder (a run, a weight file or a card), or a grounding run."),
     out: Path = typer.Option(
-        ..., "--out", "-o", help="The index, a name ending in .parquet; an existing index is extended."
+        ...,
+        "--out",
+        "-o",
+        help="The index, a folder; of a grounding run a name ending in .parquet. Old ones are extended.",
     ),
+    window: float = typer.Option(4.0, min=0.1, help="Seconds of a stretch, in a folder."),
+    stride: float = typer.Option(2.0, min=0.1, help="Seconds from one stretch to the next, in a folder."),
     features: Path = typer.Option(
         None, help="Features from `videozoo extract`; videos without stored features are processed."
     ),
@@ -51,8 +57,13 @@ def index(
     from videozoo.predict.outputs import check_writable
     from videozoo.predict.sources import find_videos
 
+    if not out.suffix and features is None:
+        _index_vectors(sources, run, out, window_s=window, stride_s=stride, batch_size=batch_size, device=device)
+        return
     if out.suffix != ".parquet":
-        raise ConfigError(f"--out {out}: an index is a parquet file; give a name ending in .parquet")
+        raise ConfigError(
+            f"--out {out}: an index is a parquet file or a folder; give a name in .parquet or without ending"
+        )
     check_writable(out)
     require("pyarrow", extra="features", purpose="index of videos")  # before hours of work
     videos = find_videos(sources)
@@ -115,3 +126,50 @@ def _look_at_all(
         if new or must_write:
             found.with_videos(new).write(out)
     return new, failed
+
+
+def _index_vectors(
+    sources: Sequence[str], run: Path, out: Path, *, window_s: float, stride_s: float, batch_size: int, device: str
+) -> None:
+    """Adds the vectors of new and changed videos to the index in a folder."""
+    from videozoo.errors import ConfigError, DataError, counted
+    from videozoo.io.isolation import current_journal
+    from videozoo.io.lock import locked
+    from videozoo.loading import load_vector_searcher
+    from videozoo.predict.outputs import check_writable
+    from videozoo.predict.sources import find_videos
+    from videozoo.predict.vector_index import VectorIndex, is_vector_index
+
+    check_writable(out)
+    if out.exists() and not is_vector_index(out) and (out.is_file() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: holds other files; give a new name, or the folder of an index")
+    videos = find_videos(sources)
+    searcher = load_vector_searcher(run, device=device)
+    out.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
+    added, journal = 0, current_journal()
+    with locked(out):
+        if is_vector_index(out):
+            found = VectorIndex.open(out)
+            found.check_run(searcher.run)
+        else:
+            dim = searcher.network.num_features
+            found = VectorIndex.create(out, searcher.run, dim=dim, window_s=window_s, stride_s=stride_s)
+        gone = [path for path in found.videos if not Path(path).exists()]
+        for path in gone:
+            found.remove(path)
+        todo = [video for video in videos if found.state_of(video) != "same"]
+        with progress_bars(console(stderr=True)) as bar:
+            for video in bar.track(todo, description="indexing"):
+                try:
+                    with journal.reading(video):
+                        searcher.add(found, video, batch_size=min(batch_size, STRETCHES_AT_ONCE))
+                    added += 1
+                except DataError as error:
+                    failed.append(str(error))
+        found.write_components()
+    changes = f"{added} added, {len(gone)} gone" if added or gone else "nothing new"
+    say(f"{out}: {counted(len(found.videos), 'video')}, {f'{len(found)} stretches'} ({changes})")
+    print_problems(console(stderr=True), f"{len(failed)} of {len(videos)} videos failed:", failed)
+    if failed:
+        raise typer.Exit(1)

@@ -24,7 +24,7 @@ PRINTED = "the hits are printed"  # in the journal of a job whose process crashe
 
 def search(
     where: Path = typer.Argument(
-        metavar="RUN_OR_INDEX", help="An index (.parquet) of `videozoo index`, or a grounding run, then with VIDEOS."
+        metavar="RUN_OR_INDEX", help="An index of `videozoo index`, or a grounding run, then with VIDEOS."
     ),
     query: str = typer.Argument(help='What happens, in words: "a square moves left".'),
     sources: list[str] = typer.Argument(
@@ -51,8 +51,13 @@ def search(
 
     if cut is not None:
         check_writable(cut)
+    from videozoo.predict.vector_index import is_vector_index
+
     notes = console(stderr=True)
     failed: dict[str, str] = {}
+    if is_vector_index(where):
+        _search_vectors(where, query, sources or [], run, top=top, cut=cut, as_json=as_json, device=device, notes=notes)
+        return
     if where.suffix == ".parquet":
         searcher, index = _open(where, run, device)
         index = _fresh(index, sources or [], where, notes)
@@ -72,6 +77,61 @@ def search(
     for clip in clips if not as_json else ():
         notes.print(f"cut: {clip}", style="dim", soft_wrap=True)
     print_damage(notes, {video.path: video.damaged_frames for video in index.videos if video.damaged_frames})
+    print_problems(notes, f"{counted(len(failed), 'video')} failed:", failed.values())
+    if failed:
+        raise typer.Exit(1)
+
+
+def _search_vectors(
+    where: Path,
+    query: str,
+    sources: Sequence[str],
+    run: Path | None,
+    *,
+    top: int,
+    cut: Path | None,
+    as_json: bool,
+    device: str,
+    notes: Console,
+) -> None:
+    """Prints the stretches nearest to a sentence, from an index of vectors."""
+    from videozoo.errors import ConfigError, counted
+    from videozoo.io.isolation import current_journal
+    from videozoo.loading import load_vector_searcher
+    from videozoo.predict.formats import to_json
+    from videozoo.predict.vector_index import VectorIndex
+
+    if sources:
+        raise ConfigError(f"{where}: an index of vectors is searched as a whole; leave out {sources[0]}")
+    index = VectorIndex.open(where)
+    searcher = load_vector_searcher(run if run is not None else Path(index.run.path), device=device)
+    answer = searcher.ask(index, query, top=top)
+    journal = current_journal()
+    if not as_json and PRINTED not in journal.results:
+        _print(console(), answer.hits, heading="score")
+        if not answer.stands_out:
+            text = (
+                f"nothing stands out: the best score is {answer.found.deviations:.1f} deviations above the median of "
+                f"all stretches, and {answer.found.needed:.1f} are needed; the hits are guesses"
+            )
+            notes.print(text, style="yellow", soft_wrap=True)
+        journal.keep(PRINTED, True)
+    failed: dict[str, str] = {}
+    clips = _cut(answer.hits, cut, failed) if cut is not None else []
+    if as_json:
+        found = {
+            "query": query,
+            "run": searcher.run.path,
+            "videos": len(index.videos),
+            "windows": len(index),
+            "stands_out": answer.stands_out,
+            "hits": [hit.to_dict() for hit in answer.hits],
+            "clips": [str(clip) for clip in clips],
+            "failed": [{"id": name, "error": reason} for name, reason in failed.items()],
+        }
+        write_json(to_json(found))
+    for clip in clips if not as_json else ():
+        notes.print(f"cut: {clip}", style="dim", soft_wrap=True)
     print_problems(notes, f"{counted(len(failed), 'video')} failed:", failed.values())
     if failed:
         raise typer.Exit(1)
@@ -185,7 +245,7 @@ def _look(
     return searcher, VideoIndex(searcher.run).with_videos(looked)
 
 
-def _print(console: Console, hits: Sequence[Hit]) -> None:
+def _print(console: Console, hits: Sequence[Hit], *, heading: str = "probability") -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -197,10 +257,15 @@ def _print(console: Console, hits: Sequence[Hit]) -> None:
     table.add_column("video", overflow="fold")
     table.add_column("from", justify="right")
     table.add_column("to", justify="right")
-    table.add_column("probability", justify="right")
+    table.add_column(heading, justify="right")
     here = Path.cwd()
     for hit in hits:
         path = Path(hit.video)
         shown = path.relative_to(here) if path.is_relative_to(here) else path
-        table.add_row(Text(str(shown)), f"{hit.start_s:.2f} s", f"{hit.end_s:.2f} s", f"{hit.score:.1%}")
+        table.add_row(
+            Text(str(shown)),
+            f"{hit.start_s:.2f} s",
+            f"{hit.end_s:.2f} s",
+            f"{hit.score:.1%}" if heading == "probability" else f"{hit.score:.3f}",
+        )
     console.print(table)
