@@ -57,6 +57,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long  # it trains first
 def test_training_brings_videos_and_sentences_together(run):
     log = [json.loads(line) for line in (run / "run" / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in log if "loss" in line]
@@ -66,6 +67,7 @@ def test_training_brings_videos_and_sentences_together(run):
     assert scores["val/r10_video_to_text"] == 100
 
 
+@pytest.mark.long  # it trains first
 def test_labels_in_words(run):
     labels = "something red, something  green,something blue"
     args = ["predict", str(run / "run"), str(run / "videos" / "1.mp4"), "--labels", labels, "--json"]
@@ -77,6 +79,7 @@ def test_labels_in_words(run):
     assert sum(each["score"] for each in found["labels"]) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.long  # it trains first
 def test_labels_over_time(run):
     frames = np.concatenate([draw("red", 1, num_frames=8), draw("blue", 2, num_frames=8)])
     predictor = load(run / "run", device="cpu", labels=["something red", "something blue"])
@@ -87,11 +90,13 @@ def test_labels_over_time(run):
     ]
 
 
+@pytest.mark.long  # it trains first
 def test_without_labels_the_answer_is_a_vector(run):
     answer = load(run / "run", device="cpu")(run / "videos" / "0.mp4").answer
     assert answer.kind == "embedding" and len(answer.to_dict()["embedding"]) == TINY["pe_core"]["embed_dim"]
 
 
+@pytest.mark.long  # it trains first
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -120,6 +125,7 @@ def test_labels_for_a_network_with_classes(tmp_path):
     )
 
 
+@pytest.mark.long  # it trains first
 def test_sentences_of_samples(run):
     spec = CaptionedClipInput(**{key: value for key, value in INPUT.items() if key != "name"})
     record = DescribedRecord("0", run / "videos" / "0.mp4", captions=("one", "two", "three"))
@@ -148,6 +154,7 @@ def film(run):
     return path
 
 
+@pytest.mark.long  # it trains first
 def test_a_moment_is_found_by_words(run, film):
     index = str(run / "films")
     args = ["index", str(film), "--run", str(run / "run"), "--out", index, "--window", "1.5", "--stride", "0.75"]
@@ -168,6 +175,7 @@ def test_a_moment_is_found_by_words(run, film):
     assert table.exit_code == 0 and "score" in table.stdout and "film.mp4" in table.stdout
 
 
+@pytest.mark.long  # it trains first
 def test_an_index_of_another_network_is_refused(run, film, tmp_path):
     with pytest.raises(ConfigError, match=r"--out .*: holds other files; give a new name, or the folder of an index"):
         (tmp_path / "used").mkdir()
