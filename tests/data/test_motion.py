@@ -387,5 +387,6 @@ def test_verb_names_the_kinds(tmp_path):
     result = run(tmp_path / "a", "--kind", "clip")
     assert isinstance(result.exception, ConfigError)
     assert str(result.exception) == (
-        "synth --kind: there is no 'clip'; did you mean 'clips'? accepted: captions, clips, queries, untrimmed, yt8m"
+        "synth --kind: there is no 'clip'; did you mean 'clips'? accepted: captions, clips, queries, shots, "
+        "untrimmed, yt8m"
     )

@@ -18,7 +18,7 @@ from videozoo.io.cut import copy_cut, cut
 from videozoo.io.decode import open_video
 from videozoo.io.encode import write_video
 from videozoo.io.key_frames import key_frame_distance
-from videozoo.io.pyav import PyAVReader, _Orientation, decoding
+from videozoo.io.pyav import Orientation, PyAVReader, decoding
 from videozoo.io.remux import add_sound
 
 ORIENTATION = 0x0112
@@ -80,7 +80,7 @@ def test_the_angle_alone_gives_the_same_turn_as_the_matrix(tmp_path, rotation_de
         def side_data(self):
             raise ValueError("31 is not a valid Type")
 
-    assert _Orientation.of(Unknown()) == _Orientation.of(frame)
+    assert Orientation.of(Unknown()) == Orientation.of(frame)
 
 
 @pytest.mark.parametrize(

@@ -51,16 +51,21 @@ INITIAL = [  # model, its arguments, parameters, their deviation; of the origina
     ("bsn_tem", {}, r"weight$", "torch"),
     ("ctcn", {}, r"^(coarse|laterals|smooth|offsets|scores)\.\d\.weight$", "torch"),
     ("ets", {}, r"^(embed|ahead_inputs|keys|query|head)\.weight$", "torch"),
+    ("hiera", {}, r"(attn\.qkv|mlp\.fc1)\.weight$", 0.02),
     ("mean_pool", WIDE, r"^head\.weight$", 0.0),
     ("movinet", {}, r"(expand|deep|project)\.space\.0\.weight$", "kaiming_out"),
+    ("mvit", {}, r"(qkv|project|mlp\.\d)(\.0)?\.weight$|rel_pos", 0.02),
     ("nextvlad", NEXTVLAD, r"(expand|attention|assign|^hidden|gate_\w+|^head)\.weight$", "kaiming_in"),
     ("nextvlad", NEXTVLAD, r"centers$", "centers"),
     ("nonlocal", {}, r"(theta|phi)\.weight$", 0.01),
+    ("pe_core", {}, r"^text\.blocks\.\d\.qkv\.weight$", "linear"),
+    ("pe_core", {}, r"^image\.head\.weight$", "linear"),
     ("pptimesformer", {}, VIT, 0.02),
     ("pptsm", {}, r"^head\.weight$", 0.01),
     ("pptsm_mobile", {}, r"^blocks\.\d+\.(expand|depthwise|project)\.0\.weight$", "kaiming_in"),
     ("pptsm_v2", {}, r"pointwise\.0\.conv\.weight$", "kaiming_in"),
     ("pptsn", {}, r"^head\.weight$", 0.01),
+    ("s3d", {}, r"^features\.\d+\.branch\d.*\.0\.weight$", lambda p: 1.2 * fan_in(p) ** -0.5),
     ("slowfast", {}, r"conv\.weight$", "kaiming_out"),
     ("slowfast", {}, r"stages\.\d\.\d\.c\.norm\.weight$", 0.0),
     ("stnet", {}, r"^temporal\.\d\.conv\.weight$", "kaiming_in"),
@@ -68,8 +73,10 @@ INITIAL = [  # model, its arguments, parameters, their deviation; of the origina
     ("timesformer", {}, VIT, 0.02),
     ("timesformer", {}, r"^backbone\.blocks\.1\.temporal_fc\.weight$", 0.0),
     ("tokenshift", {}, VIT, 0.02),
+    ("transnetv2", {}, r"(branches.*|^hidden)\.weight$", "torch"),
     ("tsm", {}, r"^head\.weight$", 0.001),
     ("tsn", {}, r"^head\.weight$", 0.01),
+    ("umt", {}, r"blocks\.\d\..*(qkv|proj|fc\d)\.weight$", 0.02),
     ("videomae", {}, r"blocks\.\d\..*(qkv|proj|fc\d)\.weight$", 0.02),
     ("videoswin", {}, r"(qkv|proj|fc\d)\.weight$|bias_table$", 0.02),
     ("vjepa2", {}, r"^blocks\.\d\..*(qkv|fc1)\.weight$", 0.02),
@@ -94,7 +101,7 @@ def test_deviations(name, args, pattern, deviation):
     if deviation == 0.0:
         assert not any(p.any() for p in found.values())
         return
-    rule = DEVIATIONS.get(deviation, lambda p: deviation)
+    rule = deviation if callable(deviation) else DEVIATIONS.get(deviation, lambda p: deviation)
     scaled = torch.cat([p.flatten() / rule(p) for p in found.values()])
     assert len(scaled) >= 12
     apart = 5 / math.sqrt(2 * len(scaled)) + 0.02
@@ -107,7 +114,7 @@ def test_activations_and_gradients_neither_vanish_nor_explode(name):
     """Standard-normal input, batch norms with the statistics of the batch; a batch's features differ."""
     net = built(name).train()
     x = torch.randn(8, *net.input_shape, generator=torch.Generator().manual_seed(1))
-    features = net.forward_features(x)
+    features = net.forward_frames(x).mean(1) if name == "transnetv2" else net.forward_features(x)
     assert features.isfinite().all()
     assert 1e-3 < features.std(0).square().mean().sqrt() < 30
     if name == "mean_pool":  # its features are the means, and its classifier starts at zero
@@ -115,7 +122,7 @@ def test_activations_and_gradients_neither_vanish_nor_explode(name):
     features.square().sum().backward()
     gradients = [p.grad for p in net.parameters() if p.grad is not None and p.grad.any()]
     assert gradients and all(gradient.isfinite().all() for gradient in gradients)
-    assert max(gradient.norm() for gradient in gradients) < 1e5
+    assert max(gradient.norm() for gradient in gradients) < 1e6
 
 
 FEATURE_MODELS = {

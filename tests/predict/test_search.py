@@ -288,7 +288,11 @@ def test_a_missing_package_is_said_before_any_video_is_looked_at(write_run, grey
         (("search", "nothing", "it is dim"), WeightsError, "nothing: there is no such file or run directory"),
         (("search", "RUN", "it is dim"), ConfigError, "is a run; name the videos to look at, or an index"),
         (("search", "RUN", "it is dim", "--run", "RUN"), ConfigError, "is a run already; give an index"),
-        (("index", "a.mp4", "--run", "RUN", "--out", "i.npz"), ConfigError, r"give a name ending in \.parquet"),
+        (
+            ("index", "a.mp4", "--run", "RUN", "--out", "i.npz"),
+            ConfigError,
+            r"i\.npz: an index is a parquet file or a folder",
+        ),
     ],
 )
 def test_bad_commands(write_run, words, error, message):

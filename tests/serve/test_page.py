@@ -436,8 +436,14 @@ def test_the_timeline_zooms(visit, video):
         visit.page.get_by_role("button", name="Zoom in").click()
     for place in (2, 0):  # far apart
         visit.page.locator("#events button").nth(place).click()
-        bar = visit.page.locator(".bar.current").last.bounding_box()
-        assert scroller["x"] - 1 <= bar["x"] < scroller["x"] + scroller["width"]
+        visit.page.wait_for_function(
+            """([left, right]) => {
+                const bars = document.querySelectorAll(".bar.current");
+                const x = bars.length ? bars[bars.length - 1].getBoundingClientRect().x : NaN;
+                return left - 1 <= x && x < right;
+            }""",
+            arg=[scroller["x"], scroller["x"] + scroller["width"]],
+        )
     visit.page.get_by_role("button", name="Show the whole video").click()
     assert visit.page.evaluate(width) == pytest.approx(1, rel=0.05)
 

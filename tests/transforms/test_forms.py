@@ -9,12 +9,14 @@ import torch
 from videozoo.contracts.input import InputSpec
 from videozoo.errors import ConfigError
 from videozoo.transforms import arrays, tensors
+from videozoo.transforms.captioned_clip import CaptionedClipInput
 from videozoo.transforms.captions import CaptionsInput
 from videozoo.transforms.features import FeaturesInput
 from videozoo.transforms.geometry import Box, view_boxes
 from videozoo.transforms.input import ClipInput
 from videozoo.transforms.moments import MomentsInput
 from videozoo.transforms.registry import inputs
+from videozoo.transforms.shots import ShotsInput, scaled
 from videozoo.transforms.snippets import SnippetsInput
 
 # (height, width) of a frame and of its scaled form
@@ -214,6 +216,15 @@ BATCHES = {  # of each registered spec, as its pipelines make them
     "captions": lambda: [
         (CaptionsInput(feature_dim=3), {"features": [[rows(2, 3)], [rows(5, 3)]], "words": [[1, 2, 3], [4]]}),
         (CaptionsInput(feature_dim=3), {"features": [[rows(1, 3)]]}),
+    ],
+    "captioned_clip": lambda: [
+        (
+            CaptionedClipInput(**FIELDS),
+            {"video": frames((9, 12), num_frames=4).reshape(2, 2, 9, 12, 3).transpose(0, 1, 4, 2, 3), "id": ["a", "b"]},
+        )
+    ],
+    "shots": lambda: [
+        (ShotsInput(), {"video": scaled(frames((27, 48), num_frames=4).reshape(2, 2, 27, 48, 3)), "id": ["a", "b"]})
     ],
     "moments": lambda: [(MomentsInput(feature_dim=3), {"windows": rows(4, 9), "sentence": ["a", "b"]})],
 }

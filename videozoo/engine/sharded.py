@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from videozoo.engine.distributed import World
+from videozoo.errors import ConfigError
 
 __all__ = [
     "full_optimizer_state_dict",
@@ -36,6 +37,9 @@ def shard(module: nn.Module, optimizer: Optimizer | None = None, *, world: World
     """Shards the parameters of `module` in place, and with them those of `optimizer`, which must not have state yet.
 
     Each process holds 1/n of the parameters, gradients and optimizer state, and gathers one unit at a time to compute.
+
+    Raises:
+        ConfigError: a parameter is a scalar.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard  # takes most of a second to import, and few runs need it
@@ -43,6 +47,10 @@ def shard(module: nn.Module, optimizer: Optimizer | None = None, *, world: World
     # in-place changes of such a view would be wrong; tests compare each model with its unsharded self
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     names = {id(p): name for name, p in module.named_parameters()}
+    if scalars := [name for name, p in module.named_parameters() if not p.ndim]:
+        raise ConfigError(
+            f"fit.parallel: fsdp cannot shard the scalar {', '.join(scalars)}; use ddp, or a vector of one number"
+        )
     mesh = init_device_mesh(world.device.type, (world.size,))
     for unit in units(module):
         fully_shard(unit, mesh=mesh)

@@ -67,7 +67,8 @@ class Nextvlad(FeatureClassifier):
         mean_scores: bool = False,
     ):
         super().__init__()
-        groups = [num_groups or max(g for g in range(1, 9) if d * expansion % g == 0) for d in feature_dims]
+        largest = [max(g for g in range(1, 9) if d * expansion % g == 0) for d in feature_dims]
+        groups = largest if num_groups is None else [num_groups] * len(largest)
         for d, g in zip(feature_dims, groups, strict=True):
             if d * expansion % g:
                 raise ConfigError(

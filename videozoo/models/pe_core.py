@@ -71,8 +71,9 @@ class PeCore(VideoModel):
             raise ConfigError(
                 f"model pe_core.backbone_args: {error}; see the arguments of timm's '{backbone}'"
             ) from error
+        nn.init.normal_(self.image.head.weight, std=self.image.head.in_features**-0.5)  # timm's is for a classifier
         self.text = TextTower(text_dim, text_heads, text_depth, embed_dim, context=context, vocabulary=vocabulary)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE)))
+        self.logit_scale = nn.Parameter(torch.full((1,), math.log(FIRST_SCALE)))  # a scalar could not be sharded
         self.num_classes, self.num_features, self.context = 0, embed_dim, context
         height, width = self.image.patch_embed.img_size  # type: ignore[misc, union-attr]
         self.input_shape = (num_frames, 3, height, width)

@@ -62,6 +62,7 @@ class Classify(Task):
 
     needs = frozenset({"label"})
     reads = (frozenset({"video"}), frozenset({"features", "mask"}))
+    scores_classes = True
     training_args = (
         "label_smoothing",
         "mixup_alpha",

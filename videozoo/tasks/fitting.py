@@ -41,7 +41,7 @@ def check_model(model: str, task: str, spec: InputSpec, *, where: str) -> None:
     Raises:
         ConfigError: the network takes features and the input gives clips, or the reverse, or it gives no class scores.
     """
-    if "label" not in spec.gives or _labels(model, spec):
+    if not _task(task).scores_classes or _labels(model, spec):
         return
     fitting = [name for name in models.names() if _labels(name, spec)]
     raise ConfigError(

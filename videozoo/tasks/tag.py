@@ -34,6 +34,7 @@ class Tag(Task):
     """
 
     needs = frozenset({"features", "mask", "label"})
+    scores_classes = True
     input_name = "features"
     monitor = "gap"
     training_args = ("reduction",)

@@ -29,6 +29,7 @@ class Task(nn.Module):
         needs: the keys of a training batch that `forward` reads.
         reads: groups of further keys, one of which a batch has: the network's inputs, if it has several kinds.
         calls: methods of the network that the task calls besides `forward`.
+        scores_classes: whether the network gives one score a class.
         model: the network.
         decoder: turns the outputs of the main graph into answers.
         class_names: the names of the outputs, in order; stored in the checkpoint.
@@ -42,6 +43,7 @@ class Task(nn.Module):
     needs: ClassVar[frozenset[str]] = frozenset()
     reads: ClassVar[tuple[frozenset[str], ...]] = ()
     calls: ClassVar[tuple[str, ...]] = ()
+    scores_classes: ClassVar[bool] = False
     input_name: str = "clip"
     monitor: str = "top1"
     decoder: Decoder

@@ -167,10 +167,13 @@ def usual_input(model: VideoModel, *, source: str = "paddlevideo") -> dict[str, 
     """Returns the input section of the model's published recipe, at the size of `model`."""
     if len(model.input_shape) != 4:
         raise ConfigError(f"import: {model.name} takes no clips; give a recipe with its input: --recipe NAME")
-    num_frames, _, height, _ = model.input_shape
+    num_frames, _, height, width = model.input_shape
     usual = {key: value for key, value in load_recipe(model.usual_recipe).sections["input"].items() if key != "augment"}
-    short_side_px = round(height * usual["short_side_px"] / usual["crop_px"])
-    sizes = {"num_frames": num_frames, "crop_px": height, "short_side_px": short_side_px}
+    if "crop_px" in usual:
+        short_side_px = round(height * usual["short_side_px"] / usual["crop_px"])
+        sizes = {"num_frames": num_frames, "crop_px": height, "short_side_px": short_side_px}
+    else:
+        sizes = {"num_frames": num_frames, "height_px": height, "width_px": width}
     if model.segment_frames > 1:
         sizes["segment_frames"] = model.segment_frames
     port = ports(source).get(model.name)

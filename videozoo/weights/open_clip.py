@@ -11,7 +11,7 @@ from videozoo.weights.keymap import KeyMap, Port, Tensors
 
 __all__ = ["PORTS"]
 
-PROJECTION = r"^text\.projection\.weight"
+PROJECTION, SCALE = r"^text\.projection\.weight", r"^logit_scale$"
 
 
 def pe_core(model: VideoModel) -> KeyMap:
@@ -30,8 +30,8 @@ def pe_core(model: VideoModel) -> KeyMap:
             (r"^text\.norm\.", "text.ln_final."),
             (PROJECTION, "text.text_projection"),
         ],
-        builders={PROJECTION: _transposed},
-        writers={PROJECTION: np.transpose},
+        builders={PROJECTION: _transposed, SCALE: lambda name, state: state[name].reshape(1)},
+        writers={PROJECTION: np.transpose, SCALE: np.squeeze},
     )
 
 
