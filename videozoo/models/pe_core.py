@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -71,7 +71,8 @@ class PeCore(VideoModel):
             raise ConfigError(
                 f"model pe_core.backbone_args: {error}; see the arguments of timm's '{backbone}'"
             ) from error
-        nn.init.normal_(self.image.head.weight, std=self.image.head.in_features**-0.5)  # timm's is for a classifier
+        projection = cast(nn.Linear, self.image.head)  # timm's initial weights are a classifier's
+        nn.init.kaiming_normal_(projection.weight, nonlinearity="linear")
         self.text = TextTower(text_dim, text_heads, text_depth, embed_dim, context=context, vocabulary=vocabulary)
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(FIRST_SCALE)))  # a scalar could not be sharded
         self.num_classes, self.num_features, self.context = 0, embed_dim, context
