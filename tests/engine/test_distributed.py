@@ -36,12 +36,12 @@ def train(world):
     if (out_dir / "last.pt").is_file():
         trainer.restore(checkpoint.read(out_dir / "last.pt"))
     result = trainer.run()
-    print("rank", world.rank, result.step, result.stopped_by, result.num_bad, flush=True)
+    sys.stdout.write(f"rank {world.rank} {result.step} {result.stopped_by} {result.num_bad}\\n")
 
 with join_world("cpu") as world:
     train(world)
 threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-print("threads", [name for name in threads if "gloo" in name], flush=True)
+sys.stdout.write(f"threads {[name for name in threads if 'gloo' in name]}\\n")
 """
 
 

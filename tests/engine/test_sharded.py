@@ -42,7 +42,7 @@ with join_world("cpu") as world:
     resume(make())
     trainer = make()
     shards = sum(p.to_local().numel() for p in trainer.task.parameters())
-    print("share", shards / sum(p.numel() for p in trainer.task.parameters()), flush=True)
+    sys.stdout.write(f"share {shards / sum(p.numel() for p in trainer.task.parameters())}\\n")
 """
 ARGS = {"accumulate": 3, "clip_grad_norm": 0.1, "ema_decay": 0.9, "precise_bn": 2, "log_every": 1}
 

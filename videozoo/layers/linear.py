@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videozoo.shapes import Float
-
 __all__ = ["PointwiseLinear", "convolutions_are_faster"]
 
 NUM_IMAGES = 16  # with one thread, torch has its fast convolutions only for as many images
@@ -19,7 +17,7 @@ NUM_IMAGES = 16  # with one thread, torch has its fast convolutions only for as 
 class PointwiseLinear(nn.Linear):
     """`nn.Linear` that runs as a 1x1 convolution: the rows of the input are pixels with their channels last."""
 
-    def forward(self, x: Float[Tensor, "... _"]) -> Float[Tensor, "... _"]:
+    def forward(self, x: Tensor) -> Tensor:  # checks of shapes inside a loop would keep torch from exporting it
         width = x.shape[-1]
         num_rows = x.numel() // max(width, 1)
         num_images = 1 if num_rows % NUM_IMAGES else NUM_IMAGES

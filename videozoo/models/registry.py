@@ -21,7 +21,10 @@ register_model = models.register
 """Registers a model: a `VideoModel` subclass, or a function that returns one."""
 
 # arguments of an input that determine the size of its model
-OF_INPUT = ("num_frames", "segment_frames", "crop_px", "num_snippets", "feature_dim", "feature_dims")
+OF_INPUT = (
+    *("num_frames", "segment_frames", "crop_px", "height_px", "width_px"),
+    *("num_snippets", "feature_dim", "feature_dims"),
+)
 
 
 def list_models(pattern: str = "*") -> list[str]:
