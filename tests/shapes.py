@@ -14,7 +14,8 @@ import videozoo
 __all__ = ["checked", "install"]
 
 PACKAGES = ("videozoo.layers.", "videozoo.models.", "videozoo.transforms.tensors")
-TRACED = ("videozoo.layers.gru", "videozoo.layers.sequence", "videozoo.models.ets")  # scans: torch traces no checks
+# scans: torch traces no checks
+TRACED = ("videozoo.layers.gru", "videozoo.layers.linear", "videozoo.layers.sequence", "videozoo.models.ets")
 
 _check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as type checkers read annotations
 
