@@ -49,7 +49,7 @@ def run(tmp_path_factory):
         **RECORD,
         "data": {"train": data, "val": data},
         "optim": {"name": "adam", "lr": 0.003},
-        "fit": {"duration": "60st", "batch_size": 8, "num_workers": 0, "eval_every": "60st", "tensorboard": False},
+        "fit": {"duration": "150st", "batch_size": 8, "num_workers": 0, "eval_every": "150st", "tensorboard": False},
     }
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
     ran = CliRunner().invoke(app, ["train", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--quiet"])

@@ -59,7 +59,7 @@ class Retrieve(Task):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         videos = self.model(batch["video"])
         texts = self.model.forward_text(self._tokens(batch["description"]))
-        scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE)
+        scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE).squeeze()
         numbers = {sentence: number for number, sentence in enumerate(batch["description"])}
         same = torch.tensor([numbers[sentence] for sentence in batch["description"]], device=texts.device)
         return {"loss": contrastive_loss(scale * videos.float() @ texts.float().T, same), "scale": scale.detach()}
