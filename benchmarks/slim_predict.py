@@ -123,7 +123,8 @@ def export(folder: Path, clip: Path, *, crop_px: int, precision: str) -> Path:
     run = folder / "run"
     run.mkdir()
     checkpoint.write(run / "best.pt", {"record": record, "class_names": names, "model": model.state_dict(), "step": 1})
-    return export_network(run, folder / "tsm", precision=precision, calibrate=clip, max_loss=100)
+    calibrate = None if precision == "fp32" else clip
+    return export_network(run, folder / "tsm", precision=precision, calibrate=calibrate, max_loss=100)
 
 
 def slim_environment(folder: Path) -> Path:
