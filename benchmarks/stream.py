@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=30_000, help="length of the long file")
     parser.add_argument("--window", type=float, help="seconds of a clip; default: consecutive frames")
     args = parser.parse_args()
+    if args.frames < 2000:
+        parser.error("--frames: memory is read every 1,000 answers; give 2000 or more")
     network = narrow_tsm() if args.run is None else open_network(args.run)
     window_s = args.window or network.spec.num_frames / FPS  # type: ignore[attr-defined]
     timing = Timing(window_s=window_s)
