@@ -84,6 +84,13 @@ def test_a_video_that_cannot_be_read_fails(run, exported, clip, tmp_path):
     assert len(told["failed"]) == 1 and "broken.mp4" in told["failed"][0]
 
 
+def test_nothing_is_summed_up_where_no_video_can_be_read(run, exported, tmp_path):
+    done = verified(exported, tmp_path / "none.mp4", "--against", run)
+    assert done.exit_code == 1
+    assert "none.mp4: there is no such file" in done.output
+    assert "largest difference" not in done.output
+
+
 def test_extractors_are_compared_too(localizer, exported_localizer, clip):
     done = verified(exported_localizer, clip, "--against", localizer)
     assert done.exit_code == 0, done.output

@@ -67,7 +67,8 @@ def verify(
         report = {"passes": passes, "tolerance": tolerance, "videos": _rows(compared), "failed": failed}
         write_json(json.dumps(report, indent=1) + "\n")
     else:
-        _print_table(compared, largest, tolerance)
+        if compared:
+            _print_table(compared, largest, tolerance)
         notes = console(stderr=True)
         for reason in failed:
             notes.print(reason, style="red", soft_wrap=True, markup=False)
